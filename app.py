@@ -1,0 +1,5 @@
+"""The dashboard: `streamlit run app.py`."""
+
+from workbench.dashboard.main import main
+
+main()

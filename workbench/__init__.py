@@ -1,0 +1,53 @@
+"""The margin workbench: see what a margin does.
+
+`import workbench as wb` is instant: each room (`wb.losses`, `wb.data`, ...) is imported when it is first used, so that
+looking at results needs no torch and training needs no Streamlit.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench import backbones, data, evaluation, experiments, images, losses, plots, runs, training
+    from workbench.errors import WorkbenchError
+    from workbench.evaluation import evaluate
+    from workbench.training import TrainConfig, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TrainConfig",
+    "WorkbenchError",
+    "backbones",
+    "data",
+    "evaluate",
+    "evaluation",
+    "experiments",
+    "images",
+    "losses",
+    "plots",
+    "runs",
+    "train",
+    "training",
+]
+
+_FROM_ROOM = {
+    "TrainConfig": "workbench.training",
+    "WorkbenchError": "workbench.errors",
+    "evaluate": "workbench.evaluation",
+    "train": "workbench.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FROM_ROOM:
+        return getattr(import_module(_FROM_ROOM[name]), name)
+    if name in __all__:
+        return import_module(f"workbench.{name}")
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

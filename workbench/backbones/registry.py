@@ -1,0 +1,9 @@
+"""The table of backbones."""
+
+from __future__ import annotations
+
+from workbench.backbones.base import Backbone
+from workbench.registry import Registry
+
+BACKBONES: Registry[Backbone] = Registry("backbone")
+register = BACKBONES.register

@@ -1,0 +1,62 @@
+"""From a reader of images to batches for a network: decode, bring to size, stack, scale, mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from workbench.data.dataset import Images
+from workbench.images import fit
+
+
+class _Fitted(TorchDataset[Tensor]):
+    def __init__(self, images: Images, size: tuple[int, int]) -> None:
+        self.images, self.size = images, size
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(fit(self.images[index], self.size).transpose(2, 0, 1)))
+
+
+def batches(
+    images: Images, order: Sequence[int] | NDArray[np.int64], size: tuple[int, int], batch_size: int, workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The images with the numbers `order`, in that order, whatever the number of workers.
+
+    Args:
+        images: reader.
+        order: numbers of images.
+        size: (height, width) that every image is brought to.
+        batch_size: images a batch; the last one may be smaller.
+        workers: processes that decode; 0 decodes in this one.
+
+    Yields:
+        images (B, 3, height, width) uint8, and their numbers (B,) int64.
+    """
+    numbers = torch.as_tensor(np.asarray(order, dtype=np.int64))
+    loader: DataLoader[Tensor] = DataLoader(
+        _Fitted(images, size),
+        batch_size=batch_size,
+        sampler=numbers.tolist(),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+    # The loader draws a seed for its workers; from an own generator, so that the caller's random state is left alone.
+    loader.generator = torch.Generator()
+    yield from zip(loader, torch.split(numbers, batch_size), strict=True)
+
+
+def to_network(images: Tensor, mean: float, std: float) -> Tensor:
+    """(B, 3, H, W) uint8 -> float32 `(x - mean) / std`, laid out channels last, which convolutions prefer."""
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2."""
+    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)

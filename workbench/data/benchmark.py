@@ -1,0 +1,138 @@
+"""The two types of benchmark: pairs to verify, and labelled images of known classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.data.dataset import Dataset, Images
+from workbench.errors import WorkbenchError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Verification: are the two images of a pair of the same person?
+
+    Attributes:
+        name: what to call it in figures and file names.
+        images: reader of M images, `images[i]` is (H, W, 3) uint8.
+        pairs: (P, 2) int64 numbers of images.
+        same: (P,) bool, True for a genuine pair.
+        folds: (P,) int64, 0..F-1: which fold a pair is tested in.
+        identities: (M,) int64 who is on each image, where it is known; -1 where not.
+        identity_names: names of the identities, where known.
+        note: what a reader of the figures must know.
+    """
+
+    name: str
+    images: Images
+    pairs: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    folds: NDArray[np.int64]
+    identities: NDArray[np.int64] | None = None
+    identity_names: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.pairs)
+        if self.pairs.shape != (count, 2) or self.same.shape != (count,) or self.folds.shape != (count,):
+            raise WorkbenchError(
+                f"{self.name}: pairs {self.pairs.shape}, same {self.same.shape} and folds {self.folds.shape} do not belong together"
+            )
+        if count and not (self.pairs.min() >= 0 and self.pairs.max() < len(self.images)):
+            raise WorkbenchError(f"{self.name}: a pair names image {self.pairs.max()}, there are {len(self.images)}")
+
+
+@dataclass(frozen=True)
+class ClosedSet:
+    """Classification: images of classes that the run was trained on; accuracy is that of the nearest class centre."""
+
+    dataset: Dataset
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+
+def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:
+    """Fold of each of `count` pairs when they are cut into `folds` runs, as `KFold(folds, shuffle=False)` cuts them."""
+    if not 2 <= folds <= count:
+        raise WorkbenchError(f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed")
+    return np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)])
+
+
+def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int = 0) -> Benchmark:
+    """A verification benchmark from any identity data set, as LFW's View 2 was made from LFW.
+
+    The identities are dealt out to the folds, so that no person is in two of them. Each fold gets at most `per_fold`
+    genuine and as many impostor pairs, drawn without repetition. With fewer than `2 * folds` identities of two or more
+    images there are fewer folds.
+
+    Args:
+        dataset: at least 4 identities with two images.
+        folds: wanted number of folds.
+        per_fold: most pairs of each kind in a fold.
+        seed: of the draw.
+
+    Raises:
+        WorkbenchError: too few identities.
+    """
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(dataset.identities == identity) for identity in range(dataset.num_identities)]
+    usable = rng.permutation([identity for identity, images in enumerate(members) if len(images) >= 2])
+    folds = min(folds, len(usable) // 2)
+    if folds < 2:
+        raise WorkbenchError(
+            f"{dataset.name}: {len(usable)} identities with two or more images, at least 4 are needed to draw pairs"
+        )
+    pairs, same, fold_of = [], [], []
+    for fold in range(folds):
+        people = [members[identity] for identity in usable[fold::folds]]
+        genuine = _draw(rng, per_fold, [len(images) * (len(images) - 1) // 2 for images in people])
+        impostor_sizes = [len(a) * len(b) for i, a in enumerate(people) for b in people[i + 1 :]]
+        couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
+        impostor = _draw(rng, len(genuine), impostor_sizes)
+        genuine = genuine[: len(impostor)]
+        for person, number in genuine:
+            first, second = _unordered_pair(number, len(people[person]))
+            pairs.append((people[person][first], people[person][second]))
+        for couple, number in impostor:
+            a, b = couples[couple]
+            pairs.append((a[number // len(b)], b[number % len(b)]))
+        same += [True] * len(genuine) + [False] * len(impostor)
+        fold_of += [fold] * (len(genuine) + len(impostor))
+    return Benchmark(
+        dataset.name,
+        dataset.images,
+        np.array(pairs, dtype=np.int64),
+        np.array(same),
+        np.array(fold_of, dtype=np.int64),
+        dataset.identities,
+        tuple(dataset.identity_names),
+        note=f"{folds} folds with disjoint identities, pairs drawn with seed {seed}",
+    )
+
+
+def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
+    """`count` different (group, number within group), evenly over the groups first, as far as they go."""
+    left = [list(rng.permutation(size)) for size in sizes]
+    drawn: list[tuple[int, int]] = []
+    groups = list(rng.permutation(len(sizes)))
+    while groups and len(drawn) < count:
+        for group in groups[: count - len(drawn)]:
+            if left[group]:
+                drawn.append((int(group), int(left[group].pop())))
+        groups = [group for group in groups if left[group]]
+    return drawn
+
+
+def _unordered_pair(number: int, count: int) -> tuple[int, int]:
+    """The `number`-th of the count * (count - 1) / 2 pairs i < j."""
+    for first in range(count):
+        if number < count - 1 - first:
+            return first, first + 1 + number
+        number -= count - 1 - first
+    raise IndexError(number)

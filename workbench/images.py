@@ -1,0 +1,103 @@
+"""Bytes to pixels, the one place where image files of any origin are decoded and brought to size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from workbench.errors import WorkbenchError
+
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before a single pixel is decoded: a 60-megapixel RGB image takes 180 MB."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode an encoded image to upright RGB.
+
+    EXIF orientation is applied, grey and CMYK become RGB, transparency is laid on white, of an animation the first frame
+    is taken, and 16-bit grey is scaled to 8 bits.
+
+    Args:
+        data: the bytes of a file in one of `FORMATS`.
+        where: what to call the image in an error (a path, a record's key).
+        max_pixels: width times height that is still decoded.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        WorkbenchError: empty, truncated, not an image of a known format, or too large.
+    """
+    if not data:
+        raise WorkbenchError(f"{where}: empty (0 bytes), expected an image file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on; the limit below is lower and is an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise WorkbenchError(
+                        f"{where}: {width} x {height} is {width * height / 1e6:.0f} megapixels, "
+                        f"more than the {max_pixels / 1e6:.0f} that are decoded; shrink it first"
+                    )
+                return np.asarray(_upright_rgb(image))
+    except UnidentifiedImageError:
+        raise WorkbenchError(f"{where}: not an image; known formats: {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise WorkbenchError(f"{where}: more than {max_pixels / 1e6:.0f} megapixels; shrink it first") from None
+    except WorkbenchError:
+        raise
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, EOFError, ... on broken files
+        raise WorkbenchError(f"{where}: broken image file ({str(error) or type(error).__name__})") from None
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("I;16", "I;16B", "I;16L", "I"):
+        grey = np.asarray(upright).astype(np.float64)
+        return Image.fromarray((grey / 257.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return upright.convert("RGB")
+
+
+def read(path: str | Path) -> NDArray[np.uint8]:
+    """Decode an image file: (H, W, 3) uint8. Raises WorkbenchError as `decode` does, and when the file cannot be read."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+    return decode(data, where=str(path))
+
+
+def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring an image to `size`: cut centrally to the wanted proportions, then resample (bilinear, antialiased).
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: wanted (height, width) in pixels.
+
+    Returns:
+        (height, width, 3) uint8; `image` itself where the size is right already.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), method=Image.Resampling.BILINEAR))
+
+
+def to_png(image: NDArray[np.uint8]) -> bytes:
+    """Encode an (H, W, 3) uint8 image as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,35 @@
+"""Plain softmax cross-entropy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.losses.base import ClassificationLoss
+from workbench.losses.registry import register
+
+
+@register("softmax")
+class Softmax(ClassificationLoss):
+    """Linear classifier with cross-entropy: logit_j = w_j . x + b_j, nothing normalised, no margin.
+
+    The baseline of every margin paper, e.g. Wen et al., "A discriminative feature learning approach for deep face
+    recognition", ECCV 2016, eq. 1.
+
+    Args:
+        embedding_dim: D.
+        num_classes: C.
+        bias: add the b_j.
+    """
+
+    def __init__(self, embedding_dim: int, num_classes: int, bias: bool = True) -> None:
+        super().__init__(embedding_dim, num_classes)
+        self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(embeddings.dtype)
+        return F.linear(embeddings, self.weight.to(embeddings.dtype), bias)
+
+    def extra_repr(self) -> str:
+        return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}, bias={self.bias is not None}"

@@ -1,0 +1,251 @@
+"""The run directory: all that training leaves behind, and all that looking at a run needs.
+
+    config.yaml          everything needed to run it again
+    environment.json     versions, device, precision, git commit, fingerprint of the data
+    metrics.jsonl        one object a line: step, epoch, loss, accuracy, lr, images_per_second, ...
+    last.ckpt            model, loss, optimiser, sampler position, RNG: to resume
+    model.safetensors    weights of the backbone ("backbone.*") and the class centres ("loss.*")
+    evaluation/NAME.json + NAME.npz    figures of one benchmark, and the arrays to draw them again
+    status.json          queued | running (with heartbeat) | finished | failed (why) | stopped
+
+Files are written under a temporary name in the same folder and renamed, so a reader never sees half of one.
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from workbench.errors import WorkbenchError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
+CHECKPOINT, MODEL, STATUS, EVALUATION = "last.ckpt", "model.safetensors", "status.json", "evaluation"
+
+STATES = ("queued", "running", "finished", "failed", "stopped")
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 120.0
+"""A run that says "running" without a sign of life for this long is shown as "stalled"."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give out a temporary path beside `path`; on success it becomes `path`, on any exception it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        WorkbenchError: missing, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise WorkbenchError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise WorkbenchError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory. Opening it reads nothing; each property reads its file, once."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.yaml. Raises WorkbenchError where it is missing or not a mapping."""
+        path = self.path / CONFIG
+        try:
+            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(value, dict):
+            raise WorkbenchError(f"{path}: expected a mapping of settings, found {type(value).__name__}")
+        return value
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """environment.json."""
+        return read_json(self.path / ENVIRONMENT)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """status.json as it is now: `state`, `heartbeat` (seconds since 1970), `message`, progress."""
+        return read_json(self.path / STATUS)
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`, or "stalled" for a run that is said to be running and gives no sign of life."""
+        status = self.status
+        state = str(status.get("state"))
+        if state == "running" and time.time() - float(status.get("heartbeat", 0.0)) > STALE_SECONDS:
+            return "stalled"
+        return state
+
+    def metrics(self) -> pd.DataFrame:
+        """metrics.jsonl as a table, one row a logged step. A last line that was cut off is left out."""
+        import pandas as pd
+
+        return pd.DataFrame(builtins.list(read_metrics(self.path / METRICS)))
+
+    def set_status(self, state: str, **details: Any) -> None:
+        """Write status.json with the time of writing as heartbeat."""
+        if state not in STATES:
+            raise unknown_name("run state", state, STATES)
+        write_json(self.path / STATUS, {"state": state, "heartbeat": time.time(), **details})
+
+    def evaluations(self) -> builtins.list[str]:
+        """Names of the benchmarks this run was evaluated on, sorted."""
+        return sorted(path.stem for path in (self.path / EVALUATION).glob("*.json"))
+
+    def evaluation(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What was stored for benchmark `name`: the figures, and the arrays.
+
+        Raises:
+            WorkbenchError: not evaluated on it, or a file is damaged.
+        """
+        if name not in self.evaluations():
+            raise unknown_name(f"evaluation of run {self.name}", name, self.evaluations())
+        path = self.path / EVALUATION / f"{name}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise WorkbenchError(f"{path}: damaged ({error}); run `workbench evaluate` again") from None
+        return read_json(path.with_suffix(".json")), arrays
+
+    def save_evaluation(self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store one evaluation; the .json that announces it is written last."""
+        folder = self.path / EVALUATION
+        with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_json(folder / f"{name}.json", figures)
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a metrics.jsonl in order; lines that are not whole JSON objects are passed over."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
+    """Make a new run directory with its config.yaml, state "queued".
+
+    Args:
+        runs_dir: the folder of runs; made if missing.
+        name: wished name; "-2", "-3", ... is appended where it is taken.
+        config: plain values only.
+
+    Raises:
+        WorkbenchError: the name is no plain folder name, or the folder cannot be made.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
+        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+    root = Path(runs_dir)
+    for number in range(1, 10_000):
+        path = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            if not root.is_dir():
+                raise WorkbenchError(f"{root}: is a file, expected a folder for the runs") from None
+        except OSError as error:
+            raise WorkbenchError(f"{path}: cannot be made ({error.strerror})") from None
+    run = Run(path)
+    write_text(path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    run.set_status("queued")
+    return run
+
+
+def timestamped(prefix: str) -> str:
+    """`prefix` with today's date and time behind it, as run names have it: arcface-seresnet18-20261121-1405."""
+    return f"{prefix}-{datetime.now():%Y%m%d-%H%M}"
+
+
+def open(path: str | Path | Run) -> Run:
+    """Open a run directory.
+
+    Raises:
+        WorkbenchError: no such folder (a similar one is suggested), or no config.yaml in it.
+    """
+    if isinstance(path, Run):
+        return path
+    folder = Path(path)
+    if not folder.is_dir():
+        raise unknown_name("run", str(path), [str(run.path) for run in list(folder.parent)])
+    if not (folder / CONFIG).is_file():
+        inside = [run.name for run in list(folder)]
+        hint = f"; did you mean {folder / inside[0]}?" if inside else ""
+        raise WorkbenchError(f"{folder}: not a run directory (it has no {CONFIG}){hint}")
+    return Run(folder)
+
+
+def list(runs_dir: str | Path = "runs") -> builtins.list[Run]:
+    """The run directories in a folder, newest first; empty where the folder is missing."""
+    root = Path(runs_dir)
+    if not root.is_dir():
+        return []
+    found = [path for path in root.iterdir() if (path / CONFIG).is_file()]
+    return [Run(path) for path in sorted(found, key=lambda path: (-(path / CONFIG).stat().st_mtime, path.name))]

@@ -1,0 +1,86 @@
+"""Everything that decides a training run, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.errors import WorkbenchError, unknown_name
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class TrainConfig(BaseModel):
+    """Settings of one run; written to its config.yaml, from which `workbench train --config` repeats it.
+
+    Unknown names and values out of range raise WorkbenchError, with the nearest known name suggested.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise _one_line(error) from None
+
+    data: str = Field(description="training set, KIND:PATH or a known name")
+    backbone: str = Field("smallresnet", description="network, a name from `workbench.backbones.names()`")
+    backbone_options: dict[str, Any] = Field({}, description="options of the backbone")
+    loss: str = Field("arcface", description="loss, a name from `workbench.losses.names()`")
+    loss_options: dict[str, Any] = Field({}, description="options of the loss, e.g. {s: 32, m: 0.4}")
+    embedding_dim: Positive = Field(128, description="length of an embedding")
+    image_size: Positive | tuple[Positive, Positive] = Field(112, description="input in pixels: a side, or [height, width]")
+    pixel_mean: float = Field(127.5, description="subtracted from pixel values 0..255")
+    pixel_std: float = Field(127.5, gt=0, description="what they are then divided by")
+    epochs: Positive = Field(20, description="passes over the data")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images a step")
+    lr: float = Field(0.1, gt=0, description="highest learning rate of SGD with momentum")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all weights")
+    clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient; longer ones are shortened")
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs over which the learning rate rises from 0")
+    margin_ramp_epochs: float = Field(0.0, ge=0, description="epochs over which the margin grows from 0 to its full size")
+    flip: bool = Field(True, description="mirror half of the images at random")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    seed: int = Field(0, ge=0, description="of the weights, the order and the augmentation")
+    workers: int | None = Field(None, ge=0, description="processes that decode; by default none on a CPU, up to 8 on a GPU")
+    log_every: Positive = Field(10, description="steps between two lines of metrics.jsonl")
+    runs_dir: str = Field("runs", description="folder of the run directories")
+    name: str | None = Field(None, description="name of the run; by default loss, backbone, date and time")
+
+    @classmethod
+    def read(cls, path: str | Path, **overrides: Any) -> TrainConfig:
+        """Read a YAML file of settings; `overrides` take precedence.
+
+        Raises:
+            WorkbenchError: the file is missing or not YAML, or a setting is unknown or out of range.
+        """
+        try:
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(settings, Mapping):
+            raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(settings).__name__}")
+        return cls(**{str(key): value for key, value in settings.items()} | overrides)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as plain values, for YAML."""
+        return self.model_dump(mode="json")
+
+
+def _one_line(error: ValidationError) -> WorkbenchError:
+    first = error.errors()[0]
+    setting = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "extra_forbidden":
+        return unknown_name("setting", setting, TrainConfig.model_fields)
+    if first["type"] == "missing":
+        return WorkbenchError(f"setting {setting!r} is missing: {TrainConfig.model_fields[setting].description}")
+    return WorkbenchError(f"setting {setting!r} is {first['input']!r}: {first['msg'].lower()}")

@@ -1,0 +1,240 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from workbench import backbones, data, losses, runs
+from workbench.data.batches import batches, mirror_some, to_network
+from workbench.devices import resolve_device
+from workbench.errors import WorkbenchError
+from workbench.training import checkpoint
+from workbench.training.config import TrainConfig
+from workbench.training.hardware import environment, loader_workers, resolve_precision
+from workbench.training.interrupt import stop_on_signal
+from workbench.training.schedule import learning_rate, margin_ramp, order_of_epoch, seed_of_step
+
+CHECKPOINT_SECONDS, EPOCH_CHECKPOINT_SECONDS = 300.0, 15.0
+
+
+def train(
+    config: TrainConfig | str | Path | Mapping[str, Any] | None = None,
+    *,
+    resume: str | Path | runs.Run | None = None,
+    progress: bool = True,
+) -> runs.Run:
+    """Train a backbone under a loss, or go on with a run that stopped.
+
+    Args:
+        config: settings, a mapping of them, or the path of a YAML file. Left out when resuming.
+        resume: a run directory; its own config.yaml says what to do. Goes on bit for bit on the same kind of device.
+        progress: show a bar with loss, accuracy, learning rate and images a second.
+
+    Returns:
+        The run, finished.
+
+    Raises:
+        WorkbenchError: bad settings, data or checkpoint (nothing is written then), or the loss became NaN.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+    """
+    if (config is None) == (resume is None):
+        raise WorkbenchError("train: give either a config or a run to resume")
+    if resume is not None:
+        run = runs.open(resume)
+        settings = TrainConfig(**run.config)
+        if run.state == "finished":
+            return run
+    else:
+        settings = _as_config(config)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(settings.seed)
+        work = _prepare(settings)
+        if resume is not None:
+            if run.environment["data"]["fingerprint"] != work.data.fingerprint():
+                raise WorkbenchError(f"{run.path}: {settings.data!r} is not the data the run began with; start a new run")
+            step, metrics_bytes = checkpoint.load(run, work.net, work.loss, work.optimizer)
+        else:
+            name = settings.name or runs.timestamped(f"{settings.loss}-{settings.backbone}")
+            run = runs.create(settings.runs_dir, name, settings.plain())
+            runs.write_json(run.path / runs.ENVIRONMENT, environment(work.device, work.precision, work.data))
+            step, metrics_bytes = 0, 0
+        try:
+            _loop(run, settings, work, step, metrics_bytes, progress)
+        except KeyboardInterrupt:
+            run.set_status("stopped", message="interrupted; resume it with: workbench train --resume " + str(run.path))
+            raise
+        except BaseException as error:
+            run.set_status("failed", message=f"{type(error).__name__}: {error}")
+            raise
+    return run
+
+
+@dataclass
+class _Work:
+    """What a step needs."""
+
+    data: data.Dataset
+    net: backbones.Backbone
+    loss: losses.ClassificationLoss
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    precision: str
+
+
+def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> TrainConfig:
+    if isinstance(config, TrainConfig):
+        return config
+    if isinstance(config, str | Path):
+        return TrainConfig.read(config)
+    return TrainConfig(**(config or {}))
+
+
+def _prepare(config: TrainConfig) -> _Work:
+    """Open and build everything; bad settings fail here, before a run directory exists."""
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    dataset = data.open(config.data)
+    if len(dataset) < 2 or dataset.num_identities < 2:
+        raise WorkbenchError(
+            f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
+        )
+    net = (
+        backbones.create(
+            config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **config.backbone_options
+        )
+        .to(device)
+        .to(memory_format=torch.channels_last)
+    )
+    loss = losses.create(
+        config.loss, embedding_dim=config.embedding_dim, num_classes=dataset.num_identities, **config.loss_options
+    ).to(device)
+    optimizer = torch.optim.SGD(
+        [*net.parameters(), *loss.parameters()], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    return _Work(dataset, net, loss, optimizer, device, precision)
+
+
+def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_bytes: int, progress: bool) -> None:
+    net, loss, optimizer = work.net, work.loss, work.optimizer
+    identities = torch.from_numpy(work.data.identities)
+    count = len(work.data)
+    batch_size = min(config.batch_size, count)
+    steps_an_epoch = count // batch_size  # a smaller last batch is left out: batch normalisation needs company
+    total = config.epochs * steps_an_epoch
+    warmup = round(config.warmup_epochs * steps_an_epoch)
+    ramp = round(config.margin_ramp_epochs * steps_an_epoch)
+    workers = loader_workers(config.workers, work.device)
+    parameters = [*net.parameters(), *loss.parameters()]
+    net.train()
+
+    metrics = (run.path / runs.METRICS).open("ab")
+    metrics.truncate(metrics_bytes)
+    bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
+    pulse = _Pulse(run, total)
+    with metrics, bar, stop_on_signal() as request:
+        since, images_since = time.perf_counter(), 0
+        while step < total:
+            epoch, begin = divmod(step, steps_an_epoch)
+            order = order_of_epoch(count, epoch, config.seed)[begin * batch_size : steps_an_epoch * batch_size]
+            for images, numbers in batches(work.data.images, order, net.image_size, batch_size, workers):
+                lr = learning_rate(step, total, warmup, config.lr)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                if isinstance(loss, losses.MarginSoftmax):
+                    loss.ramp = margin_ramp(step, ramp)
+
+                images = images.to(work.device, non_blocking=True)
+                labels = identities[numbers].to(work.device, non_blocking=True)
+                if config.flip:
+                    images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
+                with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
+                    embeddings = net(to_network(images, config.pixel_mean, config.pixel_std))
+                value = loss(embeddings, labels)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                optimizer.step()
+
+                step += 1
+                images_since += len(images)
+                epoch_done = step % steps_an_epoch == 0
+                if step % config.log_every == 0 or epoch_done:
+                    row = _measure(loss, embeddings.detach(), labels, value, step, steps_an_epoch)
+                    row |= {"lr": lr, "images_per_second": images_since / (time.perf_counter() - since)}
+                    since, images_since = time.perf_counter(), 0
+                    metrics.write(json.dumps(row).encode() + b"\n")
+                    metrics.flush()
+                    speed = f"lr {lr:.4f}, {row['images_per_second']:.0f} images/s"
+                    bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}, {speed}")
+                bar.update()
+                pulse.beat(step)
+                if step == total or request.signal or pulse.checkpoint_due(epoch_done):
+                    _save(run, work, value, step, metrics.tell())
+                    pulse.checkpointed()
+                if request.signal:
+                    raise KeyboardInterrupt(request.signal.name)
+    run.set_status("finished", step=step, total=total)
+
+
+class _Pulse:
+    """Signs of life in status.json, and the clock of checkpoints."""
+
+    def __init__(self, run: runs.Run, total: int) -> None:
+        self.run, self.total = run, total
+        self.beaten = -math.inf
+        self.saved = time.monotonic()
+
+    def beat(self, step: int) -> None:
+        if time.monotonic() - self.beaten >= runs.HEARTBEAT_SECONDS:
+            self.beaten = time.monotonic()
+            self.run.set_status("running", step=step, total=self.total)
+
+    def checkpoint_due(self, epoch_done: bool) -> bool:
+        """After each epoch, but not all the time where epochs are short; within long ones now and then."""
+        return time.monotonic() - self.saved >= (EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS)
+
+    def checkpointed(self) -> None:
+        self.saved = time.monotonic()
+
+
+def _save(run: runs.Run, work: _Work, value: Tensor, step: int, metrics_bytes: int) -> None:
+    _check_finite(value, step)
+    checkpoint.save(run, work.net, work.loss, work.optimizer, step, metrics_bytes)
+
+
+def _check_finite(value: Tensor, step: int) -> None:
+    if not torch.isfinite(value):
+        raise WorkbenchError(
+            f"the loss became {value.item()} at step {step}; lower lr, lengthen warmup_epochs or margin_ramp_epochs, "
+            "or lower the scale s (the last checkpoint is from before)"
+        )
+
+
+@torch.no_grad()
+def _measure(
+    loss: losses.ClassificationLoss, embeddings: Tensor, labels: Tensor, value: Tensor, step: int, steps_an_epoch: int
+) -> dict[str, Any]:
+    """One line of metrics.jsonl, of the batch just seen. Accuracy is without margin; angles are in degrees."""
+    _check_finite(value, step)
+    own = loss.cosines(embeddings).gather(1, labels[:, None]).clamp(-1, 1).acos().rad2deg()
+    row: dict[str, Any] = {
+        "step": step,
+        "epoch": step / steps_an_epoch,
+        "loss": value.item(),
+        "accuracy": (loss.predict(embeddings).argmax(1) == labels).float().mean().item(),
+        "target_angle_mean": own.mean().item(),
+        "target_angle_std": own.std(correction=0).item(),
+    }
+    if isinstance(loss, losses.MarginSoftmax):
+        row |= {"margin_ramp": loss.ramp, "scale": float(loss.scale)}
+    return row
