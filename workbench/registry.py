@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         """Call the factory with keyword options.
 
         Raises:
-            WorkbenchError: unknown name, or an option that the factory does not take.
+            WorkbenchError: unknown name, or an option or a value that the factory does not take.
         """
         factory = self.get(name)
         accepted = inspect.signature(factory).parameters
@@ -64,11 +64,18 @@ class Registry(Generic[T]):
             if option not in accepted and not takes_any:
                 raise unknown_name(f"option of {self.kind} {name!r}", option, accepted)
         missing = [
-            p.name for p in accepted.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD and p.name not in options
+            p.name
+            for p in accepted.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in options
         ]
         if missing:
             raise WorkbenchError(f"{self.kind} {name!r} needs {', '.join(missing)}")
-        return factory(**options)
+        try:
+            return factory(**options)
+        except WorkbenchError:
+            raise
+        except (TypeError, ValueError) as error:  # e.g. a text where a number is meant: PyYAML reads 1e-3 as text
+            raise WorkbenchError(f"{self.kind} {name!r}: {' '.join(str(error).split())}") from error
 
 
 def _origin(factory: Callable[..., Any]) -> tuple[str, str]:

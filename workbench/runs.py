@@ -27,7 +27,6 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -85,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WorkbenchError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise WorkbenchError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -110,7 +109,7 @@ class Run:
             value = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
             raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
         if not isinstance(value, dict):
             raise WorkbenchError(f"{path}: expected a mapping of settings, found {type(value).__name__}")
@@ -131,9 +130,9 @@ class Run:
         """One of `STATES`, or "stalled" for a run that is said to be running and gives no sign of life."""
         status = self.status
         state = str(status.get("state"))
-        if state == "running" and time.time() - float(status.get("heartbeat", 0.0)) > STALE_SECONDS:
-            return "stalled"
-        return state
+        heartbeat = status.get("heartbeat")
+        alive = isinstance(heartbeat, int | float) and time.time() - heartbeat <= STALE_SECONDS
+        return "stalled" if state == "running" and not alive else state
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row a logged step. A last line that was cut off is left out."""
@@ -163,8 +162,9 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise WorkbenchError(f"{path}: damaged ({error}); run `workbench evaluate` again") from None
+        except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
+            reason = " ".join(str(error).split())[:160]
+            raise WorkbenchError(f"{path}: damaged ({reason}); run `workbench evaluate` again") from None
         return read_json(path.with_suffix(".json")), arrays
 
     def save_evaluation(self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

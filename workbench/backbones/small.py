@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu, stem
 from workbench.backbones.registry import register
+from workbench.errors import WorkbenchError
 
 
 @register("smallresnet")
@@ -24,6 +25,8 @@ class SmallResNet(Backbone):
 
     def __init__(self, embedding_dim: int = 128, image_size: int | tuple[int, int] = 64, width: int = 16) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
+        if width < 1:
+            raise WorkbenchError(f"smallresnet: width must be positive, got {width}")
         channels = (width, 2 * width, 4 * width, 8 * width)
         # Pictures of 28 pixels have none to spare; larger ones are halved at once, which costs a quarter of the time.
         stride = 2 if min(self.image_size) >= 48 else 1

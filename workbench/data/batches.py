@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from workbench.data.dataset import Images
+from workbench.errors import WorkbenchError
 from workbench.images import fit
 
 
@@ -48,7 +49,11 @@ def batches(
     )
     # The loader draws a seed for its workers; from an own generator, so that the caller's random state is left alone.
     loader.generator = torch.Generator()
-    yield from zip(loader, torch.split(numbers, batch_size), strict=True)
+    try:
+        if len(numbers):  # split makes one empty part of nothing, the loader none
+            yield from zip(loader, torch.split(numbers, batch_size), strict=True)
+    except WorkbenchError as error:  # a worker's comes with its traceback in the message; the last line is ours
+        raise WorkbenchError(str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")) from None
 
 
 def to_network(images: Tensor, mean: float, std: float) -> Tensor:

@@ -81,7 +81,8 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
         WorkbenchError: too few identities.
     """
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(dataset.identities == identity) for identity in range(dataset.num_identities)]
+    counts = np.bincount(dataset.identities, minlength=dataset.num_identities)
+    members = np.split(np.argsort(dataset.identities, kind="stable"), np.cumsum(counts)[:-1])
     usable = rng.permutation([identity for identity, images in enumerate(members) if len(images) >= 2])
     folds = min(folds, len(usable) // 2)
     if folds < 2:
@@ -90,7 +91,8 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
         )
     pairs, same, fold_of = [], [], []
     for fold in range(folds):
-        people = [members[identity] for identity in usable[fold::folds]]
+        # A genuine pair each is enough; the couples of all the people of a large set would not fit into memory.
+        people = [members[identity] for identity in usable[fold::folds][: max(per_fold, 2)]]
         genuine = _draw(rng, per_fold, [len(images) * (len(images) - 1) // 2 for images in people])
         impostor_sizes = [len(a) * len(b) for i, a in enumerate(people) for b in people[i + 1 :]]
         couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
@@ -118,14 +120,15 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
 
 def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
     """`count` different (group, number within group), evenly over the groups first, as far as they go."""
-    left = [list(rng.permutation(size)) for size in sizes]
+    left: dict[int, list[int]] = {}  # made when a group's turn comes, which with many groups it never does
     drawn: list[tuple[int, int]] = []
-    groups = list(rng.permutation(len(sizes)))
+    groups = [group for group in rng.permutation(len(sizes)).tolist() if sizes[group]]
     while groups and len(drawn) < count:
         for group in groups[: count - len(drawn)]:
-            if left[group]:
-                drawn.append((int(group), int(left[group].pop())))
-        groups = [group for group in groups if left[group]]
+            if group not in left:
+                left[group] = rng.permutation(sizes[group]).tolist()
+            drawn.append((group, left[group].pop()))
+        groups = [group for group in groups if group not in left or left[group]]
     return drawn
 
 

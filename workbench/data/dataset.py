@@ -83,7 +83,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits that change when identities, their names or the number or order of images do (not with pixels)."""
         digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
-        digest.update("\0".join(self.identity_names).encode())
+        digest.update("\0".join(self.identity_names).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:16]
 
     def subset(self, name: str, keep: NDArray[np.int64]) -> Dataset:

@@ -7,6 +7,7 @@ package dataset-fashion-mnist where it is installed, else downloaded once throug
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
         raise WorkbenchError(f"{path}: not an IDX file of {dimensions}-dimensional bytes")
     shape = tuple(int(side) for side in np.frombuffer(data, ">u4", dimensions, offset=4))
-    if len(data) - header != int(np.prod(shape)):
+    if len(data) - header != math.prod(shape):
         raise WorkbenchError(f"{path}: {len(data) - header} bytes of data, its header promises {shape}; truncated?")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 

@@ -35,7 +35,9 @@ def open_folder(path: str) -> Dataset:
     found = sorted(
         file.relative_to(root)
         for file in root.rglob("*")
-        if file.suffix.lower() in images.SUFFIXES and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        if file.suffix.lower() in images.SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        and file.is_file()
     )
     inside = [file for file in found if len(file.parts) > 1]
     if not inside:

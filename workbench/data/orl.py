@@ -6,7 +6,7 @@ them were photographed from 1992 to 1994 and not asked about uses like this one;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,8 +57,7 @@ def open_orl_benchmark(path: str = "") -> Benchmark:
     """Pairs of the 10 people that `orl` does not train on: 5 folds of two people, 90 genuine and 90 impostor pairs each."""
     if path:
         raise WorkbenchError(f"orl:{path}: the benchmark is called just 'orl'")
-    bench = draw_pairs(open_orl("test"))
-    return Benchmark("orl", bench.images, bench.pairs, bench.same, bench.folds, bench.identities, bench.identity_names, bench.note)
+    return replace(draw_pairs(open_orl("test")), name="orl")
 
 
 def _root() -> Path:

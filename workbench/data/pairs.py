@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,19 @@ class ZippedImages:
         try:
             # One open zip per process: a forked loader process must not share its parent's file position.
             archive = self._open.get(os.getpid()) or self._open.setdefault(os.getpid(), ZipFile(self.path))
-            size = archive.getinfo(self.names[index]).file_size
+            member = archive.getinfo(self.names[index])
+            size = member.file_size
             if size > MAX_FILE_BYTES:
                 raise WorkbenchError(f"{where}: {size / 1e6:.0f} MB unpacked, more than the {MAX_FILE_BYTES / 1e6:.0f} allowed")
-            return images.decode(archive.read(self.names[index]), where)
-        except (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+                raise WorkbenchError(f"{where}: compressed in a way that cannot be unpacked bit by bit; zip it with 'deflate'")
+            with archive.open(member) as stream:
+                data = stream.read(size)  # the size is only a claim: without it a bomb would be unpacked first
+        except WorkbenchError:
+            raise
+        except Exception as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError, struct.error, ... on damaged files
             raise WorkbenchError(f"{where}: cannot be unpacked ({error})") from None
+        return images.decode(data, where)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "names": self.names, "_open": {}}
@@ -56,12 +63,12 @@ def open_pairs(path: str) -> Benchmark:
     Image J of NAME is ROOT/NAME/NAME_000J.jpg, or any other image suffix; a single folder around all is allowed.
     """
     listed, at, root = path.rpartition("@")
-    if not at:
+    if not at or not root:
         raise WorkbenchError(f"pairs:{path}: name the images too, pairs:PAIRS.TXT@ROOT with ROOT a folder or a zip")
     file = existing(listed, "pairs", "file")
     named, same, folds = _parse(file)
     stem_of = {stem: number for number, stem in enumerate(dict.fromkeys(stem for pair in named for stem in pair))}
-    reader, name = _reader(Path(root).expanduser(), list(stem_of), file)
+    reader, name = _reader(Path(os.path.expanduser(root)), list(stem_of), file)
     pairs = np.array([[stem_of[stem] for stem in pair] for pair in named], dtype=np.int64)
     people, identities = np.unique([stem.rpartition("_")[0] for stem in stem_of], return_inverse=True)
     return Benchmark(name, reader, pairs, same, folds, identities.astype(np.int64), tuple(people.tolist()))
@@ -74,7 +81,7 @@ def _parse(file: Path) -> tuple[list[tuple[str, str]], NDArray[np.bool_], NDArra
         raise WorkbenchError(f"{file}: cannot be read as text ({error})") from None
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     header = rows[0][1] if rows else []
-    if not 1 <= len(header) <= 2 or not all(field.isdigit() for field in header):
+    if not 1 <= len(header) <= 2 or not all(_is_number(field) for field in header):
         raise WorkbenchError(f"{file}, line 1: expected 'FOLDS PAIRS' or 'PAIRS', found {' '.join(header)[:60]!r}")
     # View 1 lists have a single set of pairs; cut into tenths of each half it still gives ten balanced folds.
     fold_count, per_fold = (int(header[0]), int(header[1])) if len(header) == 2 else (1, int(header[0]))
@@ -86,7 +93,7 @@ def _parse(file: Path) -> tuple[list[tuple[str, str]], NDArray[np.bool_], NDArra
     for position, (number, fields) in enumerate(rows[1:]):
         genuine = position % (2 * per_fold) < per_fold
         first, second = (fields[:2], [fields[0], *fields[2:]]) if len(fields) == 3 else (fields[:2], fields[2:])
-        if len(fields) != (3 if genuine else 4) or not first[1].isdigit() or not second[1].isdigit():
+        if len(fields) != (3 if genuine else 4) or not _is_number(first[1]) or not _is_number(second[1]):
             wanted = "NAME I J" if genuine else "NAME I NAME J"
             raise WorkbenchError(f"{file}, line {number}: expected {wanted!r}, found {' '.join(fields)[:80]!r}")
         named.append((_stem(*first), _stem(*second)))
@@ -102,6 +109,10 @@ def _parse(file: Path) -> tuple[list[tuple[str, str]], NDArray[np.bool_], NDArra
     return named, np.array(same), folds
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
 def _stem(name: str, number: str) -> str:
     return f"{name}_{int(number):04d}"
 
@@ -114,7 +125,7 @@ def _reader(root: Path, stems: list[str], listed: Path) -> tuple[Images, str]:
         try:
             with ZipFile(root) as archive:
                 everything = archive.namelist()
-        except (BadZipFile, OSError) as error:
+        except Exception as error:  # beside BadZipFile whatever a damaged directory leads to
             raise WorkbenchError(f"{root}: not a zip file ({error})") from None
     else:
         raise WorkbenchError(f"pairs: no such folder or zip {root}")

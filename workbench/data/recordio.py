@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -34,7 +35,7 @@ def read_record(file: BinaryIO, offset: int, where: str) -> Record:
         WorkbenchError: the file ends early, or there is no record at that place.
     """
     file.seek(offset)
-    data = b""
+    data = bytearray()
     while True:
         frame = file.read(FRAME.size)
         if len(frame) < FRAME.size:
@@ -48,7 +49,7 @@ def read_record(file: BinaryIO, offset: int, where: str) -> Record:
             raise WorkbenchError(f"{where}: the file ends within the record at byte {offset}; it is truncated")
         data += part
         if kind in (0, 3):
-            return _parse(data, where, offset)
+            return _parse(bytes(data), where, offset)
         data += struct.pack("<I", MAGIC)  # a payload is split where it contains the magic itself
         file.seek(-length % 4, 1)
 
@@ -90,7 +91,7 @@ def open_recordio(path: str) -> Dataset:
     for file in (rec, idx):
         if not file.is_file():
             raise WorkbenchError(f"recordio:{path}: {file.name} is missing; expected train.rec and train.idx in the folder")
-    offset_of = _read_index(idx)
+    offset_of = _read_index(idx, rec)
     with rec.open("rb") as stream:
         first = read_record(stream, offset_of[min(offset_of)], f"{rec}, record {min(offset_of)}")
         if min(offset_of) == 0 and len(first.labels) >= 2 and not first.payload:
@@ -98,25 +99,37 @@ def open_recordio(path: str) -> Dataset:
         else:
             keys = sorted(offset_of)
             labels = [read_record(stream, offset_of[key], f"{rec}, record {key}").labels[0] for key in keys]
-    identities, names = number_identities(np.array(labels).astype(np.int64))
+    values = np.array(labels)
+    whole = (np.abs(values) < 2**53) & (np.floor(values) == values)  # False for NaN
+    if not whole.all():
+        wrong = int(np.argmin(whole))
+        raise WorkbenchError(f"{rec}, record {keys[wrong]}: the label {labels[wrong]} is not the number of an identity")
+    identities, names = number_identities(values.astype(np.int64))
     offsets = np.array([offset_of[key] for key in keys], dtype=np.int64)
     reader = RecordImages(rec, np.array(keys, dtype=np.int64), offsets)
     return Dataset(root.resolve().name, reader, identities, names)
 
 
-def _read_index(path: Path) -> dict[int, int]:
-    """key -> offset. Raises WorkbenchError for an empty or malformed index."""
+def _read_index(path: Path, rec: Path) -> dict[int, int]:
+    """key -> offset. Raises WorkbenchError for an empty or malformed index, or one that leads past the end of `rec`."""
     try:
-        table = np.loadtxt(path, dtype=np.int64, delimiter="\t", ndmin=2)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy only warns of an empty file and of fractions
+            table = np.loadtxt(path, dtype=np.int64, delimiter="\t", ndmin=2)
+    except (ValueError, Warning) as error:
         raise WorkbenchError(f"{path}: expected lines 'key<TAB>offset' ({error})") from None
     if table.shape[1:] != (2,) or len(table) == 0 or table.min() < 0:
         raise WorkbenchError(f"{path}: expected lines 'key<TAB>offset', found a table of shape {table.shape}")
+    last, size = int(table[:, 1].max()), rec.stat().st_size
+    if last >= size:
+        raise WorkbenchError(f"{path}: a record at byte {last}, but {rec} has {size} bytes; truncated, or of another set?")
     return dict(zip(table[:, 0].tolist(), table[:, 1].tolist(), strict=True))
 
 
 def _from_ranges(file: BinaryIO, rec: Path, offset_of: dict[int, int], first: Record) -> tuple[list[int], list[float]]:
     """Keys of the images and their labels, from record 0 and the identity records: one look per identity, not per image."""
+    if not 1 <= first.labels[0] <= first.labels[1] <= max(offset_of) + 1:
+        raise WorkbenchError(f"{rec}, record 0: expected a range of keys in 1..{max(offset_of) + 1}, found {first.labels[:2]}")
     begin, end = int(first.labels[0]), int(first.labels[1])
     keys: list[int] = []
     labels: list[float] = []
@@ -129,8 +142,10 @@ def _from_ranges(file: BinaryIO, rec: Path, offset_of: dict[int, int], first: Re
     for identity in range(begin, end):
         span = at(identity).labels
         if len(span) < 2 or not 1 <= span[0] <= span[1] <= begin:
-            raise WorkbenchError(f"{rec}, record {identity}: expected a range of image keys in 1..{begin}, found {span}")
+            raise WorkbenchError(f"{rec}, record {identity}: expected a range of image keys in 1..{begin}, found {span[:2]}")
         members = range(int(span[0]), int(span[1]))
+        if len(keys) + len(members) >= begin:
+            raise WorkbenchError(f"{rec}, record {identity}: its images {span[:2]} belong to another identity already")
         missing = next((key for key in members if key not in offset_of), None)
         if missing is not None:
             raise WorkbenchError(f"{rec}, record {identity}: names image {missing}, which the .idx does not have")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from workbench.data.benchmark import Benchmark, ClosedSet, draw_pairs
@@ -52,7 +53,7 @@ def _split(spec: str) -> tuple[str, str]:
     if not isinstance(spec, str) or not spec:
         raise WorkbenchError(f"data are named KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}")
     kind, _, path = spec.partition(":")
-    if kind not in {*SOURCES.names(), *BENCHMARKS.names()} and Path(spec).expanduser().exists():
+    if kind not in {*SOURCES.names(), *BENCHMARKS.names()} and os.path.exists(os.path.expanduser(spec)):
         raise WorkbenchError(f"{spec!r} is a path; say what it is, e.g. 'folder:{spec}' or 'recordio:{spec}'")
     return kind, path
 
@@ -68,7 +69,7 @@ def existing(path: str, kind: str, what: str) -> Path:
     """
     if not path:
         raise WorkbenchError(f"{kind}: needs a path behind the colon, {kind}:{what.upper()}")
-    found = Path(path).expanduser()
-    if not (found.is_dir() if what == "folder" else found.is_file()):
+    found = os.path.expanduser(path)  # os.path answers no where pathlib raises: a name too long, a user who is not there
+    if not (os.path.isdir(found) if what == "folder" else os.path.isfile(found)):
         raise WorkbenchError(f"{kind}:{path}: no such {what}")
-    return found
+    return Path(found)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
+import pickletools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +19,91 @@ from workbench.data.benchmark import Benchmark, consecutive_folds
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError
 
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("_codecs", "encode"),  # how protocol 2 writes bytes
-}
+_OPCODES = """
+    PROTO FRAME STOP MARK EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE NEWFALSE
+    INT BININT BININT1 BININT2 LONG LONG1 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+    UNICODE BINUNICODE SHORT_BINUNICODE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+_MODULES = re.compile(r"numpy|numpy\._?core\.(multiarray|numeric)|_codecs")
+
+
+class _DType:
+    """Stands in for numpy.dtype: the code alone ("u1", "b1")."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        self.code = code.decode("latin1") if isinstance(code, bytes) else code
+        self.size = int(self.code[1:])
+
+    def __setstate__(self, state: object) -> None:
+        """The state is about byte order and fields, of which single bytes have none."""
+
+
+class _Array:
+    """Stands in for numpy.ndarray: the bytes as the pickle has them. NumPy itself would allocate whatever a pickle claims."""
+
+    dtype: object = None
+    data: Any = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, self.dtype, _fortran, self.data = state
+        if isinstance(self.dtype, _DType) and math.prod(shape[:4]) * self.dtype.size != len(self.data):
+            raise ValueError(f"an array of shape {shape[:4]} with {len(self.data)} bytes")
+
+    def values(self) -> NDArray[Any]:
+        """The numbers in the array, without its shape."""
+        code = self.dtype.code if isinstance(self.dtype, _DType) else "nothing"
+        if not re.fullmatch("b1|[iu][1248]", code) or not isinstance(self.data, bytes | bytearray):
+            raise ValueError(f"an array of {code[:20]!r}")
+        return np.frombuffer(self.data, np.dtype(code))
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: object, dtype: object, *_: object) -> _Array:
+    array = _Array()
+    array.dtype, array.data = dtype, data
+    return array
+
+
+def _scalar(dtype: object, data: bytes) -> bool:
+    return bool(_frombuffer(data, dtype).values()[0])
 
 
 class _PackUnpickler(pickle.Unpickler):
-    """Lets through what a pack is made of - lists, bytes, bools and numpy arrays - and nothing that could run code."""
+    """Knows what a pack is made of - lists, bytes, bools, numpy arrays - and nothing that could run code or fill the memory."""
+
+    def __init__(self, data: bytes) -> None:
+        allowed = frozenset(_OPCODES.split())
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name not in allowed:
+                raise pickle.UnpicklingError(f"{opcode.name} is in it, which no verification pack needs")
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
+                raise pickle.UnpicklingError(f"it asks for room for {argument} objects")
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self._left_to_encode = len(data)
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """How protocol 2 writes bytes. Other codecs, or the same text over and over, could be made to fill the memory."""
+        self._left_to_encode -= len(text)
+        if encoding != "latin1" or self._left_to_encode < 0:
+            raise pickle.UnpicklingError("it does with _codecs.encode what no verification pack needs")
+        return text.encode(encoding)
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        known = {
+            "ndarray": _Array,
+            "dtype": _DType,
+            "_reconstruct": _reconstruct,
+            "_frombuffer": _frombuffer,
+            "scalar": _scalar,
+            "encode": self._encode,
+        }
+        if not _MODULES.fullmatch(module) or name not in known:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no verification pack needs")
-        return super().find_class(module, name)
+        return known[name]
 
 
 @dataclass(frozen=True)
@@ -40,13 +111,13 @@ class EncodedImages:
     """Encoded images held in memory."""
 
     where: str
-    encoded: list[bytes]
+    encoded: list[bytes | bytearray]
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return images.decode(self.encoded[index], f"{self.where}, image {index}")
+        return images.decode(bytes(self.encoded[index]), f"{self.where}, image {index}")
 
 
 @BENCHMARKS.register("bin")
@@ -58,28 +129,33 @@ def open_bin(path: str) -> Benchmark:
     return Benchmark(file.stem, EncodedImages(file.name, encoded), pairs, same, consecutive_folds(len(pairs), min(10, len(pairs))))
 
 
-def _unpack(file: Path) -> tuple[list[bytes], NDArray[np.bool_]]:
+def _unpack(file: Path) -> tuple[list[bytes | bytearray], NDArray[np.bool_]]:
     try:
-        with file.open("rb") as stream:
-            content = _PackUnpickler(stream, encoding="bytes").load()
+        content = _PackUnpickler(file.read_bytes()).load()
     # A hostile or cut-off pickle can raise nearly anything on its way to failing.
     except Exception as error:
-        raise WorkbenchError(f"{file}: not a verification pack ({str(error) or type(error).__name__})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise WorkbenchError(f"{file}: not a verification pack ({reason or type(error).__name__})") from None
     if not isinstance(content, tuple | list) or len(content) != 2 or not isinstance(content[0], list):
         raise WorkbenchError(f"{file}: expected a pickled pair (images, issame), found {type(content).__name__}")
     try:
-        same = np.asarray(content[1]).astype(bool).reshape(-1)
+        labels = content[1].values().tolist() if isinstance(content[1], _Array) else list(content[1])
     except (TypeError, ValueError):
-        raise WorkbenchError(f"{file}: the second part is not a list of booleans") from None
+        labels = [None]
+    if not all(isinstance(label, int) and label in (0, 1) for label in labels):
+        raise WorkbenchError(f"{file}: the second part is not a list of booleans")
+    same = np.array(labels, dtype=bool)
     if len(content[0]) != 2 * len(same) or not len(same):
         raise WorkbenchError(f"{file}: {len(content[0])} images for {len(same)} pairs, expected two a pair")
     encoded = [_as_bytes(entry, file, number) for number, entry in enumerate(content[0])]
     return encoded, same
 
 
-def _as_bytes(entry: Any, file: Path, number: int) -> bytes:
-    if isinstance(entry, bytes):
+def _as_bytes(entry: Any, file: Path, number: int) -> bytes | bytearray:
+    if isinstance(entry, bytes | bytearray):
         return entry
-    if isinstance(entry, np.ndarray) and entry.dtype == np.uint8:
-        return entry.tobytes()
-    raise WorkbenchError(f"{file}, image {number}: expected encoded bytes or a uint8 array, found {type(entry).__name__}")
+    if isinstance(entry, _Array) and isinstance(entry.dtype, _DType) and entry.dtype.code == "u1":
+        return _as_bytes(entry.data, file, number)
+    raise WorkbenchError(
+        f"{file}, image {number}: expected encoded bytes or a uint8 array, found {type(entry).__name__.lstrip('_')}"
+    )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from safetensors.torch import save_file
@@ -61,6 +59,6 @@ def load(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optim
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         return int(state["step"]), int(state["metrics_bytes"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, BadZipFile) as error:
+    except Exception as error:  # a damaged file raises OSError, RuntimeError, UnpicklingError, struct.error, AttributeError, ...
         reason = " ".join(str(error).split())[:160]
         raise WorkbenchError(f"{path}: not a checkpoint of this run ({reason})") from None

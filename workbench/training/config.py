@@ -48,7 +48,7 @@ class TrainConfig(BaseModel):
     flip: bool = Field(True, description="mirror half of the images at random")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    seed: int = Field(0, ge=0, description="of the weights, the order and the augmentation")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
     workers: int | None = Field(None, ge=0, description="processes that decode; by default none on a CPU, up to 8 on a GPU")
     log_every: Positive = Field(10, description="steps between two lines of metrics.jsonl")
     runs_dir: str = Field("runs", description="folder of the run directories")
@@ -65,7 +65,7 @@ class TrainConfig(BaseModel):
             settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
             raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
         if not isinstance(settings, Mapping):
             raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(settings).__name__}")

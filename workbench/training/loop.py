@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def train(
         raise WorkbenchError("train: give either a config or a run to resume")
     if resume is not None:
         run = runs.open(resume)
-        settings = TrainConfig(**run.config)
+        settings = _as_config(run.config)
         if run.state == "finished":
             return run
     else:
@@ -60,7 +61,8 @@ def train(
         torch.manual_seed(settings.seed)
         work = _prepare(settings)
         if resume is not None:
-            if run.environment["data"]["fingerprint"] != work.data.fingerprint():
+            recorded = run.environment.get("data")
+            if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
                 raise WorkbenchError(f"{run.path}: {settings.data!r} is not the data the run began with; start a new run")
             step, metrics_bytes = checkpoint.load(run, work.net, work.loss, work.optimizer)
         else:
@@ -96,7 +98,7 @@ def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> T
         return config
     if isinstance(config, str | Path):
         return TrainConfig.read(config)
-    return TrainConfig(**(config or {}))
+    return TrainConfig(**{str(key): value for key, value in (config or {}).items()})
 
 
 def _prepare(config: TrainConfig) -> _Work:
@@ -108,6 +110,13 @@ def _prepare(config: TrainConfig) -> _Work:
         raise WorkbenchError(
             f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
         )
+    for setting, options, taken in (
+        ("backbone_options", config.backbone_options, ("name", "embedding_dim", "image_size")),
+        ("loss_options", config.loss_options, ("name", "embedding_dim", "num_classes")),
+    ):
+        for option in taken:
+            if option in options:
+                raise WorkbenchError(f"{setting}: {option!r} is not set there; it follows from the other settings and the data")
     net = (
         backbones.create(
             config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **config.backbone_options
@@ -138,7 +147,8 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
     net.train()
 
     metrics = (run.path / runs.METRICS).open("ab")
-    metrics.truncate(metrics_bytes)
+    metrics.truncate(min(metrics_bytes, metrics.tell()))
+    metrics.seek(0, os.SEEK_END)  # truncating does not move the position, which the next checkpoint records
     bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
     pulse = _Pulse(run, total)
     with metrics, bar, stop_on_signal() as request:
@@ -162,7 +172,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                 value = loss(embeddings, labels)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
                 optimizer.step()
 
                 step += 1
@@ -179,7 +189,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                 bar.update()
                 pulse.beat(step)
                 if step == total or request.signal or pulse.checkpoint_due(epoch_done):
-                    _save(run, work, value, step, metrics.tell())
+                    _save(run, work, value, norm, step, metrics.tell())
                     pulse.checkpointed()
                 if request.signal:
                     raise KeyboardInterrupt(request.signal.name)
@@ -207,15 +217,16 @@ class _Pulse:
         self.saved = time.monotonic()
 
 
-def _save(run: runs.Run, work: _Work, value: Tensor, step: int, metrics_bytes: int) -> None:
+def _save(run: runs.Run, work: _Work, value: Tensor, norm: Tensor, step: int, metrics_bytes: int) -> None:
     _check_finite(value, step)
+    _check_finite(norm, step, "gradient")  # it can overflow where the loss did not, and takes the weights with it
     checkpoint.save(run, work.net, work.loss, work.optimizer, step, metrics_bytes)
 
 
-def _check_finite(value: Tensor, step: int) -> None:
+def _check_finite(value: Tensor, step: int, what: str = "loss") -> None:
     if not torch.isfinite(value):
         raise WorkbenchError(
-            f"the loss became {value.item()} at step {step}; lower lr, lengthen warmup_epochs or margin_ramp_epochs, "
+            f"the {what} became {value.item()} at step {step}; lower lr, lengthen warmup_epochs or margin_ramp_epochs, "
             "or lower the scale s (the last checkpoint is from before)"
         )
 

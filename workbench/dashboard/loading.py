@@ -1,0 +1,143 @@
+"""Reading runs for the pages, cached by what the files are, so that a new evaluation shows at the next click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from workbench import data, evaluation, images, runs
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.evaluation.model import Model
+
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the sidebar says: the runs to compare, and on which benchmark."""
+
+    runs_dir: str
+    chosen: tuple[runs.Run, ...]
+    benchmark: str | None
+
+    def evaluated(self) -> list[runs.Run]:
+        """The selected runs that were evaluated on the selected benchmark."""
+        return [run for run in self.chosen if self.benchmark in run.evaluations()]
+
+
+def _stamp(path: Path) -> Stamp:
+    """Changes when the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return found.st_mtime_ns, found.st_size
+
+
+def _evaluation_stamp(run: runs.Run, name: str) -> Stamp:
+    return _stamp(run.path / runs.EVALUATION / f"{name}.json")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _result(path: Path, name: str, stamp: Stamp) -> evaluation.Result:
+    return evaluation.load_result(runs.Run(path), name)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _angles(path: Path, name: str, stamp: Stamp) -> evaluation.Angles | None:
+    return evaluation.load_angles(runs.Run(path), name)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _projection(path: Path, name: str, stamp: Stamp) -> tuple[evaluation.Projection, list[str]] | None:
+    return evaluation.load_projection(runs.Run(path), name)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _metrics(path: Path, stamp: Stamp) -> pd.DataFrame:
+    return runs.Run(path).metrics()
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _leaderboard(paths: Sequence[Path], stamps: Sequence[Stamp]) -> pd.DataFrame:
+    return evaluation.leaderboard([runs.Run(path) for path in paths])
+
+
+@st.cache_resource(max_entries=6, show_spinner="Loading the model (the first one takes some seconds) ...")
+def _model(path: Path, stamp: Stamp) -> Model:
+    return evaluation.load_model(runs.Run(path), device="cpu")
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
+def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet:
+    return data.benchmark(spec)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
+def _dataset(spec: str) -> data.Dataset:
+    return data.open(spec)
+
+
+def result(run: runs.Run, name: str) -> evaluation.Result:
+    """The run's stored result; raises WorkbenchError as `evaluation.load_result`."""
+    return _result(run.path, name, _evaluation_stamp(run, name))
+
+
+def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
+    return _angles(run.path, name, _evaluation_stamp(run, name))
+
+
+def projection(run: runs.Run, name: str) -> tuple[evaluation.Projection, list[str]] | None:
+    return _projection(run.path, name, _evaluation_stamp(run, name))
+
+
+def metrics(run: runs.Run) -> pd.DataFrame:
+    return _metrics(run.path, _stamp(run.path / runs.METRICS))
+
+
+def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
+    stamps = [_evaluation_stamp(run, name) for run in chosen for name in run.evaluations()]
+    return _leaderboard([run.path for run in chosen], stamps)
+
+
+def model(run: runs.Run) -> Model:
+    """The run's network, on the CPU; imports torch."""
+    return _model(run.path, _stamp(run.path / runs.MODEL))
+
+
+def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Dataset:
+    """The pictures behind an evaluation.
+
+    Raises:
+        WorkbenchError: the files are no longer there.
+    """
+    spec = str(run.evaluation(name)[0].get("benchmark"))
+    return _dataset(str(run.config.get("data"))) if spec == "train" else _benchmark(spec)
+
+
+def pictures_of(run: runs.Run, name: str) -> data.Images:
+    """Reader of the pictures behind an evaluation; raises as `benchmark_of`."""
+    opened = benchmark_of(run, name)
+    return opened.dataset.images if isinstance(opened, data.ClosedSet) else opened.images
+
+
+def embed(chosen: Model, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Embed single pictures as the evaluation does: fitted to the input, mirror image added."""
+    return chosen.embed(pictures, flip="add")
+
+
+def thumbnail(reader: data.Images, number: int, side: int = 96) -> NDArray[np.uint8]:
+    """A picture as a small square; a grey one where it cannot be read."""
+    try:
+        return images.fit(reader[number], (side, side))
+    except WorkbenchError:
+        return np.full((side, side, 3), 200, dtype=np.uint8)

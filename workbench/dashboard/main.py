@@ -1,0 +1,75 @@
+"""Sidebar and navigation; `app.py` calls `main`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from workbench import runs
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.pages import angles, leaderboard, maps, photos, roc, training, welcome
+
+PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
+    ("Leaderboard", "leaderboard", ":material/leaderboard:", leaderboard.show),
+    ("ROC and DET", "roc", ":material/show_chart:", roc.show),
+    ("Angles", "angles", ":material/architecture:", angles.show),
+    ("Map", "map", ":material/scatter_plot:", maps.show),
+    ("Training", "training", ":material/trending_down:", training.show),
+    ("Two photos", "photos", ":material/compare:", photos.show),
+)
+DEFAULT_RUNS = 6
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="Margin workbench", page_icon=":material/architecture:", layout="wide")
+    selection: Selection
+
+    def page(show: Callable[[Selection], None]) -> Callable[[], None]:
+        return lambda: show(selection) if selection.chosen else welcome.show(selection)
+
+    current = st.navigation(
+        [
+            st.Page(page(show), title=title, url_path=path, icon=icon, default=path == "leaderboard")
+            for title, path, icon, show in PAGES
+        ]
+    )
+    selection = _sidebar()
+    current.run()
+
+
+def _sidebar() -> Selection:
+    with st.sidebar:
+        st.header("Margin workbench")
+        folder = st.text_input(
+            "Folder of runs",
+            value=os.environ.get("WORKBENCH_RUNS", "runs"),
+            key="runs",
+            bind="query-params",
+            help="Where `workbench train` put its run directories.",
+        )
+        found = runs.list(Path(folder).expanduser())
+        names = [run.name for run in found]
+        picked = st.multiselect(
+            "Runs",
+            names,
+            default=_default_runs(found),
+            key="run",
+            bind="query-params",
+            placeholder="choose the runs to compare",
+            disabled=not names,
+        )
+        selected = tuple(run for run in found if run.name in picked)
+        benchmarks = sorted({name for run in selected for name in run.evaluations()}, key=lambda name: (name == "train", name))
+        benchmark = st.selectbox("Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks)
+        st.caption("The address of this page holds these choices; send it to share them.")
+    return Selection(folder, selected, benchmark)
+
+
+def _default_runs(found: list[runs.Run]) -> list[str]:
+    """The newest runs that have something to show."""
+    shown = [run.name for run in found if run.evaluations()] or [run.name for run in found]
+    return shown[:DEFAULT_RUNS]

@@ -1,0 +1,31 @@
+"""Distributions of angles."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench import plots
+from workbench.dashboard import loading
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.pages.parts import chart, collect, nothing_evaluated, protocol, verification_results
+
+
+def show(selection: Selection) -> None:
+    st.title("Angles")
+    name = selection.benchmark
+    if name is None:
+        nothing_evaluated(selection)
+        return
+    found = collect(selection.evaluated(), lambda run: loading.angles(run, name))
+    angles = {run: found_angles for run, found_angles in found.items() if found_angles is not None}
+    if angles:
+        st.subheader("To the class centres")
+        centres = "the centres that the loss learned" if name == "train" else "the mean direction of each identity's other images"
+        st.markdown(f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two.")
+        chart(plots.centre_angles(angles), "centres")
+    results = verification_results(selection)
+    if results:
+        st.subheader("Between two images")
+        st.markdown("Where the two hills overlap, no threshold is right; the dotted line is the one that was chosen.")
+        chart(plots.pair_angles(results), "pairs")
+        protocol(results)

@@ -1,0 +1,117 @@
+"""Runs x benchmarks."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from workbench import evaluation, plots, runs
+from workbench.dashboard import loading
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.pages.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.errors import WorkbenchError
+
+
+def show(selection: Selection) -> None:
+    st.title("Leaderboard")
+    table = loading.leaderboard(selection.chosen)
+    if table.empty:
+        nothing_evaluated(selection)
+    else:
+        st.markdown("Accuracy of each run on each benchmark, with its 95 % interval. Intervals that overlap are no ranking.")
+        chart(plots.accuracy(table), "accuracy")
+        _pairs(selection, table)
+        _closed_set(selection)
+    _states(selection)
+
+
+def _pairs(selection: Selection, table: pd.DataFrame) -> None:
+    results = verification_results(selection) if selection.benchmark else {}
+    if not results:
+        return
+    st.subheader(f"On {selection.benchmark}")
+    rows = table[(table["benchmark"] == selection.benchmark) & table["run"].isin(results)]
+    shown, supported = _readable(rows)
+    st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
+    st.caption(
+        "Accuracy: mean ± standard deviation over the folds. In brackets: 95 % bootstrap interval. "
+        "Grey: there are too few impostor pairs to tell this false accept rate from 0."
+    )
+    left, right, _ = st.columns([1, 1, 4])
+    left.download_button("CSV", rows.to_csv(index=False), f"{selection.benchmark}.csv", "text/csv", icon=":material/download:")
+    right.download_button(
+        "LaTeX", shown.to_latex(index=False, escape=True), f"{selection.benchmark}.tex", icon=":material/download:"
+    )
+    protocol(results)
+
+
+def _readable(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cells as people read them, and which of them the number of impostor pairs supports."""
+    columns: dict[str, list[str]] = {"Run": list(rows["run"])}
+    supported = {"Run": [True] * len(rows)}
+
+    def add(title: str, key: str, digits: int = 1) -> None:
+        def cell(row: pd.Series) -> str:
+            text = f"{row[key]:.{digits}%}"
+            if key == "accuracy":
+                text += f" ± {row['std']:.{digits}%}"
+            if pd.notna(row.get(f"{key}_low")):
+                text += f"  [{row[f'{key}_low']:.{digits}%}, {row[f'{key}_high']:.{digits}%}]"
+            return text
+
+        columns[title] = [cell(row) for _, row in rows.iterrows()]
+        supported[title] = [bool(row.get(f"{key}_supported", True)) for _, row in rows.iterrows()]
+
+    add("Accuracy", "accuracy")
+    add("AUC", "auc", 2)
+    add("EER", "eer")
+    for key in rows.columns:
+        if key.startswith("tar@") and key.count("_") == 0:
+            add(f"TAR at FAR {float(key.removeprefix('tar@')):g}", key)
+    return pd.DataFrame(columns), pd.DataFrame(supported)
+
+
+def _grey(supported: pd.DataFrame) -> pd.DataFrame:
+    return supported.map(lambda fine: "" if fine else "color: #B0B0B0")
+
+
+def _closed_set(selection: Selection) -> None:
+    name = selection.benchmark
+    if name is None:
+        return
+    read = collect(selection.evaluated(), lambda run: loading.result(run, name))
+    results = {run: result for run, result in read.items() if isinstance(result, evaluation.ClosedSetResult)}
+    if not results:
+        return
+    st.subheader(f"On {name}: which class is taken for which")
+    for run, result in results.items():
+        low, high = result.interval
+        st.markdown(
+            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % interval {low:.2%} to {high:.2%}"
+        )
+        chart(plots.confusion(result.confusion, result.class_names), f"confusion-{run}")
+    protocol(results)
+
+
+def _states(selection: Selection) -> None:
+    st.subheader("Runs")
+    rows = [_state(run) for run in selection.chosen]
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
+
+
+def _state(run: runs.Run) -> dict[str, str]:
+    try:
+        status, config = run.status, run.config
+    except WorkbenchError as error:
+        return {"Run": run.name, "State": "unreadable", "Message": str(error)}
+    done = f"{status['step']} of {status['total']}" if "step" in status and "total" in status else ""
+    return {
+        "Run": run.name,
+        "State": run.state,
+        "Loss": f"{config.get('loss')} {config.get('loss_options') or ''}".strip(),
+        "Backbone": str(config.get("backbone")),
+        "Data": str(config.get("data")),
+        "Epochs": str(config.get("epochs")),
+        "Steps": done,
+        "Message": str(status.get("message", "")),
+    }

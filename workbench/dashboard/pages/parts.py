@@ -1,0 +1,67 @@
+"""Pieces that several pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from workbench import evaluation, runs
+from workbench.dashboard import loading
+from workbench.dashboard.loading import Selection
+from workbench.errors import WorkbenchError
+
+T = TypeVar("T")
+
+
+def chart(figure: go.Figure, key: str) -> None:
+    """Draw a figure in its own look."""
+    st.plotly_chart(figure, key=key, theme=None, config={"displaylogo": False, "toImageButtonOptions": {"scale": 2}})
+
+
+def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[str, T]:
+    """`read(run)` by run name; a run that cannot be read gets a box with the reason instead."""
+    found = {}
+    for run in chosen:
+        try:
+            found[run.name] = read(run)
+        except WorkbenchError as error:
+            st.warning(f"{run.name}: {error}", icon=":material/warning:")
+    return found
+
+
+def verification_results(selection: Selection) -> dict[str, evaluation.VerificationResult]:
+    """Results of the selected runs on the selected benchmark, where it is one of pairs; else says what to choose."""
+    name = selection.benchmark
+    if name is None:
+        nothing_evaluated(selection)
+        return {}
+    read = collect(selection.evaluated(), lambda run: loading.result(run, name))
+    results = {run: result for run, result in read.items() if isinstance(result, evaluation.VerificationResult)}
+    if read and not results:
+        st.info(f"**{name}** is a closed set: it has classes, not pairs. Choose a benchmark of pairs in the sidebar.")
+    return results
+
+
+def nothing_evaluated(selection: Selection) -> None:
+    """What to do when the selected runs have no evaluation."""
+    run = selection.chosen[0].path
+    st.info("None of the selected runs has been evaluated yet. In a terminal:", icon=":material/terminal:")
+    st.code(f"workbench evaluate {run} BENCHMARK", language="bash")
+
+
+def protocol(results: Mapping[str, evaluation.Result]) -> None:
+    """How the figures on the page were made."""
+    if not results:
+        return
+    result = next(iter(results.values()))
+    lines = [f"**{key}**: {value}" for key, value in result.protocol.items()]
+    if isinstance(result, evaluation.VerificationResult):
+        genuine = int(result.same.sum())
+        lines.insert(0, f"**pairs**: {genuine:,} genuine, {result.impostors:,} impostor")
+    if result.note:
+        lines.append(f"**note**: {result.note}")
+    with st.expander(f"Protocol on {result.name}"):
+        st.markdown("  \n".join(lines))

@@ -1,0 +1,130 @@
+"""Two photos, their similarity under each run, and what it is worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from workbench import data, evaluation, images, plots, runs
+from workbench.dashboard import loading
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.pages.parts import chart, protocol, verification_results
+from workbench.errors import WorkbenchError
+
+Picture = NDArray[np.uint8]
+SIDE = 280
+
+
+def show(selection: Selection) -> None:
+    st.title("Two photos")
+    results = verification_results(selection)
+    upload, pick = "Upload two photos", "Pick a pair from the benchmark"
+    source = st.radio("Photos", [upload, pick], key="photos", bind="query-params", horizontal=True, label_visibility="collapsed")
+    pair = _uploaded() if source == upload else _picked(selection, results)
+    if pair is None:
+        return
+    for run in selection.chosen:
+        st.subheader(run.name)
+        try:
+            model = loading.model(run)
+            first, second = loading.embed(model, list(pair))[:, None]
+        except WorkbenchError as error:
+            st.warning(str(error), icon=":material/warning:")
+            continue
+        similarity = float(evaluation.similarity(first, second)[0])
+        _verdict(similarity, results.get(run.name), selection.benchmark or "", run.name)
+    protocol(results)
+
+
+def _verdict(similarity: float, result: evaluation.VerificationResult | None, benchmark: str, run: str) -> None:
+    left, right = st.columns([1, 2])
+    angle = np.degrees(np.arccos(np.clip(similarity, -1, 1)))
+    left.metric("Similarity (cosine)", f"{similarity:.3f}", f"{angle:.1f}° apart", delta_color="off", delta_arrow="off")
+    if result is None:
+        left.caption("Not evaluated on a benchmark of pairs, so there is nothing to judge this number by.")
+        return
+    far, tar = result.rates_at(result.threshold)
+    verdict = "accepted as the same person" if similarity >= result.threshold else "rejected"
+    higher = float((result.scores[~result.same] >= similarity).mean())
+    lower = float((result.scores[result.same] < similarity).mean())
+    left.markdown(
+        f"**{verdict}** at the threshold {result.threshold:.3f}, which on {benchmark} accepts {far:.1%} of the impostor and "
+        f"{tar:.1%} of the genuine pairs.  \n{higher:.1%} of its impostor pairs look at least as alike; "
+        f"{lower:.1%} of its genuine pairs look less alike."
+    )
+    with right:
+        chart(plots.pair_similarity(result, similarity, run), f"pair-{run}")
+
+
+def _uploaded() -> tuple[Picture, Picture] | None:
+    st.markdown(
+        "The networks expect a face that fills the picture, upright, eyes at the same height. Faces are not searched for: "
+        "crop your photos, or zoom in here. Photos stay on this machine and are not stored."
+    )
+    found = [_one_upload(column, label) for column, label in zip(st.columns(2), ("First photo", "Second photo"), strict=True)]
+    if found[0] is None or found[1] is None:
+        return None
+    return found[0], found[1]
+
+
+def _one_upload(column: st.delta_generator.DeltaGenerator, label: str) -> Picture | None:
+    with column:
+        file = st.file_uploader(label, max_upload_size=20, key=label)
+        if file is None:
+            return None
+        try:
+            picture = images.decode(file.getvalue(), file.name)
+        except WorkbenchError as error:
+            st.error(str(error), icon=":material/broken_image:")
+            return None
+        zoom = st.slider("Zoom", 1.0, 4.0, 1.0, 0.1, key=f"zoom {label}", help="Keeps the middle of the photo.")
+        seen = _middle(picture, zoom)
+        st.image(images.fit(seen, (SIDE, SIDE)), caption=f"{file.name}, as the networks see it", width=SIDE)
+        return seen
+
+
+def _middle(picture: Picture, zoom: float) -> Picture:
+    """The central square, 1 / zoom of the shorter side."""
+    height, width = picture.shape[:2]
+    side = max(round(min(height, width) / zoom), 1)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def _picked(selection: Selection, results: dict[str, evaluation.VerificationResult]) -> tuple[Picture, Picture] | None:
+    """A pair of the benchmark; the hardest ones are those the first run gets most wrong."""
+    run = next((run for run in selection.chosen if run.name in results), None)
+    if run is None or selection.benchmark is None:
+        st.info("Choose a benchmark of pairs in the sidebar.")
+        return None
+    result = results[run.name]
+    try:
+        benchmark = loading.benchmark_of(run, selection.benchmark)
+        if not isinstance(benchmark, data.Benchmark):
+            raise WorkbenchError(f"{selection.benchmark}: has no pairs")
+        number = _choose_pair(result, run)
+        first, second = (benchmark.images[int(image)] for image in benchmark.pairs[number])
+    except WorkbenchError as error:
+        st.warning(f"The benchmark's pictures cannot be shown: {error}", icon=":material/warning:")
+        return None
+    left, right = st.columns(2)
+    left.image(images.fit(first, (SIDE, SIDE)), caption=f"pair {number}, first image", width=SIDE)
+    right.image(images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE)
+    return first, second
+
+
+def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:
+    kind_column, order_column, rank_column = st.columns(3)
+    kind = kind_column.segmented_control("Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params")
+    order = order_column.segmented_control(
+        "Order", ["hardest first", "as listed"], default="hardest first", key="order", bind="query-params",
+        help=f"By the scores of {run.name}.",
+    )  # fmt: skip
+    genuine = kind != "impostor"
+    numbers = np.flatnonzero(result.same == genuine)
+    if order != "as listed":
+        scores = result.scores[numbers]
+        numbers = numbers[np.argsort(scores if genuine else -scores, kind="stable")]
+    rank = rank_column.number_input("Pair", 1, len(numbers), 1, key="pair", bind="query-params")
+    return int(numbers[int(rank) - 1])

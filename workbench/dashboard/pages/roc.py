@@ -1,0 +1,25 @@
+"""ROC and DET curves."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench import plots
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.pages.parts import chart, protocol, verification_results
+
+
+def show(selection: Selection) -> None:
+    st.title("ROC and DET")
+    results = verification_results(selection)
+    if not results:
+        return
+    st.markdown(
+        f"How many genuine pairs of **{selection.benchmark}** are accepted, against how many impostor pairs slip through. "
+        "Point at a curve to read the threshold. Bands: 95 % bootstrap."
+    )
+    chart(plots.roc(results), "roc")
+    with st.expander("DET: the same as error rates", expanded=True):
+        st.markdown("On these axes normally distributed scores give a straight line; lower left is better.")
+        chart(plots.det(results), "det")
+    protocol(results)

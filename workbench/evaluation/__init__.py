@@ -1,0 +1,52 @@
+"""Evaluation: `evaluate(run, benchmark)` measures and stores; `verification(scores, same)` is the protocol by itself.
+
+What needs torch (`evaluate`, `load_model`) is imported when first used, so that stored results are read without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from workbench.evaluation.angles import Angles, to_centres, to_identity_means
+from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.leaderboard import leaderboard
+from workbench.evaluation.projection import Projection, project
+from workbench.evaluation.results import Result, load_angles, load_projection, load_result
+from workbench.evaluation.verification import VerificationResult, roc, verification
+
+if TYPE_CHECKING:
+    from workbench.evaluation.evaluate import evaluate
+    from workbench.evaluation.model import Model, load_model, similarity
+
+__all__ = [
+    "Angles",
+    "ClosedSetResult",
+    "Model",
+    "Projection",
+    "Result",
+    "VerificationResult",
+    "closed_set",
+    "evaluate",
+    "leaderboard",
+    "load_angles",
+    "load_model",
+    "load_projection",
+    "load_result",
+    "project",
+    "roc",
+    "similarity",
+    "to_centres",
+    "to_identity_means",
+    "verification",
+]
+
+_WITH_TORCH = {"evaluate": "evaluate", "Model": "model", "load_model": "model", "similarity": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_TORCH:
+        value = getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+        globals()[name] = value  # the module evaluate.py would else hide the function of the same name
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

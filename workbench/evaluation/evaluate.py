@@ -1,0 +1,134 @@
+"""Evaluate a run on a benchmark and store what came out in the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import data, runs
+from workbench.errors import WorkbenchError
+from workbench.evaluation.angles import Angles, to_centres, to_identity_means
+from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.model import Flip, Model, load_model, similarity
+from workbench.evaluation.projection import Projection, project
+from workbench.evaluation.results import Result, save_result
+from workbench.evaluation.verification import VerificationResult, verification
+
+TRAIN = "train"
+"""Name of the closed-set evaluation on a run's own training data."""
+
+
+def evaluate(
+    run: str | Path | runs.Run,
+    benchmark: str | data.Benchmark | data.ClosedSet,
+    *,
+    flip: Flip = "add",
+    device: str = "auto",
+    batch_size: int = 128,
+    bootstrap: int = 1000,
+    with_projection: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Measure a run and store the result under runs/NAME/evaluation/.
+
+    Args:
+        run: run directory.
+        benchmark: `bin:FILE`, `pairs:LIST@ROOT`, `orl`, `fashion-mnist`, a training source (pairs are drawn from it),
+            "train" (closed set, on the run's own training data), or an opened benchmark.
+        flip: add the mirror image's embedding ("add") or not ("none").
+        device: auto, cpu, cuda, ...
+        batch_size: images at once.
+        bootstrap: resamples for the 95 % intervals.
+        with_projection: compute PCA and UMAP too (a few seconds).
+        progress: show bars.
+
+    Returns:
+        `VerificationResult` for pairs, `ClosedSetResult` for labelled images of known classes.
+
+    Raises:
+        WorkbenchError: no such run or benchmark, no model saved yet, or broken images.
+    """
+    opened = runs.open(run)
+    spec = benchmark if isinstance(benchmark, str) else benchmark.name
+    target = _open(opened, benchmark)
+    model = load_model(opened, device)
+    title = f"{opened.name} on {target.name}" if progress else ""
+    name = _file_name(opened, spec, target.name)
+    if isinstance(target, data.ClosedSet):
+        embeddings = model.embed(target.dataset.images, flip=flip, batch_size=batch_size, progress=title)
+        result: Result = _closed_set(model, target, embeddings, flip)
+        labels, identity_names = target.dataset.identities, list(target.dataset.identity_names)
+        angles: Angles | None = to_centres(embeddings, labels, model.centres)
+    else:
+        embeddings = _embed_pairs(model, target, flip, batch_size, title)
+        result = _verify(target, embeddings, flip, bootstrap)
+        unknown = np.full(len(embeddings), -1, dtype=np.int64)
+        labels = unknown if target.identities is None else target.identities
+        identity_names = list(target.identity_names)
+        angles = None if target.identities is None else to_identity_means(embeddings, labels)
+    projection: Projection | None = project(embeddings, labels) if with_projection else None
+    save_result(opened, name, spec, result, angles, projection, identity_names)
+    return result
+
+
+def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> data.Benchmark | data.ClosedSet:
+    if not isinstance(benchmark, str):
+        return benchmark
+    trained_on = str(run.config.get("data"))
+    if benchmark == TRAIN:
+        dataset = data.open(trained_on)
+        known = run.environment["data"]["fingerprint"]
+        if dataset.fingerprint() != known:
+            raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
+        note = "training images: says how well the run fits them, not how it does on new ones"
+        return data.ClosedSet(dataset, note)
+    target = data.benchmark(benchmark)
+    if isinstance(target, data.Benchmark) and benchmark == trained_on and benchmark in data.SOURCES.names():
+        return target  # a known name whose benchmark holds people that its training set does not
+    if isinstance(target, data.Benchmark) and benchmark == trained_on:
+        note = "pairs of the training images: far too good for unseen people"
+        return replace(target, note=f"{note}; {target.note}")
+    return target
+
+
+def _embed_pairs(model: Model, target: data.Benchmark, flip: Flip, batch_size: int, title: str) -> NDArray[np.float32]:
+    """Embeddings of all the benchmark's images; those in no pair are left at 0 unless their identity is known."""
+    wanted = np.unique(target.pairs) if target.identities is None else np.arange(len(target.images))
+    embeddings = np.zeros((len(target.images), model.net.embedding_dim), dtype=np.float32)
+    embeddings[wanted] = model.embed(target.images, wanted.tolist(), flip, batch_size, title)
+    return embeddings
+
+
+def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip, bootstrap: int) -> VerificationResult:
+    scores = similarity(embeddings[target.pairs[:, 0]], embeddings[target.pairs[:, 1]])
+    result = verification(scores, target.same, target.folds, bootstrap=bootstrap)
+    protocol = {"score": "cosine of the embeddings", "flip": _FLIPS[flip], **result.protocol}
+    return replace(result, name=target.name, note=target.note, protocol=protocol)
+
+
+def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
+    dataset = target.dataset
+    if dataset.num_identities != model.loss.num_classes:
+        raise WorkbenchError(
+            f"{target.name}: {dataset.num_identities} classes, the run was trained on {model.loss.num_classes}; "
+            "closed-set accuracy needs the classes of the training set"
+        )
+    result = closed_set(dataset.identities, model.classify(embeddings), list(dataset.identity_names))
+    protocol = {"prediction": "highest logit, without margin; the label is not an input", "flip": _FLIPS[flip]}
+    return replace(result, name=target.name, note=target.note, protocol=protocol)
+
+
+_FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}
+
+
+def _file_name(run: runs.Run, spec: str, name: str) -> str:
+    """The benchmark's name as file name; with a few hex digits where another benchmark has taken it."""
+    plain = TRAIN if spec == TRAIN else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
+    if plain in run.evaluations() and run.evaluation(plain)[0].get("benchmark") != spec:
+        return f"{plain}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
+    return plain

@@ -1,0 +1,56 @@
+"""Runs side by side: one table of runs x benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from workbench.errors import WorkbenchError
+from workbench.evaluation.closed_set import ClosedSetResult
+from workbench.evaluation.results import load_result
+from workbench.runs import Run
+
+
+def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per run and benchmark that it was evaluated on.
+
+    Args:
+        chosen: runs. benchmarks: names to keep; all by default.
+
+    Returns:
+        Columns run, loss, backbone, benchmark, kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and for each
+        FAR tar@FAR with _low, _high and _supported; missing figures are NaN. Damaged evaluations are left out.
+    """
+    rows = []
+    for run in chosen:
+        for name in run.evaluations():
+            if benchmarks is not None and name not in benchmarks:
+                continue
+            try:
+                rows.append(_row(run, name))
+            except WorkbenchError:
+                continue
+    return pd.DataFrame(rows)
+
+
+def _row(run: Run, name: str) -> dict[str, Any]:
+    result = load_result(run, name)
+    row: dict[str, Any] = {
+        "run": run.name,
+        "loss": run.config.get("loss"),
+        "backbone": run.config.get("backbone"),
+        "benchmark": name,
+        "kind": "closed-set" if isinstance(result, ClosedSetResult) else "verification",
+        "accuracy": result.accuracy,
+    }
+    if isinstance(result, ClosedSetResult):
+        row["accuracy_low"], row["accuracy_high"] = result.interval
+        return row
+    row |= {"std": result.std, "auc": result.auc, "eer": result.eer}
+    row |= {f"tar@{far:g}": tar for far, tar in result.tar_at_far.items()}
+    row |= {f"tar@{far:g}_supported": result.supported(far) for far in result.tar_at_far}
+    for key, (low, high) in result.intervals.items():
+        row[f"{key}_low"], row[f"{key}_high"] = low, high
+    return row

@@ -1,0 +1,137 @@
+"""A trained model as a run directory holds it, ready to embed images. Knows nothing of the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tqdm.auto import tqdm
+
+from workbench import backbones, losses, runs
+from workbench.data import Images
+from workbench.data.batches import batches, to_network
+from workbench.devices import resolve_device
+from workbench.errors import WorkbenchError
+from workbench.evaluation.angles import normalised
+
+Flip = Literal["add", "none"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Backbone and class centres of a run, in evaluation mode.
+
+    Attributes:
+        net: the backbone. loss: the loss with its class centres.
+        pixel_mean, pixel_std: how the run scaled its input.
+    """
+
+    net: backbones.Backbone
+    loss: losses.ClassificationLoss
+    pixel_mean: float
+    pixel_std: float
+    device: torch.device
+
+    @property
+    def centres(self) -> NDArray[np.float32]:
+        """(C, D) learned class centres."""
+        centres: NDArray[np.float32] = self.loss.weight.detach().float().cpu().numpy()
+        return centres
+
+    @torch.inference_mode()
+    def embed(
+        self,
+        images: Images,
+        order: Sequence[int] | None = None,
+        flip: Flip = "add",
+        batch_size: int = 128,
+        progress: str = "",
+    ) -> NDArray[np.float32]:
+        """Embed images, in float32 whatever the run was trained in.
+
+        Args:
+            images: reader; pictures of another size are fitted.
+            order: numbers of the images wanted; all by default.
+            flip: "add" sums the embeddings of the image and its mirror image, as arcface_torch does; "none" does not.
+            progress: title of a progress bar; none if empty.
+
+        Returns:
+            (N, D), not normalised.
+        """
+        numbers = range(len(images)) if order is None else order
+        found = np.empty((len(numbers), self.net.embedding_dim), dtype=np.float32)
+        done = 0
+        with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
+            for batch, _ in batches(images, numbers, self.net.image_size, batch_size):
+                pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std)
+                embeddings = self.net(pixels)
+                if flip == "add":
+                    embeddings = embeddings + self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
+                found[done : done + len(batch)] = embeddings.float().cpu().numpy()
+                done += len(batch)
+                bar.update(len(batch))
+        return found
+
+    @torch.inference_mode()
+    def classify(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input."""
+        parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
+        classes = torch.cat([self.loss.predict(part).argmax(1) for part in parts])
+        found: NDArray[np.int64] = classes.cpu().numpy()
+        return found
+
+
+def load_model(run: runs.Run, device: str = "auto") -> Model:
+    """Load a run's model.safetensors into the network that its config.yaml names.
+
+    Raises:
+        WorkbenchError: no weights yet, a damaged file, or weights that do not fit the network.
+    """
+    path = run.path / runs.MODEL
+    if not path.is_file():
+        raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
+    if "loss.weight" not in tensors or tensors["loss.weight"].ndim != 2:
+        raise WorkbenchError(f"{path}: has no class centres (tensor 'loss.weight' of shape (C, D))")
+    config = run.config
+    missing = [key for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std") if key not in config]
+    if missing:
+        raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
+    num_classes, embedding_dim = tensors["loss.weight"].shape
+    size: Any = config["image_size"]
+    net = backbones.create(
+        config["backbone"],
+        embedding_dim=embedding_dim,
+        image_size=tuple(size) if isinstance(size, list) else size,
+        **config.get("backbone_options", {}),
+    )
+    loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **config.get("loss_options", {}))
+    for prefix, module in (("backbone.", net), ("loss.", loss)):
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            raise WorkbenchError(f"{path}: does not fit {config['backbone']!r} ({' '.join(str(error).split())[:160]})") from None
+    where = resolve_device(device)
+    return Model(
+        net.to(where).to(memory_format=torch.channels_last).eval(),
+        loss.to(where).eval(),
+        float(config["pixel_mean"]),
+        float(config["pixel_std"]),
+        where,
+    )
+
+
+def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of each pair of embeddings: (P, D), (P, D) -> (P,) in [-1, 1]."""
+    cosines: NDArray[np.float64] = np.einsum("pd,pd->p", normalised(first), normalised(second))
+    return cosines.clip(-1.0, 1.0)

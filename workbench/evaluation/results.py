@@ -1,0 +1,125 @@
+"""Results to files in the run directory, and back. Needs no torch, so the dashboard opens at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from numpy.typing import NDArray
+
+from workbench.errors import WorkbenchError
+from workbench.evaluation.angles import Angles
+from workbench.evaluation.closed_set import ClosedSetResult
+from workbench.evaluation.projection import Projection
+from workbench.evaluation.verification import VerificationResult
+from workbench.runs import Run
+
+Result = VerificationResult | ClosedSetResult
+
+
+def save_result(
+    run: Run,
+    name: str,
+    benchmark: str,
+    result: Result,
+    angles: Angles | None,
+    projection: Projection | None,
+    identity_names: list[str],
+) -> None:
+    """Store a result with its angles and projection as evaluation NAME of the run."""
+    figures: dict[str, Any] = {
+        "benchmark": benchmark,
+        "note": result.note,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "protocol": result.protocol,
+        "accuracy": result.accuracy,
+        "identity_names": identity_names,
+    }
+    arrays: dict[str, NDArray[Any]] = {}
+    if isinstance(result, VerificationResult):
+        figures |= {
+            "kind": "verification",
+            "std": result.std,
+            "auc": result.auc,
+            "eer": result.eer,
+            "tar_at_far": {f"{far:g}": tar for far, tar in result.tar_at_far.items()},
+            "intervals": {key: list(interval) for key, interval in result.intervals.items()},
+        }
+        arrays |= {"scores": result.scores, "same": result.same, "folds": result.folds}
+        arrays |= {"fold_accuracy": result.fold_accuracy, "fold_threshold": result.fold_threshold}
+        if result.band is not None:
+            arrays["band"] = result.band
+    else:
+        figures |= {"kind": "closed-set", "interval": list(result.interval), "class_names": result.class_names}
+        arrays |= {"labels": result.labels, "predicted": result.predicted}
+    if angles is not None:
+        arrays |= {"angle_own": angles.own, "angle_other": angles.other}
+    if projection is not None:
+        arrays |= {f"projection_{key}": value for key, value in vars(projection).items() if value is not None}
+    run.save_evaluation(name, figures, arrays)
+
+
+def load_result(run: Run, name: str) -> Result:
+    """The stored result of a run on a benchmark.
+
+    Raises:
+        WorkbenchError: the run was not evaluated on it, or the files are damaged.
+    """
+    figures, arrays = run.evaluation(name)
+    try:
+        if figures["kind"] == "closed-set":
+            low, high = figures["interval"]
+            return ClosedSetResult(
+                accuracy=figures["accuracy"],
+                interval=(low, high),
+                labels=arrays["labels"],
+                predicted=arrays["predicted"],
+                class_names=list(figures["class_names"]),
+                name=name,
+                note=figures["note"],
+                protocol=figures["protocol"],
+            )
+        return VerificationResult(
+            accuracy=figures["accuracy"],
+            std=figures["std"],
+            fold_accuracy=arrays["fold_accuracy"],
+            fold_threshold=arrays["fold_threshold"],
+            auc=figures["auc"],
+            eer=figures["eer"],
+            tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+            intervals={key: (low, high) for key, (low, high) in figures["intervals"].items()},
+            band=arrays.get("band"),
+            scores=arrays["scores"],
+            same=arrays["same"],
+            folds=arrays["folds"],
+            name=name,
+            note=figures["note"],
+            protocol=figures["protocol"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(run, name, error) from None
+
+
+def load_angles(run: Run, name: str) -> Angles | None:
+    """Angles to own and nearest other class centre, where the benchmark's identities are known."""
+    _, arrays = run.evaluation(name)
+    if "angle_own" not in arrays or "angle_other" not in arrays:
+        return None
+    return Angles(arrays["angle_own"], arrays["angle_other"])
+
+
+def load_projection(run: Run, name: str) -> tuple[Projection, list[str]] | None:
+    """The stored projection and the names of the identities, where there is one."""
+    figures, arrays = run.evaluation(name)
+    if "projection_points" not in arrays:
+        return None
+    try:
+        fields = {key: arrays[f"projection_{key}"] for key in ("points", "labels", "pca", "explained")}
+        return Projection(**fields, umap=arrays.get("projection_umap")), [str(n) for n in figures["identity_names"]]
+    except (KeyError, TypeError) as error:
+        raise _damaged(run, name, error) from None
+
+
+def _damaged(run: Run, name: str, error: Exception) -> WorkbenchError:
+    reason = f"{type(error).__name__}: {error}"
+    return WorkbenchError(f"{run.path}, evaluation {name!r}: damaged ({reason}); run `workbench evaluate` again")

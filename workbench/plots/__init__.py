@@ -1,0 +1,22 @@
+"""Figures: plotly from plain arrays and tables. No Streamlit, no torch, nothing computed that a result does not hold."""
+
+from __future__ import annotations
+
+from workbench.plots.angles import centre_angles, margin_curves, pair_angles, pair_similarity
+from workbench.plots.maps import confusion, projection
+from workbench.plots.rates import accuracy, det, roc
+from workbench.plots.training import CURVES, training_curves
+
+__all__ = [
+    "CURVES",
+    "accuracy",
+    "centre_angles",
+    "confusion",
+    "det",
+    "margin_curves",
+    "pair_angles",
+    "pair_similarity",
+    "projection",
+    "roc",
+    "training_curves",
+]

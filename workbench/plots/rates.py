@@ -1,0 +1,165 @@
+"""Error rates: ROC, DET, and accuracy with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from workbench.plots.theme import BLACK, GREY, colour_of, faded, figure, styles
+
+Floats = NDArray[np.float64]
+
+
+class Curve(Protocol):
+    """What a verification result offers to be drawn."""
+
+    @property
+    def roc(self) -> tuple[Floats, Floats, Floats]:
+        """FAR, TAR, thresholds."""
+
+    @property
+    def band(self) -> Floats | None: ...
+
+    @property
+    def auc(self) -> float: ...
+
+    @property
+    def eer(self) -> float: ...
+
+    @property
+    def impostors(self) -> int: ...
+
+
+def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.float64] | None = None) -> go.Figure:
+    """True accept rate against false accept rate (logarithmic), one line per run, with its 95 % band.
+
+    FARs below one impostor pair, which no figure supports, lie in the grey field. Hovering shows the threshold.
+
+    Args:
+        results: {run name: verification result}.
+        band_fars: FARs at which the results' bands are given; by default 81 from 1e-4 to 1.
+    """
+    drawn = figure("False accept rate (FAR)", "True accept rate (TAR)")
+    grid = np.logspace(-4, 0, 81) if band_fars is None else np.asarray(band_fars)
+    floor = _floor(results)
+    for name, style in styles(results).items():
+        result: Curve = results[name]
+        far, tar, thresholds = result.roc
+        if result.band is not None:
+            seen = grid >= 1 / result.impostors
+            outline = np.concatenate([grid[seen], grid[seen][::-1]])
+            edge = np.concatenate([result.band[0][seen], result.band[1][seen][::-1]])
+            drawn.add_scatter(
+                x=outline,
+                y=edge,
+                fill="toself",
+                fillcolor=faded(style.colour, 0.12),
+                line_width=0,
+                hoverinfo="skip",
+                legendgroup=name,
+                showlegend=False,
+            )
+        # A step: between two points no threshold lies. Its first point is drawn at the left edge, as 0 has no logarithm.
+        drawn.add_scatter(
+            x=np.maximum(far, floor / 3),
+            y=tar,
+            customdata=np.column_stack([far, thresholds]),
+            name=f"{name} (AUC {result.auc:.3f})",
+            legendgroup=name,
+            line={"color": style.colour, "dash": style.dash, "width": 2.2, "shape": "hv"},
+            hovertemplate="FAR %{customdata[0]:.2e}, TAR %{y:.3f}<br>threshold %{customdata[1]:.3f}",
+        )
+    drawn.update_xaxes(type="log", range=[np.log10(floor / 3), 0], exponentformat="power", dtick=1)
+    drawn.update_yaxes(range=[0, 1.01], tickformat=".0%")
+    _grey_out(drawn, floor)
+    return drawn
+
+
+def det(results: Mapping[str, Any]) -> go.Figure:
+    """Detection error trade-off: false reject rate against false accept rate on normal-deviate axes.
+
+    Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997. Scores that are normally
+    distributed give straight lines; the dotted diagonal is where both rates are equal.
+    """
+    drawn = figure("False accept rate (FAR)", "False reject rate (1 - TAR)")
+    ticks = np.array([1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4, 0.6])
+    floor = _floor(results)
+    for name, style in styles(results).items():
+        result: Curve = results[name]
+        far, tar, thresholds = result.roc
+        inside = (far > 0) & (far < 1) & (tar > 0) & (tar < 1)
+        drawn.add_scatter(
+            x=_deviate(far[inside]),
+            y=_deviate(1 - tar[inside]),
+            customdata=np.column_stack([far[inside], 1 - tar[inside], thresholds[inside]]),
+            name=f"{name} (EER {result.eer:.1%})",
+            line={"color": style.colour, "dash": style.dash, "width": 2.2},
+            hovertemplate="FAR %{customdata[0]:.2e}, FRR %{customdata[1]:.2e}<br>threshold %{customdata[2]:.3f}",
+        )
+    marks = ticks[(ticks >= floor)]
+    ends = [float(_deviate(np.array([min(floor, 0.01)]))[0]) - 0.1, float(_deviate(np.array([0.7]))[0])]
+    axis = {"tickvals": _deviate(marks), "ticktext": [f"{100 * mark:g} %" for mark in marks], "range": ends}
+    drawn.update_xaxes(**axis)
+    drawn.update_yaxes(**axis)
+    drawn.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, hoverinfo="skip", showlegend=False
+    )
+    return drawn
+
+
+def accuracy(table: pd.DataFrame) -> go.Figure:
+    """Accuracy of runs by benchmark, a dot with its 95 % interval.
+
+    Args:
+        table: columns run, benchmark, accuracy, accuracy_low, accuracy_high, as `wb.evaluation.leaderboard` makes it.
+    """
+    benchmarks = list(dict.fromkeys(table["benchmark"])) if len(table) else []
+    drawn = make_subplots(1, max(len(benchmarks), 1), shared_yaxes=True, subplot_titles=benchmarks, horizontal_spacing=0.03)
+    drawn.update_layout(figure("", "").layout)
+    for (run, benchmark), rows in table.groupby(["run", "benchmark"], sort=False):
+        low = rows.get("accuracy_low", rows["accuracy"]).fillna(rows["accuracy"])
+        high = rows.get("accuracy_high", rows["accuracy"]).fillna(rows["accuracy"])
+        drawn.add_scatter(
+            x=rows["accuracy"],
+            y=rows["run"],
+            mode="markers",
+            marker={"color": colour_of(str(run)), "size": 11},
+            error_x={"type": "data", "array": high - rows["accuracy"], "arrayminus": rows["accuracy"] - low, "width": 5},
+            hovertemplate=f"{run}: %{{x:.2%}}<extra></extra>",
+            showlegend=False,
+            row=1,
+            col=benchmarks.index(benchmark) + 1,
+        )
+    drawn.update_xaxes(tickformat="~%", title_text="Accuracy, 95 % interval", showline=True, linecolor=GREY, nticks=5)
+    drawn.update_yaxes(autorange="reversed", automargin=True)
+    drawn.update_layout(height=150 + 38 * max(table["run"].nunique() if len(table) else 1, 1), margin={"t": 40})
+    return drawn
+
+
+def _deviate(rates: Floats) -> Floats:
+    return np.array([NormalDist().inv_cdf(float(rate)) for rate in rates])
+
+
+def _floor(results: Mapping[str, Any]) -> float:
+    """The lowest FAR that any of the results can support."""
+    return min((1 / result.impostors for result in results.values()), default=1e-4)
+
+
+def _grey_out(drawn: go.Figure, floor: float) -> None:
+    drawn.add_vrect(x0=floor / 3, x1=floor, fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
+    drawn.add_annotation(
+        x=np.log10(floor),
+        y=0.02,
+        xanchor="left",
+        yanchor="bottom",
+        showarrow=False,
+        text=f"◂ below 1 impostor pair in {1 / floor:,.0f}",
+        font={"size": 11, "color": BLACK},
+    )

@@ -1,0 +1,89 @@
+"""One look for all figures: the same colour for the same loss everywhere, safe for the colour-blind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+# Okabe and Ito, "Color universal design", 2008; yellow, which vanishes on white, is left out.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#222222",
+    "#8C8C8C",
+)
+
+LOSS_COLOURS = {
+    "softmax": GREY,
+    "normface": SKY,
+    "sphereface": GREEN,
+    "cosface": BLUE,
+    "arcface": VERMILION,
+    "triplet": ORANGE,
+    "contrastive": PURPLE,
+    "center": BLACK,
+}
+# Tol, "Colour schemes", 2021, "muted": apart from all loss colours, as they mean something else.
+GENUINE, IMPOSTOR = "#44AA99", "#882255"
+CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+class Style(NamedTuple):
+    """How one run is drawn."""
+
+    colour: str
+    dash: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """Colour by loss, which is read from the run's name; runs of the same loss differ in the dashes of their line."""
+    seen: dict[str, int] = {}
+    found = {}
+    for name in names:
+        colour = colour_of(name)
+        found[name] = Style(colour, DASHES[seen.get(colour, 0) % len(DASHES)])
+        seen[colour] = seen.get(colour, 0) + 1
+    return found
+
+
+def colour_of(name: str) -> str:
+    """Colour of a loss, or of a run whose name holds that of a loss; a fixed other one for names that hold none."""
+    for word in re.split(r"[^a-z0-9]+", name.lower()):
+        if word in LOSS_COLOURS:
+            return LOSS_COLOURS[word]
+    return CLASS_COLOURS[sum(name.encode()) % len(CLASS_COLOURS)]
+
+
+def faded(colour: str, opacity: float) -> str:
+    """A hex colour with opacity, as plotly writes it."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def figure(x: str, y: str, title: str = "") -> go.Figure:
+    """An empty figure in the house style, with axis titles."""
+    drawn = go.Figure()
+    drawn.update_layout(
+        template="plotly_white",
+        title={"text": title, "font": {"size": 15}},
+        font={"family": "DejaVu Sans, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
+        margin={"l": 70, "r": 20, "t": 50 if title else 25, "b": 60},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+        hoverlabel={"namelength": -1},
+        height=440,
+    )
+    if title:
+        drawn.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90})
+    axis = {"showline": True, "linecolor": GREY, "ticks": "outside", "gridcolor": "#E6E6E6", "zeroline": False}
+    drawn.update_xaxes(title=x, **axis)
+    drawn.update_yaxes(title=y, **axis)
+    return drawn

@@ -1,0 +1,56 @@
+"""How training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from workbench.plots.theme import figure, styles
+
+CURVES = {
+    "loss": "Training loss",
+    "accuracy": "Training accuracy, without margin",
+    "target_angle_mean": "Angle to the own class centre (degrees)",
+    "lr": "Learning rate",
+    "images_per_second": "Images per second",
+}
+"""Columns of metrics.jsonl that are drawn, with their axis titles."""
+
+
+def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5) -> go.Figure:
+    """One quantity against epochs, a line per run: the running median in front of the values themselves.
+
+    Args:
+        metrics: {run name: metrics.jsonl as a table}.
+        column: one of `CURVES`.
+        smooth: logged steps in the median's window.
+    """
+    drawn = figure("Epoch", CURVES.get(column, column))
+    for name, style in styles(metrics).items():
+        table = metrics[name]
+        if column not in table or table.empty:
+            continue
+        if smooth > 1:
+            drawn.add_scatter(
+                x=table["epoch"], y=table[column], mode="lines", opacity=0.25, hoverinfo="skip", showlegend=False,
+                legendgroup=name, line={"color": style.colour, "width": 1},
+            )  # fmt: skip
+        drawn.add_scatter(
+            x=table["epoch"],
+            y=table[column].rolling(smooth, center=True, min_periods=1).median(),
+            name=name,
+            mode="lines",
+            legendgroup=name,
+            line={"color": style.colour, "dash": style.dash, "width": 2.2},
+        )
+    if column == "loss" and drawn.data:
+        # Losses of different scale s start at very different heights and end near 0.
+        lowest = min(float(np.nanmin(np.where(trace.y > 0, trace.y, np.nan))) for trace in drawn.data)
+        drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
+        drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
+    if column == "accuracy":
+        drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    return drawn
