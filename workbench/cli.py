@@ -20,6 +20,16 @@ from workbench.errors import WorkbenchError
 if TYPE_CHECKING:
     from workbench.evaluation import Result
 
+STREAMLIT_OPTIONS = {
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "viewer",
+    "server.address": "localhost",
+    "server.maxUploadSize": "20",
+    "theme.base": "light",
+    "theme.primaryColor": "#0072B2",
+}
+"""The same as .streamlit/config.toml, which Streamlit finds only when it is started in a checkout."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -301,7 +311,7 @@ def _serve(runs_dir: Path, port: int | None) -> int:
     chosen = port or _free_port(8501)
     typer.echo(f"dashboard: http://localhost:{chosen} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(chosen), "--server.headless", "true"]
-    command += ["--browser.gatherUsageStats", "false", "--theme.base", "light", "--server.maxUploadSize", "20"]
+    command += [part for option, value in STREAMLIT_OPTIONS.items() for part in (f"--{option}", value)]
     try:
         return subprocess.call(command, env=os.environ | {"WORKBENCH_RUNS": str(runs_dir)})
     except KeyboardInterrupt:

@@ -168,7 +168,6 @@ def test_the_model_file_fits_backbone_and_loss(whole: runs.Run) -> None:
         module.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)})
     with safe_open(whole.path / runs.MODEL, "pt") as file:
         assert file.metadata()["step"] == str(STEPS * EPOCHS)
-        assert json.loads(file.metadata()["config"]) == whole.config
 
 
 @pytest.mark.parametrize("loss", wb.losses.names())

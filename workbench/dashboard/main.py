@@ -10,7 +10,7 @@ import streamlit as st
 
 from workbench import runs
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages import angles, leaderboard, maps, photos, roc, training, welcome
+from workbench.dashboard.views import angles, leaderboard, maps, photos, roc, training, welcome
 
 PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
     ("Leaderboard", "leaderboard", ":material/leaderboard:", leaderboard.show),

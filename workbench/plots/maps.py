@@ -19,6 +19,7 @@ def projection(
     names: Sequence[str],
     points: NDArray[np.int64] | None = None,
     axes: tuple[str, str] = ("first axis", "second axis"),
+    equal_axes: bool = False,
 ) -> go.Figure:
     """Scatter of embeddings in two dimensions, a colour and a symbol per identity.
 
@@ -26,6 +27,7 @@ def projection(
         coordinates: (n, 2). labels: (n,) identities, -1 for unknown. names: of the identities.
         points: (n,) numbers of the images, given back by a selection as customdata.
         axes: titles.
+        equal_axes: a unit is as long in both directions, for maps on which distances mean something.
     """
     drawn = figure(*axes)
     numbers = np.arange(len(labels)) if points is None else points
@@ -49,9 +51,9 @@ def projection(
             unselected={"marker": {"color": GREY, "opacity": 0.25}},
             hovertemplate=f"{name}<br>image %{{customdata}}<extra></extra>",
         )
-    # Distances on the map mean the same in both directions.
-    drawn.update_xaxes(constrain="domain")
-    drawn.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain")
+    if equal_axes:
+        drawn.update_xaxes(constrain="domain")
+        drawn.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain", constraintoward="top")
     drawn.update_layout(
         height=560, dragmode="lasso", showlegend=len(identities) <= LEGEND_LIMIT, legend={"font_size": 11, "itemsizing": "constant"}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ def save(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optim
         for key, value in module.state_dict().items():
             tensors[f"{prefix}.{key}"] = value.detach().cpu().contiguous()
     with atomic_path(run.path / MODEL) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step), "config": json.dumps(run.config)})
+        save_file(tensors, temporary, metadata={"step": str(step)})
 
 
 def load(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from workbench import plots
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import chart, protocol, verification_results
+from workbench.dashboard.views.parts import chart, protocol, verification_results
 
 
 def show(selection: Selection) -> None:

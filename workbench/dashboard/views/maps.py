@@ -9,7 +9,7 @@ import streamlit as st
 from workbench import plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import collect, nothing_evaluated
+from workbench.dashboard.views.parts import collect, nothing_evaluated
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Projection
 
@@ -42,9 +42,8 @@ def _maps(run: runs.Run, name: str, projection: Projection, names: list[str]) ->
     x, y = projection.explained
     left, right = st.columns(2)
     with left:
-        figure = plots.projection(
-            projection.pca, projection.labels, names, projection.points, (f"PCA 1 ({x:.0%} of variance)", f"PCA 2 ({y:.0%})")
-        )
+        axes = (f"PCA 1 ({x:.0%} of variance)", f"PCA 2 ({y:.0%})")
+        figure = plots.projection(projection.pca, projection.labels, names, projection.points, axes, equal_axes=True)
         picked = _selectable(figure, f"pca-{run.name}")
     with right:
         if projection.umap is None:

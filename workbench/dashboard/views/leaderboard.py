@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
 from workbench.errors import WorkbenchError
 
 
@@ -105,13 +108,19 @@ def _state(run: runs.Run) -> dict[str, str]:
     except WorkbenchError as error:
         return {"Run": run.name, "State": "unreadable", "Message": str(error)}
     done = f"{status['step']} of {status['total']}" if "step" in status and "total" in status else ""
+    options = ", ".join(f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}" for key, value in _options(config))
     return {
         "Run": run.name,
         "State": run.state,
-        "Loss": f"{config.get('loss')} {config.get('loss_options') or ''}".strip(),
+        "Loss": f"{config.get('loss')} {options}".strip(),
         "Backbone": str(config.get("backbone")),
         "Data": str(config.get("data")),
         "Epochs": str(config.get("epochs")),
         "Steps": done,
         "Message": str(status.get("message", "")),
     }
+
+
+def _options(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    options = config.get("loss_options")
+    return list(options.items()) if isinstance(options, Mapping) else []

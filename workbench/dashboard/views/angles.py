@@ -7,7 +7,7 @@ import streamlit as st
 from workbench import plots
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
 
 
 def show(selection: Selection) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from workbench import plots
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import chart, collect
+from workbench.dashboard.views.parts import chart, collect
 
 
 def show(selection: Selection) -> None:

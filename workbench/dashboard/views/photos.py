@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from workbench import data, evaluation, images, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.pages.parts import chart, protocol, verification_results
+from workbench.dashboard.views.parts import chart, protocol, verification_results
 from workbench.errors import WorkbenchError
 
 Picture = NDArray[np.uint8]

@@ -1,1 +1,0 @@
-"""One page a file; each has `show(selection)`."""
