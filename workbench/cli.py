@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from workbench import __version__
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown_name
 
 if TYPE_CHECKING:
     from workbench.evaluation import Result
@@ -166,7 +166,8 @@ def evaluate(
                 bootstrap=bootstrap,
                 with_projection=projection,
             )
-            typer.echo(_summary(f"{folder.name} on {result.name}", result))
+            where = benchmark if benchmark == "train" else result.name  # a closed set is named after the data alone
+            typer.echo(_summary(f"{folder.name} on {where}", result))
 
 
 @app.command()
@@ -183,6 +184,10 @@ def compare(
     chosen = [runs.open(path) for path in run] if run else runs.list(runs_dir)
     if not chosen:
         raise WorkbenchError(f"{runs_dir}: no runs; make some with workbench demo, or name another folder with --runs-dir")
+    known = {name for one in chosen for name in one.evaluations()}
+    for name in benchmark or []:
+        if known and name not in known:
+            raise unknown_name("benchmark", name, known)
     table = leaderboard(chosen, benchmark)
     if table.empty:
         raise WorkbenchError("none of the runs has been evaluated; use workbench evaluate RUN BENCHMARK")
@@ -283,12 +288,16 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise WorkbenchError(f"{option} {text!r}: expected NAME=VALUE, e.g. {option} m=0.4")
+            raise WorkbenchError(f"{option} {_short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
         try:
             found[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise WorkbenchError(f"{option} {text!r}: {value!r} cannot be read as a value") from None
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-13-45
+            raise WorkbenchError(f"{option} {_short(text)}: cannot be read as a value") from None
     return found
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def _summary(title: str, result: Result) -> str:
@@ -308,6 +317,8 @@ def _summary(title: str, result: Result) -> str:
 def _serve(runs_dir: Path, port: int | None) -> int:
     """Run Streamlit until it is stopped; its exit code."""
     entry = Path(__file__).parent / "dashboard" / "entry.py"
+    if port is not None and _taken(port):
+        raise WorkbenchError(f"port {port} is in use; give another one with --port, or none for the first free one")
     chosen = port or _free_port(8501)
     typer.echo(f"dashboard: http://localhost:{chosen} (Ctrl-C stops it)")
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(chosen), "--server.headless", "true"]
@@ -318,9 +329,13 @@ def _serve(runs_dir: Path, port: int | None) -> int:
         return 0
 
 
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _free_port(first: int) -> int:
     for port in range(first, first + 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        if not _taken(port):
+            return port
     raise WorkbenchError(f"no free port between {first} and {first + 99}; give one with --port")

@@ -34,6 +34,14 @@ class Selection:
         return [run for run in self.chosen if self.benchmark in run.evaluations()]
 
 
+def list_runs(folder: str) -> list[runs.Run]:
+    """The runs in a folder that someone typed, newest first; none where it cannot be one."""
+    try:
+        return runs.list(Path(folder).expanduser())
+    except (OSError, RuntimeError, ValueError):  # not ours to read, or too long; a user who is not there; a zero byte
+        return []
+
+
 def _stamp(path: Path) -> Stamp:
     """Changes when the file does."""
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
 from workbench import runs
+from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views import angles, leaderboard, maps, photos, roc, training, welcome
 
@@ -51,7 +51,7 @@ def _sidebar() -> Selection:
             bind="query-params",
             help="Where `workbench train` put its run directories.",
         )
-        found = runs.list(Path(folder).expanduser())
+        found = loading.list_runs(folder)
         names = [run.name for run in found]
         picked = st.multiselect(
             "Runs",

@@ -16,7 +16,7 @@ from workbench.evaluation.angles import Angles, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.model import Flip, Model, load_model, similarity
 from workbench.evaluation.projection import Projection, project
-from workbench.evaluation.results import Result, save_result
+from workbench.evaluation.results import Result, save_result, stored_benchmark
 from workbench.evaluation.verification import VerificationResult, verification
 
 TRAIN = "train"
@@ -71,6 +71,7 @@ def evaluate(
         labels = unknown if target.identities is None else target.identities
         identity_names = list(target.identity_names)
         angles = None if target.identities is None else to_identity_means(embeddings, labels)
+    result = replace(result, name=name)
     projection: Projection | None = project(embeddings, labels) if with_projection else None
     save_result(opened, name, spec, result, angles, projection, identity_names)
     return result
@@ -82,7 +83,8 @@ def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> da
     trained_on = str(run.config.get("data"))
     if benchmark == TRAIN:
         dataset = data.open(trained_on)
-        known = run.environment["data"]["fingerprint"]
+        recorded = run.environment.get("data")
+        known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
         if dataset.fingerprint() != known:
             raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
         note = "training images: says how well the run fits them, not how it does on new ones"
@@ -108,7 +110,7 @@ def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip,
     scores = similarity(embeddings[target.pairs[:, 0]], embeddings[target.pairs[:, 1]])
     result = verification(scores, target.same, target.folds, bootstrap=bootstrap)
     protocol = {"score": "cosine of the embeddings", "flip": _FLIPS[flip], **result.protocol}
-    return replace(result, name=target.name, note=target.note, protocol=protocol)
+    return replace(result, note=target.note, protocol=protocol)
 
 
 def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
@@ -120,7 +122,7 @@ def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.flo
         )
     result = closed_set(dataset.identities, model.classify(embeddings), list(dataset.identity_names))
     protocol = {"prediction": "highest logit, without margin; the label is not an input", "flip": _FLIPS[flip]}
-    return replace(result, name=target.name, note=target.note, protocol=protocol)
+    return replace(result, note=target.note, protocol=protocol)
 
 
 _FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}
@@ -129,6 +131,6 @@ _FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}
 def _file_name(run: runs.Run, spec: str, name: str) -> str:
     """The benchmark's name as file name; with a few hex digits where another benchmark has taken it."""
     plain = TRAIN if spec == TRAIN else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
-    if plain in run.evaluations() and run.evaluation(plain)[0].get("benchmark") != spec:
+    if stored_benchmark(run, plain) not in (spec, None):
         return f"{plain}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
     return plain

@@ -12,6 +12,8 @@ from workbench.evaluation.closed_set import ClosedSetResult
 from workbench.evaluation.results import load_result
 from workbench.runs import Run
 
+COLUMNS = ("run", "loss", "backbone", "benchmark", "kind", "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer")
+
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
     """One row per run and benchmark that it was evaluated on.
@@ -32,7 +34,8 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
                 rows.append(_row(run, name))
             except WorkbenchError:
                 continue
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=[*COLUMNS, *(column for column in table if column not in COLUMNS)])
 
 
 def _row(run: Run, name: str) -> dict[str, Any]:

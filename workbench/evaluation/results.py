@@ -100,6 +100,14 @@ def load_result(run: Run, name: str) -> Result:
         raise _damaged(run, name, error) from None
 
 
+def stored_benchmark(run: Run, name: str) -> str | None:
+    """What the stored evaluation `name` was made on; None where there is none, or a damaged one, to be made again."""
+    try:
+        return str(run.evaluation(name)[0].get("benchmark"))
+    except WorkbenchError:
+        return None
+
+
 def load_angles(run: Run, name: str) -> Angles | None:
     """Angles to own and nearest other class centre, where the benchmark's identities are known."""
     _, arrays = run.evaluation(name)

@@ -119,6 +119,8 @@ def verification(
     checked_folds = _check_folds(folds, len(checked_scores))
     if any(not 0 < far <= 1 for far in fars):
         raise WorkbenchError(f"false accept rates must be in (0, 1], got {list(fars)}")
+    if bootstrap < 0:
+        raise WorkbenchError(f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}")
     table = _Sorted(checked_scores, checked_same, checked_folds)
     figures = table.figures(np.ones(len(checked_scores)), fars)
     intervals: dict[str, tuple[float, float]] = {}

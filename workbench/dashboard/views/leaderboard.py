@@ -11,29 +11,42 @@ import streamlit as st
 from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol
 from workbench.errors import WorkbenchError
+
+MOST_CLASSES = 25
+"""More than that are not drawn in one confusion matrix."""
 
 
 def show(selection: Selection) -> None:
     st.title("Leaderboard")
-    table = loading.leaderboard(selection.chosen)
-    if table.empty:
+    name = selection.benchmark
+    if name is None:
         nothing_evaluated(selection)
     else:
-        st.markdown("Accuracy of each run on each benchmark, with its 95 % interval. Intervals that overlap are no ranking.")
-        chart(plots.accuracy(table), "accuracy")
-        _pairs(selection, table)
-        _closed_set(selection)
+        table = loading.leaderboard(selection.chosen)
+        if not table.empty:
+            st.markdown("Accuracy of each run on each benchmark, with its 95 % interval. Intervals that overlap are no ranking.")
+            chart(plots.accuracy(table), "accuracy")
+        results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
+        pairs = {run: result for run, result in results.items() if isinstance(result, evaluation.VerificationResult)}
+        closed = {run: result for run, result in results.items() if isinstance(result, evaluation.ClosedSetResult)}
+        if pairs:
+            _pairs(name, pairs, table)
+        if closed:
+            _closed_set(name, closed)
     _states(selection)
 
 
-def _pairs(selection: Selection, table: pd.DataFrame) -> None:
-    results = verification_results(selection) if selection.benchmark else {}
-    if not results:
-        return
-    st.subheader(f"On {selection.benchmark}")
-    rows = table[(table["benchmark"] == selection.benchmark) & table["run"].isin(results)]
+def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
+    """The stored result; a run whose settings, which the table names, cannot be read has none to show."""
+    _ = run.config
+    return loading.result(run, name)
+
+
+def _pairs(name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame) -> None:
+    st.subheader(f"On {name}")
+    rows = table[(table["benchmark"] == name) & table["run"].isin(results)]
     shown, supported = _readable(rows)
     st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
     st.caption(
@@ -41,10 +54,8 @@ def _pairs(selection: Selection, table: pd.DataFrame) -> None:
         "Grey: there are too few impostor pairs to tell this false accept rate from 0."
     )
     left, right, _ = st.columns([1, 1, 4])
-    left.download_button("CSV", rows.to_csv(index=False), f"{selection.benchmark}.csv", "text/csv", icon=":material/download:")
-    right.download_button(
-        "LaTeX", shown.to_latex(index=False, escape=True), f"{selection.benchmark}.tex", icon=":material/download:"
-    )
+    left.download_button("CSV", rows.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:")
+    right.download_button("LaTeX", shown.to_latex(index=False, escape=True), f"{name}.tex", icon=":material/download:")
     protocol(results)
 
 
@@ -78,21 +89,16 @@ def _grey(supported: pd.DataFrame) -> pd.DataFrame:
     return supported.map(lambda fine: "" if fine else "color: #B0B0B0")
 
 
-def _closed_set(selection: Selection) -> None:
-    name = selection.benchmark
-    if name is None:
-        return
-    read = collect(selection.evaluated(), lambda run: loading.result(run, name))
-    results = {run: result for run, result in read.items() if isinstance(result, evaluation.ClosedSetResult)}
-    if not results:
-        return
+def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) -> None:
     st.subheader(f"On {name}: which class is taken for which")
     for run, result in results.items():
         low, high = result.interval
         st.markdown(
             f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % interval {low:.2%} to {high:.2%}"
         )
-        chart(plots.confusion(result.confusion, result.class_names), f"confusion-{run}")
+        if len(result.class_names) > MOST_CLASSES:
+            st.caption(f"The {MOST_CLASSES} of {len(result.class_names):,} classes with the most mistakes.")
+        chart(plots.confusion(result.confusion, result.class_names, MOST_CLASSES), f"confusion-{run}")
     protocol(results)
 
 

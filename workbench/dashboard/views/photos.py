@@ -108,16 +108,16 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
     except WorkbenchError as error:
         st.warning(f"The benchmark's pictures cannot be shown: {error}", icon=":material/warning:")
         return None
-    left, right = st.columns(2)
-    left.image(images.fit(first, (SIDE, SIDE)), caption=f"pair {number}, first image", width=SIDE)
-    right.image(images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE)
+    with st.container(horizontal=True):
+        st.image(images.fit(first, (SIDE, SIDE)), caption=f"pair {number}, first image", width=SIDE)
+        st.image(images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE)
     return first, second
 
 
 def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:
-    kind_column, order_column, rank_column = st.columns(3)
-    kind = kind_column.segmented_control("Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params")
-    order = order_column.segmented_control(
+    row = st.container(horizontal=True)
+    kind = row.segmented_control("Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params")
+    order = row.segmented_control(
         "Order", ["hardest first", "as listed"], default="hardest first", key="order", bind="query-params",
         help=f"By the scores of {run.name}.",
     )  # fmt: skip
@@ -126,5 +126,5 @@ def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:
     if order != "as listed":
         scores = result.scores[numbers]
         numbers = numbers[np.argsort(scores if genuine else -scores, kind="stable")]
-    rank = rank_column.number_input("Pair", 1, len(numbers), 1, key="pair", bind="query-params")
+    rank = row.number_input("Pair", 1, len(numbers), 1, key="pair", bind="query-params", width=160)
     return int(numbers[int(rank) - 1])

@@ -37,10 +37,6 @@ def _curves(selection: Selection, column: str) -> None:
     last = {name: table.iloc[-1] for name, table in metrics.items()}
     columns = st.columns(min(len(last), 4))
     for position, (name, row) in enumerate(last.items()):
-        columns[position % len(columns)].metric(
-            name,
-            f"{row['target_angle_mean']:.1f}° to own centre",
-            f"epoch {row['epoch']:.1f}, batch accuracy {row['accuracy']:.1%}",
-            delta_color="off",
-            delta_arrow="off",
-        )
+        place = columns[position % len(columns)]
+        place.metric(name, f"{row['target_angle_mean']:.1f}°")
+        place.caption(f"to the own class centre; batch accuracy {row['accuracy']:.1%}, epoch {row['epoch']:.1f}")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import streamlit as st
 
-from workbench import runs
+from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 
 
 def show(selection: Selection) -> None:
-    folder = Path(selection.runs_dir).expanduser()
-    if runs.list(folder):
+    folder = os.path.expanduser(selection.runs_dir)
+    if found := loading.list_runs(folder):
         st.title("Choose runs")
-        st.markdown(f"There are {len(runs.list(folder))} runs in `{folder}`. Choose some in the sidebar.")
+        st.markdown(f"There are {len(found)} runs in `{folder}`. Choose some in the sidebar.")
         return
     st.title("No runs yet")
-    missing = "" if folder.is_dir() else " (there is no such folder)"
+    missing = "" if os.path.isdir(folder) else " (there is no such folder)"
     st.markdown(f"This dashboard shows training runs, and there are none in `{folder}`{missing}. To make some:")
     st.markdown("**The demo**: softmax, CosFace and ArcFace on 30 people, a few minutes on a laptop.")
     st.code("workbench demo", language="bash")

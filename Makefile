@@ -1,0 +1,52 @@
+# Each target can be the first on a fresh machine with Python 3.11 or newer; what is up to date is not done again.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo app lab test lint clean
+
+help:  ## Say what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.demo  ## Make .venv and install the workbench into it
+
+demo: .venv/.demo  ## Train three losses, evaluate them and open the dashboard
+	$(BIN)/workbench demo
+
+app: .venv/.demo  ## Open the dashboard on runs/
+	$(BIN)/workbench app
+
+lab: .venv/.demo  ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+test: .venv/.dev  ## Run all tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: .venv/.dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## Remove .venv and caches; runs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+
+.venv/.uv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d; make PYTHON=python3.12 ..." % v[:2])'
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python $(PYTHON) .venv; else \
+	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+	@touch $@
+
+# uv of this machine where there is one, else that of the environment.
+install = PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python -e '.[$(1)]'
+
+.venv/.demo: .venv/.uv pyproject.toml
+	@echo "installing into .venv (a few minutes the first time: PyTorch alone is 2 GB to fetch) ..."
+	@$(call install,demo)
+	@touch $@
+
+.venv/.dev: .venv/.uv pyproject.toml
+	@echo "installing into .venv, development tools included (a few minutes the first time) ..."
+	@$(call install,demo$(comma)dev)
+	@touch $@ .venv/.demo
+
+comma := ,
