@@ -58,14 +58,16 @@ class TableFormat(StrEnum):
 def main() -> None:
     """Entry point: bad input is one line and exit code 2, Ctrl-C is 130."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
     except WorkbenchError as error:
         _fail(str(error))
     except _USAGE_ERROR as error:
         _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:  # newer versions of typer make it of Ctrl-C themselves
         typer.secho("stopped", err=True)
-        sys.exit(130)
+    sys.exit(code)
 
 
 def _fail(message: str) -> NoReturn:

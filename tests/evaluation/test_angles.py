@@ -58,7 +58,9 @@ def test_angles_to_identity_means_leave_the_embedding_itself_out(count: int, cla
         rest = [unit[i] for i in range(count) if labels[i] == label and i != row]
         foreign = [_sum([unit[i] for i in range(count) if labels[i] == c]) for c in set(labels.tolist()) - {label}]
         assert own[row] == (pytest.approx(_angle(unit[row], _sum(rest)), abs=1e-5) if rest else pytest.approx(np.nan, nan_ok=True))
-        assert other[row] == pytest.approx(min((_angle(unit[row], centre) for centre in foreign), default=np.nan), abs=1e-5, nan_ok=True)
+        assert other[row] == pytest.approx(
+            min((_angle(unit[row], centre) for centre in foreign), default=np.nan), abs=1e-5, nan_ok=True
+        )
 
 
 def test_an_identity_with_one_image_has_no_angle_to_its_own_centre() -> None:

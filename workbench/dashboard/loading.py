@@ -144,8 +144,8 @@ def embed(chosen: Model, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float3
 
 
 def thumbnail(reader: data.Images, number: int, side: int = 96) -> NDArray[np.uint8]:
-    """A picture as a small square; a grey one where it cannot be read."""
+    """A picture as a small square; a grey one where it cannot be read or is no longer there."""
     try:
         return images.fit(reader[number], (side, side))
-    except WorkbenchError:
+    except (WorkbenchError, IndexError):
         return np.full((side, side, 3), 200, dtype=np.uint8)

@@ -25,7 +25,7 @@ DEFAULT_RUNS = 6
 
 def main() -> None:
     """Draw the page that the address names."""
-    st.set_page_config(page_title="Margin workbench", page_icon=":material/architecture:", layout="wide")
+    st.set_page_config(page_title="Margin workbench", layout="wide")  # a symbol as page_icon is fetched from Google
     selection: Selection
 
     def page(show: Callable[[Selection], None]) -> Callable[[], None]:
@@ -49,6 +49,7 @@ def _sidebar() -> Selection:
             value=os.environ.get("WORKBENCH_RUNS", "runs"),
             key="runs",
             bind="query-params",
+            on_change=_choose_anew,
             help="Where `workbench train` put its run directories.",
         )
         found = loading.list_runs(folder)
@@ -56,7 +57,7 @@ def _sidebar() -> Selection:
         picked = st.multiselect(
             "Runs",
             names,
-            default=_default_runs(found),
+            default=None if st.session_state.pop("chosen anew", False) else _default_runs(found),
             key="run",
             bind="query-params",
             placeholder="choose the runs to compare",
@@ -67,6 +68,12 @@ def _sidebar() -> Selection:
         benchmark = st.selectbox("Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks)
         st.caption("The address of this page holds these choices; send it to share them.")
     return Selection(folder, selected, benchmark)
+
+
+def _choose_anew() -> None:
+    """In another folder, choose its newest runs; else what was chosen in the one before stays, as far as it is there."""
+    st.session_state["run"] = _default_runs(loading.list_runs(st.session_state["runs"]))
+    st.session_state["chosen anew"] = True  # Streamlit warns of a default beside a value set like this
 
 
 def _default_runs(found: list[runs.Run]) -> list[str]:

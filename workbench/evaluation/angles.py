@@ -36,7 +36,9 @@ def to_centres(embeddings: NDArray[np.floating], labels: NDArray[np.int64], cent
     if embeddings.ndim != 2 or centres.ndim != 2 or embeddings.shape[1] != centres.shape[1]:
         raise WorkbenchError(f"embeddings {embeddings.shape} and centres {centres.shape} must be (N, D) and (C, D)")
     if labels.shape != embeddings.shape[:1] or (len(labels) and not 0 <= labels.min() <= labels.max() < len(centres)):
-        raise WorkbenchError(f"labels must be the number, 0 to {len(centres) - 1}, of the centre of each of {len(embeddings)} embeddings")
+        raise WorkbenchError(
+            f"labels {labels.shape} must be the numbers, 0 to {len(centres) - 1}, of {len(embeddings)} embeddings' centres"
+        )
     unit, unit_centres = normalised(embeddings), normalised(centres)
     own = np.einsum("nd,nd->n", unit, unit_centres[labels])
     return Angles(_degrees(own), _degrees(_nearest_other(unit, labels, unit_centres)))

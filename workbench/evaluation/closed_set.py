@@ -70,4 +70,4 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     share = successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    return max(0.0, min(float(middle - half), share)), min(1.0, max(float(middle + half), share))  # rounding may part them

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from workbench import data, runs
 from workbench.errors import WorkbenchError
@@ -72,7 +73,12 @@ def evaluate(
         identity_names = list(target.identity_names)
         angles = None if target.identities is None else to_identity_means(embeddings, labels)
     result = replace(result, name=name)
-    projection: Projection | None = project(embeddings, labels) if with_projection else None
+    projection: Projection | None = None
+    if with_projection:
+        map_title = f"{title}: map (the first UMAP of a process compiles)"
+        with tqdm(total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True) as bar:
+            projection = project(embeddings, labels)
+            bar.update()
     save_result(opened, name, spec, result, angles, projection, identity_names)
     return result
 
@@ -115,9 +121,9 @@ def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip,
 
 def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
     dataset = target.dataset
-    if dataset.num_identities != model.loss.num_classes:
+    if dataset.num_identities != len(model.centres):
         raise WorkbenchError(
-            f"{target.name}: {dataset.num_identities} classes, the run was trained on {model.loss.num_classes}; "
+            f"{target.name}: {dataset.num_identities} classes, the run was trained on {len(model.centres)}; "
             "closed-set accuracy needs the classes of the training set"
         )
     result = closed_set(dataset.identities, model.classify(embeddings), list(dataset.identity_names))

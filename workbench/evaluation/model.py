@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from workbench import backbones, losses, runs
@@ -28,21 +29,18 @@ class Model:
     """Backbone and class centres of a run, in evaluation mode.
 
     Attributes:
-        net: the backbone. loss: the loss with its class centres.
+        net: the backbone.
+        loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined.
+        centres: (C, D) learned class centres.
         pixel_mean, pixel_std: how the run scaled its input.
     """
 
     net: backbones.Backbone
-    loss: losses.ClassificationLoss
+    loss: losses.ClassificationLoss | None
+    centres: NDArray[np.float32]
     pixel_mean: float
     pixel_std: float
     device: torch.device
-
-    @property
-    def centres(self) -> NDArray[np.float32]:
-        """(C, D) learned class centres."""
-        centres: NDArray[np.float32] = self.loss.weight.detach().float().cpu().numpy()
-        return centres
 
     @torch.inference_mode()
     def embed(
@@ -80,7 +78,13 @@ class Model:
 
     @torch.inference_mode()
     def classify(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input."""
+        """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input.
+
+        Raises:
+            WorkbenchError: the loss is not registered here.
+        """
+        if self.loss is None:
+            raise WorkbenchError("the run's loss is not known here; import what registers it to predict classes")
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predict(part).argmax(1) for part in parts])
         found: NDArray[np.int64] = classes.cpu().numpy()
@@ -114,21 +118,31 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         image_size=tuple(size) if isinstance(size, list) else size,
         **config.get("backbone_options", {}),
     )
-    loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **config.get("loss_options", {}))
-    for prefix, module in (("backbone.", net), ("loss.", loss)):
-        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            raise WorkbenchError(f"{path}: does not fit {config['backbone']!r} ({' '.join(str(error).split())[:160]})") from None
+    _fill(net, "backbone.", tensors, run)
+    loss = None
+    if config["loss"] in losses.names():
+        options = config.get("loss_options", {})
+        loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options)
+        _fill(loss, "loss.", tensors, run)
     where = resolve_device(device)
     return Model(
         net.to(where).to(memory_format=torch.channels_last).eval(),
-        loss.to(where).eval(),
+        None if loss is None else loss.to(where).eval(),
+        tensors["loss.weight"].float().numpy(),
         float(config["pixel_mean"]),
         float(config["pixel_std"]),
         where,
     )
+
+
+def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
+    """Load the tensors with this prefix into the module."""
+    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        what = " ".join(str(error).split())[:160]
+        raise WorkbenchError(f"{run.path / runs.MODEL}: does not fit {run.config['backbone']!r} ({what})") from None
 
 
 def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -134,7 +134,7 @@ def _ridge(drawn: go.Figure, row: int, degrees: Floats, kind: str, colour: str, 
         line={"color": colour, "width": 1.6},
         name=kind,
         legendgroup=kind,
-        showlegend=row == 0,
+        showlegend=kind not in {trace.name for trace in drawn.data},  # the first run may have none of a kind
         hoverinfo="name+text",
         hoveron="fills",
         text=f"{kind}: mean {degrees.mean():.1f}°, standard deviation {degrees.std():.1f}°, {len(degrees):,}",

@@ -31,7 +31,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
     drawn = figure("Epoch", CURVES.get(column, column))
     for name, style in styles(metrics).items():
         table = metrics[name]
-        if column not in table or table.empty:
+        if column not in table or "epoch" not in table or table.empty:
             continue
         if smooth > 1:
             drawn.add_scatter(
@@ -48,7 +48,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
         )
     if column == "loss" and drawn.data:
         # Losses of different scale s start at very different heights and end near 0.
-        lowest = min(float(np.nanmin(np.where(trace.y > 0, trace.y, np.nan))) for trace in drawn.data)
+        lowest = min((float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0)
         drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
         drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
     if column == "accuracy":

@@ -103,6 +103,8 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
         benchmark = loading.benchmark_of(run, selection.benchmark)
         if not isinstance(benchmark, data.Benchmark):
             raise WorkbenchError(f"{selection.benchmark}: has no pairs")
+        if not np.array_equal(benchmark.same, result.same):
+            raise WorkbenchError(f"{selection.benchmark} is no longer what {run.name} was evaluated on")
         number = _choose_pair(result, run)
         first, second = (benchmark.images[int(image)] for image in benchmark.pairs[number])
     except WorkbenchError as error:

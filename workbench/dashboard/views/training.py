@@ -34,8 +34,8 @@ def _curves(selection: Selection, column: str) -> None:
         return
     chart(plots.training_curves(metrics, column), "curves")
     st.caption("Thick: running median of five logged steps. Losses of different scale s cannot be compared by height.")
-    last = {name: table.iloc[-1] for name, table in metrics.items()}
-    columns = st.columns(min(len(last), 4))
+    last = {name: table.iloc[-1] for name, table in metrics.items() if {"target_angle_mean", "accuracy", "epoch"} <= set(table)}
+    columns = st.columns(max(min(len(last), 4), 1))
     for position, (name, row) in enumerate(last.items()):
         place = columns[position % len(columns)]
         place.metric(name, f"{row['target_angle_mean']:.1f}°")

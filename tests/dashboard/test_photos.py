@@ -1,0 +1,247 @@
+"""The page of two photos: what people upload, and what they are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from workbench import evaluation, runs
+
+Opened = Callable[..., AppTest]
+PICK = "Pick a pair from the benchmark"
+NAMES = ("tiny-arcface", "tiny-softmax")
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def upload(app: AppTest, first: bytes, second: bytes, names: tuple[str, str] = ("a.png", "b.png")) -> AppTest:
+    for uploader, name, content in zip(app.file_uploader, names, (first, second), strict=True):
+        uploader.upload(name, content, "image/png")
+    app.run()
+    assert [error.message for error in app.exception] == []
+    return app
+
+
+def similarities(app: AppTest) -> list[float]:
+    assert [metric.label for metric in app.metric] == ["Similarity (cosine)"] * len(app.metric)
+    return [float(metric.value) for metric in app.metric]
+
+
+def verdicts(app: AppTest) -> list[str]:
+    return [text.value for text in app.markdown if "at the threshold" in text.value]
+
+
+@pytest.fixture
+def photos(open_page: Opened) -> AppTest:
+    app = open_page("photos")
+    assert len(app.file_uploader) == 2
+    return app
+
+
+def test_nothing_is_computed_before_there_are_two(photos: AppTest) -> None:
+    photos.file_uploader[0].upload("a.png", encoded(noise(0)), "image/png").run()
+    assert [error.message for error in photos.exception] == []
+    assert not photos.metric
+    assert len(photos.image) == 1
+
+
+def test_identical_photos_are_alike(photos: AppTest) -> None:
+    data = encoded(noise(0))
+    assert similarities(upload(photos, data, data)) == [1.0, 1.0]
+    assert [heading.value for heading in photos.main.subheader] == list(NAMES)
+
+
+def test_similarity_is_that_of_the_models(photos: AppTest, tiny_runs: Path) -> None:
+    pictures = [noise(1, (30, 30)), noise(2, (30, 30))]
+    upload(photos, *(encoded(picture) for picture in pictures))
+    for name, shown in zip(NAMES, similarities(photos), strict=True):
+        model = evaluation.load_model(runs.open(tiny_runs / name), device="cpu")
+        first, second = model.embed([np.asarray(picture) for picture in pictures])[:, None]
+        assert shown == pytest.approx(evaluation.similarity(first, second)[0], abs=5.1e-4)
+
+
+def test_the_middle_of_the_photo_counts(photos: AppTest) -> None:
+    middle = noise(3, (30, 30))
+    wide = Image.new("RGB", (90, 30), "red")
+    wide.paste(middle, (30, 0))
+    assert similarities(upload(photos, encoded(middle), encoded(wide))) == [1.0, 1.0]
+
+
+def test_zooming_in_changes_what_the_networks_see(photos: AppTest) -> None:
+    data = encoded(noise(4, (64, 64)))
+    upload(photos, data, data)
+    photos.slider[1].set_value(4.0).run()
+    assert [error.message for error in photos.exception] == []
+    assert max(similarities(photos)) < 1.0
+
+
+def test_verdict_names_the_error_rates(photos: AppTest, tiny_runs: Path) -> None:
+    upload(photos, encoded(noise(5)), encoded(noise(6)))
+    for name, text, shown in zip(NAMES, verdicts(photos), similarities(photos), strict=True):
+        result = evaluation.load_result(runs.open(tiny_runs / name), "people")
+        assert isinstance(result, evaluation.VerificationResult)
+        far, tar = result.rates_at(result.threshold)
+        assert f"threshold {result.threshold:.3f}" in text
+        assert f"on people accepts {far:.1%} of the impostor and {tar:.1%} of the genuine pairs" in text
+        assert text.startswith("**accepted" if shown >= result.threshold else "**rejected")
+    assert len(photos.get("plotly_chart")) == 2
+
+
+def test_without_a_benchmark_of_pairs_there_is_no_verdict(open_page: Opened) -> None:
+    data = encoded(noise(0))
+    app = upload(open_page("photos", benchmark="train"), data, data)
+    assert similarities(app) == [1.0, 1.0]
+    assert verdicts(app) == []
+    assert any("nothing to judge this number by" in caption.value for caption in app.caption)
+
+
+def _rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    return encoded(noise(0).transpose(Image.Transpose.ROTATE_90), exif=exif)
+
+
+def test_photo_on_its_side_is_turned_as_its_exif_data_say(photos: AppTest) -> None:
+    assert similarities(upload(photos, encoded(noise(0)), _rotated())) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cmyk.jpg", encoded(noise(0).convert("CMYK"), "JPEG")),
+        ("moving.gif", encoded(noise(0).convert("P"), "GIF", save_all=True, append_images=[noise(1).convert("P")])),
+        ("grey.png", encoded(noise(0).convert("L"))),
+        ("glass.png", encoded(noise(0).convert("RGBA"))),
+        ("deep.png", encoded(Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16)))),
+        ("lines.tif", encoded(noise(0).convert("1"), "TIFF")),
+        ("web.webp", encoded(noise(0), "WEBP")),
+        ("one.bmp", encoded(noise(0, (1, 1)), "BMP")),
+        ("thin.png", encoded(noise(0, (300, 1)))),
+        ("<b>[x](y) $z$ .png", encoded(noise(0))),
+        ("no-suffix", encoded(noise(0))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unusual_images_are_shown_and_compared(photos: AppTest, name: str, content: bytes) -> None:
+    upload(photos, content, content, (name, name))
+    assert not photos.error
+    assert len(photos.image) == 2
+    assert similarities(photos) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.png", b"", "empty"),
+        ("letter.png", b"Dear Sir or Madam", "not an image"),
+        ("half.png", encoded(noise(0))[:900], "broken"),
+        ("half.jpg", encoded(noise(0), "JPEG")[:400], "half.jpg"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        ("huge.png", encoded(Image.new("1", (10_000, 6_000))), "60 megapixels"),
+        ("bomb.png", encoded(Image.new("1", (20_000, 20_000))), "megapixels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_picture_gets_one_line(photos: AppTest, name: str, content: bytes, reason: str) -> None:
+    upload(photos, encoded(noise(0)), content, ("good.png", name))
+    assert len(photos.error) == 1
+    message = photos.error[0].value
+    assert name in message
+    assert reason in message
+    assert "\n" not in message
+    assert len(photos.image) == 1
+    assert not photos.metric
+
+
+@pytest.mark.parametrize("file", [runs.MODEL, runs.CONFIG])
+@pytest.mark.parametrize("damage", [b"", b"nothing of the kind"])
+def test_run_without_a_usable_model_is_a_warning_beside_the_others(
+    open_page: Opened, some_runs: Path, file: str, damage: bytes
+) -> None:
+    (some_runs / "tiny-arcface" / file).write_bytes(damage)
+    data = encoded(noise(0))
+    app = upload(open_page("photos", folder=some_runs), data, data)
+    assert similarities(app) == [1.0]
+    assert len(app.warning) == 1
+    assert file in app.warning[0].value
+
+
+def _scores(tiny_runs: Path, genuine: bool) -> list[float]:
+    """The first run's scores of pairs, hardest first."""
+    result = evaluation.load_result(runs.open(tiny_runs / "tiny-arcface"), "people")
+    assert isinstance(result, evaluation.VerificationResult)
+    scores = result.scores[result.same == genuine]
+    return sorted(scores.tolist(), reverse=not genuine)
+
+
+@pytest.mark.parametrize("kind", ["genuine", "impostor"])
+@pytest.mark.parametrize("rank", [1, 2, 168])
+def test_pairs_of_the_benchmark_come_hardest_first(open_page: Opened, tiny_runs: Path, kind: str, rank: int) -> None:
+    app = open_page("photos", photos=PICK, kind=kind, pair=str(rank), run=["tiny-arcface"])
+    assert [error.message for error in app.exception] == []
+    assert app.number_input[0].value == rank
+    assert app.number_input[0].max == 168
+    assert similarities(app)[0] == pytest.approx(_scores(tiny_runs, kind == "genuine")[rank - 1], abs=5.1e-4)
+
+
+def test_pairs_can_be_taken_as_listed(open_page: Opened, tiny_runs: Path) -> None:
+    result = evaluation.load_result(runs.open(tiny_runs / "tiny-arcface"), "people")
+    assert isinstance(result, evaluation.VerificationResult)
+    app = open_page("photos", photos=PICK, order="as listed", kind="impostor", pair="3")
+    assert similarities(app)[0] == pytest.approx(result.scores[~result.same][2], abs=5.1e-4)
+
+
+@pytest.mark.parametrize("pair", ["0", "-3", "169", "1e9", "abc"])
+def test_pair_that_is_not_there(open_page: Opened, pair: str) -> None:
+    app = open_page("photos", photos=PICK, pair=pair)
+    assert [error.message for error in app.exception] == []
+    assert app.number_input[0].value == 1
+
+
+def test_closed_set_has_no_pairs_to_pick(open_page: Opened) -> None:
+    app = open_page("photos", photos=PICK, benchmark="train")
+    assert [error.message for error in app.exception] == []
+    assert any("Choose a benchmark of pairs" in info.value for info in app.info)
+    assert not app.metric
+
+
+def test_benchmark_whose_files_are_gone(open_page: Opened, some_runs: Path) -> None:
+    path = some_runs / "tiny-arcface" / runs.EVALUATION / "people.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"benchmark": "folder:/no/such/people"}))
+    app = open_page("photos", folder=some_runs, photos=PICK)
+    assert [error.message for error in app.exception] == []
+    assert "no such folder" in app.warning[0].value
+
+
+@pytest.mark.parametrize("files", ["fewer", "broken"])
+def test_benchmark_whose_files_have_changed(open_page: Opened, some_runs: Path, tmp_path: Path, files: str) -> None:
+    people = Path(str(runs.open(some_runs / "tiny-arcface").config["data"]).removeprefix("folder:"))
+    copied = Path(shutil.copytree(people, tmp_path / "people"))
+    for image in copied.glob("*/*.png"):
+        if files == "broken":
+            image.write_bytes(b"")
+        elif image.stem not in ("0", "1"):
+            image.unlink()
+    path = some_runs / "tiny-arcface" / runs.EVALUATION / "people.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"benchmark": f"folder:{copied}"}))
+    app = open_page("photos", folder=some_runs, photos=PICK, pair="160")
+    assert [error.message for error in app.exception] == []
+    assert len(app.warning) == 1
+    assert not app.metric

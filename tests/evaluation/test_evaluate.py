@@ -1,0 +1,320 @@
+"""From a trained run and a benchmark to stored figures."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+import workbench as wb
+from workbench import data, runs
+from workbench.evaluation import ClosedSetResult, load_angles, load_model, load_projection, load_result
+
+PEOPLE, IMAGES, SIZE = 4, 5, 16
+
+
+def _picture(person: int, seed: int) -> NDArray[np.uint8]:
+    """One colour a person, with noise."""
+    colour = np.array([255 * (person & 1), 255 * (person >> 1 & 1), 128])
+    return np.clip(colour + np.random.default_rng(seed).normal(0, 40, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def _paint(root: Path, people: Sequence[int] = range(PEOPLE), first_seed: int = 0) -> Path:
+    for person in people:
+        (root / f"person{person}").mkdir(parents=True)
+        for number in range(IMAGES):
+            pixels = _picture(person, first_seed + 100 * person + number)
+            Image.fromarray(pixels).save(root / f"person{person}" / f"{number}.png")
+    return root
+
+
+def _pack(path: Path, same: Sequence[bool], seed: int = 0) -> Path:
+    """A verification pack of people 0 and 1."""
+    encoded = []
+    for pair, genuine in enumerate(same):
+        for person, picture_seed in ((pair % 2, 2 * pair), (pair % 2 if genuine else (pair + 1) % 2, 2 * pair + 1)):
+            buffer = io.BytesIO()
+            Image.fromarray(_picture(person, seed + picture_seed)).save(buffer, "png")
+            encoded.append(buffer.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps((encoded, list(same))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _paint(tmp_path_factory.mktemp("data") / "faces")
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _paint(tmp_path_factory.mktemp("data") / "others", first_seed=5000)
+
+
+@pytest.fixture(scope="module")
+def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A one-second run; tests work on copies of it."""
+    return wb.train(
+        {
+            "data": f"folder:{faces}",
+            "image_size": SIZE,
+            "embedding_dim": 8,
+            "batch_size": 10,
+            "epochs": 12,
+            "lr": 0.05,
+            "backbone_options": {"width": 8},
+            "loss_options": {"s": 16.0, "m": 0.2},
+            "device": "cpu",
+            "precision": "fp32",
+            "name": "a",
+            "runs_dir": str(tmp_path_factory.mktemp("runs")),
+        },
+        progress=False,
+    )
+
+
+@pytest.fixture
+def run(trained: runs.Run, tmp_path: Path) -> runs.Run:
+    return runs.open(shutil.copytree(trained.path, tmp_path / "runs" / "a"))
+
+
+def _evaluate(run: runs.Run, benchmark: Any, **options: Any) -> Any:
+    plain: dict[str, Any] = {"device": "cpu", "bootstrap": 20, "with_projection": False, "progress": False}
+    return wb.evaluate(run, benchmark, **plain | options)
+
+
+def _assert_equal(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for field in fields(one):
+        np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+# What can be evaluated on
+
+
+def test_a_folder_of_other_images_gives_verification_figures(run: runs.Run, others: Path) -> None:
+    result = _evaluate(run, f"folder:{others}")
+    assert result.auc == pytest.approx(roc_auc_score(result.same, result.scores))
+    assert result.auc > 0.9  # colours are easily told apart
+    assert np.abs(result.scores).max() <= 1
+    assert run.evaluations() == ["others"]
+    assert "training images" not in result.note
+    _assert_equal(load_result(run, "others"), result)
+
+
+def test_a_pack_gives_verification_figures(run: runs.Run, tmp_path: Path) -> None:
+    pack = _pack(tmp_path / "pack.bin", [True, True, False, False] * 5)
+    result = _evaluate(run, f"bin:{pack}")
+    assert result.same.tolist() == [True, True, False, False] * 5
+    assert result.folds.tolist() == np.repeat(range(10), 2).tolist()
+    assert result.auc > 0.9
+    _assert_equal(load_result(run, "pack"), result)
+    assert load_angles(run, "pack") is None  # nobody says who is on the pictures
+
+
+def test_the_training_images_give_closed_set_figures(run: runs.Run) -> None:
+    result = _evaluate(run, "train")
+    assert isinstance(result, ClosedSetResult)
+    assert result.labels.tolist() == np.repeat(range(PEOPLE), IMAGES).tolist()
+    assert result.accuracy > 0.7
+    assert "training images" in result.note
+    _assert_equal(load_result(run, "train"), result)
+
+
+def test_an_opened_benchmark_will_do(run: runs.Run, others: Path) -> None:
+    named = _evaluate(run, f"folder:{others}")
+    opened = _evaluate(run, data.benchmark(f"folder:{others}"))
+    np.testing.assert_array_equal(opened.scores, named.scores)
+
+
+def test_an_opened_closed_set_will_do(run: runs.Run, others: Path) -> None:
+    result = _evaluate(run, data.ClosedSet(data.open(f"folder:{others}")))
+    assert result.accuracy > 0.7
+    assert load_result(run, "others").accuracy == result.accuracy
+
+
+def test_the_path_of_a_run_will_do(run: runs.Run, others: Path) -> None:
+    assert _evaluate(str(run.path), f"folder:{others}").name == "others"
+
+
+def test_pairs_of_the_training_images_are_marked_as_such(run: runs.Run, faces: Path) -> None:
+    result = _evaluate(run, f"folder:{faces}")
+    assert "pairs of the training images" in result.note
+    assert load_result(run, "faces").note == result.note
+
+
+# How it is measured
+
+
+def test_scores_are_cosines_of_the_models_embeddings(run: runs.Run, others: Path) -> None:
+    benchmark = data.benchmark(f"folder:{others}")
+    embeddings = load_model(run, "cpu").embed(benchmark.images).astype(np.float64)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    expected = [embeddings[i] @ embeddings[j] for i, j in benchmark.pairs]
+    np.testing.assert_allclose(_evaluate(run, benchmark).scores, expected, atol=1e-6)
+
+
+def test_a_pair_of_one_image_with_itself_scores_one(run: runs.Run, others: Path) -> None:
+    benchmark = data.benchmark(f"folder:{others}")
+    same_image = replace(benchmark, pairs=np.where(benchmark.same[:, None], benchmark.pairs[:, :1], benchmark.pairs))
+    result = _evaluate(run, same_image)
+    np.testing.assert_allclose(result.scores[result.same], 1.0, atol=1e-6)
+
+
+def test_flip_is_a_choice_that_the_protocol_tells(run: runs.Run, others: Path) -> None:
+    added, plain = (_evaluate(run, f"folder:{others}", flip=flip) for flip in ("add", "none"))
+    assert not np.allclose(added.scores, plain.scores)
+    assert (added.protocol["flip"], plain.protocol["flip"]) == ("embeddings of image and mirror image added", "none")
+
+
+def test_labels_never_influence_scores(run: runs.Run, others: Path) -> None:
+    benchmark = data.benchmark(f"folder:{others}")
+    assert isinstance(benchmark, data.Benchmark)
+    assert benchmark.identities is not None
+    shuffle = np.random.default_rng(0).permutation
+    mislabelled = replace(benchmark, identities=shuffle(benchmark.identities), same=shuffle(benchmark.same))
+    anonymous = replace(benchmark, identities=None, identity_names=())
+    scores = _evaluate(run, benchmark).scores
+    np.testing.assert_array_equal(_evaluate(run, mislabelled).scores, scores)
+    np.testing.assert_allclose(_evaluate(run, anonymous).scores, scores, atol=1e-6)
+
+
+def test_labels_never_influence_predictions(run: runs.Run, others: Path) -> None:
+    dataset = data.open(f"folder:{others}")
+    mislabelled = replace(dataset, identities=np.random.default_rng(0).permutation(dataset.identities))
+    honest, permuted = (_evaluate(run, data.ClosedSet(labelled)) for labelled in (dataset, mislabelled))
+    np.testing.assert_array_equal(honest.predicted, permuted.predicted)
+    assert honest.accuracy > permuted.accuracy
+
+
+def test_images_in_no_pair_are_not_decoded_where_nobody_is_known(run: runs.Run) -> None:
+    class Pictures:
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, index: int) -> NDArray[np.uint8]:
+            assert index < 8
+            return _picture(index // 4, index)
+
+    pairs, same = np.array([[0, 1], [2, 6], [4, 5], [3, 7]]), np.array([True, False, True, False])
+    result = _evaluate(run, data.Benchmark("some", Pictures(), pairs, same, np.array([0, 0, 1, 1])))
+    assert np.isfinite(result.scores).all()
+
+
+def test_angles_are_stored_for_known_people_and_for_classes(run: runs.Run, others: Path) -> None:
+    for benchmark in (f"folder:{others}", "train"):
+        angles = load_angles(run, _evaluate(run, benchmark).name)
+        assert angles is not None
+        assert angles.own.shape == angles.other.shape == (PEOPLE * IMAGES,)
+        assert angles.own.mean() < angles.other.mean()
+
+
+def test_a_projection_is_stored_where_it_is_wanted(run: runs.Run, tmp_path: Path) -> None:
+    few = data.Benchmark(
+        "few", [_picture(i // 2, i) for i in range(4)], np.array([[0, 1], [0, 2]]), np.array([1, 0]) > 0, np.arange(2)
+    )
+    _evaluate(run, few)
+    assert load_projection(run, "few") is None
+    _evaluate(run, few, with_projection=True)
+    stored = load_projection(run, "few")
+    assert stored is not None
+    assert stored[0].pca.shape == (4, 2)
+    assert stored[0].labels.tolist() == [-1] * 4
+
+
+# Where it is stored
+
+
+def test_benchmarks_of_one_name_get_files_of_their_own_and_overwrite_only_those(run: runs.Run, tmp_path: Path) -> None:
+    one, other = (_pack(tmp_path / place / "pack.bin", [True, False] * 10, seed) for place, seed in (("a", 0), ("b", 900)))
+    first, second = (_evaluate(run, f"bin:{pack}") for pack in (one, other))
+    assert first.name == "pack"
+    assert second.name.startswith("pack-")
+    for _ in range(2):
+        for pack in (other, one):
+            _evaluate(run, f"bin:{pack}")
+    assert run.evaluations() == ["pack", second.name]
+    _assert_equal(load_result(run, "pack"), first)
+    _assert_equal(load_result(run, second.name), second)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a b/ü:c", "...", ""])
+def test_a_benchmarks_name_becomes_a_plain_file_name(run: runs.Run, others: Path, name: str) -> None:
+    result = _evaluate(run, replace(data.benchmark(f"folder:{others}"), name=name))
+    assert run.evaluations() == [result.name]
+    assert sorted(path.name for path in (run.path / runs.EVALUATION).iterdir()) == [f"{result.name}.json", f"{result.name}.npz"]
+
+
+@pytest.mark.parametrize("file", ["others.npz", "others.json"])
+def test_a_damaged_evaluation_is_replaced_by_evaluating_again(run: runs.Run, others: Path, file: str, complaint: Any) -> None:
+    before = _evaluate(run, f"folder:{others}")
+    (run.path / runs.EVALUATION / file).write_bytes(b"PK")
+    with complaint("others"):
+        load_result(run, "others")
+    _assert_equal(_evaluate(run, f"folder:{others}"), before)
+    _assert_equal(load_result(run, "others"), before)
+    assert run.evaluations() == ["others"]
+
+
+# What goes wrong
+
+
+def test_a_pack_with_genuine_pairs_alone_is_an_error_and_stores_nothing(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+    pack = _pack(tmp_path / "pack.bin", [True] * 4)
+    with complaint("4 genuine and 0 impostor pairs"):
+        _evaluate(run, f"bin:{pack}")
+    assert run.evaluations() == []
+    assert not (run.path / runs.EVALUATION).exists()
+
+
+def test_another_number_of_classes_is_an_error(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+    three = _paint(tmp_path / "three", range(3))
+    with complaint("3 classes", "trained on 4"):
+        _evaluate(run, data.ClosedSet(data.open(f"folder:{three}")))
+    assert run.evaluations() == []
+
+
+def test_training_images_that_have_changed_are_an_error(run: runs.Run, faces: Path, tmp_path: Path, complaint: Any) -> None:
+    moved = shutil.copytree(faces, tmp_path / "faces")
+    (run.path / runs.CONFIG).write_text((run.path / runs.CONFIG).read_text().replace(str(faces), str(moved)))
+    assert _evaluate(runs.open(run.path), "train").accuracy > 0.7
+    (moved / "person0" / "0.png").unlink()
+    with complaint("no longer what a was trained on"):
+        _evaluate(runs.open(run.path), "train")
+
+
+@pytest.mark.parametrize("environment", [{}, {"data": None}, {"data": "faces"}, {"data": {}}])
+def test_a_run_that_does_not_tell_its_data_is_an_error(run: runs.Run, environment: dict[str, Any], complaint: Any) -> None:
+    (run.path / runs.ENVIRONMENT).write_text(json.dumps(environment))
+    with complaint("no longer what a was trained on"):
+        _evaluate(run, "train")
+
+
+def test_a_broken_image_is_an_error_and_stores_nothing(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+    broken = _paint(tmp_path / "broken")
+    (broken / "person1" / "2.png").write_bytes(b"\x89PNG")
+    with complaint("2.png"):
+        _evaluate(run, f"folder:{broken}")
+    assert run.evaluations() == []
+
+
+@pytest.mark.parametrize("benchmark", ["folder:nowhere", "bin:nowhere", "lfww", "", "Train"])
+def test_an_unknown_benchmark_is_an_error(run: runs.Run, benchmark: str, complaint: Any) -> None:
+    with complaint():
+        _evaluate(run, benchmark)
+
+
+def test_an_unknown_run_is_an_error(run: runs.Run, complaint: Any) -> None:
+    with complaint("unknown run", "did you mean"):
+        _evaluate(run.path.with_name("b"), "train")

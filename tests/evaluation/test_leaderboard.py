@@ -1,0 +1,69 @@
+"""The table of runs and benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench import runs
+from workbench.evaluation import closed_set, leaderboard, verification
+from workbench.evaluation.results import save_result
+
+SCORES, SAME = np.random.default_rng(0).normal(size=60), np.arange(60) % 2 == 0
+PAIRS = verification(SCORES, SAME, bootstrap=20)
+CLOSED = closed_set([0, 1, 1], [0, 1, 0], ["x", "y"])
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[runs.Run]:
+    """Two runs, of which the first was evaluated on pairs and closed set, the second on pairs, without intervals."""
+    made = [runs.create(tmp_path, loss, {"loss": loss, "backbone": "smallresnet"}) for loss in ("arcface", "softmax")]
+    save_result(made[0], "pack", "bin:pack.bin", PAIRS, None, None, [])
+    save_result(made[0], "train", "train", CLOSED, None, None, [])
+    save_result(made[1], "pack", "bin:pack.bin", verification(SCORES, SAME, bootstrap=0), None, None, [])
+    return made
+
+
+def test_there_is_a_row_per_run_and_benchmark(two: list[runs.Run]) -> None:
+    table = leaderboard(two)
+    found = table[["run", "loss", "backbone", "benchmark", "kind"]].to_numpy().tolist()
+    assert found == [
+        ["arcface", "arcface", "smallresnet", "pack", "verification"],
+        ["arcface", "arcface", "smallresnet", "train", "closed-set"],
+        ["softmax", "softmax", "smallresnet", "pack", "verification"],
+    ]
+
+
+def test_the_figures_are_those_of_the_results(two: list[runs.Run]) -> None:
+    pairs, train, plain = (row for _, row in leaderboard(two).iterrows())
+    assert (pairs["accuracy"], pairs["std"], pairs["auc"], pairs["eer"]) == (PAIRS.accuracy, PAIRS.std, PAIRS.auc, PAIRS.eer)
+    assert (pairs["accuracy_low"], pairs["accuracy_high"]) == PAIRS.intervals["accuracy"]
+    assert (pairs["tar@0.1_low"], pairs["tar@0.1_high"]) == PAIRS.intervals["tar@0.1"]
+    assert pairs["tar@0.1"] == PAIRS.tar_at_far[0.1]
+    assert [bool(pairs[f"tar@{far}_supported"]) for far in ("0.1", "0.01")] == [True, False]
+    assert (train["accuracy"], train["accuracy_low"], train["accuracy_high"]) == (CLOSED.accuracy, *CLOSED.interval)
+    assert np.isnan([train["std"], train["auc"], train["eer"], plain["accuracy_low"], plain["auc_high"]]).all()
+
+
+def test_benchmarks_can_be_chosen(two: list[runs.Run]) -> None:
+    assert leaderboard(two, ["train"])["run"].tolist() == ["arcface"]
+    assert leaderboard(two, ["nothing"]).empty
+
+
+def test_damaged_evaluations_are_left_out(two: list[runs.Run]) -> None:
+    (two[0].path / runs.EVALUATION / "pack.npz").write_bytes(b"PK")
+    (two[1].path / runs.CONFIG).write_text("- a list")
+    assert leaderboard(two)["benchmark"].tolist() == ["train"]
+
+
+@pytest.mark.parametrize("kind", ["none", "closed-set", "no intervals"])
+def test_the_main_columns_are_always_there(two: list[runs.Run], kind: str) -> None:
+    table = {
+        "none": leaderboard([]),
+        "closed-set": leaderboard(two, ["train"]),
+        "no intervals": leaderboard(two[1:]),
+    }[kind]
+    expected = ["run", "loss", "backbone", "benchmark", "kind", "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer"]
+    assert table.columns.tolist()[: len(expected)] == expected

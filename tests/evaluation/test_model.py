@@ -1,0 +1,187 @@
+"""Loading a run's network, and embedding with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from workbench import backbones, losses, runs
+from workbench.evaluation import Model, load_model, similarity
+
+SIZE, DIM, CLASSES = 16, 8, 5
+CONFIG: dict[str, Any] = {
+    "data": "folder:nowhere",
+    "backbone": "smallresnet",
+    "backbone_options": {"width": 8},
+    "loss": "arcface",
+    "loss_options": {"s": 16.0, "m": 0.3},
+    "image_size": SIZE,
+    "pixel_mean": 127.5,
+    "pixel_std": 64.0,
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A run directory with a network as it is before training."""
+    run = runs.create(tmp_path_factory.mktemp("runs"), "a", CONFIG)
+    torch.manual_seed(0)
+    net = backbones.create("smallresnet", embedding_dim=DIM, image_size=SIZE, width=8)
+    loss = losses.create("arcface", embedding_dim=DIM, num_classes=CLASSES)
+    tensors = {f"backbone.{key}": value for key, value in net.state_dict().items()}
+    tensors |= {f"loss.{key}": value for key, value in loss.state_dict().items()}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, run.path / runs.MODEL)
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(made: runs.Run) -> Model:
+    return load_model(made, "cpu")
+
+
+@pytest.fixture
+def run(made: runs.Run, tmp_path: Path) -> runs.Run:
+    """A copy to be damaged."""
+    return runs.open(shutil.copytree(made.path, tmp_path / "a"))
+
+
+def _images(count: int = 7, size: int = SIZE) -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+def test_weights_and_scaling_are_those_of_the_run(made: runs.Run, model: Model) -> None:
+    tensors = load_file(made.path / runs.MODEL)
+    np.testing.assert_array_equal(model.centres, tensors["loss.weight"].numpy())
+    for key, value in model.net.state_dict().items():
+        assert torch.equal(value, tensors[f"backbone.{key}"]), key
+    assert (model.pixel_mean, model.pixel_std) == (127.5, 64.0)
+    assert not model.net.training
+    assert model.loss is not None
+    assert not model.loss.training
+
+
+def test_without_flip_an_embedding_is_what_the_network_says_of_the_scaled_image(model: Model) -> None:
+    images = _images(3)
+    pixels = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() - 127.5) / 64.0
+    with torch.inference_mode():
+        expected = model.net(pixels).numpy()
+    np.testing.assert_allclose(model.embed(images, flip="none"), expected, atol=1e-5)
+
+
+def test_flip_adds_the_embedding_of_the_mirror_image(model: Model) -> None:
+    images = _images()
+    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+    plain, mirror, added = model.embed(images, flip="none"), model.embed(mirrored, flip="none"), model.embed(images, flip="add")
+    np.testing.assert_allclose(added, plain + mirror, atol=1e-5)
+    assert not np.allclose(plain, mirror)
+    np.testing.assert_allclose(model.embed(mirrored, flip="add"), added, atol=1e-5)
+
+
+def test_the_size_of_batches_does_not_matter(model: Model) -> None:
+    np.testing.assert_allclose(model.embed(_images(), batch_size=2), model.embed(_images(), batch_size=99), atol=1e-5)
+
+
+def test_only_the_images_asked_for_are_embedded_in_that_order(model: Model) -> None:
+    whole = model.embed(_images())
+    np.testing.assert_allclose(model.embed(_images(), [4, 0, 4]), whole[[4, 0, 4]], atol=1e-5)
+    assert model.embed(_images(), []).shape == (0, DIM)
+
+
+def test_pictures_of_another_size_are_fitted(model: Model) -> None:
+    assert np.isfinite(model.embed(_images(2, size=23))).all()
+
+
+def test_a_class_is_that_of_the_nearest_centre(model: Model) -> None:
+    assert model.classify(model.centres * 3).tolist() == list(range(CLASSES))
+
+
+def test_similarity_of_a_thing_with_itself_is_one() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32) * 1e3
+    np.testing.assert_allclose(similarity(vectors, vectors), 1.0, atol=1e-12)
+    np.testing.assert_allclose(similarity(vectors, -2 * vectors), -1.0, atol=1e-12)
+    assert np.abs(similarity(vectors, vectors)).max() <= 1.0
+
+
+def test_similarity_is_the_cosine() -> None:
+    np.testing.assert_allclose(
+        similarity(np.array([[1.0, 0], [1, 1], [0, 0]]), np.array([[0.0, 3], [1, 0], [1, 0]])), [0, 0.5**0.5, 0]
+    )
+
+
+# Damage
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _retensor(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+
+    return damage
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "missing": (Path.unlink, "has saved no model yet"),
+    "empty": (lambda path: path.write_bytes(b""), "not a safetensors file"),
+    "cut off": (_cut, "not a safetensors file"),
+    "something else": (lambda path: path.write_bytes(b"\x80\x04}q\x00." * 40), "not a safetensors file"),
+    "huge header": (lambda path: path.write_bytes(b"\xff" * 8 + b"{}"), "not a safetensors file"),
+    "no centres": (_retensor(lambda tensors: tensors.pop("loss.weight")), "no class centres"),
+    "flat centres": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(8)})), "no class centres"),
+    "short centres": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 7)})), "does not fit 'smallresnet'"),
+    "layer gone": (_retensor(lambda tensors: tensors.pop(sorted(tensors)[0])), "does not fit 'smallresnet'"),
+    "layer too many": (_retensor(lambda tensors: tensors.update({"backbone.extra": torch.ones(1)})), "does not fit 'smallresnet'"),
+    "no dimensions": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 0)})), "embedding_dim"),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=list(DAMAGE))
+def test_a_damaged_model_is_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], said: str, complaint: Any) -> None:
+    damage(run.path / runs.MODEL)
+    with complaint(said):
+        load_model(run, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"backbone": "smalresnet"}, "did you mean 'smallresnet'"),
+        ({"image_size": None}, "lacks image_size"),
+        ({"backbone_options": {"width": 16}}, "does not fit 'smallresnet'"),
+        ({"backbone_options": {"wide": 16}}, "did you mean 'width'"),
+        ({"loss_options": {"margin": 0.3}}, "margin"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_one_readable_line(
+    run: runs.Run, settings: dict[str, Any], said: str, complaint: Any
+) -> None:
+    changed = {key: value for key, value in (CONFIG | settings).items() if value is not None}
+    (run.path / runs.CONFIG).write_text(str(changed))  # a Python dict is YAML too
+    with complaint(said):
+        load_model(runs.open(run.path), "cpu")
+
+
+def test_a_run_whose_loss_is_not_known_here_can_still_embed(run: runs.Run, model: Model, complaint: Any) -> None:
+    (run.path / runs.CONFIG).write_text(str(CONFIG | {"loss": "of_a_notebook"}))
+    loaded = load_model(runs.open(run.path), "cpu")
+    np.testing.assert_array_equal(loaded.centres, model.centres)
+    np.testing.assert_array_equal(loaded.embed(_images()), model.embed(_images()))
+    with complaint("loss is not known here"):
+        loaded.classify(loaded.centres)
+
+
+def test_an_unknown_device_is_one_readable_line(made: runs.Run, complaint: Any) -> None:
+    with complaint("cdua"):
+        load_model(made, "cdua")

@@ -1,0 +1,133 @@
+"""Results stored in a run directory come back as they were, and what is damaged says so. No model is needed for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workbench import runs
+from workbench.evaluation import Angles, Projection, closed_set, load_angles, load_projection, load_result, project, verification
+from workbench.evaluation.results import save_result, stored_benchmark
+
+
+def _assert_equal(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for field in fields(one):
+        np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> runs.Run:
+    return runs.create(tmp_path / "runs", "a", {"loss": "arcface", "backbone": "smallresnet"})
+
+
+def _save(run: runs.Run, result: Any, angles: Angles | None = None, projection: Projection | None = None) -> None:
+    save_result(run, "pack", "bin:pack.bin", result, angles, projection, ["ann", "bob"])
+
+
+def _pairs(**options: Any) -> Any:
+    scores = np.random.default_rng(0).normal(size=40).round(2)
+    return verification(scores, np.arange(40) % 2 == 0, **options)
+
+
+@pytest.mark.parametrize("bootstrap", [0, 20])
+def test_a_verification_result_comes_back_equal(run: runs.Run, bootstrap: int) -> None:
+    result = _pairs(bootstrap=bootstrap)
+    _save(run, result)
+    loaded = load_result(run, "pack")
+    assert loaded.name == "pack"
+    object.__setattr__(loaded, "name", result.name)
+    _assert_equal(loaded, result)
+    assert loaded.roc.far.tolist() == result.roc.far.tolist()
+
+
+def test_a_closed_set_result_comes_back_equal(run: runs.Run) -> None:
+    result = closed_set([0, 1, 1, 2], [0, 1, 2, 2], ["å", "b", "c d"])
+    _save(run, result)
+    loaded = load_result(run, "pack")
+    object.__setattr__(loaded, "name", result.name)
+    _assert_equal(loaded, result)
+
+
+def test_angles_and_projection_come_back_equal(run: runs.Run) -> None:
+    angles = Angles(np.array([1.0, np.nan]), np.array([np.nan, 90.0]))
+    projection = project(np.eye(3), np.array([0, 0, 1]))
+    _save(run, _pairs(), angles, projection)
+    np.testing.assert_equal(load_angles(run, "pack"), angles)
+    loaded = load_projection(run, "pack")
+    assert loaded is not None
+    _assert_equal(loaded[0], projection)
+    assert loaded[1] == ["ann", "bob"]
+
+
+def test_angles_and_projection_may_be_missing(run: runs.Run) -> None:
+    _save(run, _pairs())
+    assert load_angles(run, "pack") is None
+    assert load_projection(run, "pack") is None
+
+
+def test_the_figures_are_json_with_benchmark_and_protocol(run: runs.Run) -> None:
+    _save(run, _pairs())
+    figures = json.loads((run.path / runs.EVALUATION / "pack.json").read_text())
+    assert figures["benchmark"] == "bin:pack.bin" == stored_benchmark(run, "pack")
+    assert figures["kind"] == "verification"
+    assert figures["protocol"]["folds"] == 10
+
+
+def test_another_name_is_suggested(run: runs.Run, complaint: Any) -> None:
+    _save(run, _pairs())
+    with complaint("did you mean 'pack'"):
+        load_result(run, "pakc")
+    assert stored_benchmark(run, "pakc") is None
+
+
+def _json(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
+    def damage(folder: Path) -> None:
+        figures = json.loads((folder / "pack.json").read_text())
+        change(figures)
+        (folder / "pack.json").write_text(json.dumps(figures))
+
+    return damage
+
+
+def _without(folder: Path, key: str) -> None:
+    with np.load(folder / "pack.npz") as archive:
+        rest = {name: archive[name] for name in archive.files if name != key}
+    np.savez(folder / "pack.npz", **rest)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "arrays gone": lambda folder: (folder / "pack.npz").unlink(),
+    "arrays cut off": lambda folder: (folder / "pack.npz").write_bytes((folder / "pack.npz").read_bytes()[:200]),
+    "arrays empty": lambda folder: (folder / "pack.npz").write_bytes(b""),
+    "no scores": lambda folder: _without(folder, "scores"),
+    "figures cut off": lambda folder: (folder / "pack.json").write_text((folder / "pack.json").read_text()[:100]),
+    "figures a list": lambda folder: (folder / "pack.json").write_text("[]"),
+    "no kind": _json(lambda figures: figures.pop("kind")),
+    "no accuracy": _json(lambda figures: figures.pop("accuracy")),
+    "rates a list": _json(lambda figures: figures.update(tar_at_far=[1, 2])),
+    "rate not a number": _json(lambda figures: figures.update(tar_at_far={"often": 1})),
+    "interval of three": _json(lambda figures: figures.update(intervals={"auc": [0, 1, 2]})),
+    "of the other kind": _json(lambda figures: figures.update(kind="closed-set")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_damaged_files_are_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], complaint: Any) -> None:
+    _save(run, _pairs())
+    damage(run.path / runs.EVALUATION)
+    with complaint("pack"):
+        load_result(run, "pack")
+
+
+def test_a_damaged_projection_is_one_readable_line(run: runs.Run, complaint: Any) -> None:
+    _save(run, _pairs(), projection=project(np.eye(3), np.array([0, 0, 1])))
+    _without(run.path / runs.EVALUATION, "projection_pca")
+    with complaint("pack", "damaged"):
+        load_projection(run, "pack")

@@ -1,0 +1,150 @@
+"""Who may import whom, what an import costs, and that what is public is described: docs/ARCHITECTURE.md, held to."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    {"errors"},
+    {"registry", "images", "devices"},
+    {"runs", "losses", "backbones", "plots"},
+    {"data"},
+    {"training", "evaluation"},
+    {"experiments"},
+    {"dashboard", "cli"},
+)
+"""From the ground up. A room imports from the layers below its own, and nothing else."""
+FORBIDDEN = {"dashboard": {"training", "experiments"}}
+"""Beyond that: looking at runs knows nothing of making them."""
+FLOOR = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    return {_module(path): path for path in sorted((ROOT / "workbench").rglob("*.py"))}
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules of workbench that a file imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in _modules() else str(node.module))
+    return {name for name in found if name.split(".")[0] == "workbench"}
+
+
+def _room(module: str) -> str:
+    """ "" for workbench itself, which holds the version and imports a room when it is first asked for."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def _subprocess(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True, cwd=ROOT).stdout
+
+
+def _loaded(imports: str, *heavy: str) -> list[str]:
+    code = f"import sys\n{imports}\nprint(*[name for name in {heavy!r} if name in sys.modules])"
+    return _subprocess(code).splitlines()[-1].split()
+
+
+def test_every_room_has_its_place() -> None:
+    assert {_room(module) for module in _modules()} - {""} == set(FLOOR)
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR))
+def test_a_room_imports_only_from_below(room: str) -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, path in _modules().items()
+        if _room(module) == room
+        for imported in sorted(_imports(path))
+        if _room(imported) not in ("", room)
+        and (FLOOR[_room(imported)] >= FLOOR[room] or _room(imported) in FORBIDDEN.get(room, set()))
+    ]
+    assert wrong == []
+
+
+def test_no_two_files_import_each_other() -> None:
+    graph = {module: _imports(path) - {"workbench"} for module, path in _modules().items() if module != "workbench"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_the_faces_hold_no_logic() -> None:
+    assert _imports(ROOT / "app.py") <= {"workbench.dashboard.main", "workbench.dashboard.entry"}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert _loaded("import workbench", "torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy") == []
+
+
+def test_looking_at_results_loads_no_torch() -> None:
+    assert _loaded("import workbench.evaluation, workbench.plots, workbench.runs", "torch", "streamlit", "umap") == []
+
+
+def test_the_dashboard_loads_no_torch() -> None:
+    views = [module for module in _modules() if module.startswith("workbench.dashboard")]
+    assert "workbench.dashboard.views.photos" in views
+    modules = ", ".join(view for view in views if not view.endswith(".entry"))  # which draws the page at once
+    heavy = ("torch", "torchvision", "umap", "workbench.training", "workbench.experiments")
+    assert _loaded(f"import {modules}", *heavy, "streamlit") == ["streamlit"]
+
+
+def test_everything_of_the_package_is_there_when_asked_for() -> None:
+    import workbench
+
+    for name in workbench.__all__:
+        assert getattr(workbench, name) is not None
+        assert name in dir(workbench)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = workbench.nonsense
+
+
+@pytest.mark.parametrize("room", ["losses", "backbones", "data", "training", "evaluation", "plots"])
+def test_what_is_public_is_described(room: str) -> None:
+    module = import_module(f"workbench.{room}")
+    assert module.__doc__
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+    public = {name: getattr(module, name) for name in module.__all__}
+    assert [name for name, value in public.items() if callable(value) and not inspect.getdoc(value)] == []
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert [name for name, path in _modules().items() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+
+
+def test_the_conda_environment_agrees_with_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"]
+    assert environment["channels"] == ["conda-forge"]
+    python, pip, installed = environment["dependencies"]
+    assert python == f"python{project['requires-python']}"
+    assert pip == "pip"
+    (package,) = installed["pip"]
+    assert package.startswith("-e .[")
+    assert set(package.removeprefix("-e .[").rstrip("]").split(",")) <= set(project["optional-dependencies"])

@@ -1,0 +1,451 @@
+"""The `workbench` command: what works, and how it says that something does not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workbench import __version__, cli, runs
+
+COMMANDS = ("train", "evaluate", "compare", "app", "demo", "doctor", "data", "data info")
+SMALL = "--data folder:people --image-size 16 --embedding-dim 8 --epochs 1 --batch-size 16 --loss softmax"
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Workbench = Callable[..., Said]
+
+
+@pytest.fixture
+def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Workbench:
+    """`workbench("train --data x")` runs the command in this process; a list is taken as it is."""
+
+    def call(arguments: str | list[str]) -> Said:
+        monkeypatch.setattr(sys, "argv", ["workbench", *(arguments.split() if isinstance(arguments, str) else arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with people/, two evaluated runs (a, b), one without a model, and damaged files of many kinds."""
+    root = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    for person in range(4):
+        (root / "people" / f"p{person}").mkdir(parents=True)
+        for number in range(8):
+            pixels = (50 * person + rng.integers(0, 60, (16, 16, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "people" / f"p{person}" / f"{number}.png")
+    (root / "one" / "a").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(root / "one" / "a" / "0.png")
+    for name, content in {
+        "brackets.yaml": b"a: [1\nb: {",
+        "list.yaml": b"- 1\n",
+        "typo.yaml": b"data: folder:people\nepoch: 3\n",
+        "range.yaml": b"data: folder:people\nepochs: 0\n",
+        "latin.yaml": b"\xff\xfe\0",
+        "date.yaml": b"lr: 2026-13-45\n",
+        "half.bin": b"\x80\x04\x95 and so on",
+        "half.txt": b"10 300\nann 1 2\n",
+        "good.yaml": f"{{data: 'folder:{root}/people', image_size: 16, embedding_dim: 8, epochs: 3, loss: cosface}}".encode(),
+    }.items():
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def here(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(made: Path) -> Path:
+    """runs/a (softmax) and runs/b (arcface), both evaluated, and runs/empty, which has no model."""
+    import workbench as wb
+
+    common = {"image_size": 16, "embedding_dim": 8, "epochs": 1, "batch_size": 16, "runs_dir": str(made / "runs")}
+    for name, loss in (("a", "softmax"), ("b", "arcface")):
+        run = wb.train({"data": f"folder:{made}/people", "loss": loss, "name": name, **common}, progress=False)
+        for benchmark in (f"folder:{made}/people", "train"):
+            wb.evaluate(run, benchmark, bootstrap=20, with_projection=False, progress=False)
+    runs.create(made / "runs", "empty", {"data": f"folder:{made}/people", "loss": "softmax", "backbone": "smallresnet"})
+    return made / "runs"
+
+
+def listing(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def assert_refused(said: Said, *texts: str) -> None:
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert said.err.endswith("\n")
+    assert "Traceback" not in said.out + said.err
+    assert len(said.err) < 700
+    for text in texts:
+        assert text in said.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(workbench: Workbench, command: str) -> None:
+    said = workbench(f"{command} --help")
+    assert said.code == 0
+    assert "Usage: workbench" in said.out
+    assert said.err == ""
+
+
+def test_help_lists_every_command(workbench: Workbench) -> None:
+    said = workbench("--help")
+    for command in COMMANDS:
+        assert command.split()[0] in said.out
+
+
+def test_no_command_shows_the_help(workbench: Workbench) -> None:
+    assert "Usage: workbench" in workbench("").out
+
+
+def test_version(workbench: Workbench) -> None:
+    assert workbench("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("trian", "Did you mean 'train'"),
+        ("--bogus", "--bogus"),
+        ("data inf", "Did you mean 'info'"),
+        ("train --dat x", "--data"),
+        ("train --epoch 3 --data folder:people", "--epochs"),
+        ("train extra", "extra"),
+        ("evaluate", "Missing argument"),
+        ("data info", "Missing argument"),
+        ("doctor extra", "extra"),
+        ("compare --format html", "'latex'"),
+        ("app --port 0", "--port"),
+        ("app --port 65536", "--port"),
+        ("app --port high", "--port"),
+        ("app extra", "extra"),
+        ("demo --port 0", "--port"),
+        ("demo --no-ap", "--no-app"),
+    ],
+)
+def test_misspelt_command_line(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+    before = listing(here)
+    assert_refused(workbench(arguments), hint)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("", "--data folder:DIR"),
+        ("--data folder:nope", "folder:nope: no such folder"),
+        ("--data folder:", "folder:FOLDER"),
+        ("--data foldr:people", "did you mean 'folder'"),
+        ("--data people", "folder:people"),
+        ("--data bin:half.bin", "not trained on"),
+        ("--data recordio:people", "train.rec is missing"),
+        ("--data folder:one", "two of each"),
+        (f"{SMALL} --loss arcfac", "did you mean 'arcface'"),
+        (f"{SMALL} --backbone smalresnet", "did you mean 'smallresnet'"),
+        (f"{SMALL} --epochs x", "--epochs"),
+        (f"{SMALL} --epochs 0", "epochs"),
+        (f"{SMALL} --epochs -1", "epochs"),
+        (f"{SMALL} --batch-size 1", "batch_size"),
+        (f"{SMALL} --image-size 0", "image_size"),
+        (f"{SMALL} --embedding-dim 0", "embedding_dim"),
+        (f"{SMALL} --lr 0", "lr"),
+        (f"{SMALL} --lr nan", "lr"),
+        (f"{SMALL} --device cud", "cud"),
+        (f"{SMALL} --device cuda:99", "cuda:99"),
+        (f"{SMALL} --precision fp8", "precision"),
+        (f"{SMALL} --seed -1", "seed"),
+        (f"{SMALL} --name a/b", "a/b"),
+        (f"{SMALL} --runs-dir list.yaml", "list.yaml"),
+        (f"{SMALL} --set momentum", "NAME=VALUE"),
+        (f"{SMALL} --set =3", "NAME=VALUE"),
+        (f"{SMALL} --set lr=[1", "lr=[1"),
+        (f"{SMALL} --set lr=fast", "lr"),
+        (f"{SMALL} --set lr=2026-13-45", "lr=2026-13-45"),
+        (f"{SMALL} --set lr={'[' * 5000}", "lr=["),
+        (f"{SMALL} --set momentun=0.5", "did you mean 'momentum'"),
+        (f"{SMALL} --set momentum=1", "momentum"),
+        (f"{SMALL} --set loss_options=3", "loss_options"),
+        (f"{SMALL} --set runs_dir=", "runs_dir"),
+        (f"{SMALL} --loss-option m", "NAME=VALUE"),
+        (f"{SMALL} --loss-option biass=true", "did you mean 'bias'"),
+        (f"{SMALL} --loss arcface --loss-option m=9", "0 <= m < pi"),
+        (f"{SMALL} --loss arcface --loss-option m=abc", "arcface"),
+        (f"{SMALL} --loss arcface --loss-option m=2026-13-45", "m=2026-13-45"),
+        ("--config nope.yaml", "nope.yaml: cannot be read"),
+        ("--config .", "cannot be read"),
+        ("--config brackets.yaml", "not valid YAML"),
+        ("--config list.yaml", "name: value"),
+        ("--config typo.yaml", "did you mean 'epochs'"),
+        ("--config range.yaml", "epochs"),
+        ("--config latin.yaml", "not valid YAML"),
+        ("--config date.yaml", "not valid YAML"),
+        ("--resume nope", "unknown run 'nope'"),
+        ("--resume people", "not a run directory"),
+        ("--resume runs/a --epochs 3", "no other option"),
+        ("--resume runs/a --set lr=1", "no other option"),
+        ("--resume runs/a --config good.yaml", "no other option"),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_train_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+    before = listing(here)
+    assert_refused(workbench(f"train {arguments}"), hint)
+    assert listing(here) == before
+
+
+def test_broken_image_fails_the_run_with_the_reason(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+    for person in ("a", "b"):
+        (tmp_path / "set" / person).mkdir(parents=True)
+        for number in range(4):
+            whole = (here / "people" / "p0" / f"{number}.png").read_bytes()
+            (tmp_path / "set" / person / f"{number}.png").write_bytes(whole[:200] if number == 3 else whole)
+    said = workbench(f"train {SMALL} --data folder:{tmp_path}/set --runs-dir {tmp_path}/runs --name broken")
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert "3.png" in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
+    assert runs.open(tmp_path / "runs" / "broken").state == "failed"
+    assert "3.png" in runs.open(tmp_path / "runs" / "broken").status["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("nope train", "unknown run 'nope'"),
+        ("runs/emtpy train", "did you mean 'runs/empty'"),
+        ("runs train", "did you mean runs/"),
+        ("runs/a", "say what to evaluate on"),
+        ("runs/a foldr:people", "did you mean 'folder'"),
+        ("runs/a nope", "unknown benchmark 'nope'"),
+        ("runs/a folder:nope", "no such folder"),
+        ("runs/a bin:nope.bin", "nope.bin"),
+        ("runs/a bin:half.bin", "half.bin"),
+        ("runs/a bin:people", "people"),
+        ("runs/a pairs:half.txt@people", "half.txt"),
+        ("runs/a folder:one", "at least 4"),
+        ("runs/empty folder:people", "has saved no model yet"),
+        ("runs/a train --batch-size 0", "--batch-size"),
+        ("runs/a train --bootstrap -1", "--bootstrap"),
+        ("runs/a train --flip sideways", "--flip"),
+        ("runs/a train --device cud", "cud"),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_evaluate_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+    before = listing(here)
+    assert_refused(workbench(f"evaluate {arguments}"), hint)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}", None], ids=["empty", "short", "cut off"])
+def test_evaluate_refuses_a_damaged_model(workbench: Workbench, here: Path, trained: Path, content: bytes | None) -> None:
+    model = trained / "b" / runs.MODEL
+    whole = model.read_bytes()
+    try:
+        model.write_bytes(whole[: len(whole) // 2] if content is None else content)
+        assert_refused(workbench("evaluate runs/b train"), str(Path("runs") / "b" / runs.MODEL))
+    finally:
+        model.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("--runs-dir people", "no runs"),
+        ("--runs-dir nope", "nope: no runs"),
+        ("--runs-dir list.yaml", "no runs"),
+        ("runs/emtpy", "did you mean 'runs/empty'"),
+        ("runs/empty", "none of the runs has been evaluated"),
+        ("--benchmark peopel", "did you mean 'people'"),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_compare_refuses_bad_input(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+    before = listing(here)
+    assert_refused(workbench(f"compare {arguments}"), hint)
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("foldr:people", "did you mean 'folder'"),
+        ("nope", "unknown"),
+        ("people", "folder:people"),
+        ("folder:nope", "no such folder"),
+        ("bin:half.bin", "half.bin"),
+        ("pairs:half.txt@people", "half.txt"),
+        ("recordio:people", "train.rec"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_data_info_refuses_bad_input(workbench: Workbench, spec: str, hint: str) -> None:
+    assert_refused(workbench(["data", "info", spec]), hint)
+
+
+def test_data_info_of_a_folder(workbench: Workbench, here: Path) -> None:
+    said = workbench("data info folder:people")
+    assert said.code == 0
+    assert "32 images of 4 identities, the first 16 x 16" in said.out
+    assert "8 to 8" in said.out
+
+
+@pytest.mark.parametrize("command", ["app", "demo"])
+def test_port_in_use(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert_refused(workbench(f"{command} --port {port}"), f"port {port} is in use")
+
+
+def test_app_starts_streamlit_for_this_machine_alone(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def call(command: list[str], env: dict[str, str]) -> int:
+        started.append((command, env))
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", call)
+    said = workbench("app --runs-dir somewhere")
+    assert said.code == 0
+    assert "http://localhost:" in said.out
+    (command, env), options = started[0], " ".join(started[0][0])
+    assert env["WORKBENCH_RUNS"] == "somewhere"
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert Path(command[4]).is_file()
+    assert "--server.address localhost" in options
+    assert "--browser.gatherUsageStats false" in options
+
+
+def test_streamlit_options_are_those_of_the_checkout() -> None:
+    import tomllib
+
+    config = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())
+    flat = {f"{section}.{key}": value for section, values in config.items() for key, value in values.items()}
+    assert {key: str(value).lower() for key, value in flat.items()} == {
+        key: value.lower() for key, value in cli.STREAMLIT_OPTIONS.items()
+    }
+
+
+def test_doctor(workbench: Workbench) -> None:
+    said = workbench("doctor")
+    assert said.code == 0
+    for word in ("torch", "device", "precision", "arcface", "smallresnet"):
+        assert word in said.out
+
+
+def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+    said = workbench(
+        f"train {SMALL} --loss arcface --loss-option m=0.3 --loss-option easy_margin=true --set momentum=0.5 "
+        f"--set image_size=[16,16] --runs-dir {tmp_path} --name mine"
+    )
+    assert said.code == 0
+    assert f"workbench evaluate {tmp_path}/mine" in said.out
+    run = runs.open(tmp_path / "mine")
+    assert run.state == "finished"
+    assert run.config["loss_options"] == {"m": 0.3, "easy_margin": True}
+    assert (run.config["momentum"], run.config["image_size"], run.config["epochs"]) == (0.5, [16, 16], 1)
+
+    said = workbench(f"evaluate {run.path} folder:people train --bootstrap 20 --no-projection --flip none")
+    assert said.code == 0
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["mine on people", "mine on train"]
+    assert run.evaluations() == ["people", "train"]
+
+    said = workbench(f"compare --runs-dir {tmp_path} --benchmark people")
+    assert said.code == 0
+    assert said.out.splitlines()[0].split()[:3] == ["run", "benchmark", "accuracy"]
+    assert said.out.splitlines()[1].split()[:2] == ["mine", "people"]
+
+
+def test_options_go_before_the_config_file(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+    said = workbench(f"train --config good.yaml --epochs 1 --runs-dir {tmp_path} --name mine")
+    assert said.code == 0
+    config = runs.open(tmp_path / "mine").config
+    assert (config["epochs"], config["loss"], config["image_size"]) == (1, "cosface", 16)
+
+
+def test_compare_gives_the_stored_figures_in_each_format(workbench: Workbench, here: Path, trained: Path) -> None:
+    table = list(csv.DictReader(io.StringIO(workbench("compare --format csv").out)))
+    assert {(row["run"], row["benchmark"]) for row in table} == {(run, name) for run in "ab" for name in ("people", "train")}
+    for row in table:
+        assert float(row["accuracy"]) == runs.open(trained / row["run"]).evaluation(row["benchmark"])[0]["accuracy"]
+    latex = workbench("compare --format latex --benchmark people runs/a runs/b").out
+    assert latex.startswith("\\begin{tabular}")
+    text = workbench("compare runs/b").out
+    assert [line.split()[:2] for line in text.splitlines()[1:]] == [["b", "people"], ["b", "train"]]
+
+
+def test_damaged_evaluation_can_be_made_again(workbench: Workbench, here: Path, trained: Path) -> None:
+    stored = trained / "a" / runs.EVALUATION / "people.npz"
+    whole = stored.read_bytes()
+    try:
+        stored.write_bytes(whole[:100])
+        said = workbench("evaluate runs/a folder:people --bootstrap 20 --no-projection")
+        assert said.code == 0, said.err
+        assert runs.open(trained / "a").evaluation("people")
+    finally:
+        stored.write_bytes(whole)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from workbench.cli import main; main()", *map(str, arguments)]
+
+
+def test_bad_input_in_a_process_of_its_own(here: Path) -> None:
+    done = subprocess.run(command("train", "--data", "foldr:people"), capture_output=True, text=True, timeout=120)
+    assert_refused(Said(done.returncode, done.stdout, done.stderr), "did you mean 'folder'")
+
+
+def test_ctrl_c_stops_a_run_that_can_be_resumed(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+    arguments = f"train {SMALL} --epochs 200 --set log_every=1 --runs-dir {tmp_path} --name long".split()
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    run = runs.Run(tmp_path / "long")
+    end = time.monotonic() + 120
+    while not list(runs.read_metrics(run.path / runs.METRICS)) and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped"
+    assert "Traceback" not in err
+    assert run.state == "stopped"
+    assert "--resume" in run.status["message"]
+    steps = [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) < 400
+
+    said = workbench(f"train --resume {run.path}")
+    assert said.code == 0
+    assert run.state == "finished"
+    assert [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)] == list(range(1, 401))

