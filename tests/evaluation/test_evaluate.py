@@ -280,8 +280,18 @@ def test_a_pack_with_genuine_pairs_alone_is_an_error_and_stores_nothing(run: run
 
 def test_another_number_of_classes_is_an_error(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
     three = _paint(tmp_path / "three", range(3))
-    with complaint("3 classes", "trained on 4"):
+    with complaint("3 classes", "knows the 4"):
         _evaluate(run, data.ClosedSet(data.open(f"folder:{three}")))
+    assert run.evaluations() == []
+
+
+def test_a_closed_set_of_another_kind_than_the_training_set_is_an_error(
+    run: runs.Run, complaint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = {"hats": lambda path="": data.ClosedSet(data.open(str(run.config["data"])))}
+    monkeypatch.setattr(data.BENCHMARKS, "_factories", data.BENCHMARKS._factories | opener)
+    with complaint("closed-set accuracy needs the classes of the training set"):
+        _evaluate(run, "hats")
     assert run.evaluations() == []
 
 

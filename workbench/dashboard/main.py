@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import numpy as np
 import streamlit as st
 
 from workbench import runs
@@ -25,7 +26,8 @@ DEFAULT_RUNS = 6
 
 def main() -> None:
     """Draw the page that the address names."""
-    st.set_page_config(page_title="Margin workbench", layout="wide")  # a symbol as page_icon is fetched from Google
+    # Without a picture of its own the browser's tab shows the page's symbol, which is fetched from Google.
+    st.set_page_config(page_title="Margin workbench", page_icon=np.full((32, 32, 3), (0, 114, 178), np.uint8), layout="wide")
     selection: Selection
 
     def page(show: Callable[[Selection], None]) -> Callable[[], None]:

@@ -61,6 +61,8 @@ def evaluate(
     title = f"{opened.name} on {target.name}" if progress else ""
     name = _file_name(opened, spec, target.name)
     if isinstance(target, data.ClosedSet):
+        if target.dataset.num_identities != len(model.centres):
+            raise _other_classes(target, f"the {len(model.centres)}", opened)
         embeddings = model.embed(target.dataset.images, flip=flip, batch_size=batch_size, progress=title)
         result: Result = _closed_set(model, target, embeddings, flip)
         labels, identity_names = target.dataset.identities, list(target.dataset.identity_names)
@@ -96,12 +98,21 @@ def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> da
         note = "training images: says how well the run fits them, not how it does on new ones"
         return data.ClosedSet(dataset, note)
     target = data.benchmark(benchmark)
+    if isinstance(target, data.ClosedSet) and benchmark.partition(":")[0] != trained_on.partition(":")[0]:
+        raise _other_classes(target, "those", run)
     if isinstance(target, data.Benchmark) and benchmark == trained_on and benchmark in data.SOURCES.names():
         return target  # a known name whose benchmark holds people that its training set does not
     if isinstance(target, data.Benchmark) and benchmark == trained_on:
         note = "pairs of the training images: far too good for unseen people"
         return replace(target, note=f"{note}; {target.note}")
     return target
+
+
+def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
+    return WorkbenchError(
+        f"{target.name}: {target.dataset.num_identities} classes, but {run.name} knows {known} of {run.config.get('data')!r}; "
+        "closed-set accuracy needs the classes of the training set"
+    )
 
 
 def _embed_pairs(model: Model, target: data.Benchmark, flip: Flip, batch_size: int, title: str) -> NDArray[np.float32]:
@@ -121,11 +132,6 @@ def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip,
 
 def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
     dataset = target.dataset
-    if dataset.num_identities != len(model.centres):
-        raise WorkbenchError(
-            f"{target.name}: {dataset.num_identities} classes, the run was trained on {len(model.centres)}; "
-            "closed-set accuracy needs the classes of the training set"
-        )
     result = closed_set(dataset.identities, model.classify(embeddings), list(dataset.identity_names))
     protocol = {"prediction": "highest logit, without margin; the label is not an input", "flip": _FLIPS[flip]}
     return replace(result, note=target.note, protocol=protocol)

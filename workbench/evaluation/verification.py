@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
 
 Floats = NDArray[np.float64]
@@ -257,9 +258,7 @@ def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_
 
 def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:
     if isinstance(folds, int | np.integer):
-        if not 2 <= folds <= count:
-            raise WorkbenchError(f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed")
-        return np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)])
+        return consecutive_folds(count, int(folds))
     given = np.asarray(folds)
     if given.shape != (count,) or given.dtype.kind not in "iu":
         raise WorkbenchError(f"folds are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)")

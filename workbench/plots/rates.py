@@ -66,11 +66,12 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
                 legendgroup=name,
                 showlegend=False,
             )
-        # A step: between two points no threshold lies. Its first point is drawn at the left edge, as 0 has no logarithm.
+        # Steps, as between two points no threshold lies. FAR 0 has no logarithm: its best point is drawn at the left edge.
+        begin = int(np.flatnonzero(far == 0)[-1])
         drawn.add_scatter(
-            x=np.maximum(far, floor / 3),
-            y=tar,
-            customdata=np.column_stack([far, thresholds]),
+            x=np.maximum(far[begin:], floor / 3),
+            y=tar[begin:],
+            customdata=np.column_stack([far, thresholds])[begin:],
             name=f"{name} (AUC {result.auc:.3f})",
             legendgroup=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.2, "shape": "hv"},
