@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
 from workbench import runs
@@ -26,8 +26,8 @@ DEFAULT_RUNS = 6
 
 def main() -> None:
     """Draw the page that the address names."""
-    # Without a picture of its own the browser's tab shows the page's symbol, which is fetched from Google.
-    st.set_page_config(page_title="Margin workbench", page_icon=np.full((32, 32, 3), (0, 114, 178), np.uint8), layout="wide")
+    # Without an icon of our own the browser would fetch that of the current page from Google.
+    st.set_page_config(page_title="Margin workbench", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
     selection: Selection
 
     def page(show: Callable[[Selection], None]) -> Callable[[], None]:
@@ -68,7 +68,7 @@ def _sidebar() -> Selection:
         selected = tuple(run for run in found if run.name in picked)
         benchmarks = sorted({name for run in selected for name in run.evaluations()}, key=lambda name: (name == "train", name))
         benchmark = st.selectbox("Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks)
-        st.caption("The address of this page holds these choices; send it to share them.")
+        st.caption("The address of this page holds what you chose here; send it to share the view.")
     return Selection(folder, selected, benchmark)
 
 
