@@ -91,6 +91,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings.
+
+    Raises:
+        WorkbenchError: missing, not YAML, or not a mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
+        raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(value, dict):
+        raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(value).__name__}")
+    return value
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory. Opening it reads nothing; each property reads its file, once."""
@@ -104,16 +121,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml. Raises WorkbenchError where it is missing or not a mapping."""
-        path = self.path / CONFIG
-        try:
-            value = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
-            raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(value, dict):
-            raise WorkbenchError(f"{path}: expected a mapping of settings, found {type(value).__name__}")
-        return value
+        return read_settings(self.path / CONFIG)
 
     @cached_property
     def environment(self) -> dict[str, Any]:

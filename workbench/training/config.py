@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.runs import read_settings
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -61,14 +60,7 @@ class TrainConfig(BaseModel):
         Raises:
             WorkbenchError: the file is missing or not YAML, or a setting is unknown or out of range.
         """
-        try:
-            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
-            raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(settings, Mapping):
-            raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(settings).__name__}")
+        settings = read_settings(Path(path))
         return cls(**{str(key): value for key, value in settings.items()} | overrides)
 
     def plain(self) -> dict[str, Any]:
