@@ -150,14 +150,14 @@ def test_every_page_of_the_navigation(page: sync_api.Page, address: str) -> None
 def test_chosen_benchmark_is_in_the_address_and_comes_back(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}/angles")
     wait_for_title(page, "Angles")
-    sync_api.expect(page.get_by_role("heading", name="Between two images")).to_be_visible()
+    sync_api.expect(page.get_by_role("heading", name="Between two images")).to_be_visible(timeout=WAIT)
     choose(page, "Benchmark", "train")
     page.wait_for_url(re.compile(r"benchmark=train"))
     sync_api.expect(page.get_by_role("heading", name="Between two images")).to_have_count(0)
 
     page.goto(page.url)
     wait_for_title(page, "Angles")
-    sync_api.expect(page.get_by_text("the centres that the loss learned")).to_be_visible()
+    sync_api.expect(page.get_by_text("the centres that the loss learned")).to_be_visible(timeout=WAIT)
     sync_api.expect(page.get_by_role("heading", name="Between two images")).to_have_count(0)
 
 
@@ -191,9 +191,9 @@ def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.
         photo.save(buffer, format="PNG")
         file = {"name": f"photo{number}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
         page.locator('input[type="file"]').nth(number).set_input_files(file)  # type: ignore[arg-type]
-        sync_api.expect(page.get_by_text(f"photo{number}.png, as the networks see it")).to_be_visible()
+        sync_api.expect(page.get_by_text(f"photo{number}.png, as the networks see it")).to_be_visible(timeout=WAIT)
     values = page.locator('[data-testid="stMetricValue"]')
-    sync_api.expect(values).to_have_count(len(NAMES))
+    sync_api.expect(values).to_have_count(len(NAMES), timeout=WAIT)  # torch is imported and two models are loaded
     wait_for_title(page, "Two photos")
     headings = [heading for heading in page.locator("h3").all_inner_texts() if heading in NAMES]
     assert sorted(headings) == list(NAMES)
@@ -201,7 +201,7 @@ def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.
         model = wb.evaluation.load_model(wb.runs.open(seen_runs / name), device="cpu")
         first, second = model.embed([np.asarray(photo) for photo in photos])[:, None]
         assert float(shown) == pytest.approx(wb.evaluation.similarity(first, second)[0], abs=5.1e-4)
-    sync_api.expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    sync_api.expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=WAIT)
 
 
 def test_nothing_is_asked_of_other_machines(page: sync_api.Page, address: str) -> None:
@@ -211,5 +211,5 @@ def test_nothing_is_asked_of_other_machines(page: sync_api.Page, address: str) -
     wait_for_title(page, "Two photos")
     page.goto(f"{address}/roc")
     wait_for_title(page, "ROC and DET")
-    sync_api.expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    sync_api.expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=WAIT)
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
