@@ -58,7 +58,7 @@ class TableFormat(StrEnum):
 def main() -> None:
     """Entry point: bad input is one line and exit code 2, Ctrl-C is 130."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="workbench", standalone_mode=False)
     except WorkbenchError as error:
         _fail(str(error))
     except _USAGE_ERROR as error:
@@ -318,12 +318,11 @@ def _summary(title: str, result: Result) -> str:
 
 def _serve(runs_dir: Path, port: int | None) -> int:
     """Run Streamlit until it is stopped; its exit code."""
-    entry = Path(__file__).parent / "dashboard" / "entry.py"
     if port is not None and _taken(port):
         raise WorkbenchError(f"port {port} is in use; give another one with --port, or none for the first free one")
     chosen = port or _free_port(8501)
     typer.echo(f"dashboard: http://localhost:{chosen} (Ctrl-C stops it)")
-    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(chosen), "--server.headless", "true"]
+    command = [sys.executable, "-m", "workbench.dashboard.serve", "--server.port", str(chosen), "--server.headless", "true"]
     command += [part for option, value in STREAMLIT_OPTIONS.items() for part in (f"--{option}", value)]
     try:
         return subprocess.call(command, env=os.environ | {"WORKBENCH_RUNS": str(runs_dir)})

@@ -122,8 +122,14 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
         table: columns run, benchmark, accuracy, accuracy_low, accuracy_high, as `wb.evaluation.leaderboard` makes it.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"])) if len(table) else []
-    drawn = make_subplots(1, max(len(benchmarks), 1), shared_yaxes=True, subplot_titles=benchmarks, horizontal_spacing=0.03)
-    drawn.update_layout(figure("", "").layout)
+    drawn = make_subplots(
+        1,
+        max(len(benchmarks), 1),
+        shared_yaxes=True,
+        subplot_titles=benchmarks,
+        horizontal_spacing=0.03,
+        figure=figure("", ""),
+    )
     for (run, benchmark), rows in table.groupby(["run", "benchmark"], sort=False):
         low = rows.get("accuracy_low", rows["accuracy"]).fillna(rows["accuracy"])
         high = rows.get("accuracy_high", rows["accuracy"]).fillna(rows["accuracy"])

@@ -69,21 +69,18 @@ def faded(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
-def figure(x: str, y: str, title: str = "") -> go.Figure:
+def figure(x: str, y: str) -> go.Figure:
     """An empty figure in the house style, with axis titles."""
-    drawn = go.Figure()
-    drawn.update_layout(
-        template="plotly_white",
-        title={"text": title, "font": {"size": 15}},
-        font={"family": "DejaVu Sans, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
-        margin={"l": 70, "r": 20, "t": 50 if title else 25, "b": 60},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
-        hoverlabel={"namelength": -1},
-        height=440,
-    )
-    if title:
-        drawn.update_layout(title={"y": 0.97, "yanchor": "top"}, margin={"t": 90})
     axis = {"showline": True, "linecolor": GREY, "ticks": "outside", "gridcolor": "#E6E6E6", "zeroline": False}
-    drawn.update_xaxes(title=x, **axis)
-    drawn.update_yaxes(title=y, **axis)
-    return drawn
+    return go.Figure(
+        layout={
+            "template": "plotly_white",
+            "font": {"family": "DejaVu Sans, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
+            "margin": {"l": 70, "r": 20, "t": 25, "b": 60},
+            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+            "hoverlabel": {"namelength": -1},
+            "height": 440,
+            "xaxis": {"title": {"text": x}, **axis},
+            "yaxis": {"title": {"text": y}, **axis},
+        }
+    )
