@@ -96,7 +96,14 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
     )
     drawn.add_vline(x=similarity, line={"color": colour_of(name) if name else BLACK, "width": 4})
     drawn.add_annotation(
-        x=similarity, y=0.86, yref="paper", text=f"<b>this pair {similarity:.3f}</b>", bgcolor="white", ax=0, ay=0, opacity=0.9
+        x=similarity,
+        y=0.86,
+        yref="paper",
+        xanchor="right" if similarity > 0 else "left",
+        showarrow=False,
+        text=f"<b> this pair {similarity:.3f} </b>",
+        bgcolor="white",
+        opacity=0.9,
     )
     drawn.update_layout(barmode="overlay", height=300, legend={"y": 1.08})
     low = min(float(result.scores.min()), similarity, result.threshold)

@@ -145,7 +145,13 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
             col=benchmarks.index(benchmark) + 1,
         )
     drawn.update_xaxes(
-        tickformat="~%", title_text="Accuracy, 95 % interval", title_standoff=8, showline=True, linecolor=GREY, nticks=5
+        tickformat="~%",
+        title_text="Accuracy, 95 % interval",
+        title_standoff=8,
+        ticks="outside",
+        showline=True,
+        linecolor=GREY,
+        nticks=5,
     )
     drawn.update_yaxes(autorange="reversed", automargin=True)
     drawn.update_layout(height=150 + 38 * max(table["run"].nunique() if len(table) else 1, 1), margin={"t": 40})
