@@ -25,6 +25,7 @@ STREAMLIT_OPTIONS = {
     "client.toolbarMode": "viewer",
     "server.address": "localhost",
     "server.maxUploadSize": "20",
+    "server.showEmailPrompt": "false",
     "theme.base": "light",
     "theme.primaryColor": "#0072B2",
 }
@@ -168,8 +169,7 @@ def evaluate(
                 bootstrap=bootstrap,
                 with_projection=projection,
             )
-            where = benchmark if benchmark == "train" else result.name  # a closed set is named after the data alone
-            typer.echo(_summary(f"{folder.name} on {where}", result))
+            typer.echo(_summary(f"{folder.name} on {result.name}", result))
 
 
 @app.command()
@@ -209,7 +209,7 @@ def dashboard(
     runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default the first free one from 8501.")] = None,
 ) -> None:
-    """Open the dashboard in the browser."""
+    """Start the dashboard and print its address."""
     sys.exit(_serve(runs_dir, port))
 
 
@@ -219,7 +219,7 @@ def demo(
     serve: Annotated[bool, typer.Option("--app/--no-app", help="Open the dashboard afterwards.")] = True,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default the first free one from 8501.")] = None,
 ) -> None:
-    """Train softmax, CosFace and ArcFace on 30 people, evaluate on 10 others, open the dashboard."""
+    """Train softmax, CosFace and ArcFace on 30 people, evaluate on 10 others, start the dashboard."""
     from workbench import experiments
 
     done = experiments.sweep(experiments.demo_configs(runs_dir), experiments.DEMO_BENCHMARKS, tell=typer.echo)
@@ -275,7 +275,9 @@ def data_info(spec: Annotated[str, typer.Argument(help="KIND:PATH or a known nam
         typer.echo(f"fingerprint: {dataset.fingerprint()}")
         return
     benchmark = data.benchmark(spec)
-    assert isinstance(benchmark, data.Benchmark)
+    if isinstance(benchmark, data.ClosedSet):
+        typer.echo(f"{spec}: {len(benchmark.dataset):,} images of {benchmark.dataset.num_identities:,} classes")
+        return
     height, width = benchmark.images[0].shape[:2]
     genuine, folds = int(benchmark.same.sum()), int(benchmark.folds.max()) + 1
     typer.echo(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench import runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import evaluate
-from workbench.evaluation.results import stored_benchmark
+from workbench.evaluation.results import stored_figures
 from workbench.training import TrainConfig, train
 
 DEMO_BENCHMARKS = ("orl", "train")
@@ -66,6 +66,10 @@ def sweep(
     for number, config in enumerate(configs, 1):
         title = f"[{number}/{len(configs)}] {config.loss} on {config.data}"
         run = find(config)
+        if any(_config(other) == _comparable(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
+            raise WorkbenchError(
+                f"{title}: a run with these settings is being trained in {config.runs_dir}; wait for it or stop it"
+            )
         if run is not None and run.state == "finished":
             tell(f"{title}: there already, {run.path}")
         elif run is not None and (run.path / runs.CHECKPOINT).is_file():
@@ -83,17 +87,22 @@ def sweep(
 
 def find(config: TrainConfig) -> runs.Run | None:
     """The best run directory with exactly these settings: a finished one, else one that can be resumed, else None."""
-    same = [run for run in runs.list(config.runs_dir) if _config(run) == config.plain()]
+    same = [run for run in runs.list(config.runs_dir) if _config(run) == _comparable(config)]
     states = {run.name: _state(run) for run in same}
     usable = [run for run in same if states[run.name] in ("finished", "stopped", "stalled")]
     return min(usable, key=lambda run: states[run.name] != "finished", default=None)
 
 
-def _config(run: runs.Run) -> Mapping[str, Any]:
+def _config(run: runs.Run) -> dict[str, Any]:
     try:
-        return run.config
-    except WorkbenchError:
+        return _comparable(TrainConfig(**run.config))
+    except (WorkbenchError, TypeError):  # TypeError: a setting whose name is no text
         return {}
+
+
+def _comparable(config: TrainConfig) -> dict[str, Any]:
+    """The settings, defaults filled in, without where the runs are kept."""
+    return {key: value for key, value in config.plain().items() if key != "runs_dir"}
 
 
 def _state(run: runs.Run) -> str:
@@ -103,5 +112,7 @@ def _state(run: runs.Run) -> str:
         return "unreadable"
 
 
-def _evaluated_on(run: runs.Run) -> set[str | None]:
-    return {stored_benchmark(run, name) for name in run.evaluations()}
+def _evaluated_on(run: runs.Run) -> set[str]:
+    """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed."""
+    stored = [stored_figures(run, name) for name in run.evaluations()]
+    return {str(figures.get("benchmark")) for figures in stored if figures.get("step") == run.status.get("step")}

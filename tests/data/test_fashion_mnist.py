@@ -103,7 +103,7 @@ def test_the_real_set_has_ten_even_classes() -> None:
     assert isinstance(test, data.ClosedSet)
     assert np.bincount(train.identities).tolist() == [6000] * 10
     assert np.bincount(test.dataset.identities).tolist() == [1000] * 10
-    assert test.name == "fashion-mnist-test"
+    assert test.name == "fashion-mnist"
     assert train[0].image.shape == (3, 28, 28)
     assert train.identity_names[train[0].identity] == "Ankle boot"  # as its authors print it first
 

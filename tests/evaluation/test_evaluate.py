@@ -278,6 +278,10 @@ def test_a_pack_with_genuine_pairs_alone_is_an_error_and_stores_nothing(run: run
     assert not (run.path / runs.EVALUATION).exists()
 
 
+def test_the_training_folder_is_known_by_any_spelling(run: runs.Run, faces: Path) -> None:
+    assert "training images" in _evaluate(run, f"folder:{faces}/../{faces.name}/").note
+
+
 def test_another_number_of_classes_is_an_error(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
     three = _paint(tmp_path / "three", range(3))
     with complaint("3 classes", "knows the 4"):

@@ -13,7 +13,7 @@ import pytest
 
 from workbench import runs
 from workbench.evaluation import Angles, Projection, closed_set, load_angles, load_projection, load_result, project, verification
-from workbench.evaluation.results import save_result, stored_benchmark
+from workbench.evaluation.results import save_result, stored_figures
 
 
 def _assert_equal(one: Any, other: Any) -> None:
@@ -75,7 +75,7 @@ def test_angles_and_projection_may_be_missing(run: runs.Run) -> None:
 def test_the_figures_are_json_with_benchmark_and_protocol(run: runs.Run) -> None:
     _save(run, _pairs())
     figures = json.loads((run.path / runs.EVALUATION / "pack.json").read_text())
-    assert figures["benchmark"] == "bin:pack.bin" == stored_benchmark(run, "pack")
+    assert figures["benchmark"] == "bin:pack.bin" == stored_figures(run, "pack")["benchmark"]
     assert figures["kind"] == "verification"
     assert figures["protocol"]["folds"] == 10
 
@@ -84,7 +84,7 @@ def test_another_name_is_suggested(run: runs.Run, complaint: Any) -> None:
     _save(run, _pairs())
     with complaint("did you mean 'pack'"):
         load_result(run, "pakc")
-    assert stored_benchmark(run, "pakc") is None
+    assert stored_figures(run, "pakc") == {}
 
 
 def _json(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:

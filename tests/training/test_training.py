@@ -626,7 +626,7 @@ def test_auto_precision_is_fp32_where_torch_cannot_tell(monkeypatch: pytest.Monk
 
 
 def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Old GPU")
     assert resolve_precision("auto", torch.device("cuda")) == "fp32"
     with pytest.raises(wb.WorkbenchError, match="Old GPU does not have it"):

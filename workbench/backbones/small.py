@@ -13,7 +13,7 @@ from workbench.errors import WorkbenchError
 class SmallResNet(Backbone):
     """One improved residual block per scale, on narrow maps; global depthwise head.
 
-    0.4 million parameters. The head weighs every place of the last map by channel before adding up (a global
+    0.3 million parameters. The head weighs every place of the last map by channel before adding up (a global
     depthwise convolution, Chen et al., "MobileFaceNets", CCBR 2018, section 3.1), as the eyes of an aligned face always
     stand at the same place.
 

@@ -126,10 +126,14 @@ def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | 
     """The pictures behind an evaluation.
 
     Raises:
-        WorkbenchError: the files are no longer there.
+        WorkbenchError: the files are no longer there, or hold other pairs than those evaluated.
     """
-    spec = str(run.evaluation(name)[0].get("benchmark"))
-    return _dataset(str(run.config.get("data"))) if spec == "train" else _benchmark(spec)
+    figures, _ = run.evaluation(name)
+    spec = str(figures.get("benchmark"))
+    opened = _dataset(str(run.config.get("data"))) if spec == "train" else _benchmark(spec)
+    if opened.fingerprint() != figures.get("fingerprint"):
+        raise WorkbenchError(f"{spec}: has changed since {run.name} was evaluated on it; run `workbench evaluate` again")
+    return opened
 
 
 def pictures_of(run: runs.Run, name: str) -> data.Images:

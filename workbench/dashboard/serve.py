@@ -8,8 +8,14 @@ from pathlib import Path
 
 from streamlit.web import cli
 
-for name in ("pandas", "plotly.graph_objects", "workbench.evaluation", "workbench.plots"):
-    import_module(name)
 
-sys.argv = ["streamlit", "run", str(Path(__file__).with_name("entry.py")), *sys.argv[1:]]
-cli.main()
+def main() -> None:
+    """Serve the dashboard; the arguments are those of `streamlit run`."""
+    for name in ("pandas", "plotly.graph_objects", "workbench.evaluation", "workbench.plots"):
+        import_module(name)
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("entry.py")), *sys.argv[1:]]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,13 @@ class Benchmark:
     identity_names: tuple[str, ...] = ()
     note: str = ""
 
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the pairs, their kind or the identities do (not with pixels)."""
+        digest = hashlib.sha256(self.pairs.astype("<i8").tobytes() + self.same.tobytes())
+        if self.identities is not None:
+            digest.update(self.identities.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
     def __post_init__(self) -> None:
         count = len(self.pairs)
         if self.pairs.shape != (count, 2) or self.same.shape != (count,) or self.folds.shape != (count,):
@@ -47,7 +55,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class ClosedSet:
-    """Classification: images of classes that the run was trained on; accuracy is that of the nearest class centre."""
+    """Classification: images of classes that the run was trained on; accuracy is that of the highest logit."""
 
     dataset: Dataset
     note: str = ""
@@ -55,6 +63,10 @@ class ClosedSet:
     @property
     def name(self) -> str:
         return self.dataset.name
+
+    def fingerprint(self) -> str:
+        """That of the data set."""
+        return self.dataset.fingerprint()
 
 
 def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:
@@ -94,9 +106,8 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
         # A genuine pair each is enough; the couples of all the people of a large set would not fit into memory.
         people = [members[identity] for identity in usable[fold::folds][: max(per_fold, 2)]]
         genuine = _draw(rng, per_fold, [len(images) * (len(images) - 1) // 2 for images in people])
-        impostor_sizes = [len(a) * len(b) for i, a in enumerate(people) for b in people[i + 1 :]]
         couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
-        impostor = _draw(rng, len(genuine), impostor_sizes)
+        impostor = _draw(rng, len(genuine), [len(a) * len(b) for a, b in couples])
         genuine = genuine[: len(impostor)]
         for person, number in genuine:
             first, second = _unordered_pair(number, len(people[person]))
@@ -126,7 +137,7 @@ def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[
     while groups and len(drawn) < count:
         for group in groups[: count - len(drawn)]:
             if group not in left:
-                left[group] = rng.permutation(sizes[group]).tolist()
+                left[group] = rng.choice(sizes[group], min(sizes[group], count), replace=False).tolist()
             drawn.append((group, left[group].pop()))
         groups = [group for group in groups if group not in left or left[group]]
     return drawn

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def open_fashion_mnist(path: str = "") -> Dataset:
 @BENCHMARKS.register("fashion-mnist")
 def open_fashion_mnist_benchmark(path: str = "") -> ClosedSet:
     """The 10,000 test pictures, for runs trained on `fashion-mnist`."""
-    return ClosedSet(open_fashion_mnist(path or "test"))
+    return ClosedSet(replace(open_fashion_mnist(path or "test"), name="fashion-mnist"))
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:

@@ -32,9 +32,11 @@ class Files:
 def open_folder(path: str) -> Dataset:
     """The images below DIR/IDENTITY/, at any depth; other files and hidden ones are passed over."""
     root = existing(path, "folder", "folder")
+    # rglob follows no links below its start; starting at each identity keeps those that are links to folders elsewhere.
+    identities_and_files = [file for entry in root.iterdir() for file in ([entry] if entry.is_file() else entry.rglob("*"))]
     found = sorted(
         file.relative_to(root)
-        for file in root.rglob("*")
+        for file in identities_and_files
         if file.suffix.lower() in images.SUFFIXES
         and not any(part.startswith(".") for part in file.relative_to(root).parts)
         and file.is_file()

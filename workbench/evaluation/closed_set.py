@@ -1,4 +1,4 @@
-"""Closed-set classification: images of classes the run knows, labelled by the nearest class centre."""
+"""Closed-set classification: images of classes the run knows, labelled by the highest logit."""
 
 from __future__ import annotations
 

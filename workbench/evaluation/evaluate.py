@@ -17,11 +17,13 @@ from workbench.evaluation.angles import Angles, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.model import Flip, Model, load_model, similarity
 from workbench.evaluation.projection import Projection, project
-from workbench.evaluation.results import Result, save_result, stored_benchmark
+from workbench.evaluation.results import Result, save_result, stored_figures
 from workbench.evaluation.verification import VerificationResult, verification
 
 TRAIN = "train"
 """Name of the closed-set evaluation on a run's own training data."""
+MOST_IMAGES = 50_000
+"""A benchmark's images that are embedded without being in a pair."""
 
 
 def evaluate(
@@ -71,7 +73,8 @@ def evaluate(
         embeddings = _embed_pairs(model, target, flip, batch_size, title)
         result = _verify(target, embeddings, flip, bootstrap)
         unknown = np.full(len(embeddings), -1, dtype=np.int64)
-        labels = unknown if target.identities is None else target.identities
+        embedded = embeddings.any(axis=1)
+        labels = unknown if target.identities is None else np.where(embedded, target.identities, unknown)
         identity_names = list(target.identity_names)
         angles = None if target.identities is None else to_identity_means(embeddings, labels)
     result = replace(result, name=name)
@@ -81,7 +84,7 @@ def evaluate(
         with tqdm(total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True) as bar:
             projection = project(embeddings, labels)
             bar.update()
-    save_result(opened, name, spec, result, angles, projection, identity_names)
+    save_result(opened, name, spec, result, angles, projection, identity_names, step=model.step, fingerprint=target.fingerprint())
     return result
 
 
@@ -100,12 +103,17 @@ def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> da
     target = data.benchmark(benchmark)
     if isinstance(target, data.ClosedSet) and benchmark.partition(":")[0] != trained_on.partition(":")[0]:
         raise _other_classes(target, "those", run)
-    if isinstance(target, data.Benchmark) and benchmark == trained_on and benchmark in data.SOURCES.names():
-        return target  # a known name whose benchmark holds people that its training set does not
-    if isinstance(target, data.Benchmark) and benchmark == trained_on:
+    drawn = benchmark.partition(":")[0] not in data.BENCHMARKS.names()
+    if isinstance(target, data.Benchmark) and drawn and _source(benchmark) == _source(trained_on):
         note = "pairs of the training images: far too good for unseen people"
         return replace(target, note=f"{note}; {target.note}")
     return target
+
+
+def _source(spec: str) -> tuple[str, Path]:
+    """Kind and place, so that folder:a and folder:./a/ are the same."""
+    kind, _, path = spec.partition(":")
+    return kind, Path(path).expanduser().resolve()
 
 
 def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
@@ -116,8 +124,9 @@ def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> Workben
 
 
 def _embed_pairs(model: Model, target: data.Benchmark, flip: Flip, batch_size: int, title: str) -> NDArray[np.float32]:
-    """Embeddings of all the benchmark's images; those in no pair are left at 0 unless their identity is known."""
-    wanted = np.unique(target.pairs) if target.identities is None else np.arange(len(target.images))
+    """Embeddings of all the benchmark's images, for angles and map; of those in pairs alone where there are very many."""
+    all_of_them = target.identities is not None and len(target.images) <= MOST_IMAGES
+    wanted = np.arange(len(target.images)) if all_of_them else np.unique(target.pairs)
     embeddings = np.zeros((len(target.images), model.net.embedding_dim), dtype=np.float32)
     embeddings[wanted] = model.embed(target.images, wanted.tolist(), flip, batch_size, title)
     return embeddings
@@ -132,7 +141,9 @@ def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip,
 
 def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
     dataset = target.dataset
-    result = closed_set(dataset.identities, model.classify(embeddings), list(dataset.identity_names))
+    # The sum of two embeddings is halved, as a loss with a bias is not indifferent to length.
+    classes = model.classify(embeddings * np.float32(0.5 if flip == "add" else 1.0))
+    result = closed_set(dataset.identities, classes, list(dataset.identity_names))
     protocol = {"prediction": "highest logit, without margin; the label is not an input", "flip": _FLIPS[flip]}
     return replace(result, note=target.note, protocol=protocol)
 
@@ -143,6 +154,6 @@ _FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}
 def _file_name(run: runs.Run, spec: str, name: str) -> str:
     """The benchmark's name as file name; with a few hex digits where another benchmark has taken it."""
     plain = TRAIN if spec == TRAIN else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
-    if stored_benchmark(run, plain) not in (spec, None):
+    if (plain == TRAIN and spec != TRAIN) or stored_figures(run, plain).get("benchmark", spec) != spec:
         return f"{plain}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
     return plain

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -33,6 +33,7 @@ class Model:
         loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined.
         centres: (C, D) learned class centres.
         pixel_mean, pixel_std: how the run scaled its input.
+        step: training steps that it has seen.
     """
 
     net: backbones.Backbone
@@ -41,6 +42,7 @@ class Model:
     pixel_mean: float
     pixel_std: float
     device: torch.device
+    step: int | None = None
 
     @torch.inference_mode()
     def embed(
@@ -102,6 +104,8 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
     try:
         tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            step = (file.metadata() or {}).get("step", "")
     except (SafetensorError, OSError) as error:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
     if "loss.weight" not in tensors or tensors["loss.weight"].ndim != 2:
@@ -112,26 +116,32 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
     num_classes, embedding_dim = tensors["loss.weight"].shape
     size: Any = config["image_size"]
-    net = backbones.create(
-        config["backbone"],
-        embedding_dim=embedding_dim,
-        image_size=tuple(size) if isinstance(size, list) else size,
-        **config.get("backbone_options", {}),
-    )
+    try:
+        net = backbones.create(
+            config["backbone"],
+            embedding_dim=embedding_dim,
+            image_size=tuple(size) if isinstance(size, list) else size,
+            **config.get("backbone_options", {}),
+        )
+        loss = None
+        if config["loss"] in losses.names():
+            options = config.get("loss_options", {})
+            loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options)
+        mean, std = float(config["pixel_mean"]), float(config["pixel_std"])
+    except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
+        raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
     _fill(net, "backbone.", tensors, run)
-    loss = None
-    if config["loss"] in losses.names():
-        options = config.get("loss_options", {})
-        loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options)
+    if loss is not None:
         _fill(loss, "loss.", tensors, run)
     where = resolve_device(device)
     return Model(
         net.to(where).to(memory_format=torch.channels_last).eval(),
         None if loss is None else loss.to(where).eval(),
         tensors["loss.weight"].float().numpy(),
-        float(config["pixel_mean"]),
-        float(config["pixel_std"]),
+        mean,
+        std,
         where,
+        int(step) if step.isdigit() else None,
     )
 
 

@@ -25,10 +25,20 @@ def save_result(
     angles: Angles | None,
     projection: Projection | None,
     identity_names: list[str],
+    *,
+    step: int | None = None,
+    fingerprint: str = "",
 ) -> None:
-    """Store a result with its angles and projection as evaluation NAME of the run."""
+    """Store a result with its angles and projection as evaluation NAME of the run.
+
+    Args:
+        step: training step of the model, to tell an evaluation from before the run was resumed.
+        fingerprint: of the benchmark, to tell when its pictures have changed.
+    """
     figures: dict[str, Any] = {
         "benchmark": benchmark,
+        "step": step,
+        "fingerprint": fingerprint,
         "note": result.note,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "protocol": result.protocol,
@@ -100,12 +110,12 @@ def load_result(run: Run, name: str) -> Result:
         raise _damaged(run, name, error) from None
 
 
-def stored_benchmark(run: Run, name: str) -> str | None:
-    """What the stored evaluation `name` was made on; None where there is none, or a damaged one, to be made again."""
+def stored_figures(run: Run, name: str) -> dict[str, Any]:
+    """The figures of the stored evaluation `name`; empty where there is none, or a damaged one, to be made again."""
     try:
-        return str(run.evaluation(name)[0].get("benchmark"))
+        return run.evaluation(name)[0]
     except WorkbenchError:
-        return None
+        return {}
 
 
 def load_angles(run: Run, name: str) -> Angles | None:

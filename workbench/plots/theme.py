@@ -32,6 +32,8 @@ LOSS_COLOURS = {
 }
 # Tol, "Colour schemes", 2021, "muted": apart from all loss colours, as they mean something else.
 GENUINE, IMPOSTOR = "#44AA99", "#882255"
+OTHER_COLOURS = ("#332288", "#AA4499", "#117733", "#661100")
+"""Of Tol's scheme too, for runs whose name holds no known loss."""
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -60,7 +62,7 @@ def colour_of(name: str) -> str:
     for word in re.split(r"[^a-z0-9]+", name.lower()):
         if word in LOSS_COLOURS:
             return LOSS_COLOURS[word]
-    return CLASS_COLOURS[sum(name.encode()) % len(CLASS_COLOURS)]
+    return OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
 
 
 def faded(colour: str, opacity: float) -> str:

@@ -22,7 +22,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
         WorkbenchError: bf16 asked of a GPU without it.
     """
     if device.type == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported()
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         # PyTorch has no public name for these tests yet.
         has_bf16 = any(

@@ -17,7 +17,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """While inside, the first Ctrl-C or SIGTERM only sets the request's `signal`; a second Ctrl-C interrupts at once.
+    """While inside, the first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets the request's `signal`.
+
+    A second Ctrl-C interrupts at once.
 
     Outside the main thread, where Python delivers no signals, nothing is changed.
     """
@@ -31,7 +33,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
+    before = {number: signal.signal(number, note) for number in wanted}
     try:
         yield request
     finally:

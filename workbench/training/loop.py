@@ -38,7 +38,7 @@ def train(
 
     Args:
         config: settings, a mapping of them, or the path of a YAML file. Left out when resuming.
-        resume: a run directory; its own config.yaml says what to do. Goes on bit for bit on the same kind of device.
+        resume: a run directory; its own config.yaml says what to do. On a CPU it goes on bit for bit.
         progress: show a bar with loss, accuracy, learning rate and images a second.
 
     Returns:
@@ -55,6 +55,8 @@ def train(
         settings = _as_config(run.config)
         if run.state == "finished":
             return run
+        if run.state == "running":
+            raise WorkbenchError(f"{run.path}: is being trained already (its status.json shows a recent heartbeat)")
     else:
         settings = _as_config(config)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -73,12 +75,16 @@ def train(
         try:
             _loop(run, settings, work, step, metrics_bytes, progress)
         except KeyboardInterrupt:
-            run.set_status("stopped", message="interrupted; resume it with: workbench train --resume " + str(run.path))
+            run.set_status("stopped", message=f"interrupted; go on with workbench train --resume {run.path}", **_progress(run))
             raise
         except BaseException as error:
-            run.set_status("failed", message=f"{type(error).__name__}: {error}")
+            run.set_status("failed", message=f"{type(error).__name__}: {error}", **_progress(run))
             raise
     return run
+
+
+def _progress(run: runs.Run) -> dict[str, Any]:
+    return {key: value for key, value in run.status.items() if key in ("step", "total")}
 
 
 @dataclass

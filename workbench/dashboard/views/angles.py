@@ -8,6 +8,7 @@ from workbench import plots
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.evaluation.results import stored_figures
 
 
 def show(selection: Selection) -> None:
@@ -20,7 +21,8 @@ def show(selection: Selection) -> None:
     angles = {run: found_angles for run, found_angles in found.items() if found_angles is not None}
     if angles:
         st.subheader("To the class centres")
-        centres = "the centres that the loss learned" if name == "train" else "the mean direction of each identity's other images"
+        learned = any(stored_figures(run, name).get("kind") == "closed-set" for run in selection.evaluated())
+        centres = "the centres that the loss learned" if learned else "the mean direction of each identity's other images"
         st.markdown(f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two.")
         chart(plots.centre_angles(angles), "centres")
     results = verification_results(selection)
