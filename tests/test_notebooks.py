@@ -27,7 +27,7 @@ def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
         for output in cell.get("outputs", [])
         if "application/vnd.plotly.v1+json" in output.get("data", {})
     ]
-    assert len(figures) == 5
+    assert len(figures) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{x}-quick-start" for x in ("arcface", "cosface", "softmax")]
 
 
