@@ -86,8 +86,8 @@ def address(seen_runs: Path) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://localhost:{port}"
     finally:
-        server.terminate()
-        server.wait(timeout=20)
+        server.kill()  # asked to terminate it would wait for the browser's open connections
+        server.wait(timeout=60)
 
 
 def _healthy(port: int) -> bool:
