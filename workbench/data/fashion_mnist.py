@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.cache import cache_folder
 from workbench.data.benchmark import ClosedSet
-from workbench.data.cache import cache_folder
 from workbench.data.dataset import Dataset
 from workbench.data.registry import BENCHMARKS, SOURCES
 from workbench.errors import WorkbenchError, unknown_name
