@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import workbench as wb
-from workbench.losses import ClassificationLoss, MarginSoftmax
+from workbench.losses import ClassificationLoss, Loss, MarginSoftmax
 
 D, C, N = 6, 5, 12
 MARGINS: list[tuple[str, dict[str, Any]]] = [
@@ -25,11 +25,13 @@ MARGINS: list[tuple[str, dict[str, Any]]] = [
     ("arcface", {"m": 1.3}),
     ("arcface", {"m": 0.5, "easy_margin": True}),
 ]
+CLASSIFIERS = [name for name in wb.losses.names() if name != "triplet"]
 every_loss = pytest.mark.parametrize("name", wb.losses.names())
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 every_margin = pytest.mark.parametrize(("name", "options"), MARGINS)
 
 
-def _make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: Any) -> ClassificationLoss:
+def _make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
     return wb.losses.create(name, embedding_dim=D, num_classes=C, **options).to(dtype)
 
@@ -46,7 +48,7 @@ def _margin_loss(name: str, dtype: torch.dtype = torch.float64, **options: Any) 
     return loss
 
 
-def _assert_finite(loss: ClassificationLoss, embeddings: Tensor, value: Tensor) -> None:
+def _assert_finite(loss: Loss, embeddings: Tensor, value: Tensor) -> None:
     assert value.shape == ()
     assert torch.isfinite(value)
     value.backward()
@@ -61,19 +63,19 @@ def _assert_finite(loss: ClassificationLoss, embeddings: Tensor, value: Tensor) 
 @every_loss
 def test_forward_and_backward_are_finite(name: str) -> None:
     loss, (embeddings, labels) = _make(name), _batch()
-    assert loss.weight.shape == (C, D)
     assert embeddings.grad is None
     value = loss(embeddings, labels)
     assert value > 0
     _assert_finite(loss, embeddings, value)
-    assert embeddings.grad.abs().sum() > 0
-    assert loss.weight.grad.abs().sum() > 0
+    for tensor in (embeddings, *loss.parameters()):
+        assert tensor.grad.abs().sum() > 0
 
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_embeddings_of_other_precision_are_taken(name: str, dtype: torch.dtype) -> None:
     loss, (embeddings, labels) = _make(name), _batch(dtype)
+    loss.eval()  # a loss may count the batches that it is trained on
     value = loss(embeddings, labels)
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     _assert_finite(loss, embeddings, value)
@@ -89,18 +91,29 @@ def test_autocast_does_not_change_the_loss(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         torch.manual_seed(0)
         inside = _make(name)(embeddings, labels)
-        predicted = loss.predict(embeddings)
     torch.manual_seed(0)
     assert torch.equal(inside, _make(name)(embeddings, labels))
+    _assert_finite(loss, embeddings, loss(embeddings, labels))
+
+
+@every_classifier
+def test_autocast_does_not_change_the_prediction(name: str) -> None:
+    loss, (embeddings, _) = _make(name), _batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = loss.predict(embeddings)
     assert torch.equal(predicted, loss.predict(embeddings))
     assert predicted.dtype == torch.float32
-    _assert_finite(loss, embeddings, loss(embeddings, labels))
 
 
 @every_loss
 def test_same_seed_same_loss(name: str) -> None:
     embeddings, labels = _batch()
     assert torch.equal(_make(name, seed=3)(embeddings, labels), _make(name, seed=3)(embeddings, labels))
+
+
+@every_classifier
+def test_class_centres_are_a_row_each_and_follow_the_seed(name: str) -> None:
+    assert _make(name).weight.shape == (C, D)
     assert not torch.equal(_make(name, seed=3).weight, _make(name, seed=4).weight)
 
 
@@ -108,13 +121,17 @@ def test_same_seed_same_loss(name: str) -> None:
 def test_state_dict_round_trip(name: str) -> None:
     embeddings, labels = _batch()
     loss, other = _make(name, seed=3), _make(name, seed=4)
+    for _ in range(3):
+        loss(embeddings, labels)  # so that what it counts is in the state
     other.load_state_dict(loss.state_dict())
     values = []
     for module in (loss, other):
         torch.manual_seed(0)
         values.append(module(embeddings, labels))
     assert torch.equal(*values)
-    assert torch.equal(loss.predict(embeddings), other.predict(embeddings))
+    assert loss.measure(embeddings, labels) == other.measure(embeddings, labels)
+    if isinstance(loss, ClassificationLoss):
+        assert torch.equal(loss.predict(embeddings), other.predict(embeddings))
 
 
 @every_loss
@@ -125,9 +142,28 @@ def test_an_empty_batch_costs_nothing_and_can_be_trained_on(name: str) -> None:
     assert value.item() == 0.0
     value.backward()
     assert embeddings.grad is not None
-    assert loss.weight.grad is not None
-    assert loss.weight.grad.abs().sum() == 0
-    assert loss.predict(embeddings).shape == (0, C)
+    for parameter in loss.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() == 0
+
+
+@every_classifier
+def test_predicting_nothing_gives_nothing(name: str) -> None:
+    assert _make(name).predict(torch.zeros(0, D)).shape == (0, C)
+
+
+@every_loss
+@pytest.mark.parametrize("labels", [[2], [2] * 7, [0, 4], [0, 0, 4, 4, 1]])
+def test_what_is_logged_are_finite_numbers_and_leaves_no_trace(name: str, labels: list[int]) -> None:
+    loss, (embeddings, _) = _make(name), _batch(n=len(labels))
+    loss(embeddings, torch.tensor(labels))
+    before = {key: value.clone() for key, value in loss.state_dict().items()}
+    row = loss.measure(embeddings, torch.tensor(labels))
+    assert row
+    for key, value in row.items():
+        assert type(value) is float, key
+        assert math.isfinite(value), key
+    assert all(torch.equal(value, before[key]) for key, value in loss.state_dict().items())
 
 
 @every_loss
@@ -144,7 +180,7 @@ def test_one_class_in_all_is_finite(name: str) -> None:
     _assert_finite(loss, embeddings, loss(embeddings, torch.zeros(N, dtype=torch.int64)))
 
 
-@every_loss
+@every_classifier
 def test_predict_gives_class_logits_and_cosines_are_cosines(name: str) -> None:
     loss, (embeddings, _) = _make(name), _batch()
     assert loss.predict(embeddings).shape == (N, C)
@@ -156,7 +192,7 @@ def test_predict_gives_class_logits_and_cosines_are_cosines(name: str) -> None:
 
 @every_loss
 def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
-    loss = _make(name)
+    loss = _make(name, **({"m": 1.4} if name == "triplet" else {}))  # its default margin is met from the start
     labels = torch.arange(C).repeat(3)
     embeddings = (torch.eye(C, D)[labels] + 0.1 * torch.randn(len(labels), D)).requires_grad_()
     optimizer = torch.optim.Adam([embeddings, *loss.parameters()], lr=0.05)
@@ -167,7 +203,8 @@ def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
         values[-1].backward()
         optimizer.step()
     assert values[-1] < 0.5 * values[0]
-    assert (loss.predict(embeddings).argmax(1) == labels).all()
+    if isinstance(loss, ClassificationLoss):
+        assert (loss.predict(embeddings).argmax(1) == labels).all()
 
 
 @every_loss
@@ -211,7 +248,7 @@ def test_sizes_that_make_no_sense_are_an_error(name: str, sizes: tuple[Any, Any]
 @every_loss
 def test_every_loss_documents_itself_and_prints(name: str) -> None:
     loss = _make(name)
-    assert type(loss).__doc__ not in (None, ClassificationLoss.__doc__, MarginSoftmax.__doc__)
+    assert type(loss).__doc__ not in (None, Loss.__doc__, ClassificationLoss.__doc__, MarginSoftmax.__doc__)
     assert f"num_classes={C}" in repr(loss)
 
 
@@ -476,7 +513,7 @@ def test_half_the_ramp_is_half_the_margin(name: str) -> None:
     torch.testing.assert_close(whole(embeddings, labels), half(embeddings, labels))
 
 
-@every_loss
+@every_classifier
 def test_predict_of_an_embedding_does_not_depend_on_what_was_trained_with_it(name: str) -> None:
     loss, (embeddings, labels) = _make(name).eval(), _batch()
     alone = loss.predict(embeddings[:1])

@@ -42,6 +42,8 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("epochs", None),
         ("epochs", [1]),
         ("batch_size", 1),
+        ("images_per_identity", 0),
+        ("images_per_identity", 2.5),
         ("embedding_dim", 0),
         ("image_size", 0),
         ("image_size", (16, -1)),

@@ -5,8 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from workbench.training.schedule import learning_rate, margin_ramp, order_of_epoch, seed_of_step
+from workbench.training.schedule import learning_rate, margin_ramp, order_by_identity, order_of_epoch, seed_of_step
 
 
 def test_the_learning_rate_rises_linearly_to_its_peak() -> None:
@@ -44,6 +47,57 @@ def test_an_epoch_visits_every_image_once_in_an_order_of_its_own() -> None:
         assert sorted(order) == list(range(50))
     assert len({tuple(order) for order in orders}) == 4
     np.testing.assert_array_equal(orders[1], order_of_epoch(50, 1, 0))
+
+
+def _identities(counts: list[int], seed: int = 0) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    together=st.integers(1, 5),
+    people=st.integers(1, 8),
+    batches=st.integers(1, 12),
+    epoch=st.integers(0, 3),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_batches_by_identity(counts: list[int], together: int, people: int, batches: int, epoch: int, seed: int) -> None:
+    identities = _identities(counts)
+    size = people * together
+    order = order_by_identity(identities, together, size, batches * size, epoch, seed)
+    assert order.shape == (batches * size,)
+    np.testing.assert_array_equal(order, order_by_identity(identities, together, size, batches * size, epoch, seed))
+    groups = order.reshape(batches, people, together)
+    who = identities[groups]
+    assert (who == who[..., :1]).all()  # K of one identity
+    for batch in who[..., 0]:
+        assert len(set(batch.tolist())) == min(people, len(counts))  # P of them, while there are as many
+    for group, identity in zip(groups.reshape(-1, together), who[..., 0].ravel(), strict=True):
+        shown = np.bincount(np.unique(group, return_inverse=True)[1])
+        assert len(shown) == min(together, counts[identity])  # no image twice that need not be
+        assert shown.max() - shown.min() <= 1
+    turns = np.bincount(who[..., 0].ravel(), minlength=len(counts))
+    if batches * people >= len(counts):
+        assert turns.max() - turns.min() <= (1 if people <= len(counts) else 2)  # all identities equally often
+    seen = np.bincount(order, minlength=len(identities))
+    for identity in range(len(counts)):
+        own = seen[identities == identity]
+        assert own.max() - own.min() <= 1  # and each of its images
+
+
+def test_batches_by_identity_differ_between_epochs_and_seeds() -> None:
+    identities = _identities([8] * 10)
+    orders = [order_by_identity(identities, 4, 16, 80, epoch, seed) for epoch, seed in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert len({tuple(order) for order in orders}) == 4
+    for order in orders:
+        assert sorted(order) == list(range(80))  # two turns of 4 show all 8
+
+
+def test_over_some_epochs_a_person_with_many_images_shows_them_all() -> None:
+    identities = _identities([40] + [2] * 9)
+    seen = np.concatenate([order_by_identity(identities, 4, 16, 48, epoch, 0) for epoch in range(60)])
+    assert set(seen) == set(range(len(identities)))
 
 
 def test_every_step_has_a_seed_of_its_own_that_torch_takes() -> None:

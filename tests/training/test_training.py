@@ -174,7 +174,11 @@ def test_the_model_file_fits_backbone_and_loss(whole: runs.Run) -> None:
 def test_every_loss_learns_to_tell_colours_apart(settings: dict[str, Any], loss: str) -> None:
     table = _train(settings, loss=loss, loss_options={}, epochs=8, lr=0.03).metrics()
     assert table["loss"].tail(STEPS).mean() < 0.5 * table["loss"].head(STEPS).mean()
-    assert table["accuracy"].tail(STEPS).mean() > 0.9
+    if loss == "triplet":
+        assert table["genuine_angle_mean"].iloc[-1] < 0.5 * table["impostor_angle_mean"].iloc[-1]
+        assert "accuracy" not in table
+    else:
+        assert table["accuracy"].tail(STEPS).mean() > 0.9
 
 
 def test_same_seed_same_run_to_the_bit(settings: dict[str, Any], whole: runs.Run) -> None:
@@ -203,6 +207,76 @@ def test_without_a_name_the_run_is_called_after_what_it_trains(settings: dict[st
 def test_the_margin_is_ramped_and_logged(settings: dict[str, Any]) -> None:
     rows = _rows(_train(settings, margin_ramp_epochs=1.0, epochs=2))
     assert [row["margin_ramp"] for row in rows] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+
+
+def test_sphereface_logs_its_annealing_and_the_length_of_its_embeddings(settings: dict[str, Any]) -> None:
+    options = {"lambda_base": 100.0, "gamma": 1.0, "lambda_min": 20.0}
+    rows = _rows(_train(settings, loss="sphereface", loss_options=options, epochs=2))
+    assert [row["lambda"] for row in rows] == pytest.approx([50, 100 / 3, 25, 20, 20, 20, 20, 20])
+    assert all(row["scale"] > 0 for row in rows)
+
+
+def test_triplet_logs_what_it_has(settings: dict[str, Any]) -> None:
+    run = _train(settings, loss="triplet", loss_options={})
+    expected = {"step", "epoch", "loss", "lr", "images_per_second", "margin_ramp"}
+    table = run.metrics()
+    assert set(table.columns) == expected | {"active_triplets", "genuine_angle_mean", "impostor_angle_mean"}
+    assert np.isfinite(table.to_numpy(float)).all()
+    assert table["active_triplets"].between(0, 1).all()
+    assert not [key for key in _weights(run) if key.startswith("loss.")]
+
+
+# Batches by identity
+
+
+def test_triplet_sees_four_images_of_each_person_and_others_what_is_asked(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    real = wb.losses.Loss.forward
+
+    def forward(self: wb.losses.Loss, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(labels.tolist())
+        return real(self, embeddings, labels)
+
+    monkeypatch.setattr(wb.losses.Loss, "forward", forward)
+    for loss, asked, together in (("triplet", None, 4), ("triplet", 2, 2), ("cosface", 2, 2)):
+        seen.clear()
+        run = _train(settings, loss=loss, loss_options={}, images_per_identity=asked, epochs=1)
+        assert run.status["total"] == len(seen) == STEPS
+        for labels in seen:
+            assert len(labels) == BATCH
+            groups = [labels[i : i + together] for i in range(0, BATCH, together)]
+            assert all(len(set(group)) == 1 for group in groups)
+            assert len({group[0] for group in groups}) == BATCH // together
+
+
+def test_a_batch_by_identity_larger_than_the_data_is_the_data(settings: dict[str, Any]) -> None:
+    run = _train(settings, images_per_identity=5, batch_size=1000, epochs=2)
+    assert run.status["total"] == 2
+
+
+def test_people_with_fewer_images_than_asked_show_them_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = _train(settings, loss="triplet", loss_options={}, images_per_identity=20, batch_size=80, epochs=2)
+    assert run.status["total"] == 2
+    assert (run.metrics()["active_triplets"] > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"loss": "triplet", "batch_size": 10}, "batch_size 10 .* give e.g. 8 or 12"),
+        ({"loss": "triplet", "batch_size": 4}, "two or more identities of 4 images .* give e.g. 8"),
+        ({"loss": "triplet", "images_per_identity": 1}, "compares images of one identity"),
+        ({"images_per_identity": 100}, "give e.g. 200"),
+        ({"images_per_identity": 3}, "give e.g. 6 or 9"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_one_line(settings: dict[str, Any], bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(wb.WorkbenchError, match=said) as caught:
+        _train(settings | {"loss_options": {}}, **bad)
+    _assert_one_line(caught)
+    assert not Path("runs").exists()
 
 
 def test_log_every_thins_the_rows_but_keeps_the_ends_of_epochs(settings: dict[str, Any]) -> None:
@@ -264,6 +338,31 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     _assert_same_model(resumed, whole)
     assert _rows(resumed) == _rows(whole)
     assert not [name for name in os.listdir(resumed.path) if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("step", [0, 5])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"loss": "sphereface", "loss_options": {"m": 3.0}},
+        {"loss": "triplet", "loss_options": {}},
+        {"loss": "triplet", "loss_options": {"mining": "semi_hard", "m": 1.0}, "images_per_identity": 2},
+        {"loss": "softmax", "loss_options": {}, "images_per_identity": 4},
+    ],
+    ids=lambda others: "-".join(map(str, others.values())),
+)
+def test_what_a_loss_counts_and_how_batches_are_made_resume_to_the_same_bits(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, others: dict[str, Any], step: int
+) -> None:
+    unbroken = _train(settings, **others, name="unbroken")
+    _interrupt(monkeypatch, step)
+    with pytest.raises(KeyboardInterrupt):
+        _train(settings, **others)
+    resumed = wb.train(resume="runs/a", progress=False)
+    _assert_same_model(resumed, unbroken)
+    assert _rows(resumed) == _rows(unbroken)
+    if others["loss"] == "sphereface":
+        assert _weights(resumed)["loss.step"] == STEPS * EPOCHS
 
 
 def test_dropout_goes_on_where_it_was(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,6 +581,8 @@ def test_resuming_what_is_no_run_is_refused(settings: dict[str, Any]) -> None:
         {"loss_options": {"m": 4.0}},
         {"loss_options": {"m": "3e-1"}},
         {"loss_options": {"s": None}},
+        {"loss": "sphereface", "loss_options": {"s": 30.0}},
+        {"loss": "triplet", "loss_options": {"mining": "hard"}},
         {"backbone": "resnet"},
         {"backbone_options": {"widht": 8}},
         {"backbone_options": {"width": -8}},

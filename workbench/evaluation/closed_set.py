@@ -1,4 +1,4 @@
-"""Closed-set classification: images of classes the run knows, labelled by the highest logit."""
+"""Closed-set classification: images of classes the run knows, labelled by the highest logit or the nearest mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError
+from workbench.evaluation.angles import CHUNK, normalised
 from workbench.evaluation.verification import LEVEL
+
+NEAREST_MEAN = "nearest class mean"
+"""How the protocol's "prediction" begins where no class centres were learned."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class ClosedSetResult:
     """Accuracy on classes known from training.
 
     Attributes:
-        accuracy: share of images whose highest logit, without margin, is that of their class.
+        accuracy: share of images whose highest logit, without margin, is that of their class; of a run without class
+            centres, those whose nearest mean is (`nearest_mean`).
         interval: 95 % Wilson interval of it.
         labels, predicted: (N,) class numbers.
         class_names: C names.
@@ -60,6 +65,51 @@ def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) 
     return ClosedSetResult(
         right / len(true), wilson(right, len(true)), true.astype(np.int64), guessed.astype(np.int64), list(class_names)
     )
+
+
+def identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean direction of each class, to stand for the centres that a loss without centres has not learned.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N,) 0..C-1, every number in use.
+
+    Returns:
+        (C, D), summed up: cosines take no notice of the length.
+    """
+    unit = normalised(embeddings)
+    sums = np.zeros((int(labels.max()) + 1, unit.shape[1]))
+    np.add.at(sums, labels, unit)
+    return sums
+
+
+def nearest_mean(
+    known: NDArray[np.floating], labels: NDArray[np.int64], embeddings: NDArray[np.floating] | None = None
+) -> NDArray[np.int64]:
+    """Class of the nearest mean direction, by cosine.
+
+    Args:
+        known: (M, D) embeddings of training images.
+        labels: (M,) their classes, 0..C-1, every number in use.
+        embeddings: (N, D) to be classified. By default the known ones themselves, each left out of the mean of its class:
+            else it would be drawn towards itself, and even random embeddings would be told apart. The only image of a
+            class is then given another.
+
+    Returns:
+        (N,) classes.
+    """
+    sums = identity_means(known, labels)
+    unit, means, counts = normalised(known if embeddings is None else embeddings), normalised(sums), np.bincount(labels)
+    classes = np.empty(len(unit), dtype=np.int64)
+    for begin in range(0, len(unit), CHUNK):  # (N, C) may be large
+        part = slice(begin, begin + CHUNK)
+        cosines = unit[part] @ means.T
+        if embeddings is None:
+            own = labels[part]
+            to_others = np.einsum("nd,nd->n", unit[part], normalised(sums[own] - unit[part]))
+            cosines[np.arange(len(own)), own] = np.where(counts[own] > 1, to_others, -np.inf)
+        classes[part] = cosines.argmax(axis=1)
+    return classes
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -31,14 +32,14 @@ class Model:
     Attributes:
         net: the backbone.
         loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined.
-        centres: (C, D) learned class centres.
+        centres: (C, D) learned class centres; None where the loss has none, as the triplet loss.
         pixel_mean, pixel_std: how the run scaled its input.
         step: training steps that it has seen.
     """
 
     net: backbones.Backbone
-    loss: losses.ClassificationLoss | None
-    centres: NDArray[np.float32]
+    loss: losses.Loss | None
+    centres: NDArray[np.float32] | None
     pixel_mean: float
     pixel_std: float
     device: torch.device
@@ -83,10 +84,12 @@ class Model:
         """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input.
 
         Raises:
-            WorkbenchError: the loss is not registered here.
+            WorkbenchError: the loss is not registered here, or has no class centres.
         """
         if self.loss is None:
             raise WorkbenchError("the run's loss is not known here; import what registers it to predict classes")
+        if not isinstance(self.loss, losses.ClassificationLoss):
+            raise WorkbenchError("the run's loss has no class centres to predict classes with; `nearest_mean` does without")
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predict(part).argmax(1) for part in parts])
         found: NDArray[np.int64] = classes.cpu().numpy()
@@ -108,13 +111,15 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
             step = (file.metadata() or {}).get("step", "")
     except (SafetensorError, OSError) as error:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
-    if "loss.weight" not in tensors or tensors["loss.weight"].ndim != 2:
-        raise WorkbenchError(f"{path}: has no class centres (tensor 'loss.weight' of shape (C, D))")
     config = run.config
     missing = [key for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std") if key not in config]
+    weight = tensors.get("loss.weight")
     if missing:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
-    num_classes, embedding_dim = tensors["loss.weight"].shape
+    if ("embedding_dim" not in config) if weight is None else (weight.ndim != 2):
+        raise _no_centres(path)
+    # Without class centres a loss does not depend on their number.
+    num_classes, embedding_dim = (1, config["embedding_dim"]) if weight is None else weight.shape
     size: Any = config["image_size"]
     try:
         net = backbones.create(
@@ -132,17 +137,23 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
     _fill(net, "backbone.", tensors, run)
     if loss is not None:
+        if weight is None and isinstance(loss, losses.ClassificationLoss):
+            raise _no_centres(path)
         _fill(loss, "loss.", tensors, run)
     where = resolve_device(device)
     return Model(
         net.to(where).to(memory_format=torch.channels_last).eval(),
         None if loss is None else loss.to(where).eval(),
-        tensors["loss.weight"].float().numpy(),
+        None if weight is None else weight.float().numpy(),
         mean,
         std,
         where,
         int(step) if step.isdigit() else None,
     )
+
+
+def _no_centres(path: Path) -> WorkbenchError:
+    return WorkbenchError(f"{path}: has no class centres (tensor 'loss.weight' of shape (C, D))")
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], run: runs.Run) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.losses.base import ClassificationLoss
+from workbench.losses.base import Loss
 from workbench.registry import Registry
 
-LOSSES: Registry[ClassificationLoss] = Registry("loss")
+LOSSES: Registry[Loss] = Registry("loss")
 register = LOSSES.register

@@ -32,4 +32,4 @@ class Softmax(ClassificationLoss):
         return F.linear(embeddings, self.weight.to(embeddings.dtype), bias)
 
     def extra_repr(self) -> str:
-        return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}, bias={self.bias is not None}"
+        return f"{super().extra_repr()}, bias={self.bias is not None}"

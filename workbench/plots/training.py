@@ -14,10 +14,14 @@ CURVES = {
     "loss": "Training loss",
     "accuracy": "Training accuracy, without margin",
     "target_angle_mean": "Angle to the own class centre (degrees)",
+    "genuine_angle_mean": "Angle between two images of one person (degrees)",
+    "impostor_angle_mean": "Angle between images of two people (degrees)",
+    "active_triplets": "Triplets that cost something",
     "lr": "Learning rate",
     "images_per_second": "Images per second",
 }
-"""Columns of metrics.jsonl that are drawn, with their axis titles."""
+"""Columns of metrics.jsonl that are drawn, with their axis titles. A run without class centres has no accuracy and no angle to
+them; one with them has no angles of pairs and no triplets."""
 
 
 def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5) -> go.Figure:
@@ -51,6 +55,6 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
         lowest = min((float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0)
         drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
         drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-    if column == "accuracy":
+    if column in ("accuracy", "active_triplets"):
         drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return drawn

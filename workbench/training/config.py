@@ -38,6 +38,9 @@ class TrainConfig(BaseModel):
     pixel_std: float = Field(127.5, gt=0, description="what they are then divided by")
     epochs: Positive = Field(20, description="passes over the data")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images a step")
+    images_per_identity: Positive | None = Field(
+        None, description="images of an identity side by side in a batch; by default any order, but 4 for triplet"
+    )
     lr: float = Field(0.1, gt=0, description="highest learning rate of SGD with momentum")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all weights")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -23,9 +25,11 @@ from workbench.training import checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.hardware import environment, loader_workers, resolve_precision
 from workbench.training.interrupt import stop_on_signal
-from workbench.training.schedule import learning_rate, margin_ramp, order_of_epoch, seed_of_step
+from workbench.training.schedule import learning_rate, margin_ramp, order_by_identity, order_of_epoch, seed_of_step
 
 CHECKPOINT_SECONDS, EPOCH_CHECKPOINT_SECONDS = 300.0, 15.0
+SHARES = {"accuracy": "accuracy", "active_triplets": "active triplets"}
+"""Columns of metrics.jsonl that the progress bar shows, where the loss has them."""
 
 
 def train(
@@ -93,10 +97,20 @@ class _Work:
 
     data: data.Dataset
     net: backbones.Backbone
-    loss: losses.ClassificationLoss
+    loss: losses.Loss
     optimizer: torch.optim.Optimizer
     device: torch.device
     precision: str
+    batch_size: int
+    steps_an_epoch: int
+    images_per_identity: int | None
+
+    def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
+        length = self.steps_an_epoch * self.batch_size
+        if self.images_per_identity is None:
+            return order_of_epoch(len(self.data), epoch, seed)[:length]
+        identities = self.data.identities
+        return order_by_identity(identities, self.images_per_identity, self.batch_size, length, epoch, seed)
 
 
 def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> TrainConfig:
@@ -136,15 +150,33 @@ def _prepare(config: TrainConfig) -> _Work:
     optimizer = torch.optim.SGD(
         [*net.parameters(), *loss.parameters()], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    return _Work(dataset, net, loss, optimizer, device, precision)
+    batch_size, steps_an_epoch, together = _batches(config, loss, len(dataset))
+    return _Work(dataset, net, loss, optimizer, device, precision, batch_size, steps_an_epoch, together)
+
+
+def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
+    """Images a batch, batches an epoch, and images of an identity side by side in a batch (None: any order)."""
+    together = loss.images_per_identity if config.images_per_identity is None else config.images_per_identity
+    if together is None:
+        batch_size = min(config.batch_size, count)
+        return batch_size, count // batch_size, None  # a smaller last batch is left out: batch normalisation needs company
+    if loss.images_per_identity is not None and together < 2:
+        raise WorkbenchError(f"images_per_identity is {together}: {config.loss} compares images of one identity, at least 2")
+    people, rest = divmod(config.batch_size, together)
+    if rest or people < 2:
+        near = sorted({max(people, 2) * together, max(people + 1, 2) * together})
+        raise WorkbenchError(
+            f"batch_size {config.batch_size} is not two or more identities of {together} images each (images_per_identity); "
+            f"give e.g. {' or '.join(map(str, near))}"
+        )
+    batch_size = min(people, max(count // together, 2)) * together
+    return batch_size, max(count // batch_size, 1), together
 
 
 def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_bytes: int, progress: bool) -> None:
     net, loss, optimizer = work.net, work.loss, work.optimizer
     identities = torch.from_numpy(work.data.identities)
-    count = len(work.data)
-    batch_size = min(config.batch_size, count)
-    steps_an_epoch = count // batch_size  # a smaller last batch is left out: batch normalisation needs company
+    batch_size, steps_an_epoch = work.batch_size, work.steps_an_epoch
     total = config.epochs * steps_an_epoch
     warmup = round(config.warmup_epochs * steps_an_epoch)
     ramp = round(config.margin_ramp_epochs * steps_an_epoch)
@@ -161,13 +193,12 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
         since, images_since = time.perf_counter(), 0
         while step < total:
             epoch, begin = divmod(step, steps_an_epoch)
-            order = order_of_epoch(count, epoch, config.seed)[begin * batch_size : steps_an_epoch * batch_size]
+            order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
             for images, numbers in batches(work.data.images, order, net.image_size, batch_size, workers):
                 lr = learning_rate(step, total, warmup, config.lr)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                if isinstance(loss, losses.MarginSoftmax):
-                    loss.ramp = margin_ramp(step, ramp)
+                loss.ramp = margin_ramp(step, ramp)
 
                 images = images.to(work.device, non_blocking=True)
                 labels = identities[numbers].to(work.device, non_blocking=True)
@@ -190,8 +221,8 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                     since, images_since = time.perf_counter(), 0
                     metrics.write(json.dumps(row).encode() + b"\n")
                     metrics.flush()
-                    speed = f"lr {lr:.4f}, {row['images_per_second']:.0f} images/s"
-                    bar.set_postfix_str(f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}, {speed}")
+                    learned = "".join(f"{word} {row[key]:.1%}, " for key, word in SHARES.items() if key in row)
+                    bar.set_postfix_str(f"loss {row['loss']:.3f}, {learned}lr {lr:.4f}, {row['images_per_second']:.0f} images/s")
                 bar.update()
                 pulse.beat(step)
                 if step == total or request.signal or pulse.checkpoint_due(epoch_done):
@@ -239,19 +270,8 @@ def _check_finite(value: Tensor, step: int, what: str = "loss") -> None:
 
 @torch.no_grad()
 def _measure(
-    loss: losses.ClassificationLoss, embeddings: Tensor, labels: Tensor, value: Tensor, step: int, steps_an_epoch: int
+    loss: losses.Loss, embeddings: Tensor, labels: Tensor, value: Tensor, step: int, steps_an_epoch: int
 ) -> dict[str, Any]:
-    """One line of metrics.jsonl, of the batch just seen. Accuracy is without margin; angles are in degrees."""
+    """One line of metrics.jsonl, of the batch just seen."""
     _check_finite(value, step)
-    own = loss.cosines(embeddings).gather(1, labels[:, None]).clamp(-1, 1).acos().rad2deg()
-    row: dict[str, Any] = {
-        "step": step,
-        "epoch": step / steps_an_epoch,
-        "loss": value.item(),
-        "accuracy": (loss.predict(embeddings).argmax(1) == labels).float().mean().item(),
-        "target_angle_mean": own.mean().item(),
-        "target_angle_std": own.std(correction=0).item(),
-    }
-    if isinstance(loss, losses.MarginSoftmax):
-        row |= {"margin_ramp": loss.ramp, "scale": float(loss.scale)}
-    return row
+    return {"step": step, "epoch": step / steps_an_epoch, "loss": value.item(), **loss.measure(embeddings, labels)}

@@ -31,6 +31,45 @@ def order_of_epoch(count: int, epoch: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
+def order_by_identity(
+    identities: NDArray[np.int64], images_per_identity: int, batch_size: int, length: int, epoch: int, seed: int
+) -> NDArray[np.int64]:
+    """The order in which epoch number `epoch` visits images when batches are made of P identities with K images each.
+
+    Hermans et al., "In defense of the triplet loss for person re-identification", 2017, section 2 ("PK batches"). All
+    identities take turns, each round in a new random order, K images at a time from their own shuffled images; an
+    identity that has shown all begins again, within a turn too if it has fewer than K. So all identities are shown
+    equally often, however many images they have, and a batch never holds an identity twice where there are P of them.
+
+    Args:
+        identities: (N,) identity of each image, 0..C-1, every number in use.
+        images_per_identity: K.
+        batch_size: P K.
+        length: images wanted, a multiple of the batch size.
+
+    Returns:
+        (length,) numbers of images; each K of them, and each P K of them, belong together.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    counts = np.bincount(identities)
+    shuffled = rng.permutation(len(identities))
+    by_identity = shuffled[np.argsort(identities[shuffled], kind="stable")]
+    begin = np.cumsum(counts) - counts
+
+    people, turns = batch_size // images_per_identity, length // images_per_identity
+    rounds: list[NDArray[np.int64]] = []
+    for begun in range(0, turns, len(counts)):
+        order = rng.permutation(len(counts))
+        if begun % people:  # the round before left a batch half full: who is in it already waits for the next
+            waiting = np.isin(order, rounds[-1][-(begun % people) :])
+            order = np.concatenate([order[~waiting], order[waiting]])
+        rounds.append(order)
+    turn = np.concatenate(rounds)[:turns]
+    shown = np.repeat(np.arange(len(rounds)), len(counts))[:turns] * images_per_identity
+    place = (shown[:, None] + np.arange(images_per_identity)) % counts[turn][:, None]
+    return by_identity[begin[turn][:, None] + place].ravel()
+
+
 def seed_of_step(step: int, seed: int) -> int:
     """Seed of the augmentation of one step."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

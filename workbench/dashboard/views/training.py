@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 import streamlit as st
 
 from workbench import plots
@@ -12,9 +14,10 @@ from workbench.dashboard.views.parts import chart, collect
 
 def show(selection: Selection) -> None:
     st.title("Training")
+    logged = set[str]().union(*collect(selection.chosen, lambda run: set(loading.metrics(run))).values())
     column = st.segmented_control(
         "Quantity",
-        list(plots.CURVES),
+        [key for key in plots.CURVES if key in logged] or list(plots.CURVES),
         default="loss",
         format_func=lambda key: plots.CURVES[key],
         key="curve",
@@ -34,9 +37,23 @@ def _curves(selection: Selection, column: str) -> None:
         return
     chart(plots.training_curves(metrics, column), "curves")
     st.caption("Thick: running median of five logged steps. Losses of different scale s cannot be compared by height.")
-    last = {name: table.iloc[-1] for name, table in metrics.items() if {"target_angle_mean", "accuracy", "epoch"} <= set(table)}
+    without = [name for name, table in metrics.items() if column not in table]
+    if without:
+        st.caption(f"Not logged by {', '.join(without)}.")
+    last = {name: words for name, table in metrics.items() if (words := _last(table.ffill().iloc[-1].to_dict())) is not None}
     columns = st.columns(max(min(len(last), 4), 1))
-    for position, (name, row) in enumerate(last.items()):
+    for position, (name, (angle, caption)) in enumerate(last.items()):
         place = columns[position % len(columns)]
-        place.metric(name, f"{row['target_angle_mean']:.1f}°")
-        place.caption(f"to the own class centre; batch accuracy {row['accuracy']:.1%}, epoch {row['epoch']:.1f}")
+        place.metric(name, f"{angle:.1f}°")
+        place.caption(caption)
+
+
+def _last(row: Mapping[Hashable, float]) -> tuple[float, str] | None:
+    """The angle that stands for how a run is doing, and what it is; None where the run has logged none."""
+    if {"target_angle_mean", "accuracy", "epoch"} <= set(row):
+        caption = f"to the own class centre; batch accuracy {row['accuracy']:.1%}, epoch {row['epoch']:.1f}"
+        return row["target_angle_mean"], caption
+    if {"genuine_angle_mean", "active_triplets", "epoch"} <= set(row):
+        caption = f"between images of one person; active triplets {row['active_triplets']:.1%}, epoch {row['epoch']:.1f}"
+        return row["genuine_angle_mean"], caption
+    return None
