@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from workbench import __version__
 from workbench.errors import WorkbenchError, unknown_name
 
 if TYPE_CHECKING:
+    from workbench.data import Benchmark, ClosedSet, Dataset, Identification
     from workbench.evaluation import Result
 
 STREAMLIT_OPTIONS = {
@@ -37,7 +39,7 @@ app = typer.Typer(
     help="Train face recognition losses, evaluate them, and see what each margin does.",
 )
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which some versions of typer keep a copy of
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets and benchmarks.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets and benchmarks, render synthetic people.")
 app.add_typer(data_app, name="data")
 
 
@@ -86,8 +88,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def train(
-    data: Annotated[str | None, typer.Option(help="Training set: folder:DIR, recordio:DIR, orl, fashion-mnist.")] = None,
-    loss: Annotated[str | None, typer.Option(help="softmax, normface, cosface, arcface.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Training set: synthfaces, synthfaces-mini, orl, fashion-mnist, folder:DIR, recordio:DIR.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="softmax, normface, sphereface, cosface, arcface, triplet.")] = None,
     loss_option: Annotated[list[str] | None, typer.Option(help="Option of the loss, NAME=VALUE; repeatable.")] = None,
     backbone: Annotated[str | None, typer.Option(help="smallresnet, seresnet18.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
@@ -141,7 +145,10 @@ def train(
 
 @app.command()
 def evaluate(
-    names: Annotated[list[str], typer.Argument(help="Run directories, then benchmarks: bin:FILE, pairs:LIST@ROOT, orl, train.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Run directories, then benchmarks: synthfaces-wild, synthfaces-pose, orl, bin:FILE, pairs:LIST@ROOT."),
+    ],
     flip: Annotated[FlipChoice, typer.Option(help="Add the mirror image's embedding, or not.")] = FlipChoice.add,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
@@ -196,12 +203,14 @@ def compare(
     if table_format is TableFormat.csv:
         typer.echo(table.to_csv(index=False), nl=False)
         return
-    columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer"]
+    columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer", "kind"]
     shown = table[[column for column in columns if column in table]]
     if table_format is TableFormat.latex:
         typer.echo(shown.to_latex(index=False, float_format="%.4f"))
     else:
         typer.echo(shown.to_string(index=False))
+        if "identification" in set(table["kind"]):
+            typer.echo("accuracy of an identification: rank-1")
 
 
 @app.command("app")
@@ -259,31 +268,93 @@ def doctor() -> None:
 
 
 @data_app.command("info")
-def data_info(spec: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")]) -> None:
+def data_info(
+    spec: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every image, to find those that are damaged.")] = False,
+) -> None:
     """Say what a data set or benchmark holds."""
     import numpy as np
 
     from workbench import data
+    from workbench.data.summary import ranges
 
-    kind = spec.partition(":")[0]
-    if kind in data.SOURCES.names():
-        dataset = data.open(spec)
-        counts = np.bincount(dataset.identities)
-        height, width = dataset.images[0].shape[:2]
-        typer.echo(f"{spec}: {len(dataset):,} images of {dataset.num_identities:,} identities, the first {height} x {width}")
+    opened = _opened(spec)
+    held = opened.dataset if isinstance(opened, data.ClosedSet) else opened
+    height, width = held.images[0].shape[:2]
+    if isinstance(opened, data.Dataset):
+        counts = np.bincount(opened.identities)
+        typer.echo(f"{spec}: {len(opened):,} images of {opened.num_identities:,} identities, the first {height} x {width}")
         typer.echo(f"images per identity: {counts.min()} to {counts.max()}, median {np.median(counts):g}")
-        typer.echo(f"fingerprint: {dataset.fingerprint()}")
-        return
-    benchmark = data.benchmark(spec)
-    if isinstance(benchmark, data.ClosedSet):
-        typer.echo(f"{spec}: {len(benchmark.dataset):,} images of {benchmark.dataset.num_identities:,} classes")
-        return
-    height, width = benchmark.images[0].shape[:2]
-    genuine, folds = int(benchmark.same.sum()), int(benchmark.folds.max()) + 1
-    typer.echo(
-        f"{spec}: {genuine:,} genuine and {len(benchmark.same) - genuine:,} impostor pairs in {folds} folds, "
-        f"{len(benchmark.images):,} images, the first {height} x {width}"
-    )
+        typer.echo(f"fingerprint: {opened.fingerprint()}")
+    elif isinstance(opened, data.ClosedSet):
+        typer.echo(f"{spec}: {len(opened.dataset):,} images of {opened.dataset.num_identities:,} classes")
+    elif isinstance(opened, data.Identification):
+        enrolled = len(np.unique(opened.identities[opened.gallery]))
+        typer.echo(
+            f"{spec}: {len(opened.probes):,} probes, {enrolled:,} people enrolled with {len(opened.gallery):,} images, "
+            f"{len(opened.distractors):,} distractors, the first image {height} x {width}"
+        )
+    else:
+        genuine, folds = int(opened.same.sum()), int(opened.folds.max()) + 1
+        typer.echo(
+            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs in {folds} folds, "
+            f"{len(opened.images):,} images, the first {height} x {width}"
+        )
+    if not isinstance(opened, data.Dataset) and opened.note:
+        typer.echo(f"note: {opened.note}")
+    for name, words in ranges(held.attributes).items():
+        typer.echo(f"{name}: {words}")
+    if verify:
+        from tqdm.auto import tqdm
+
+        for number in tqdm(range(len(held.images)), desc="reading", unit="image", dynamic_ncols=True):
+            _ = held.images[number]
+        typer.echo(f"all {len(held.images):,} images can be read")
+
+
+@data_app.command("render")
+def data_render(
+    name: Annotated[str, typer.Argument(help="synthfaces, synthfaces:500x20,seed=3,size=64, synthfaces-pose, ...")],
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Throw away what is there, e.g. because it is damaged.")] = False,
+) -> None:
+    """Render synthetic people ahead of time; else that is done when they are first used."""
+    from workbench import data
+
+    for folder in data.render(name, workers=workers, again=again):
+        typer.echo(folder)
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
+    out: Annotated[Path | None, typer.Option(help="PNG file; NAME.png by default.")] = None,
+    people: Annotated[int, typer.Option(min=1, help="Most rows.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Most pictures in a row.")] = 12,
+    scale: Annotated[int, typer.Option(min=1, help="Enlarge that many times.")] = 2,
+) -> None:
+    """Write a contact sheet of a data set or benchmark: a row a person."""
+    from workbench import data, runs
+    from workbench.images import to_png
+
+    opened = _opened(name)
+    held = opened.dataset if isinstance(opened, data.ClosedSet) else opened
+    file = out or Path(f"{held.name}.png")
+    if file.suffix.lower() != ".png":
+        raise WorkbenchError(f"--out {file}: a PNG is written, give it a name that ends in .png")
+    sheet = to_png(data.contact_sheet(held, people, images, scale))
+    try:
+        with runs.atomic_path(file) as temporary:
+            temporary.write_bytes(sheet)
+    except OSError as error:
+        raise WorkbenchError(f"{file}: cannot be written ({error.strerror})") from None
+    typer.echo(file)
+
+
+def _opened(spec: str) -> Dataset | Benchmark | ClosedSet | Identification:
+    from workbench import data
+
+    return data.open(spec) if spec.partition(":")[0] in data.SOURCES.names() else data.benchmark(spec)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
@@ -305,17 +376,25 @@ def _short(text: str) -> str:
 
 
 def _summary(title: str, result: Result) -> str:
-    from workbench.evaluation import ClosedSetResult
+    from workbench.evaluation import ClosedSetResult, IdentificationResult
 
+    rates = "" if isinstance(result, ClosedSetResult) else _rates(result.tar_at_far, result.supported)
+    if isinstance(result, IdentificationResult):
+        low, high = result.interval or (float("nan"), float("nan"))
+        return f"{title}: rank-1 {result.accuracy:.2%} [{low:.2%}, {high:.2%}] among {result.distractors:,} distractors{rates}"
     if isinstance(result, ClosedSetResult):
         low, high = result.interval
         return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
     low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
-    rates = ", ".join(f"{far:g}: {tar:.1%}" for far, tar in result.tar_at_far.items() if result.supported(far))
     return (
         f"{title}: accuracy {result.accuracy:.2%} ± {result.std:.2%} [{low:.2%}, {high:.2%}], AUC {result.auc:.4f}, "
-        f"EER {result.eer:.2%}, TAR at FAR {rates}"
+        f"EER {result.eer:.2%}{rates}"
     )
+
+
+def _rates(tar_at_far: Mapping[float, float], supported: Callable[[float], bool]) -> str:
+    told = ", ".join(f"{far:g}: {tar:.1%}" for far, tar in tar_at_far.items() if supported(far))
+    return f", TAR at FAR {told}" if told else ""
 
 
 def _serve(runs_dir: Path, port: int | None) -> int:

@@ -105,3 +105,68 @@ def test_a_benchmark_whose_parts_do_not_fit_is_refused() -> None:
     for outside in (3, -1):
         with pytest.raises(WorkbenchError, match="odd"):
             data.Benchmark("odd", images, np.array([[0, 1], [1, outside]]), same, folds)
+    column = {"yaw": np.zeros(3)}
+    made = data.Benchmark("fine", images, pairs, same, folds, attributes=column)
+    assert made.fingerprint() == data.Benchmark("fine", images, pairs, same, folds).fingerprint()
+    for wrong in (np.zeros(2), np.zeros((3, 1)), np.float64(0)):
+        with pytest.raises(WorkbenchError, match="odd: attribute 'yaw'"):
+            data.Benchmark("odd", images, pairs, same, folds, attributes={"yaw": wrong})
+
+
+# Identification
+
+
+def _identification(**changes: Any) -> data.Identification:
+    """Ann (0) and Bob (1) are enrolled and on probes, two strangers, one of whom has no number, are distractors."""
+    good: dict[str, Any] = {
+        "images": np.zeros((7, 1, 1, 3), dtype=np.uint8),
+        "identities": np.array([0, 0, 1, 1, 5, -1, 1]),
+        "gallery": np.array([0, 2]),
+        "probes": np.array([1, 3, 6]),
+        "distractors": np.array([4, 5]),
+    }
+    return data.Identification("among", **(good | changes))
+
+
+def test_an_identification_whose_parts_fit_is_taken() -> None:
+    made = _identification(attributes={"yaw": np.zeros(7)}, identity_names=("ann", "bob"))
+    assert made.attributes["yaw"].shape == (7,)
+    assert dict(_identification().attributes) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"identities": np.arange(6)}, "identities of shape (6,)"),
+        ({"gallery": np.array([0, 7])}, "gallery name image 7, there are 7"),
+        ({"probes": np.array([1, -1])}, "probes name image -1"),
+        ({"distractors": np.array([], dtype=np.int64)}, "distractors are int64 of shape (0,)"),
+        ({"distractors": np.array([[4, 5]])}, "shape (1, 2)"),
+        ({"probes": np.array([1.0])}, "probes are float64"),
+        ({"distractors": np.array([4, 4])}, "distractors name an image twice"),
+        ({"gallery": np.array([0, 2, 3])}, "image 3 is both in the gallery and a probe"),
+        ({"gallery": np.array([0])}, "nobody in the gallery is identity 1"),
+        ({"distractors": np.array([4, 6]), "probes": np.array([1, 3])}, "identity 1 is in the gallery and on a distractor"),
+        ({"gallery": np.array([0, 2, 5]), "distractors": np.array([4])}, "has no identity"),
+        ({"attributes": {"yaw": np.zeros(6)}}, "attribute 'yaw' has shape (6,), expected (7,)"),
+    ],
+)
+def test_an_identification_whose_parts_do_not_fit_is_refused(
+    changes: dict[str, Any], hint: str, complaint: Callable[..., Any]
+) -> None:
+    with complaint("among", hint):
+        _identification(**changes)
+
+
+def test_the_fingerprint_of_an_identification_is_that_of_who_is_who_and_what_for() -> None:
+    fingerprint = _identification().fingerprint()
+    assert fingerprint == _identification(attributes={"yaw": np.zeros(7)}, note="x").fingerprint()
+    others = (
+        {"identities": np.array([0, 0, 1, 1, 6, -1, 1])},
+        {"probes": np.array([1, 3])},
+        {"gallery": np.array([0, 2, 3]), "probes": np.array([1, 6])},
+        {"distractors": np.array([5, 4])},
+    )
+    found = {_identification(**changes).fingerprint() for changes in others}
+    assert len(found | {fingerprint}) == 5
+    assert len(fingerprint) == 16

@@ -13,8 +13,8 @@ from workbench.data.registry import BENCHMARKS, SOURCES
 
 
 def test_the_known_kinds_are_listed() -> None:
-    assert {"folder", "recordio", "orl", "fashion-mnist"} <= set(SOURCES.names())
-    assert {"bin", "pairs", "orl", "fashion-mnist"} <= set(BENCHMARKS.names())
+    assert {"folder", "recordio", "orl", "fashion-mnist", "synthfaces", "synthfaces-mini"} <= set(SOURCES.names())
+    assert {"bin", "pairs", "orl", "fashion-mnist", "synthfaces-pose", "synthfaces-id"} <= set(BENCHMARKS.names())
 
 
 @pytest.mark.parametrize(("spec", "meant"), [("foldr:x", "folder"), ("RecordIO:x", "recordio"), ("fashion_mnist", "fashion-mnist")])

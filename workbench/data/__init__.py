@@ -6,10 +6,21 @@ sample or a batch is asked for.
 
 from __future__ import annotations
 
-from workbench.data import fashion_mnist, folder, orl, pairs, recordio, verification_pack  # noqa: F401  (they register)
-from workbench.data.benchmark import Benchmark, ClosedSet, consecutive_folds, draw_pairs
+from workbench.data import (  # noqa: F401  (they register)
+    fashion_mnist,
+    folder,
+    orl,
+    pairs,
+    recordio,
+    synthfaces,
+    synthfaces_benchmarks,
+    verification_pack,
+)
+from workbench.data.benchmark import Benchmark, ClosedSet, Identification, consecutive_folds, draw_pairs
+from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, open
+from workbench.data.synthfaces import render
 
 __all__ = [
     "BENCHMARKS",
@@ -17,10 +28,13 @@ __all__ = [
     "Benchmark",
     "ClosedSet",
     "Dataset",
+    "Identification",
     "Images",
     "Sample",
     "benchmark",
     "consecutive_folds",
+    "contact_sheet",
     "draw_pairs",
     "open",
+    "render",
 ]

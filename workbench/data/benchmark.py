@@ -1,9 +1,11 @@
-"""The two types of benchmark: pairs to verify, and labelled images of known classes."""
+"""The three types of benchmark: pairs to verify, labelled images of known classes, people to find among strangers."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ class Benchmark:
         identities: (M,) int64 who is on each image, where it is known; -1 where not.
         identity_names: names of the identities, where known.
         note: what a reader of the figures must know.
+        attributes: columns of M values each (age, yaw, ...), where known: what invariance curves are drawn over.
     """
 
     name: str
@@ -35,9 +38,10 @@ class Benchmark:
     identities: NDArray[np.int64] | None = None
     identity_names: tuple[str, ...] = ()
     note: str = ""
+    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when the pairs, their kind or the identities do (not with pixels)."""
+        """16 hex digits that change when the pairs, their kind or the identities do (not with pixels or attributes)."""
         digest = hashlib.sha256(self.pairs.astype("<i8").tobytes() + self.same.tobytes())
         if self.identities is not None:
             digest.update(self.identities.astype("<i8").tobytes())
@@ -51,6 +55,10 @@ class Benchmark:
             )
         if count and not (self.pairs.min() >= 0 and self.pairs.max() < len(self.images)):
             raise WorkbenchError(f"{self.name}: a pair names image {self.pairs.max()}, there are {len(self.images)}")
+        for column, values in self.attributes.items():
+            if np.shape(values) != (len(self.images),):
+                shape = np.shape(values)
+                raise WorkbenchError(f"{self.name}: attribute {column!r} has shape {shape}, expected ({len(self.images)},)")
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,69 @@ class ClosedSet:
     def fingerprint(self) -> str:
         """That of the data set."""
         return self.dataset.fingerprint()
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Identification: who of the gallery is on a probe, among strangers?
+
+    Kemelmacher-Shlizerman et al., "The MegaFace benchmark: 1 million faces for recognition at scale", CVPR 2016.
+
+    Attributes:
+        name: what to call it in figures and file names.
+        images: reader of M images, `images[i]` is (H, W, 3) uint8.
+        identities: (M,) int64 who is on each image; -1, a stranger without a number, for distractors only.
+        gallery: (G,) int64 numbers of the images of enrolled people, at least one of every person of a probe.
+        probes: (Q,) int64 numbers of the images to be recognised, none of which is in the gallery.
+        distractors: (E,) int64 numbers of images of people who are on no probe and not in the gallery.
+        identity_names: names of the identities, where known.
+        note: what a reader of the figures must know.
+        attributes: columns of M values each (age, yaw, ...).
+    """
+
+    name: str
+    images: Images
+    identities: NDArray[np.int64]
+    gallery: NDArray[np.int64]
+    probes: NDArray[np.int64]
+    distractors: NDArray[np.int64]
+    identity_names: tuple[str, ...] = ()
+    note: str = ""
+    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change when the identities or the parts images play do (not with pixels or attributes)."""
+        digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
+        for numbers in (self.gallery, self.probes, self.distractors):
+            digest.update(np.append(numbers, -1).astype("<i8").tobytes())  # -1: where one list ends and the next begins
+        return digest.hexdigest()[:16]
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.identities.shape != (count,):
+            raise WorkbenchError(f"{self.name}: {count} images but identities of shape {self.identities.shape}")
+        for part in ("gallery", "probes", "distractors"):
+            numbers = getattr(self, part)
+            if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
+                raise WorkbenchError(
+                    f"{self.name}: {part} are {numbers.dtype} of shape {numbers.shape}, expected at least one number of an image"
+                )
+            if outside := [int(number) for number in (numbers.min(), numbers.max()) if not 0 <= number < count]:
+                raise WorkbenchError(f"{self.name}: {part} name image {outside[0]}, there are {count}")
+            if len(np.unique(numbers)) < len(numbers):
+                raise WorkbenchError(f"{self.name}: {part} name an image twice")
+        if len(both := np.intersect1d(self.gallery, self.probes)):
+            raise WorkbenchError(f"{self.name}: image {both[0]} is both in the gallery and a probe; it would find itself")
+        enrolled, asked = self.identities[self.gallery], self.identities[self.probes]
+        if min(enrolled.min(), asked.min()) < 0:
+            raise WorkbenchError(f"{self.name}: an image of the gallery or a probe has no identity; only distractors may have -1")
+        if len(missing := np.setdiff1d(asked, enrolled)):
+            raise WorkbenchError(f"{self.name}: nobody in the gallery is identity {missing[0]}, who is on a probe")
+        if len(known := np.intersect1d(enrolled, self.identities[self.distractors])):
+            raise WorkbenchError(f"{self.name}: identity {known[0]} is in the gallery and on a distractor; these must be strangers")
+        for column, values in self.attributes.items():
+            if np.shape(values) != (count,):
+                raise WorkbenchError(f"{self.name}: attribute {column!r} has shape {np.shape(values)}, expected ({count},)")
 
 
 def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workbench.data.benchmark import Benchmark, ClosedSet, draw_pairs
+from workbench.data.benchmark import Benchmark, ClosedSet, Identification, draw_pairs
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
 
 SOURCES: Registry[Dataset] = Registry("data source")
-BENCHMARKS: Registry[Benchmark | ClosedSet] = Registry("benchmark")
+BENCHMARKS: Registry[Benchmark | ClosedSet | Identification] = Registry("benchmark")
 
 
 def open(spec: str) -> Dataset:
     """Open a training set by name.
 
     Args:
-        spec: `folder:DIR`, `recordio:DIR`, `orl`, `fashion-mnist`, or any source registered since.
+        spec: `folder:DIR`, `recordio:DIR`, `orl`, `fashion-mnist`, `synthfaces` (200 synthetic people x 40 pictures, rendered
+            when first opened), `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), any other size as
+            `synthfaces:500x20,seed=3,size=64`, or any source registered since.
 
     Raises:
         WorkbenchError: unknown kind (the nearest is suggested), missing or damaged files.
@@ -31,12 +33,14 @@ def open(spec: str) -> Dataset:
     return SOURCES.create(kind, path=path)
 
 
-def benchmark(spec: str) -> Benchmark | ClosedSet:
+def benchmark(spec: str) -> Benchmark | ClosedSet | Identification:
     """Open a benchmark by name.
 
     Args:
         spec: `bin:FILE` (InsightFace pack), `pairs:PAIRS.TXT@ROOT` (LFW list; ROOT a folder or zip), `orl`,
-            `fashion-mnist`, or a training source such as `folder:DIR`, from which pairs are drawn (`draw_pairs`).
+            `fashion-mnist`, `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` or `-id`
+            (synthetic people whom no training set holds), or a training source such as `folder:DIR`, from which pairs are
+            drawn (`draw_pairs`).
 
     Raises:
         WorkbenchError: unknown kind (the nearest is suggested), missing or damaged files.

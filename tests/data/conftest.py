@@ -1,0 +1,36 @@
+"""A cache folder of its own, and a renderer of plain squares in the place of `workbench.synthfaces`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fake_faces
+import pytest
+
+from workbench.data import rendering, synthfaces, synthfaces_benchmarks
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`synthfaces` are plain squares, made in this process."""
+    monkeypatch.setattr(synthfaces, "faces", lambda: fake_faces)
+    monkeypatch.setattr(synthfaces_benchmarks, "faces", lambda: fake_faces)
+    monkeypatch.setattr(rendering, "cores", lambda: 0)
+
+
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rendered")
+
+
+@pytest.fixture
+def common_cache(common_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that tests which only read share."""
+    monkeypatch.setenv("WORKBENCH_CACHE", str(common_folder))

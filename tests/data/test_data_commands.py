@@ -1,0 +1,182 @@
+"""`workbench data`: info, render and show."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workbench import cli, data
+from workbench.data.summary import ranges
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Workbench = Callable[..., Said]
+
+
+@pytest.fixture
+def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Workbench:
+    """`workbench("info", "orl")` runs `workbench data info orl` in this process."""
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["workbench", "data", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: None, cache: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def assert_refused(said: Said, *texts: str) -> None:
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    for text in texts:
+        assert text in said.err
+
+
+@pytest.mark.parametrize("command", ["info", "render", "show"])
+def test_every_command_has_help(workbench: Workbench, command: str) -> None:
+    said = workbench(command, "--help")
+    assert said.code == 0
+    assert f"Usage: workbench data {command}" in said.out
+
+
+@pytest.mark.usefixtures("here")
+def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
+    first = workbench("render", "synthfaces:3x2,size=32")
+    assert first.code == 0
+    assert first.out.splitlines() == [str(folder) for folder in data.render("synthfaces:3x2,size=32")]
+    assert "rendering 6 images of 3 people" in first.err
+    again = workbench("render", "synthfaces:3x2,size=32")
+    assert again == (0, first.out, "")
+    assert "rendering 6 images" in workbench("render", "synthfaces:3x2,size=32", "--again").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("render", "synthfaces-poes"), "did you mean 'synthfaces-pose'"),
+        (("render", "folder:x"), "unknown rendered set 'folder'"),
+        (("render", "synthfaces:0x3"), "people must be"),
+        (("render", "synthfaces-pose:3x3"), "called just"),
+        (("render", "synthfaces", "--workers", "-1"), "--workers"),
+        (("render",), "Missing argument"),
+        (("show", "synthfaces", "--people", "0"), "--people"),
+        (("show", "synthfaces", "--scale", "x"), "--scale"),
+        (("show", "nope"), "unknown benchmark 'nope'"),
+        (("show", "synthfaces:2x2,size=32", "--out", "a.jpg"), ".png"),
+        (("show", "synthfaces:2x2,size=32", "--out", "file/a.png"), "file/a.png: cannot be written"),
+        (("show", "synthfaces:2x2,size=32", "--out", "folder.png"), "folder.png: cannot be written"),
+        (("show", "synthfaces:2x2,size=32", "--scale", "999"), "megapixels"),
+        (("info", "synthfaces:2x"), "images must be"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str) -> None:
+    (here / "file").touch()
+    (here / "folder.png").mkdir()
+    data.render("synthfaces:2x2,size=32", progress=False)
+    assert_refused(workbench(*arguments), words)
+    assert sorted(path.name for path in here.iterdir()) == ["cache", "file", "folder.png"]
+
+
+def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
+    spec = "synthfaces:5x4,size=32"
+    assert workbench("show", spec).out == "synthfaces-5x4-size32.png\n"
+    with Image.open(here / "synthfaces-5x4-size32.png") as image:
+        assert np.array_equal(np.asarray(image), data.contact_sheet(data.open(spec), scale=2))
+    said = workbench("show", spec, "--out", here / "new" / "sheet.png", "--people", 2, "--images", 3, "--scale", 1)
+    assert said.code == 0
+    content = (here / "new" / "sheet.png").read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        assert np.array_equal(np.asarray(image), data.contact_sheet(data.open(spec), 2, 3, 1))
+    assert [path.name for path in (here / "new").iterdir()] == ["sheet.png"]
+
+
+def test_show_takes_any_source_or_benchmark(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+    assert workbench("show", f"folder:{identity_folder}").code == 0
+    assert workbench("show", "synthfaces-invariance", "--people", 2).code == 0
+    assert {path.name for path in here.glob("*.png")} == {"people.png", "synthfaces-invariance.png"}
+
+
+@pytest.mark.usefixtures("here")
+def test_info_tells_the_ranges_of_attributes(workbench: Workbench) -> None:
+    lines = workbench("info", "synthfaces:20x6,size=32").out.splitlines()
+    assert lines[0] == "synthfaces:20x6,size=32: 120 images of 20 identities, the first 32 x 32"
+    told = dict(line.split(": ", 1) for line in lines[1:])
+    assert told["age"].startswith("20.")
+    assert "median" in told["age"]
+    assert told["glasses"].endswith("%")
+    assert told["gender"].startswith("female ")
+    assert "landmarks" not in told
+    assert "factor" not in told  # empty in this album
+
+
+@pytest.mark.usefixtures("squares", "common_cache")
+def test_info_of_benchmarks(workbench: Workbench) -> None:
+    assert len(workbench("render", "synthfaces-id", "--workers", 0).out.splitlines()) == 2
+    said = workbench("info", "synthfaces-invariance")
+    assert "420 genuine and 2,100 impostor pairs in 10 folds, 480 images" in said.out
+    assert "note: 60 synthetic people" in said.out
+    assert "factor: age 60, illumination 60, none 120, occlusion 120, yaw 120" in said.out
+    said = workbench("info", "synthfaces-id")
+    assert "500 probes, 100 people enrolled with 100 images, 1,000 distractors" in said.out
+
+
+@pytest.mark.usefixtures("here")
+def test_info_reads_every_image_when_asked_to(workbench: Workbench) -> None:
+    spec = "synthfaces:3x2,size=32"
+    (folder,) = data.render(spec, progress=False)
+    assert "all 6 images can be read" in workbench("info", spec, "--verify").out
+    pack = folder / "images.bin"
+    content = bytearray(pack.read_bytes())
+    content[-10] ^= 1
+    pack.write_bytes(content)
+    assert workbench("info", spec).code == 0
+    said = workbench("info", spec, "--verify")
+    assert said.code == 2
+    assert "image 5: damaged" in said.err.splitlines()[-1]
+    assert f"`workbench data render {spec} --again`" in said.err.splitlines()[-1]
+    assert workbench("render", spec, "--again").code == 0
+    assert workbench("info", spec, "--verify").code == 0
+
+
+def test_attributes_in_words() -> None:
+    columns = {
+        "age": [20.0, 30.5, float("nan"), 85.25],
+        "count": np.array([3, 1, 2, 2]),
+        "glasses": [True, False, False, False],
+        "gender": ["male", "female", "male", "male"],
+        "unknown": [float("nan")] * 4,
+        "mixed": [None, "a", "a", 3],
+        "landmarks": np.zeros((4, 5, 2)),
+    }
+    assert ranges(columns) == {
+        "age": "20 to 85.25, median 30.5",
+        "count": "1 to 3, median 2",
+        "glasses": "25%",
+        "gender": "female 1, male 3",
+        "unknown": "not known",
+        "mixed": "3 1, None 1, a 2",
+    }
+    assert ranges({"file": [f"{number}.png" for number in range(20)]}) == {}
