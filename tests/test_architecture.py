@@ -18,8 +18,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
-    {"registry", "images", "devices"},
-    {"runs", "losses", "backbones", "plots"},
+    {"registry", "images", "devices", "cache"},
+    {"runs", "losses", "backbones", "plots", "synthfaces"},
     {"data"},
     {"training", "evaluation"},
     {"experiments"},

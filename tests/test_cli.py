@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 
 from workbench import __version__, cli, runs
 
-COMMANDS = ("train", "evaluate", "compare", "app", "demo", "doctor", "data", "data info")
+COMMANDS = ("train", "evaluate", "compare", "app", "demo", "doctor", "data", "data info", "data render", "data show")
 SMALL = "--data folder:people --image-size 16 --embedding-dim 8 --epochs 1 --batch-size 16 --loss softmax"
 
 
@@ -448,3 +449,33 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(workbench: Workbench, here: Path
     assert said.code == 0
     assert run.state == "finished"
     assert [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)] == list(range(1, 401))
+
+
+def test_an_identification_is_evaluated_compared_and_described(
+    workbench: Workbench, here: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from workbench import data
+
+    people = data.open(f"folder:{here}/people")
+    numbers = np.arange(32).reshape(4, 8)
+    parts = (numbers[:2, 0], numbers[:2, 1:].ravel(), numbers[2:].ravel())
+    search = data.Identification("search", people.images, people.identities, *parts, note="two of four")
+    monkeypatch.setattr(data.BENCHMARKS, "_factories", data.BENCHMARKS._factories | {"search": lambda path="": search})
+    for run in "ab":
+        shutil.copytree(trained / run, tmp_path / run)
+
+    said = workbench(f"evaluate {tmp_path}/a {tmp_path}/b search --bootstrap 20 --no-projection")
+    assert said.code == 0
+    for run, line in zip("ab", said.out.splitlines(), strict=True):
+        figures = runs.open(tmp_path / run).evaluation("search")[0]
+        low, high = figures["interval"]
+        assert line.startswith(f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors")
+        assert line.endswith(f"TAR at FAR 0.01: {figures['tar_at_far']['0.01']:.1%}")  # 224 impostor pairs support no lower one
+
+    lines = workbench(f"compare {tmp_path}/a {tmp_path}/b --benchmark search").out.splitlines()
+    assert [(line.split()[1], line.split()[-1]) for line in lines[1:3]] == [("search", "identification")] * 2
+    assert lines[3:] == ["accuracy of an identification: rank-1"]
+
+    described = workbench("data info search").out
+    assert "14 probes, 2 people enrolled with 2 images, 16 distractors" in described
+    assert "two of four" in described

@@ -16,6 +16,8 @@ from workbench import runs
 PAGES = {
     "": "Leaderboard",
     "roc": "ROC and DET",
+    "identification": "Identification",
+    "invariance": "Invariance",
     "angles": "Angles",
     "map": "Map of the embeddings",
     "training": "Training",
@@ -24,6 +26,8 @@ PAGES = {
 CHARTS = {  # page: charts for a benchmark of pairs, charts for the closed set "train"; two runs
     "": (1, 3),
     "roc": (2, 0),
+    "identification": (0, 0),
+    "invariance": (0, 0),
     "angles": (2, 1),
     "map": (4, 4),
     "training": (1, 1),

@@ -19,7 +19,16 @@ from sklearn.metrics import roc_auc_score
 
 import workbench as wb
 from workbench import data, runs
-from workbench.evaluation import ClosedSetResult, load_angles, load_model, load_projection, load_result
+from workbench.evaluation import (
+    ClosedSetResult,
+    IdentificationResult,
+    invariance_curves,
+    load_angles,
+    load_gaps,
+    load_model,
+    load_projection,
+    load_result,
+)
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
 
@@ -233,6 +242,40 @@ def test_a_projection_is_stored_where_it_is_wanted(run: runs.Run, tmp_path: Path
     assert stored[0].labels.tolist() == [-1] * 4
 
 
+def test_a_benchmark_that_knows_its_factors_gives_invariance_curves(run: runs.Run) -> None:
+    """Six people of a colour each, in a sweep of light: the darker the second picture, the less it looks like the first."""
+    levels = np.array([0, 0, 30, 60, 90])
+    pictures, people = [], np.repeat(np.arange(6), len(levels))
+    for person, angle in zip(people, np.tile(levels, 6), strict=True):
+        pictures.append((_picture(person % 4, 7 * person + angle) * np.cos(np.radians(0.9 * angle))).astype(np.uint8))
+    first = 5 * np.arange(6)
+    genuine = [(one, one + number) for one in first for number in range(1, 5)]
+    impostor = [(one, other) for one in first for other in first + 1 if people[one] % 4 != people[other] % 4]
+    pairs = np.array(genuine + impostor)
+    attributes = {
+        "illumination": np.tile(levels, 6).astype(float),
+        "yaw": np.zeros(30),
+        "factor": np.tile(["none", "none", "illumination", "illumination", "illumination"], 6),
+    }
+    same, folds = np.arange(len(pairs)) < len(genuine), np.arange(len(pairs)) % 2
+    benchmark = data.Benchmark("sweep", pictures, pairs, same, folds, people, attributes=attributes)
+    result = _evaluate(run, benchmark)
+    gaps = load_gaps(run, "sweep")
+    assert gaps is not None
+    assert gaps.controlled
+    assert list(gaps.by_factor) == ["illumination"]
+    np.testing.assert_array_equal(gaps.people, people[pairs])
+    curve = invariance_curves(run, "sweep", far=0.1, bootstrap=30)["illumination"]
+    assert curve.gap.tolist() == [0, 30, 60, 90]
+    assert curve.count.tolist() == [6] * 4
+    for number, level in enumerate(curve.gap):
+        mine = result.scores[same & (levels[pairs[:, 1] % 5] == level)]
+        assert curve.mean[number] == pytest.approx(mine.mean())
+    assert curve.median[0] > curve.median[-1]
+    assert load_gaps(run, _evaluate(run, replace(benchmark, attributes={}, name="plain")).name) is None
+    assert load_gaps(run, _evaluate(run, "train").name) is None
+
+
 # Where it is stored
 
 
@@ -332,3 +375,72 @@ def test_an_unknown_benchmark_is_an_error(run: runs.Run, benchmark: str, complai
 def test_an_unknown_run_is_an_error(run: runs.Run, complaint: Any) -> None:
     with complaint("unknown run", "did you mean"):
         _evaluate(run.path.with_name("b"), "train")
+
+
+# Identification
+
+
+def _among(others: Path, **changes: Any) -> data.Identification:
+    """People 0 and 1 are enrolled with two images each and searched for among those of people 2 and 3."""
+    dataset = data.open(f"folder:{others}")
+    numbers = np.arange(PEOPLE * IMAGES).reshape(PEOPLE, IMAGES)
+    parts = {"gallery": numbers[:2, :2].ravel(), "probes": numbers[:2, 2:].ravel(), "distractors": numbers[2:, 1:].ravel()}
+    names = tuple(dataset.identity_names)
+    made = data.Identification("among", dataset.images, dataset.identities, **parts, identity_names=names, note="two people")
+    return replace(made, **changes)
+
+
+def test_an_identification_gives_rank_one(run: runs.Run, others: Path) -> None:
+    result = _evaluate(run, _among(others))
+    assert isinstance(result, IdentificationResult)
+    assert result.accuracy > 0.7  # colours are easily told apart
+    assert (result.enrolled, result.distractors, result.genuine) == (2, 8, 12)
+    assert (result.name, result.note, result.protocol["flip"]) == (
+        "among",
+        "two people",
+        "embeddings of image and mirror image added",
+    )
+    assert run.evaluation("among")[0]["fingerprint"] == _among(others).fingerprint()
+    _assert_equal(load_result(run, "among"), result)
+
+
+def test_a_registered_identification_is_found_by_its_name(run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opener = {"among": lambda path="": _among(others)}
+    monkeypatch.setattr(data.BENCHMARKS, "_factories", data.BENCHMARKS._factories | opener)
+    named, opened = _evaluate(run, "among"), _evaluate(run, _among(others))
+    _assert_equal(named, opened)
+    assert run.evaluation("among")[0]["benchmark"] == "among"
+
+
+def test_identification_is_that_of_the_models_embeddings(run: runs.Run, others: Path) -> None:
+    target = _among(others)
+    embeddings = load_model(run, "cpu").embed(target.images).astype(np.float64)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scores = embeddings[target.probes] @ embeddings.T
+    same = target.identities[target.probes][:, None] == target.identities[target.gallery]
+    own, other = (np.where(mine, scores[:, target.gallery], -1).max(axis=1) for mine in (same, ~same))
+    strangers = (scores[:, target.distractors] >= own[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(_evaluate(run, target).ranks, 1 + (other >= own) + strangers)
+
+
+def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(run: runs.Run, others: Path) -> None:
+    target = _among(others)
+    _evaluate(run, target, with_projection=True)
+    angles, stored = load_angles(run, "among"), load_projection(run, "among")
+    assert angles is not None
+    assert np.flatnonzero(np.isfinite(angles.own)).tolist() == list(range(2 * IMAGES))
+    assert angles.own.shape == (PEOPLE * IMAGES,)
+    assert stored is not None
+    assert sorted(stored[0].points.tolist()) == list(range(2 * IMAGES))
+
+
+def test_images_without_a_part_in_the_identification_are_not_decoded(run: runs.Run, others: Path) -> None:
+    class Pictures:
+        def __len__(self) -> int:
+            return PEOPLE * IMAGES
+
+        def __getitem__(self, index: int) -> NDArray[np.uint8]:
+            assert index % IMAGES or index < 2 * IMAGES  # the first images of the strangers
+            return _picture(index // IMAGES, index)
+
+    assert np.isfinite(_evaluate(run, _among(others, images=Pictures())).cmc).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench import runs
-from workbench.evaluation import closed_set, leaderboard, verification
+from workbench.evaluation import closed_set, identification, leaderboard, verification
 from workbench.evaluation.results import save_result
 
 SCORES, SAME = np.random.default_rng(0).normal(size=60), np.arange(60) % 2 == 0
@@ -67,3 +67,22 @@ def test_the_main_columns_are_always_there(two: list[runs.Run], kind: str) -> No
     }[kind]
     expected = ["run", "loss", "backbone", "benchmark", "kind", "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer"]
     assert table.columns.tolist()[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("bootstrap", [0, 20])
+def test_the_accuracy_of_an_identification_is_its_rank_one(two: list[runs.Run], bootstrap: int) -> None:
+    rng = np.random.default_rng(0)
+    people, probes = rng.normal(size=(5, 4)), np.repeat(np.arange(5), 3)
+    near = people[probes] + rng.normal(size=(15, 4))
+    result = identification(near, people, rng.normal(size=(30, 4)), probes, np.arange(5), bootstrap=bootstrap)
+    save_result(two[1], "among", "among", result, None, None, [])
+    (row,) = (row for _, row in leaderboard(two, ["among"]).iterrows())
+    assert row["accuracy"] == (result.ranks == 1).mean()
+    assert (row["kind"], row["tar@0.01"]) == ("identification", result.tar_at_far[0.01])
+    assert [bool(row[f"tar@{far}_supported"]) for far in ("0.01", "0.001")] == [True, False]  # 15 x 30 impostor pairs
+    if result.interval is None:
+        assert np.isnan([row["accuracy_low"], row["accuracy_high"]]).all()
+    else:
+        assert (row["accuracy_low"], row["accuracy_high"]) == result.interval
+    assert np.isnan([row["std"], row["auc"], row["eer"]]).all()
+    assert leaderboard(two)["kind"].tolist() == ["verification", "closed-set", "identification", "verification"]

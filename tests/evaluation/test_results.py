@@ -12,7 +12,21 @@ import numpy as np
 import pytest
 
 from workbench import runs
-from workbench.evaluation import Angles, Projection, closed_set, load_angles, load_projection, load_result, project, verification
+from workbench.evaluation import (
+    Angles,
+    Gaps,
+    Projection,
+    closed_set,
+    identification,
+    invariance,
+    invariance_curves,
+    load_angles,
+    load_gaps,
+    load_projection,
+    load_result,
+    project,
+    verification,
+)
 from workbench.evaluation.results import save_result, stored_figures
 
 
@@ -64,6 +78,40 @@ def test_angles_and_projection_come_back_equal(run: runs.Run) -> None:
     assert loaded is not None
     _assert_equal(loaded[0], projection)
     assert loaded[1] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("people", [None, np.arange(80).reshape(40, 2)])
+def test_gaps_come_back_equal(run: runs.Run, people: Any) -> None:
+    gaps = Gaps({"yaw": np.arange(40.0), "age": np.where(np.arange(40) % 3 == 0, np.nan, 5.0)}, people, controlled=True)
+    save_result(run, "pack", "bin:pack.bin", _pairs(), None, None, [], gaps=gaps)
+    np.testing.assert_equal(load_gaps(run, "pack"), gaps)
+
+
+def test_curves_are_drawn_from_the_stored_scores_at_any_rate(run: runs.Run, complaint: Any) -> None:
+    result, people = _pairs(), np.stack([np.arange(40), np.arange(40)], 1)
+    gaps = Gaps({"yaw": np.arange(40.0), "age": np.arange(40.0) / 2}, people, controlled=False)
+    save_result(run, "pack", "bin:pack.bin", result, None, None, [], gaps=gaps)
+    for far in (0.1, 0.3):
+        curves = invariance_curves(run.path, "pack", far=far, bootstrap=20)
+        assert list(curves) == ["yaw", "age"]
+        for factor, curve in curves.items():
+            gap = gaps.by_factor[factor]
+            expected = invariance(result.scores, result.same, gap, factor=factor, far=far, bootstrap=20, people=people)
+            _assert_equal(curve, expected)
+    assert list(invariance_curves(run, "pack", far=0.1, bootstrap=0, factors=["age"])) == ["age"]
+    with complaint("did you mean 'yaw'"):
+        invariance_curves(run, "pack", factors=["yawn"])
+    with complaint("at least 100 impostor pairs", "there are 20"):
+        invariance_curves(run, "pack")
+
+
+def test_without_gaps_there_are_no_curves(run: runs.Run, complaint: Any) -> None:
+    _save(run, _pairs())
+    assert load_gaps(run, "pack") is None
+    with complaint("a on pack", "synthfaces-invariance"):
+        invariance_curves(run, "pack")
+    with complaint("unknown evaluation", "pack"):
+        invariance_curves(run)
 
 
 def test_angles_and_projection_may_be_missing(run: runs.Run) -> None:
@@ -131,3 +179,42 @@ def test_a_damaged_projection_is_one_readable_line(run: runs.Run, complaint: Any
     _without(run.path / runs.EVALUATION, "projection_pca")
     with complaint("pack", "damaged"):
         load_projection(run, "pack")
+
+
+# Identification
+
+
+def _found(bootstrap: int = 20) -> Any:
+    rng = np.random.default_rng(0)
+    people, probes = rng.normal(size=(5, 4)), np.repeat(np.arange(5), 3)
+    near = people[probes] + rng.normal(size=(15, 4))
+    return identification(near, people, rng.normal(size=(30, 4)), probes, np.arange(5), bootstrap=bootstrap)
+
+
+@pytest.mark.parametrize("bootstrap", [0, 20])
+def test_an_identification_result_comes_back_equal(run: runs.Run, bootstrap: int) -> None:
+    result = _found(bootstrap)
+    _save(run, result)
+    loaded = load_result(run, "pack")
+    assert loaded.name == "pack"
+    object.__setattr__(loaded, "name", result.name)
+    _assert_equal(loaded, result)
+    assert stored_figures(run, "pack")["kind"] == "identification"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _without(folder, "ranks"),
+        lambda folder: _without(folder, "distractor_counts"),
+        _json(lambda figures: figures.pop("enrolled")),
+        _json(lambda figures: figures.update(interval=[0, 1, 2])),
+        _json(lambda figures: figures.update(tar_at_far=[1, 2])),
+        _json(lambda figures: figures.update(kind="verification")),
+    ],
+)
+def test_a_damaged_identification_is_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], complaint: Any) -> None:
+    _save(run, _found())
+    damage(run.path / runs.EVALUATION)
+    with complaint("pack", "damaged"):
+        load_result(run, "pack")

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 import pytest
 
 from workbench import plots
-from workbench.evaluation import VerificationResult, leaderboard, verification
+from workbench.evaluation import VerificationResult, identification, invariance, leaderboard, verification
 from workbench.plots.theme import DASHES, colour_of, styles
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -31,6 +31,8 @@ def _result(seed: int = 0, impostors: int = 200, apart: float = 0.4, bootstrap: 
 
 PERFECT = verification([0.9, 0.8, 0.1, 0.0], [True, True, False, False], [0, 1, 0, 1], bootstrap=5)
 RESULT = _result()
+FOUND = identification(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1, 1], [0, 1], bootstrap=5)
+INVARIANCE = invariance(RESULT.scores, RESULT.same, np.arange(350) % 4 * 30, factor="yaw", bootstrap=20)
 ANGLES = (np.array([20.0, 30.0, np.nan]), np.array([80.0, 85.0, 90.0]))
 METRICS = pd.DataFrame(
     {
@@ -38,6 +40,9 @@ METRICS = pd.DataFrame(
         "loss": np.linspace(9, 1, 8),
         "accuracy": np.linspace(0, 1, 8),
         "target_angle_mean": np.linspace(90, 30, 8),
+        "genuine_angle_mean": np.linspace(80, 30, 8),
+        "impostor_angle_mean": np.linspace(80, 90, 8),
+        "active_triplets": np.linspace(1, 0, 8),
         "lr": 0.1,
         "images_per_second": 100.0,
     }
@@ -58,6 +63,10 @@ def _lines(names: list[str]) -> dict[str, go.Figure]:
     return {
         "roc": plots.roc(dict.fromkeys(names, RESULT)),
         "det": plots.det(dict.fromkeys(names, RESULT)),
+        "cmc": plots.cmc(dict.fromkeys(names, FOUND)),
+        "distractors": plots.distractors(dict.fromkeys(names, FOUND)),
+        "invariance": plots.invariance(dict.fromkeys(names, INVARIANCE)),
+        "invariance_tar": plots.invariance_tar(dict.fromkeys(names, INVARIANCE)),
         "margin_curves": plots.margin_curves(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
         "training_curves": plots.training_curves(dict.fromkeys(names, METRICS)),
     }

@@ -66,6 +66,16 @@ def _angles(path: Path, name: str, stamp: Stamp) -> evaluation.Angles | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
+def _gaps(path: Path, name: str, stamp: Stamp) -> evaluation.Gaps | None:
+    return evaluation.load_gaps(runs.Run(path), name)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _invariance(path: Path, name: str, stamp: Stamp, factor: str, far: float) -> evaluation.InvarianceCurve:
+    return evaluation.invariance_curves(runs.Run(path), name, far=far, factors=[factor])[factor]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def _projection(path: Path, name: str, stamp: Stamp) -> tuple[evaluation.Projection, list[str]] | None:
     return evaluation.load_projection(runs.Run(path), name)
 
@@ -86,7 +96,7 @@ def _model(path: Path, stamp: Stamp) -> Model:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
-def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet:
+def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet | data.Identification:
     return data.benchmark(spec)
 
 
@@ -102,6 +112,15 @@ def result(run: runs.Run, name: str) -> evaluation.Result:
 
 def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
     return _angles(run.path, name, _evaluation_stamp(run, name))
+
+
+def gaps(run: runs.Run, name: str) -> evaluation.Gaps | None:
+    return _gaps(run.path, name, _evaluation_stamp(run, name))
+
+
+def invariance(run: runs.Run, name: str, factor: str, far: float) -> evaluation.InvarianceCurve:
+    """The run's curve; raises WorkbenchError as `evaluation.invariance_curves`."""
+    return _invariance(run.path, name, _evaluation_stamp(run, name), factor, far)
 
 
 def projection(run: runs.Run, name: str) -> tuple[evaluation.Projection, list[str]] | None:
@@ -122,7 +141,7 @@ def model(run: runs.Run) -> Model:
     return _model(run.path, _stamp(run.path / runs.MODEL))
 
 
-def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Dataset:
+def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Dataset:
     """The pictures behind an evaluation.
 
     Raises:

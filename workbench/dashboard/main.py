@@ -11,11 +11,13 @@ import streamlit as st
 from workbench import runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views import angles, leaderboard, maps, photos, roc, training, welcome
+from workbench.dashboard.views import angles, identification, invariance, leaderboard, maps, photos, roc, training, welcome
 
 PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
     ("Leaderboard", "leaderboard", ":material/leaderboard:", leaderboard.show),
     ("ROC and DET", "roc", ":material/show_chart:", roc.show),
+    ("Identification", "identification", ":material/person_search:", identification.show),
+    ("Invariance", "invariance", ":material/rotate_90_degrees_ccw:", invariance.show),
     ("Angles", "angles", ":material/architecture:", angles.show),
     ("Map", "map", ":material/scatter_plot:", maps.show),
     ("Training", "training", ":material/trending_down:", training.show),

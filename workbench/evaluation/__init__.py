@@ -10,26 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.identification import IdentificationResult, identification
+from workbench.evaluation.invariance import FACTORS, Gaps, InvarianceCurve, invariance
 from workbench.evaluation.leaderboard import leaderboard
 from workbench.evaluation.projection import Projection, project
-from workbench.evaluation.results import Result, load_angles, load_projection, load_result
-from workbench.evaluation.verification import VerificationResult, roc, verification
+from workbench.evaluation.results import Result, invariance_curves, load_angles, load_gaps, load_projection, load_result
+from workbench.evaluation.verification import FARS, VerificationResult, roc, verification
 
 if TYPE_CHECKING:
     from workbench.evaluation.evaluate import evaluate
     from workbench.evaluation.model import Model, load_model, similarity
 
 __all__ = [
+    "FACTORS",
+    "FARS",
     "Angles",
     "ClosedSetResult",
+    "Gaps",
+    "IdentificationResult",
+    "InvarianceCurve",
     "Model",
     "Projection",
     "Result",
     "VerificationResult",
     "closed_set",
     "evaluate",
+    "identification",
+    "invariance",
+    "invariance_curves",
     "leaderboard",
     "load_angles",
+    "load_gaps",
     "load_model",
     "load_projection",
     "load_result",

@@ -53,18 +53,18 @@ def to_identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64
         embeddings: (N, D).
         labels: (N,) 0..C-1, or -1 for images of unknown people, whose angles are NaN.
     """
-    unit = normalised(embeddings)
-    own, other = np.full(len(unit), np.nan), np.full(len(unit), np.nan)
+    own, other = np.full(len(embeddings), np.nan), np.full(len(embeddings), np.nan)
     known = labels >= 0
     if not known.any():
         return Angles(own, other)
+    unit = normalised(embeddings[known])
     _, number = np.unique(labels[known], return_inverse=True)
     sums = np.zeros((number.max() + 1, unit.shape[1]))
-    np.add.at(sums, number, unit[known])
+    np.add.at(sums, number, unit)
     counts = np.bincount(number)
-    without_self = normalised(sums[number] - unit[known])
-    own[known] = np.where(counts[number] > 1, _degrees(np.einsum("nd,nd->n", unit[known], without_self)), np.nan)
-    other[known] = _degrees(_nearest_other(unit[known], number, normalised(sums)))
+    without_self = normalised(sums[number] - unit)
+    own[known] = np.where(counts[number] > 1, _degrees(np.einsum("nd,nd->n", unit, without_self)), np.nan)
+    other[known] = _degrees(_nearest_other(unit, number, normalised(sums)))
     return Angles(own, other)
 
 

@@ -14,7 +14,9 @@ from tqdm.auto import tqdm
 from workbench import data, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
-from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.closed_set import NEAREST_MEAN, ClosedSetResult, closed_set, identity_means, nearest_mean
+from workbench.evaluation.identification import IdentificationResult, identification
+from workbench.evaluation.invariance import Gaps, pair_gaps
 from workbench.evaluation.model import Flip, Model, load_model, similarity
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.results import Result, save_result, stored_figures
@@ -24,11 +26,12 @@ TRAIN = "train"
 """Name of the closed-set evaluation on a run's own training data."""
 MOST_IMAGES = 50_000
 """A benchmark's images that are embedded without being in a pair."""
+Target = data.Benchmark | data.ClosedSet | data.Identification
 
 
 def evaluate(
     run: str | Path | runs.Run,
-    benchmark: str | data.Benchmark | data.ClosedSet,
+    benchmark: str | Target,
     *,
     flip: Flip = "add",
     device: str = "auto",
@@ -41,7 +44,8 @@ def evaluate(
 
     Args:
         run: run directory.
-        benchmark: `bin:FILE`, `pairs:LIST@ROOT`, `orl`, `fashion-mnist`, a training source (pairs are drawn from it),
+        benchmark: `bin:FILE`, `pairs:LIST@ROOT`, `orl`, `fashion-mnist`, `synthfaces-wild`, `synthfaces-pose` and others (see
+            `workbench.data.benchmark`), a training source (pairs are drawn from it),
             "train" (closed set, on the run's own training data), or an opened benchmark.
         flip: add the mirror image's embedding ("add") or not ("none").
         device: auto, cpu, cuda, ...
@@ -51,7 +55,8 @@ def evaluate(
         progress: show bars.
 
     Returns:
-        `VerificationResult` for pairs, `ClosedSetResult` for labelled images of known classes.
+        `VerificationResult` for pairs, `ClosedSetResult` for labelled images of known classes, `IdentificationResult` for
+        people to be found among distractors.
 
     Raises:
         WorkbenchError: no such run or benchmark, no model saved yet, or broken images.
@@ -62,14 +67,23 @@ def evaluate(
     model = load_model(opened, device)
     title = f"{opened.name} on {target.name}" if progress else ""
     name = _file_name(opened, spec, target.name)
+    gaps: Gaps | None = None
+    result: Result
+    angles: Angles | None
     if isinstance(target, data.ClosedSet):
-        if target.dataset.num_identities != len(model.centres):
-            raise _other_classes(target, f"the {len(model.centres)}", opened)
-        embeddings = model.embed(target.dataset.images, flip=flip, batch_size=batch_size, progress=title)
-        result: Result = _closed_set(model, target, embeddings, flip)
+        embeddings, result, angles = _classify(opened, model, target, flip, batch_size, title)
         labels, identity_names = target.dataset.identities, list(target.dataset.identity_names)
-        angles: Angles | None = to_centres(embeddings, labels, model.centres)
+    elif isinstance(target, data.Identification):
+        known = np.concatenate([target.gallery, target.probes])
+        wanted = np.unique(np.concatenate([known, target.distractors]))
+        embeddings = _embed_only(model, target.images, wanted, flip, batch_size, title)
+        result = _identify(target, embeddings, flip, bootstrap)
+        labels = np.full(len(embeddings), -1, dtype=np.int64)  # angles and map are of the enrolled, not of a million strangers
+        labels[known] = target.identities[known]
+        identity_names = list(target.identity_names)
+        angles = to_identity_means(embeddings, labels)
     else:
+        gaps = pair_gaps(target.attributes, target.pairs, target.same, target.identities)
         embeddings = _embed_pairs(model, target, flip, batch_size, title)
         result = _verify(target, embeddings, flip, bootstrap)
         unknown = np.full(len(embeddings), -1, dtype=np.int64)
@@ -84,20 +98,27 @@ def evaluate(
         with tqdm(total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True) as bar:
             projection = project(embeddings, labels)
             bar.update()
-    save_result(opened, name, spec, result, angles, projection, identity_names, step=model.step, fingerprint=target.fingerprint())
+    save_result(
+        opened,
+        name,
+        spec,
+        result,
+        angles,
+        projection,
+        identity_names,
+        step=model.step,
+        fingerprint=target.fingerprint(),
+        gaps=gaps,
+    )
     return result
 
 
-def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> data.Benchmark | data.ClosedSet:
+def _open(run: runs.Run, benchmark: str | Target) -> Target:
     if not isinstance(benchmark, str):
         return benchmark
     trained_on = str(run.config.get("data"))
     if benchmark == TRAIN:
-        dataset = data.open(trained_on)
-        recorded = run.environment.get("data")
-        known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
-        if dataset.fingerprint() != known:
-            raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
+        dataset = _training_set(run)
         note = "training images: says how well the run fits them, not how it does on new ones"
         return data.ClosedSet(dataset, note)
     target = data.benchmark(benchmark)
@@ -108,6 +129,16 @@ def _open(run: runs.Run, benchmark: str | data.Benchmark | data.ClosedSet) -> da
         note = "pairs of the training images: far too good for unseen people"
         return replace(target, note=f"{note}; {target.note}")
     return target
+
+
+def _training_set(run: runs.Run) -> data.Dataset:
+    trained_on = str(run.config.get("data"))
+    dataset = data.open(trained_on)
+    recorded = run.environment.get("data")
+    known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
+    if dataset.fingerprint() != known:
+        raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
+    return dataset
 
 
 def _source(spec: str) -> tuple[str, Path]:
@@ -127,8 +158,15 @@ def _embed_pairs(model: Model, target: data.Benchmark, flip: Flip, batch_size: i
     """Embeddings of all the benchmark's images, for angles and map; of those in pairs alone where there are very many."""
     all_of_them = target.identities is not None and len(target.images) <= MOST_IMAGES
     wanted = np.arange(len(target.images)) if all_of_them else np.unique(target.pairs)
-    embeddings = np.zeros((len(target.images), model.net.embedding_dim), dtype=np.float32)
-    embeddings[wanted] = model.embed(target.images, wanted.tolist(), flip, batch_size, title)
+    return _embed_only(model, target.images, wanted, flip, batch_size, title)
+
+
+def _embed_only(
+    model: Model, images: data.Images, wanted: NDArray[np.int64], flip: Flip, batch_size: int, title: str
+) -> NDArray[np.float32]:
+    """Embeddings of the images with numbers `wanted`; those of the others are 0."""
+    embeddings = np.zeros((len(images), model.net.embedding_dim), dtype=np.float32)
+    embeddings[wanted] = model.embed(images, wanted.tolist(), flip, batch_size, title)
     return embeddings
 
 
@@ -139,13 +177,52 @@ def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip,
     return replace(result, note=target.note, protocol=protocol)
 
 
-def _closed_set(model: Model, target: data.ClosedSet, embeddings: NDArray[np.float32], flip: Flip) -> ClosedSetResult:
-    dataset = target.dataset
-    # The sum of two embeddings is halved, as a loss with a bias is not indifferent to length.
-    classes = model.classify(embeddings * np.float32(0.5 if flip == "add" else 1.0))
-    result = closed_set(dataset.identities, classes, list(dataset.identity_names))
-    protocol = {"prediction": "highest logit, without margin; the label is not an input", "flip": _FLIPS[flip]}
+def _identify(target: data.Identification, embeddings: NDArray[np.float32], flip: Flip, bootstrap: int) -> IdentificationResult:
+    result = identification(
+        embeddings[target.probes],
+        embeddings[target.gallery],
+        embeddings[target.distractors],
+        target.identities[target.probes],
+        target.identities[target.gallery],
+        bootstrap=bootstrap,
+    )
+    protocol = {"score": "cosine of the embeddings", "flip": _FLIPS[flip], **result.protocol}
     return replace(result, note=target.note, protocol=protocol)
+
+
+def _classify(
+    run: runs.Run, model: Model, target: data.ClosedSet, flip: Flip, batch_size: int, title: str
+) -> tuple[NDArray[np.float32], ClosedSetResult, Angles]:
+    """Embeddings, their classes, and their angles to the class centres: to those learned, or else to means."""
+    dataset, labels = target.dataset, target.dataset.identities
+    if model.centres is not None:
+        _check_classes(run, target, len(model.centres))
+        embeddings = model.embed(dataset.images, flip=flip, batch_size=batch_size, progress=title)
+        # The sum of two embeddings is halved, as a loss with a bias is not indifferent to length.
+        classes = model.classify(embeddings * np.float32(0.5 if flip == "add" else 1.0))
+        angles = to_centres(embeddings, labels, model.centres)
+        note, prediction = target.note, "highest logit, without margin; the label is not an input"
+    else:
+        training = _training_set(run)
+        _check_classes(run, target, training.num_identities)
+        embeddings = model.embed(dataset.images, flip=flip, batch_size=batch_size, progress=title)
+        means = "mean embedding of each identity's training images"
+        if target.fingerprint() == training.fingerprint():
+            classes, angles = nearest_mean(embeddings, labels), to_identity_means(embeddings, labels)
+            means += ", the image itself left out of its own"
+        else:
+            known = model.embed(training.images, flip=flip, batch_size=batch_size, progress=title and f"{title}: training set")
+            classes = nearest_mean(known, training.identities, embeddings)
+            angles = to_centres(embeddings, labels, identity_means(known, training.identities))
+        note = "; ".join(part for part in (target.note, "the loss has no class centres: compared with mean embeddings") if part)
+        prediction = f"{NEAREST_MEAN}, by cosine ({means})"
+    result = closed_set(labels, classes, list(dataset.identity_names))
+    return embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": _FLIPS[flip]}), angles
+
+
+def _check_classes(run: runs.Run, target: data.ClosedSet, known: int) -> None:
+    if target.dataset.num_identities != known:
+        raise _other_classes(target, f"the {known}", run)
 
 
 _FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}

@@ -9,10 +9,14 @@ import pandas as pd
 
 from workbench.errors import WorkbenchError
 from workbench.evaluation.closed_set import ClosedSetResult
+from workbench.evaluation.identification import IdentificationResult
 from workbench.evaluation.results import load_result
+from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
 COLUMNS = ("run", "loss", "backbone", "benchmark", "kind", "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer")
+
+_KINDS = {VerificationResult: "verification", ClosedSetResult: "closed-set", IdentificationResult: "identification"}
 
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
@@ -23,7 +27,8 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
 
     Returns:
         Columns run, loss, backbone, benchmark, kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and for each
-        FAR tar@FAR with _low, _high and _supported; missing figures are NaN. Damaged evaluations are left out.
+        FAR tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its
+        rank-1. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:
@@ -45,15 +50,18 @@ def _row(run: Run, name: str) -> dict[str, Any]:
         "loss": run.config.get("loss"),
         "backbone": run.config.get("backbone"),
         "benchmark": name,
-        "kind": "closed-set" if isinstance(result, ClosedSetResult) else "verification",
+        "kind": _KINDS[type(result)],
         "accuracy": result.accuracy,
     }
     if isinstance(result, ClosedSetResult):
         row["accuracy_low"], row["accuracy_high"] = result.interval
         return row
-    row |= {"std": result.std, "auc": result.auc, "eer": result.eer}
     row |= {f"tar@{far:g}": tar for far, tar in result.tar_at_far.items()}
     row |= {f"tar@{far:g}_supported": result.supported(far) for far in result.tar_at_far}
+    if isinstance(result, IdentificationResult):
+        row["accuracy_low"], row["accuracy_high"] = result.interval or (float("nan"), float("nan"))
+        return row
+    row |= {"std": result.std, "auc": result.auc, "eer": result.eer}
     for key, (low, high) in result.intervals.items():
         row[f"{key}_low"], row[f"{key}_high"] = low, high
     return row

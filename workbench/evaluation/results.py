@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import Angles
 from workbench.evaluation.closed_set import ClosedSetResult
+from workbench.evaluation.identification import IdentificationResult
+from workbench.evaluation.invariance import Gaps, InvarianceCurve, invariance
 from workbench.evaluation.projection import Projection
 from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
+from workbench.runs import open as open_run
 
-Result = VerificationResult | ClosedSetResult
+Result = VerificationResult | ClosedSetResult | IdentificationResult
 
 
 def save_result(
@@ -28,12 +33,14 @@ def save_result(
     *,
     step: int | None = None,
     fingerprint: str = "",
+    gaps: Gaps | None = None,
 ) -> None:
     """Store a result with its angles and projection as evaluation NAME of the run.
 
     Args:
         step: training step of the model, to tell an evaluation from before the run was resumed.
         fingerprint: of the benchmark, to tell when its pictures have changed.
+        gaps: between the two images of each pair, where the benchmark knows them.
     """
     figures: dict[str, Any] = {
         "benchmark": benchmark,
@@ -59,11 +66,26 @@ def save_result(
         arrays |= {"fold_accuracy": result.fold_accuracy, "fold_threshold": result.fold_threshold}
         if result.band is not None:
             arrays["band"] = result.band
+    elif isinstance(result, IdentificationResult):
+        figures |= {
+            "kind": "identification",
+            "interval": None if result.interval is None else list(result.interval),
+            "tar_at_far": {f"{far:g}": tar for far, tar in result.tar_at_far.items()},
+            "enrolled": result.enrolled,
+            "genuine": result.genuine,
+        }
+        stored = {key: getattr(result, key) for key in _IDENTIFICATION_ARRAYS}
+        arrays |= {key: value for key, value in stored.items() if value is not None}
     else:
         figures |= {"kind": "closed-set", "interval": list(result.interval), "class_names": result.class_names}
         arrays |= {"labels": result.labels, "predicted": result.predicted}
     if angles is not None:
         arrays |= {"angle_own": angles.own, "angle_other": angles.other}
+    if gaps is not None:
+        figures["controlled"] = gaps.controlled
+        arrays |= {f"{_GAP}{factor}": gap for factor, gap in gaps.by_factor.items()}
+        if gaps.people is not None:
+            arrays["people"] = gaps.people
     if projection is not None:
         arrays |= {f"projection_{key}": value for key, value in vars(projection).items() if value is not None}
     run.save_evaluation(name, figures, arrays)
@@ -89,6 +111,8 @@ def load_result(run: Run, name: str) -> Result:
                 note=figures["note"],
                 protocol=figures["protocol"],
             )
+        if figures["kind"] == "identification":
+            return _identification(name, figures, arrays)
         return VerificationResult(
             accuracy=figures["accuracy"],
             std=figures["std"],
@@ -108,6 +132,30 @@ def load_result(run: Run, name: str) -> Result:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(run, name, error) from None
+
+
+_IDENTIFICATION_BANDS = ("cmc_band", "distractor_band")
+_IDENTIFICATION_ARRAYS = ("cmc", "distractor_counts", "distractor_rates", "ranks", "identities", *_IDENTIFICATION_BANDS)
+
+
+def _identification(name: str, figures: dict[str, Any], arrays: dict[str, Any]) -> IdentificationResult:
+    interval = figures["interval"]
+    if interval is not None:
+        low, high = interval
+    stored: dict[str, Any] = {
+        key: arrays.get(key) if key in _IDENTIFICATION_BANDS else arrays[key] for key in _IDENTIFICATION_ARRAYS
+    }
+    return IdentificationResult(
+        accuracy=figures["accuracy"],
+        interval=None if interval is None else (low, high),
+        tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+        enrolled=figures["enrolled"],
+        genuine=figures["genuine"],
+        name=name,
+        note=figures["note"],
+        protocol=figures["protocol"],
+        **stored,
+    )
 
 
 def stored_figures(run: Run, name: str) -> dict[str, Any]:
@@ -136,6 +184,56 @@ def load_projection(run: Run, name: str) -> tuple[Projection, list[str]] | None:
         return Projection(**fields, umap=arrays.get("projection_umap")), [str(n) for n in figures["identity_names"]]
     except (KeyError, TypeError) as error:
         raise _damaged(run, name, error) from None
+
+
+_GAP = "gap_"
+
+
+def load_gaps(run: Run, name: str) -> Gaps | None:
+    """The gaps between the two images of each pair, where the benchmark knows in what they differ."""
+    figures, arrays = run.evaluation(name)
+    by_factor = {key.removeprefix(_GAP): gap for key, gap in arrays.items() if key.startswith(_GAP)}
+    return Gaps(by_factor, arrays.get("people"), bool(figures.get("controlled"))) if by_factor else None
+
+
+def invariance_curves(
+    run: str | Path | Run,
+    benchmark: str = "synthfaces-invariance",
+    *,
+    far: float = 1e-2,
+    bootstrap: int = 1000,
+    factors: Sequence[str] | None = None,
+) -> dict[str, InvarianceCurve]:
+    """Invariance curves of a run from its stored evaluation.
+
+    Args:
+        run: run directory.
+        benchmark: name of the evaluation, one whose images' attributes are known.
+        far: false accept rate that fixes the threshold.
+        bootstrap: resamples of people for the 95 % intervals; 0 for none.
+        factors: which of "yaw", "age", "illumination", "occlusion"; by default all that the benchmark knows.
+
+    Returns:
+        {factor: curve}.
+
+    Raises:
+        WorkbenchError: the run was not evaluated on the benchmark, in which its pictures differ is not known, or as
+            `invariance`.
+    """
+    opened = open_run(run)
+    result, gaps = load_result(opened, benchmark), load_gaps(opened, benchmark)
+    if gaps is None or not isinstance(result, VerificationResult):
+        raise WorkbenchError(
+            f"{opened.name} on {benchmark}: it is not known in what the pictures of a pair differ; "
+            "evaluate on a benchmark that knows, such as synthfaces-invariance"
+        )
+    if unknown := set(factors or ()) - set(gaps.by_factor):
+        raise unknown_name(f"factor of {benchmark}", min(unknown), gaps.by_factor)
+    return {
+        factor: invariance(result.scores, result.same, gap, factor=factor, far=far, bootstrap=bootstrap, people=gaps.people)
+        for factor, gap in gaps.by_factor.items()
+        if factors is None or factor in factors
+    }
 
 
 def _damaged(run: Run, name: str, error: Exception) -> WorkbenchError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workbench.plots.angles import centre_angles, margin_curves, pair_angles, pair_similarity
+from workbench.plots.identification import cmc, distractors
+from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.training import CURVES, training_curves
@@ -11,8 +13,12 @@ __all__ = [
     "CURVES",
     "accuracy",
     "centre_angles",
+    "cmc",
     "confusion",
     "det",
+    "distractors",
+    "invariance",
+    "invariance_tar",
     "margin_curves",
     "pair_angles",
     "pair_similarity",

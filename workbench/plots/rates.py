@@ -119,7 +119,8 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
     """Accuracy of runs by benchmark, a dot with its 95 % interval.
 
     Args:
-        table: columns run, benchmark, accuracy, accuracy_low, accuracy_high, as `wb.evaluation.leaderboard` makes it.
+        table: columns run, benchmark, accuracy, accuracy_low, accuracy_high, as `wb.evaluation.leaderboard` makes it; where
+            there is a column kind, the axis of an identification says that it is rank-1.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"])) if len(table) else []
     drawn = make_subplots(
@@ -153,6 +154,10 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
         linecolor=GREY,
         nticks=5,
     )
+    identified = set(table.loc[table["kind"] == "identification", "benchmark"]) if "kind" in table else set()
+    for column, benchmark in enumerate(benchmarks, 1):
+        if benchmark in identified:
+            drawn.update_xaxes(title_text="Rank-1, 95 % interval", col=column)
     drawn.update_yaxes(autorange="reversed", automargin=True)
     drawn.update_layout(height=150 + 38 * max(table["run"].nunique() if len(table) else 1, 1), margin={"t": 40})
     return drawn

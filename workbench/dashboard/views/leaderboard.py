@@ -26,13 +26,19 @@ def show(selection: Selection) -> None:
     else:
         table = loading.leaderboard(selection.chosen)
         if not table.empty:
-            st.markdown("Accuracy of each run on each benchmark, with its 95 % interval. Intervals that overlap are no ranking.")
+            st.markdown(
+                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Intervals that overlap "
+                "are no ranking."
+            )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
         pairs = {run: result for run, result in results.items() if isinstance(result, evaluation.VerificationResult)}
         closed = {run: result for run, result in results.items() if isinstance(result, evaluation.ClosedSetResult)}
+        identified = {run: result for run, result in results.items() if isinstance(result, evaluation.IdentificationResult)}
         if pairs:
             _pairs(name, pairs, table)
+        if identified:
+            _identified(name, identified, table)
         if closed:
             _closed_set(name, closed)
     _states(selection)
@@ -45,29 +51,46 @@ def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
 
 
 def _pairs(name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame) -> None:
-    st.subheader(f"On {name}")
-    rows = table[(table["benchmark"] == name) & table["run"].isin(results)]
-    shown, supported = _readable(rows)
-    st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
-    st.caption(
-        "Accuracy: mean ± standard deviation over the folds. In brackets: 95 % bootstrap interval. "
-        "Grey: there are too few impostor pairs to tell this false accept rate from 0."
+    caption = "Accuracy: mean ± standard deviation over the folds. In brackets: 95 % bootstrap interval."
+    _figures(name, results, table, {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)}, caption)
+
+
+def _identified(name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame) -> None:
+    first = next(iter(results.values()))
+    caption = (
+        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the gallery and {first.distractors:,} "
+        "distractors. In brackets: 95 % bootstrap interval over people."
     )
+    _figures(name, results, table, {"accuracy": ("Rank-1", 1)}, caption)
+
+
+def _figures(
+    name: str, results: Mapping[str, evaluation.Result], table: pd.DataFrame, titles: Mapping[str, tuple[str, int]], caption: str
+) -> None:
+    st.subheader(f"On {name}")
+    rows = table[(table["benchmark"] == name) & table["run"].isin(results)].dropna(axis="columns", how="all")
+    shown, supported = _readable(rows, titles)
+    st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
+    st.caption(f"{caption} Grey: there are too few impostor pairs to tell this false accept rate from 0.")
     left, right, _ = st.columns([1, 1, 4])
     left.download_button("CSV", rows.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:")
     right.download_button("LaTeX", shown.to_latex(index=False, escape=True), f"{name}.tex", icon=":material/download:")
     protocol(results)
 
 
-def _readable(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells as people read them, and which of them the number of impostor pairs supports."""
+def _readable(rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cells as people read them, and which of them the number of impostor pairs supports.
+
+    Args:
+        titles: {column: (heading, digits)}; the TAR columns that there are follow.
+    """
     columns: dict[str, list[str]] = {"Run": list(rows["run"])}
     supported = {"Run": [True] * len(rows)}
 
     def add(title: str, key: str, digits: int = 1) -> None:
         def cell(row: pd.Series) -> str:
             text = f"{row[key]:.{digits}%}"
-            if key == "accuracy":
+            if key == "accuracy" and pd.notna(row.get("std")):
                 text += f" ± {row['std']:.{digits}%}"
             if pd.notna(row.get(f"{key}_low")):
                 text += f"  [{row[f'{key}_low']:.{digits}%}, {row[f'{key}_high']:.{digits}%}]"
@@ -76,9 +99,8 @@ def _readable(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         columns[title] = [cell(row) for _, row in rows.iterrows()]
         supported[title] = [bool(row.get(f"{key}_supported", True)) for _, row in rows.iterrows()]
 
-    add("Accuracy", "accuracy")
-    add("AUC", "auc", 2)
-    add("EER", "eer")
+    for key, (title, digits) in titles.items():
+        add(title, key, digits)
     for key in rows.columns:
         if key.startswith("tar@") and key.count("_") == 0:
             add(f"TAR at FAR {float(key.removeprefix('tar@')):g}", key)

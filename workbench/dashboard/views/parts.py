@@ -41,7 +41,10 @@ def verification_results(selection: Selection) -> dict[str, evaluation.Verificat
     read = collect(selection.evaluated(), lambda run: loading.result(run, name))
     results = {run: result for run, result in read.items() if isinstance(result, evaluation.VerificationResult)}
     if read and not results:
-        st.info(f"**{name}** is a closed set: it has classes, not pairs. Choose a benchmark of pairs in the sidebar.")
+        identified = any(isinstance(result, evaluation.IdentificationResult) for result in read.values())
+        what = "people to be found, see the page Identification" if identified else "classes"
+        kind = "is a benchmark of identification" if identified else "is a closed set"
+        st.info(f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar.")
     return results
 
 
@@ -61,6 +64,8 @@ def protocol(results: Mapping[str, evaluation.Result]) -> None:
     if isinstance(result, evaluation.VerificationResult):
         genuine = int(result.same.sum())
         lines.insert(0, f"**pairs**: {genuine:,} genuine, {result.impostors:,} impostor")
+    if isinstance(result, evaluation.IdentificationResult):
+        lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
     if result.note:
         lines.append(f"**note**: {result.note}")
     with st.expander(f"Protocol on {result.name}"):

@@ -1,0 +1,103 @@
+"""How much yaw, age, light and occlusion the embeddings bear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import streamlit as st
+
+from workbench import evaluation, plots, runs
+from workbench.dashboard import loading
+from workbench.dashboard.loading import Selection
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol
+from workbench.errors import WorkbenchError
+
+LABELS = {"yaw": "Yaw", "age": "Age", "illumination": "Light", "occlusion": "Occlusion"}
+
+
+def show(selection: Selection) -> None:
+    st.title("Invariance")
+    name = selection.benchmark
+    if name is None:
+        nothing_evaluated(selection)
+        return
+    read = collect(selection.evaluated(), lambda run: (loading.result(run, name), loading.gaps(run, name)))
+    results = {run: result for run, (result, _) in read.items() if isinstance(result, evaluation.VerificationResult)}
+    gaps = {run: found for run, (_, found) in read.items() if found is not None and run in results}
+    factors = [factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())]
+    if not factors:
+        if read:
+            _nothing_known(selection, name)
+        return
+    fars = [far for far in evaluation.FARS if all(results[run].supported(far) for run in gaps)]
+    if not fars:
+        st.info(f"**{name}** has fewer than 10 impostor pairs, too few to fix a threshold by.")
+        return
+    factor, far = _choice(factors, fars)
+    chosen = [run for run in selection.evaluated() if run.name in gaps and factor in gaps[run.name].by_factor]
+    curves = collect(chosen, lambda run: loading.invariance(run, name, factor, far))
+    if curves:
+        _curves(curves, all(gaps[run].controlled for run in curves))
+        protocol({run: results[run] for run in curves})
+
+
+def _choice(factors: list[str], fars: list[float]) -> tuple[str, float]:
+    left, right = st.columns(2)
+    factor = left.segmented_control(
+        "Factor", factors, default=factors[0], format_func=LABELS.__getitem__, key="factor", bind="query-params"
+    )
+    usual = 1e-2 if 1e-2 in fars else fars[-1]
+    far = right.segmented_control("False accept rate", fars, default=usual, format_func=_percent, key="far", bind="query-params")
+    return factor or factors[0], far or usual
+
+
+def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) -> None:
+    some = next(iter(curves.values()))
+    others = "" if controlled else " The pictures of a pair differ in other things too, so part of the fall is not this factor's."
+    st.markdown(
+        "Read it so: the threshold is the one that accepts "
+        f"{_percent(some.far)} of the impostor pairs, and the circle says from which {some.title.lower()} on half of the "
+        f"genuine pairs fall below it; the further right, the more of it a run bears.{others}"
+    )
+    relative = st.toggle("Similarity minus each run's threshold", value=len(curves) > 1, key="relative")
+    left, right = st.columns(2)
+    with left:
+        chart(plots.invariance(curves, relative), "similarity")
+    with right:
+        chart(plots.invariance_tar(curves), "tar")
+    first, last = some.text(some.gap[0]), some.text(some.gap[-1])
+    rows = [
+        {
+            "Run": run,
+            "Half refused from": curve.crossing_text,
+            f"TAR at {first}": f"{curve.tar[0]:.1%}",
+            f"TAR at {last}": f"{curve.tar[-1]:.1%}",
+            "Threshold": f"{curve.threshold:.3f}",
+        }
+        for run, curve in curves.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.caption("In brackets and as bands: 95 % intervals, from a bootstrap over people. >: not within what was measured.")
+
+
+def _nothing_known(selection: Selection, name: str) -> None:
+    """Which benchmark to choose instead, or what to do where there is none."""
+    st.info(f"**{name}** does not say in what its pictures differ.", icon=":material/info:")
+    others = sorted({other for run in selection.chosen for other in run.evaluations() if other != name and _knows(run, other)})
+    if others:
+        st.markdown(f"Choose {' or '.join(f'**{other}**' for other in others)} in the sidebar.")
+    else:
+        st.markdown("These pages need a sweep of made-up faces in which nothing but yaw, age, light or occlusion changes:")
+        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash")
+
+
+def _knows(run: runs.Run, name: str) -> bool:
+    try:
+        return loading.gaps(run, name) is not None
+    except WorkbenchError:
+        return False
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
