@@ -145,7 +145,7 @@ def _strand_coordinates(rest: NDArray[np.float32], style: Style) -> NDArray[np.f
     """(V, 2) across and along the strands, from a whorl at the crown or from a parting."""
     x, y, z = (rest - MIDDLE).T
     if style.rough > 0.5:
-        return np.stack([x * 9 + z * 4, y * 9 + z * 5], axis=1)
+        return np.stack([x * 16 + z * 7, y * 6 + z * 4], axis=1)
     if style.name == "tied back":
         return np.stack([np.arctan2(x, y + 0.3) * 26, (0.9 - z) / 1.8], axis=1)
     if style.parting is None:

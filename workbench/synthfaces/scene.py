@@ -342,7 +342,7 @@ def _occluders(
     draw: np.random.RandomState,
     palette: NDArray[np.float32],
 ) -> list[Piece]:
-    colour = 0.02 + 0.5 * draw.rand(3)
+    colour = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.4 * draw.randn(3), 0.3, 1.8)
     if shot.occluder == "dark glasses":
         palette[FRAME, :3] = 0.012
         return [glasses_piece(dressed.eye_middles.astype(np.float32), draw.uniform(0.6, 1.0, 4), dark=True)]
@@ -356,7 +356,7 @@ def _occluders(
         return [mask_piece(head, shaped, float(draw.uniform(-0.62, -0.35)), -1.9, 0.13)]
     if shot.occluder == "cap":
         palette[CLOTH, :3] = colour
-        return [hat_piece(head, shaped, dressed.day.style, float(draw.uniform(0.42, 0.6)))]
+        return [hat_piece(head, shaped, dressed.day.style, float(draw.uniform(0.26, 0.40)))]
     if shot.occluder == "hand":
         side = float(draw.choice([-1, 1]))
         place = np.array([side * draw.uniform(0.1, 0.45), draw.uniform(-0.85, 0.1), 0.62])
@@ -379,11 +379,11 @@ def _panel(shot: Shot, face: NDArray[np.bool_], draw: np.random.RandomState) -> 
     along = column * np.cos(angle) + row * np.sin(angle)
     edge = float(np.quantile(along[face], 1 - shot.share)) if face.any() else 1.0
     alpha = np.clip((along - edge) / 0.03 + 0.5, 0, 1)
-    first, second = 0.03 + 0.5 * draw.rand(3), 0.03 + 0.5 * draw.rand(3)
-    mix = np.clip(
-        0.5 + (column * np.sin(angle) - row * np.cos(angle)) * 0.9 + 0.15 * np.sin(along * 30 + draw.uniform(0, 6)), 0, 1
-    )[..., None]
-    return np.concatenate([first * mix + second * (1 - mix), alpha[..., None]], axis=2).astype(np.float32)
+    colour = (0.03 + 0.5 * draw.rand()) * np.clip(1 + 0.25 * draw.randn(2, 3), 0.4, 1.6)
+    mix = np.clip(0.5 + (column * np.sin(angle) - row * np.cos(angle)) * 0.9 + 0.08 * np.sin(along * 30 + draw.uniform(0, 6)), 0, 1)
+    return np.concatenate([colour[0] * mix[..., None] + colour[1] * (1 - mix[..., None]), alpha[..., None]], axis=2).astype(
+        np.float32
+    )
 
 
 def _backdrop(size: int, draw: np.random.RandomState) -> NDArray[np.float32]:

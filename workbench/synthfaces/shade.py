@@ -237,7 +237,7 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
                 red, green, blue, ao = _eye_at(eyes[kind - EYE_LEFT], extras, rx, ry, rz)
             elif kind == HAIR:
                 strand = noise(u, v * 1.6, 7.0) * 0.6 + noise(u * 3.1, v * 2.2, 3.0) * 0.4
-                tip, bright = smoothstep(0.3, 1.0, v), 0.45 + 1.1 * strand
+                tip, bright = smoothstep(0.3, 1.0, v), 0.55 + 0.9 * strand
                 red = (red * (1 - tip) + extras[3, 0] * tip) * bright
                 green = (green * (1 - tip) + extras[3, 1] * tip) * bright
                 blue = (blue * (1 - tip) + extras[3, 2] * tip) * bright
