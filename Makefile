@@ -8,15 +8,15 @@ BIN := .venv/bin
 help:  ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: .venv/.demo  ## Make .venv and install the workbench into it
+setup: .venv/.installed  ## Make .venv and install the workbench into it
 
-demo: .venv/.demo  ## Train three losses, evaluate them and open the dashboard
+demo: .venv/.installed  ## Train six losses on synthetic faces, evaluate them and open the dashboard
 	$(BIN)/workbench demo
 
-app: .venv/.demo  ## Open the dashboard on runs/
+app: .venv/.installed  ## Open the dashboard on runs/
 	$(BIN)/workbench app
 
-lab: .venv/.demo  ## Open the notebooks in JupyterLab
+lab: .venv/.installed  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 test: .venv/.dev  ## Run all tests, with coverage
@@ -37,16 +37,14 @@ clean:  ## Remove .venv and caches; runs/ stays
 	@touch $@
 
 # uv of this machine where there is one, else that of the environment.
-install = PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python -e '.[$(1)]'
+install = PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python -e '.$(1)'
 
-.venv/.demo: .venv/.uv pyproject.toml
+.venv/.installed: .venv/.uv pyproject.toml
 	@echo "installing into .venv (a few minutes the first time: PyTorch alone is 2 GB to fetch) ..."
-	@$(call install,demo)
+	@$(call install,)
 	@touch $@
 
 .venv/.dev: .venv/.uv pyproject.toml
 	@echo "installing into .venv, development tools included (a few minutes the first time) ..."
-	@$(call install,demo$(comma)dev)
-	@touch $@ .venv/.demo
-
-comma := ,
+	@$(call install,[dev])
+	@touch $@ .venv/.installed

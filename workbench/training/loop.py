@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from workbench import backbones, data, losses, runs
-from workbench.data.batches import batches, mirror_some, to_network
+from workbench.data.batches import batches, kept, mirror_some, to_network
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
@@ -181,6 +181,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
     warmup = round(config.warmup_epochs * steps_an_epoch)
     ramp = round(config.margin_ramp_epochs * steps_an_epoch)
     workers = loader_workers(config.workers, work.device)
+    pictures = kept(work.data.images, net.image_size, workers)
     parameters = [*net.parameters(), *loss.parameters()]
     net.train()
 
@@ -194,7 +195,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
         while step < total:
             epoch, begin = divmod(step, steps_an_epoch)
             order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
-            for images, numbers in batches(work.data.images, order, net.image_size, batch_size, workers):
+            for images, numbers in batches(pictures, order, net.image_size, batch_size, workers):
                 lr = learning_rate(step, total, warmup, config.lr)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
