@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(table(found)))
         if given.out is not None:
             runs.write_json(given.out, found)
-    except (WorkbenchError, OSError) as error:
+    except (WorkbenchError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -99,8 +99,8 @@ def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[st
         if "start" in parts:
             found["start"] = start(settings)
         if {"speed", "stages", "memory"} & set(parts):
-            # Compiled functions and the anatomy are kept from here on. Other people than those who are measured.
-            rendering.ensure(replace(settings, people=workers, first=settings.people), workers=workers)
+            # Another person than those who are measured, so that what is compiled, and the anatomy, are kept from here on.
+            rendering.ensure(replace(settings, people=1, first=settings.people), workers=0)
         if "speed" in parts:
             found["speed"] = [speed(settings, count) for count in sorted({1, workers})]
         if "stages" in parts:
@@ -132,17 +132,18 @@ def start(settings: RenderSettings) -> dict[str, float]:
     """Seconds of the command that renders one picture: everything compiled and the anatomy read first, then both kept."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"WORKBENCH_CACHE": folder, "NUMBA_CACHE_DIR": folder}
-        return {name: _first_picture(f"synthfaces:1x1,seed={seed},size={settings.size}", environment) for seed, name in _STARTS}
-
-
-_STARTS = tuple(enumerate(("cold_seconds", "warm_seconds")))
-
-
-def _first_picture(spec: str, environment: dict[str, str]) -> float:
-    code = "from workbench.cli import main; main()"
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, "data", "render", spec, "--workers", "1"], env=environment, check=True)
-    return time.perf_counter() - begin
+        command = [sys.executable, "-c", "from workbench.cli import main; main()", "data", "render", "--workers", "1"]
+        found = {}
+        for seed, name in enumerate(("cold_seconds", "warm_seconds")):
+            begin = time.perf_counter()
+            subprocess.run(
+                [*command, f"synthfaces:1x1,seed={seed},size={settings.size}"],
+                env=environment,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            found[name] = time.perf_counter() - begin
+    return found
 
 
 def speed(settings: RenderSettings, workers: int) -> dict[str, float]:
@@ -168,7 +169,7 @@ class Clock:
     """Seconds within functions, less those within others that are timed too."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inner = [0.0]
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,15 +198,13 @@ class Clock:
 
 
 def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
-    """Milliseconds an image and share of the whole, by stage."""
+    """Milliseconds an image and share of the whole, by stage, in this process, which has rendered before."""
     clock = Clock()
-    with tempfile.TemporaryDirectory() as parts, threadpool_limits(1):
-        rendering.write_part(Path(parts), settings, settings.people)  # what this process reads and compiles once
-        with clock.on(STAGES):
-            begin = time.perf_counter()
-            for person in tqdm(settings.numbers, desc="stages", unit="person", dynamic_ncols=True):
-                rendering.write_part(Path(parts), settings, person)
-            whole = time.perf_counter() - begin
+    with tempfile.TemporaryDirectory() as parts, threadpool_limits(1), clock.on(STAGES):
+        begin = time.perf_counter()
+        for person in tqdm(settings.numbers, desc="stages", unit="person", dynamic_ncols=True):
+            rendering.write_part(Path(parts), settings, person)
+        whole = time.perf_counter() - begin
     seconds = {stage: clock.seconds[stage] for stage in STAGES}
     seconds |= {"rest": whole - sum(seconds.values()), "all": whole}
     images = settings.people * settings.images

@@ -12,10 +12,7 @@ from workbench.evaluation import evaluate
 from workbench.evaluation.results import stored_figures
 from workbench.training import TrainConfig, train
 
-DEMO_BENCHMARKS = (
-    *(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance")),
-    "train",
-)
+DEMO_BENCHMARKS = tuple(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance"))
 DEMO_LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "normface": {"loss_options": {"s": 32.0}},

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from workbench import data
-from workbench.data.batches import batches, mirror_some, to_network
+from workbench.data import batches as module
+from workbench.data.batches import batches, kept, mirror_some, to_network
+from workbench.errors import WorkbenchError
 
 
 @pytest.fixture
@@ -49,6 +52,74 @@ def test_the_callers_random_numbers_are_left_alone(workers: int, images: data.Im
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert random.getstate() == before[2]
+
+
+class Counting:
+    """Pictures of 10 x 12 pixels, with a record of which were read; one may be broken."""
+
+    def __init__(self, broken: int | None = None) -> None:
+        self.pixels = np.random.default_rng(1).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
+        self.broken = broken
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        self.read.append(index)
+        if index == self.broken:
+            raise WorkbenchError(f"{index}.png: broken")
+        return self.pixels[index]
+
+
+EPOCHS = ([3, 0, 3, 5], [1, 5, 0, 2], [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [(8, 6), (10, 12)], ids=["fitted", "of the right size"])
+def test_kept_images_make_the_same_batches(size: tuple[int, int], workers: int) -> None:
+    reader = kept(Counting(), size, workers)
+    assert len(reader) == 6
+    for order in EPOCHS:
+        made = list(batches(reader, order, size, 3, workers))
+        expected = list(batches(Counting(), order, size, 3))
+        assert [numbers.tolist() for _, numbers in made] == [numbers.tolist() for _, numbers in expected]
+        assert all(torch.equal(pictures, others) for (pictures, _), (others, _) in zip(made, expected, strict=True))
+        for pictures, _ in made:
+            pictures.zero_()  # what a caller does to a batch stays there
+
+
+def test_kept_images_are_read_once_and_only_when_asked_for() -> None:
+    images = Counting()
+    reader = kept(images, (8, 6))
+    assert images.read == []
+    for order in EPOCHS:
+        list(batches(reader, order, (8, 6), 3))
+    assert images.read == [3, 0, 5, 1, 2]
+
+
+def test_kept_images_are_no_views_of_larger_ones() -> None:
+    images = Counting()
+    reader = kept(images, (10, 12))
+    before = reader[2].copy()
+    images.pixels[:] = 0
+    assert np.array_equal(reader[2], before)
+
+
+def test_a_broken_picture_is_reported_when_it_is_met_and_each_time() -> None:
+    reader = kept(Counting(broken=2), (8, 6))
+    assert len(list(batches(reader, [0, 1], (8, 6), 1))) == 2
+    for _ in range(2):
+        with pytest.raises(WorkbenchError, match=r"^2\.png: broken$"):
+            list(batches(reader, [0, 2], (8, 6), 2))
+
+
+def test_what_is_too_large_to_keep_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Counting()
+    monkeypatch.setattr(module, "KEPT_BYTES", 6 * 8 * 6 * 3)
+    assert kept(images, (8, 6)) is not images
+    assert kept(images, (8, 7)) is images
+    assert kept(images, (8, 6), workers=1) is images
 
 
 def test_scaling_for_the_network() -> None:

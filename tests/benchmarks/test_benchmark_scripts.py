@@ -1,0 +1,102 @@
+"""The scripts of benchmarks/ run, on a few small pictures, and are described; what they measure is left to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+
+
+def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_described_and_does_nothing_when_it_is_imported(script: Path) -> None:
+    assert f"`{script.name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import {script.stem}; print({script.stem}.__doc__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python benchmarks/{script.name}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of two people with two small pictures each."""
+    pytest.importorskip("anny")
+    out = tmp_path_factory.mktemp("benchmark") / "figures.json"
+    arguments = [
+        "--people",
+        "2",
+        "--images",
+        "2",
+        "--size",
+        "64",
+        "--workers",
+        "1",
+        "--parts",
+        "speed",
+        "stages",
+        "memory",
+        "--out",
+    ]
+    done = _run(FOLDER / "synthfaces.py", *arguments, out)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert found["machine"]["cpu"] in done.stdout
+    for stage in found["stages"]:
+        assert stage in done.stdout
+    return found
+
+
+@pytest.mark.slow
+def test_the_stages_add_up_and_each_took_time(figures: dict[str, Any]) -> None:
+    stages = dict(figures["stages"])
+    whole = stages.pop("all")
+    assert whole["share"] == 1
+    assert sum(row["ms_per_image"] for row in stages.values()) == pytest.approx(whole["ms_per_image"])
+    assert min(row["ms_per_image"] for row in stages.values()) > 0
+
+
+@pytest.mark.slow
+def test_the_speed_is_of_all_images(figures: dict[str, Any]) -> None:
+    (row,) = figures["speed"]
+    assert (row["workers"], row["images"]) == (1, 4)
+    assert row["images_per_second"] == pytest.approx(4 / row["seconds"])
+    assert row["start_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_a_worker_needs_no_more_memory_for_more_people(figures: dict[str, Any]) -> None:
+    if not Path("/proc/self/status").is_file():
+        assert figures["memory"] == []
+        return
+    few, many = figures["memory"]
+    assert (few["people"], many["people"]) == (2, 8)
+    assert 30 < few["peak_mb"] <= many["peak_mb"] < 1.2 * few["peak_mb"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--people", "0"], "from 1 to"),
+        (["--size", "8"], "from 32 to 512"),
+        (["--workers", "two"], "whole number"),
+        (["--parts", "all"], "invalid choice"),
+        (["--out", "no/such/folder/figures.json"], "no such folder"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_measured(arguments: list[str], said: str) -> None:
+    done = _run(FOLDER / "synthfaces.py", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
