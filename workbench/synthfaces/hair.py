@@ -94,8 +94,9 @@ def style_of_day(who: Person, age: float, draw: np.random.RandomState) -> Style:
     curly = max(who.texture - 1, 0) / 2
     parting: float | None = float(draw.choice([-0.22, 0.0, 0.22])) if name in ("bob", "long") or draw.rand() < 0.5 else None
     fringe = 0.0
-    if who.texture < 3 and name in ("short", "bob", "long") and draw.rand() < 0.35 and who.balding * age < 30:
-        fringe, parting = float(draw.uniform(0.12, 0.30)), None
+    wanted, depth = draw.rand() < 0.35, float(draw.uniform(0.12, 0.30))
+    if who.texture < 3 and name in ("short", "bob", "long") and wanted and who.balding * age < 30:
+        fringe, parting = depth, None
     volume = float(draw.uniform(0.75, 1.35))
     top = GROWN_OUT[name] * volume * (1 + 1.6 * curly * (name in ("short", "bob", "long")))
     side = top * (0.35 if name == "short" and not who.female and draw.rand() < 0.6 else 0.75)

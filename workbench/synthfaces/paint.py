@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.synthfaces.anatomy import Anatomy
+from workbench.synthfaces.anatomy import Anatomy, anatomy
 from workbench.synthfaces.person import Person
 from workbench.synthfaces.raster import compiled
 from workbench.synthfaces.shade import noise, smoothstep
@@ -71,8 +72,26 @@ def paint(head: Anatomy, who: Person, look: Look) -> tuple[NDArray[np.float32], 
     albedo = np.empty((*head.atlas_lips.shape, 3), dtype=np.float32)
     gloss = np.empty(head.atlas_lips.shape, dtype=np.float32)
     offset = np.array([who.pattern % 1024, who.pattern // 1024], dtype=np.float64)
-    _paint(head.atlas_place, head.atlas_lips, head.atlas_lids, numbers, offset, who.moles, look.hairline, albedo, gloss)
+    _paint(head.atlas_place, head.atlas_lips, head.atlas_lids, _pores(), numbers, offset, who.moles, look.hairline, albedo, gloss)
     return albedo, gloss
+
+
+@functools.cache
+def _pores() -> NDArray[np.float32]:
+    """(rows, columns) -0.5..0.5, the finest grain of everybody's skin."""
+    place = anatomy().atlas_place
+    pores = np.zeros(place.shape[:2], dtype=np.float32)
+    _fill(place, pores)
+    return pores
+
+
+@compiled
+def _fill(place: NDArray[np.float32], pores: NDArray[np.float32]) -> None:
+    for row in range(pores.shape[0]):
+        for column in range(pores.shape[1]):
+            x, y, z = place[row, column, 0], place[row, column, 1], place[row, column, 2]
+            if np.isfinite(x):
+                pores[row, column] = noise(x * 38, y * 38, z * 38) - 0.5
 
 
 @compiled
@@ -148,6 +167,7 @@ def _paint(
     place: NDArray[np.float32],
     lips: NDArray[np.float32],
     lids: NDArray[np.float32],
+    pored: NDArray[np.float32],
     p: NDArray[np.float64],
     offset: NDArray[np.float64],
     moles: NDArray[np.float32],
@@ -174,7 +194,7 @@ def _paint(
             # Two sizes of blotches, and pores.
             big = noise(x * 2.2 + offset[0], y * 2.2 + offset[1], z * 2.2) - 0.5
             small = noise(x * 9 + offset[0], y * 9, z * 9 + offset[1]) - 0.5
-            pores = noise(x * 38, y * 38, z * 38) - 0.5
+            pores = pored[row, column]
             shade = 1 + 0.14 * big + 0.08 * small + 0.05 * pores
             rosy = (
                 p[3]

@@ -113,7 +113,7 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
     middle, width = ancestry @ [0.72, 0.32, 0.22], 0.13
     tone = float(np.clip(middle + width * draw.randn(), 0.0, 1.0))
     warmth = 0.05 * draw.randn()
-    skin = _tone(tone) * np.array([1 + warmth, 1.0, 1 - warmth]) * (1 + 0.05 * draw.randn())
+    skin = np.minimum(_tone(tone) * np.array([1 + warmth, 1.0, 1 - warmth]) * (1 + 0.05 * draw.randn()), 0.78)
 
     masculinity = float(np.clip((0.16 if female else 0.84) + 0.10 * draw.randn(), 0, 1))
     shape = _shape(head, draw)

@@ -22,7 +22,7 @@ from workbench.synthfaces.shot import Session, Shot
 TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 """ArcFace's five points in a picture of 112 x 112 (Deng et al., CVPR 2019)."""
 NECK = np.array([0.0, -0.75, -0.75], dtype=np.float32)
-SHADOW_SIDE = 176
+SHADOW_SIDE = 144
 SUPERSAMPLING = 2
 GRAIN_SIDE = 509
 

@@ -133,12 +133,17 @@ def _below_collar(collar: NDArray[np.float32], x: float, y: float, z: float) -> 
 
 
 @compiled
-def _within_skin(seen: NDArray[np.int32], material: NDArray[np.uint8], row: int, column: int) -> bool:
-    """Do all four samples of the pixel that a sample belongs to see skin?"""
+def _smooth(seen: NDArray[np.int32], material: NDArray[np.uint8], row: int, column: int) -> bool:
+    """Do all four samples of the pixel that a sample belongs to see skin, or all see hair?"""
     i, j = row - row % 2, column - column % 2
-    for k in range(4):
+    if seen[i, j] < 0:
+        return False
+    kind = material[seen[i, j]]
+    if kind not in (SKIN, HAIR):
+        return False
+    for k in range(1, 4):
         t = seen[i + k // 2, j + k % 2]
-        if t < 0 or material[t] != SKIN:
+        if t < 0 or material[t] != kind:
             return False
     return True
 
@@ -189,8 +194,8 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
             t = seen[row, column]
             if t < 0:
                 continue
-            # Within plain skin, two samples of a pixel's four are enough.
-            if (row + column) % 2 and _within_skin(seen, material, row, column):
+            # Within skin and within hair, two samples of a pixel's four are enough.
+            if (row + column) % 2 and _smooth(seen, material, row, column):
                 continue
             # Shares of the triangle's corners, right in perspective.
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -285,7 +290,7 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
             picture[row, column, 3] = 1.0
     for row in range(height):
         for column in range(width):
-            if (row + column) % 2 and seen[row, column] >= 0 and _within_skin(seen, material, row, column):
+            if (row + column) % 2 and seen[row, column] >= 0 and _smooth(seen, material, row, column):
                 for channel in range(4):
                     beside, above = picture[row, column ^ 1, channel], picture[row ^ 1, column, channel]
                     picture[row, column, channel] = (beside + above) * np.float32(0.5)

@@ -125,8 +125,9 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
     style = style_of_day(who, age, draw)
     grey = 1 / (1 + np.exp(-(age - who.greying) / 5.0))
     base = np.array(who.hair)
-    if who.female and age > 35 and draw.rand() < 0.45:
-        grey *= 0.15  # dyed
+    dyed = draw.rand() < 0.45  # drawn at any age, so that the rest of a day does not depend on the years
+    if who.female and age > 35 and dyed:
+        grey *= 0.15
     if not plain and draw.rand() < (0.12 if who.female else 0.03):
         base = base * draw.uniform(0.5, 1.6) * np.array([1.15, 0.95, 0.85])
     hair = base * (1 - grey) + np.array([0.42, 0.42, 0.43]) * grey
