@@ -34,7 +34,7 @@ def demo_configs(runs_dir: str | Path = "runs") -> list[TrainConfig]:
                 "backbone": "smallresnet",
                 "loss": loss,
                 "image_size": 64,
-                "epochs": 5,
+                "epochs": 4,
                 "batch_size": 128,
                 "log_every": 5,
                 "runs_dir": str(runs_dir),
