@@ -234,10 +234,10 @@ def demo(
     done = experiments.sweep(experiments.demo_configs(runs_dir), experiments.DEMO_BENCHMARKS, tell=typer.echo)
     from workbench.evaluation import leaderboard
 
-    table = leaderboard(done, [name for name in experiments.DEMO_BENCHMARKS if name.startswith("synthfaces")])
-    shown = table.pivot(index="loss", columns="benchmark", values="accuracy").reindex(experiments.DEMO_LOSSES)
-    typer.echo("\naccuracy (synthfaces-id: rank-1)")
-    typer.echo(shown.rename(columns=lambda name: name.removeprefix("synthfaces-")).to_string(float_format="%.3f"))
+    table = leaderboard(done, list(experiments.DEMO_BENCHMARKS))
+    table["benchmark"] = table["benchmark"].str.removeprefix("synthfaces-")
+    shown = table.pivot(index="loss", columns="benchmark", values="accuracy").reindex(list(experiments.DEMO_LOSSES))
+    typer.echo(f"\naccuracy on synthfaces-... (id: rank-1)\n{shown.round(3).to_string()}")
     if serve:
         sys.exit(_serve(runs_dir, port))
 

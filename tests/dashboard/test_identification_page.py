@@ -104,12 +104,12 @@ def test_other_pages_bear_it(open_page: Opened, searched: Path, page: str) -> No
 
 
 @pytest.mark.parametrize("benchmark", ["people", "train"])
-def test_a_benchmark_without_distractors_points_to_one_that_has_them(open_page: Opened, searched: Path, benchmark: str) -> None:
+def test_where_the_benchmark_has_no_distractors_one_that_has_them_is_shown(
+    open_page: Opened, searched: Path, benchmark: str
+) -> None:
     app = open_page("identification", folder=searched, benchmark=benchmark)
-    text = main_text(app)
-    assert f"In **{benchmark}** nobody is searched for" in text
-    assert f"Choose **{SEARCH}** in the sidebar" in text
-    assert specs(app) == []
+    assert f"probes of **{SEARCH}**" in main_text(app)
+    assert len(specs(app)) == 2
 
 
 def test_without_any_such_benchmark_it_says_what_to_run(open_page: Opened) -> None:

@@ -115,6 +115,9 @@ def det(results: Mapping[str, Any]) -> go.Figure:
     return drawn
 
 
+PANELS_A_ROW = 4
+
+
 def accuracy(table: pd.DataFrame) -> go.Figure:
     """Accuracy of runs by benchmark, a dot with its 95 % interval.
 
@@ -123,12 +126,17 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
             there is a column kind, the axis of an identification says that it is rank-1.
     """
     benchmarks = list(dict.fromkeys(table["benchmark"])) if len(table) else []
+    rows_of_panels = -(-max(len(benchmarks), 1) // PANELS_A_ROW)
+    columns = -(-max(len(benchmarks), 1) // rows_of_panels)
+    runs = max(table["run"].nunique() if len(table) else 1, 1)
+    row_height = 110 + 34 * runs
     drawn = make_subplots(
-        1,
-        max(len(benchmarks), 1),
+        rows_of_panels,
+        columns,
         shared_yaxes=True,
         subplot_titles=benchmarks,
-        horizontal_spacing=0.03,
+        horizontal_spacing=0.04,
+        vertical_spacing=95 / (rows_of_panels * row_height),
         figure=figure("", ""),
     )
     for (run, benchmark), rows in table.groupby(["run", "benchmark"], sort=False):
@@ -142,25 +150,23 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
             error_x={"type": "data", "array": high - rows["accuracy"], "arrayminus": rows["accuracy"] - low, "width": 5},
             hovertemplate=f"{run}: %{{x:.2%}}<extra></extra>",
             showlegend=False,
-            row=1,
-            col=benchmarks.index(benchmark) + 1,
+            **_panel(benchmarks.index(benchmark), columns),
         )
-    drawn.update_xaxes(
-        tickformat="~%",
-        title_text="Accuracy, 95 % interval",
-        title_standoff=8,
-        ticks="outside",
-        showline=True,
-        linecolor=GREY,
-        nticks=5,
-    )
+    drawn.update_xaxes(tickformat="~%", title_standoff=8, ticks="outside", showline=True, linecolor=GREY, nticks=5, tickangle=0)
     identified = set(table.loc[table["kind"] == "identification", "benchmark"]) if "kind" in table else set()
-    for column, benchmark in enumerate(benchmarks, 1):
-        if benchmark in identified:
-            drawn.update_xaxes(title_text="Rank-1, 95 % interval", col=column)
+    for number, benchmark in enumerate(benchmarks):
+        title = "Rank-1" if benchmark in identified else "Accuracy"
+        drawn.update_xaxes(title_text=title, **_panel(number, columns))
+    for number in range(len(benchmarks), rows_of_panels * columns):
+        drawn.update_xaxes(visible=False, **_panel(number, columns))
+        drawn.update_yaxes(visible=False, **_panel(number, columns))
     drawn.update_yaxes(autorange="reversed", automargin=True)
-    drawn.update_layout(height=150 + 38 * max(table["run"].nunique() if len(table) else 1, 1), margin={"t": 40})
+    drawn.update_layout(height=rows_of_panels * row_height + 40, margin={"t": 40})
     return drawn
+
+
+def _panel(number: int, columns: int) -> dict[str, int]:
+    return {"row": number // columns + 1, "col": number % columns + 1}
 
 
 def _deviate(rates: Floats) -> Floats:

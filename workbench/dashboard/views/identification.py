@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench import evaluation, plots
+from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
 from workbench.evaluation.results import stored_figures
 
 
 def show(selection: Selection) -> None:
     st.title("Identification")
-    name = selection.benchmark
-    if name is None:
+    if selection.benchmark is None:
         nothing_evaluated(selection)
         return
-    read = collect(selection.evaluated(), lambda run: loading.result(run, name))
+    name = one_of(selection, _searches, best=_searches, key="searched")
+    if name is None:
+        collect(selection.evaluated(), lambda run: loading.result(run, str(selection.benchmark)))  # says what is damaged
+        st.info(f"In **{selection.benchmark}** nobody is searched for among strangers.", icon=":material/info:")
+        st.markdown("This page needs people to find and distractors, strangers to find them among:")
+        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-id", language="bash")
+        return
+    evaluated = [run for run in selection.chosen if name in run.evaluations()]
+    read = collect(evaluated, lambda run: loading.result(run, name))
     results = {run: result for run, result in read.items() if isinstance(result, evaluation.IdentificationResult)}
-    if read and not results:
-        _nobody_searched_for(selection, name)
     if not results:
         return
     first = next(iter(results.values()))
@@ -38,13 +43,5 @@ def show(selection: Selection) -> None:
     protocol(results)
 
 
-def _nobody_searched_for(selection: Selection, name: str) -> None:
-    """Which benchmark to choose instead, or what to do where there is none."""
-    st.info(f"In **{name}** nobody is searched for among strangers.", icon=":material/info:")
-    stored = {(run, other): stored_figures(run, other) for run in selection.chosen for other in run.evaluations()}
-    others = sorted({other for (_, other), figures in stored.items() if figures.get("kind") == "identification"})
-    if others:
-        st.markdown(f"Choose {' or '.join(f'**{other}**' for other in others)} in the sidebar.")
-    else:
-        st.markdown("This page needs people to find and distractors, strangers to find them among:")
-        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-id", language="bash")
+def _searches(run: runs.Run, name: str) -> bool:
+    return stored_figures(run, name).get("kind") == "identification"

@@ -10,7 +10,7 @@ import streamlit as st
 from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol
+from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
 from workbench.errors import WorkbenchError
 
 LABELS = {"yaw": "Yaw", "age": "Age", "illumination": "Light", "occlusion": "Occlusion"}
@@ -18,24 +18,30 @@ LABELS = {"yaw": "Yaw", "age": "Age", "illumination": "Light", "occlusion": "Occ
 
 def show(selection: Selection) -> None:
     st.title("Invariance")
-    name = selection.benchmark
-    if name is None:
+    if selection.benchmark is None:
         nothing_evaluated(selection)
         return
-    read = collect(selection.evaluated(), lambda run: (loading.result(run, name), loading.gaps(run, name)))
+    # A sweep of one factor at a time answers the page's question best, whatever the other pages are on.
+    name = one_of(selection, _knows, best=_sweeps, key="known")
+    if name is None:
+        collect(selection.evaluated(), lambda run: loading.gaps(run, str(selection.benchmark)))  # says what is damaged
+        st.info(f"**{selection.benchmark}** does not say in what its pictures differ.", icon=":material/info:")
+        st.markdown("This page needs a sweep of synthetic faces in which nothing but yaw, age, light or occlusion changes:")
+        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash")
+        return
+    evaluated = [run for run in selection.chosen if name in run.evaluations()]
+    read = collect(evaluated, lambda run: (loading.result(run, name), loading.gaps(run, name)))
     results = {run: result for run, (result, _) in read.items() if isinstance(result, evaluation.VerificationResult)}
     gaps = {run: found for run, (_, found) in read.items() if found is not None and run in results}
     factors = [factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())]
     if not factors:
-        if read:
-            _nothing_known(selection, name)
         return
     fars = [far for far in evaluation.FARS if all(results[run].supported(far) for run in gaps)]
     if not fars:
         st.info(f"**{name}** has fewer than 10 impostor pairs, too few to fix a threshold by.")
         return
     factor, far = _choice(factors, fars)
-    chosen = [run for run in selection.evaluated() if run.name in gaps and factor in gaps[run.name].by_factor]
+    chosen = [run for run in evaluated if run.name in gaps and factor in gaps[run.name].by_factor]
     curves = collect(chosen, lambda run: loading.invariance(run, name, factor, far))
     if curves:
         _curves(curves, all(gaps[run].controlled for run in curves))
@@ -81,22 +87,16 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
     st.caption("In brackets and as bands: 95 % intervals, from a bootstrap over people. >: not within what was measured.")
 
 
-def _nothing_known(selection: Selection, name: str) -> None:
-    """Which benchmark to choose instead, or what to do where there is none."""
-    st.info(f"**{name}** does not say in what its pictures differ.", icon=":material/info:")
-    others = sorted({other for run in selection.chosen for other in run.evaluations() if other != name and _knows(run, other)})
-    if others:
-        st.markdown(f"Choose {' or '.join(f'**{other}**' for other in others)} in the sidebar.")
-    else:
-        st.markdown("These pages need a sweep of made-up faces in which nothing but yaw, age, light or occlusion changes:")
-        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash")
-
-
 def _knows(run: runs.Run, name: str) -> bool:
     try:
         return loading.gaps(run, name) is not None
     except WorkbenchError:
         return False
+
+
+def _sweeps(run: runs.Run, name: str) -> bool:
+    found = loading.gaps(run, name) if _knows(run, name) else None
+    return found is not None and found.controlled
 
 
 def _percent(share: float) -> str:

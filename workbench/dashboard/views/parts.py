@@ -48,6 +48,31 @@ def verification_results(selection: Selection) -> dict[str, evaluation.Verificat
     return results
 
 
+def one_of(
+    selection: Selection, fits: Callable[[runs.Run, str], bool], best: Callable[[runs.Run, str], bool], key: str
+) -> str | None:
+    """A benchmark for a page that not every benchmark suits: the sidebar's where it is among the best, else another.
+
+    Args:
+        selection: what the sidebar says.
+        fits: can the page show this evaluation of a run?
+        best: does it suit the page best?
+        key: of the box to choose from, which is shown where several fit.
+
+    Returns:
+        None where no selected run was evaluated on one that fits.
+    """
+    evaluations = [(run, name) for run in selection.chosen for name in run.evaluations()]
+    options = sorted({name for run, name in evaluations if fits(run, name)})
+    if not options:
+        return None
+    good = sorted({name for run, name in evaluations if name in options and best(run, name)}) or options
+    usual = selection.benchmark if selection.benchmark in good else good[0]
+    if len(options) == 1:
+        return usual
+    return st.selectbox("Benchmark of this page", options, index=options.index(usual), key=f"{key}-{usual}")
+
+
 def nothing_evaluated(selection: Selection) -> None:
     """What to do when the selected runs have no evaluation."""
     run = selection.chosen[0].path
