@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -327,6 +328,19 @@ def test_port_in_use(workbench: Workbench, here: Path, monkeypatch: pytest.Monke
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert_refused(workbench(f"{command} --port {port}"), f"port {port} is in use")
+
+
+def test_demo_ends_with_a_table(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("arcface", "synthfaces-pose", 0.84512), ("softmax", "synthfaces-pose", 0.8), ("softmax", "synthfaces-id", 0.3)]
+    table = pd.DataFrame(rows, columns=["loss", "benchmark", "accuracy"])
+    monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
+    monkeypatch.setattr("workbench.evaluation.leaderboard", lambda *args: table)
+    result = workbench("demo --no-app")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.output.splitlines()]
+    assert ["benchmark", "id", "pose"] in lines
+    assert ["arcface", "NaN", "0.845"] in lines
+    assert lines.index(["softmax", "0.3", "0.800"]) < lines.index(["arcface", "NaN", "0.845"])
 
 
 def test_app_starts_streamlit_for_this_machine_alone(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

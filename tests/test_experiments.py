@@ -154,10 +154,11 @@ def test_a_run_of_other_settings_or_one_that_is_unreadable_is_not_found(configs:
     assert experiments.find(configs[0]) is None
 
 
-def test_the_demo_is_three_losses_with_all_else_equal(tmp_path: Path) -> None:
+def test_the_demo_is_six_losses_with_all_else_equal(tmp_path: Path) -> None:
     found = experiments.demo_configs(tmp_path)
-    assert [config.loss for config in found] == ["softmax", "cosface", "arcface"] == list(experiments.DEMO_LOSSES)
-    assert len({config.name for config in found}) == 3
+    six = ["softmax", "normface", "sphereface", "cosface", "arcface", "triplet"]
+    assert [config.loss for config in found] == six == list(experiments.DEMO_LOSSES)
+    assert len({config.name for config in found}) == 6
     own = {"loss", "loss_options", "margin_ramp_epochs", "name"}
     assert len({str({key: value for key, value in config.plain().items() if key not in own}) for config in found}) == 1
     for config in found:

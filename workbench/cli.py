@@ -235,9 +235,10 @@ def demo(
     from workbench.evaluation import leaderboard
 
     table = leaderboard(done, list(experiments.DEMO_BENCHMARKS))
-    table["benchmark"] = table["benchmark"].str.removeprefix("synthfaces-")
-    shown = table.pivot(index="loss", columns="benchmark", values="accuracy").reindex(list(experiments.DEMO_LOSSES))
-    typer.echo(f"\naccuracy on synthfaces-... (id: rank-1)\n{shown.round(3).to_string()}")
+    if len(table):
+        table["benchmark"] = table["benchmark"].str.removeprefix("synthfaces-")
+        shown = table.pivot(index="loss", columns="benchmark", values="accuracy").reindex(list(experiments.DEMO_LOSSES))
+        typer.echo(f"\naccuracy on synthfaces-... (id: rank-1)\n{shown.round(3).to_string()}")
     if serve:
         sys.exit(_serve(runs_dir, port))
 
