@@ -336,8 +336,8 @@ def test_demo_ends_with_a_table(workbench: Workbench, here: Path, monkeypatch: p
     monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
     monkeypatch.setattr("workbench.evaluation.leaderboard", lambda *args: table)
     result = workbench("demo --no-app")
-    assert result.exit_code == 0
-    lines = [line.split() for line in result.output.splitlines()]
+    assert result.code == 0
+    lines = [line.split() for line in result.out.splitlines()]
     assert ["benchmark", "id", "pose"] in lines
     assert ["arcface", "NaN", "0.845"] in lines
     assert lines.index(["softmax", "0.3", "0.800"]) < lines.index(["arcface", "NaN", "0.845"])
