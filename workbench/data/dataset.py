@@ -78,7 +78,7 @@ class Dataset:
             raise IndexError(f"{self.name} has {len(self)} images, no number {index}")
         index = index % len(self)
         image = torch.from_numpy(np.ascontiguousarray(self.images[index].transpose(2, 0, 1)))
-        return Sample(image, int(self.identities[index]), {key: column[index] for key, column in self.attributes.items()})
+        return Sample(image, int(self.identities[index]), {key: _plain(column[index]) for key, column in self.attributes.items()})
 
     def fingerprint(self) -> str:
         """16 hex digits that change when identities, their names or the number or order of images do (not with pixels)."""
@@ -96,6 +96,11 @@ class Dataset:
             [self.identity_names[i] for i in used],
             {key: [column[i] for i in keep] for key, column in self.attributes.items()},
         )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's, which print as what they are."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)
