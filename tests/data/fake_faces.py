@@ -15,7 +15,8 @@ from PIL import Image
 from workbench.errors import WorkbenchError
 
 VERSION = "1"
-TEST_PEOPLE = TRAIN_PEOPLE_LIMIT = 1_000_000
+TEST_PEOPLE = 1_000_000
+SMALLEST, LARGEST = 32, 512
 INVARIANCE_IMAGES = 8
 FACTORS = ("none", "none", "yaw", "yaw", "age", "illumination", "occlusion", "occlusion")
 

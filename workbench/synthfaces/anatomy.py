@@ -48,7 +48,7 @@ LEFT_OUT = (
 OPPOSITES = {"incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress"}
 PAIRS = {minus: plus for plus, minus in OPPOSITES.items()}
 
-NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT, CHIN = 5054, 7272, 527, 5150
+NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT = 5054, 7272, 527
 EYES = {"left": (14598, 14670), "right": (14670, 14742)}
 ATLAS_CORNER = (0.635, 0.14)
 ATLAS_TEXELS = (398, 211)

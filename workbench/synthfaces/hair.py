@@ -47,7 +47,7 @@ class Style:
     """A way to wear the hair.
 
     Attributes:
-        name: for the attributes. top, side: thickness over the crown and at the sides, dm. layers: shells drawn.
+        name: key of WOMEN or MEN. top, side: thickness over the crown and at the sides, dm. layers: shells drawn.
         length: height on the mean head down to which a curtain hangs; None without. tucked: behind the ears.
         fringe: how far hair hangs over the forehead, dm. parting: x of the parting line, None for a whorl.
         rough: 0 sleek .. 1 curls. hairline: (91,) height at which it begins.

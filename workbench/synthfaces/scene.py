@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TORSO, Anatomy, anatomy
-from workbench.synthfaces.glasses import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.hair import Piece, beard_pieces, hair_pieces, hat_piece, rasterise_strands, strands
+from workbench.synthfaces.occluders import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.paint import paint
 from workbench.synthfaces.person import Person, head_of, stream
 from workbench.synthfaces.raster import compiled, rasterise, vertex_normals

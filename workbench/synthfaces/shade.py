@@ -7,10 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TEETH, TORSO
 from workbench.synthfaces.raster import compiled
 
-SKIN, CAVITY, SOCKET, TORSO, EYE_LEFT, EYE_RIGHT, TEETH, TONGUE, LASHES, HAIR, FRAME, CLOTH, CLOTHES = range(13)
-"""Materials; the first nine are the anatomy's parts, the last replaces skin below the collar."""
+HAIR, FRAME, CLOTH, CLOTHES = range(LASHES + 1, LASHES + 5)
+"""Materials beside the anatomy's parts; the last replaces skin below the collar."""
 
 PALETTE = np.array(
     [

@@ -44,7 +44,6 @@ SIDED = {
     "eyeWide",
     "noseSneer",
     "eyeBlink",
-    "mouthStretch",
 }
 OCCLUDERS = ("dark glasses", "mask", "scarf", "cap", "hand", "panel")
 
@@ -168,7 +167,7 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
     )
 
 
-def wild(draw: RandomState, who: Person) -> Shot:
+def wild(draw: RandomState) -> Shot:
     """A picture as people take them: mostly towards the camera, some from the side, all sorts of light."""
     yaw = float(np.clip(draw.randn() * 28, -85, 85)) if draw.rand() < 0.8 else float(draw.uniform(-85, 85))
     shot = mild(draw)

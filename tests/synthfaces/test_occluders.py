@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from valid_piece import check
 
 from workbench.synthfaces.anatomy import TORSO, Anatomy
-from workbench.synthfaces.glasses import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.hair import Piece
+from workbench.synthfaces.occluders import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.person import head_of, person, stream
 from workbench.synthfaces.raster import rasterise
 from workbench.synthfaces.shade import CLOTH, FRAME
