@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from workbench.losses.adacos import AdaCos
+from workbench.losses.adaface import AdaFace
 from workbench.losses.arcface import ArcFace
-from workbench.losses.base import ClassificationLoss, Loss, MarginSoftmax
+from workbench.losses.base import ClassificationLoss, Loss, MarginSoftmax, Reweighting, Term
+from workbench.losses.center import Center
+from workbench.losses.circle import Circle
+from workbench.losses.combined import Combined
+from workbench.losses.compose import create, is_known, names
+from workbench.losses.contrastive import Contrastive
 from workbench.losses.cosface import CosFace
+from workbench.losses.curricularface import CurricularFace
+from workbench.losses.elasticface import ElasticFace
+from workbench.losses.focal import Focal
+from workbench.losses.magface import MagFace
+from workbench.losses.mhe import MHE
+from workbench.losses.mv_softmax import MVSoftmax
 from workbench.losses.normface import NormFace
-from workbench.losses.registry import LOSSES, register
+from workbench.losses.ohem import OHEM
+from workbench.losses.registry import LOSSES, PARTS, register, register_part
 from workbench.losses.softmax import Softmax
 from workbench.losses.sphereface import SphereFace
+from workbench.losses.sphereface2 import SphereFace2
+from workbench.losses.sphereface_r import SphereFaceR
+from workbench.losses.subcenter_arcface import SubCenterArcFace
 from workbench.losses.triplet import Triplet
+from workbench.losses.unified_threshold import UnifiedThreshold
 
 __all__ = [
+    "LOSSES",
+    "MHE",
+    "OHEM",
+    "PARTS",
+    "AdaCos",
+    "AdaFace",
     "ArcFace",
+    "Center",
+    "Circle",
     "ClassificationLoss",
+    "Combined",
+    "Contrastive",
     "CosFace",
+    "CurricularFace",
+    "ElasticFace",
+    "Focal",
     "Loss",
+    "MVSoftmax",
+    "MagFace",
     "MarginSoftmax",
     "NormFace",
+    "Reweighting",
     "Softmax",
     "SphereFace",
+    "SphereFace2",
+    "SphereFaceR",
+    "SubCenterArcFace",
+    "Term",
     "Triplet",
+    "UnifiedThreshold",
     "create",
+    "is_known",
     "names",
     "register",
+    "register_part",
 ]
-
-
-def names() -> list[str]:
-    """Registered losses, sorted."""
-    return LOSSES.names()
-
-
-def create(name: str, *, embedding_dim: int, num_classes: int, **options: Any) -> Loss:
-    """Make a loss by name, e.g. `create("arcface", embedding_dim=512, num_classes=85742, s=64.0, m=0.5)`.
-
-    Raises:
-        WorkbenchError: unknown name or option (the nearest is suggested), or a value out of range.
-    """
-    return LOSSES.create(name, embedding_dim=embedding_dim, num_classes=num_classes, **options)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.losses.base import MarginSoftmax, sine
+from workbench.losses.angular import add_angle
+from workbench.losses.base import MarginSoftmax
 from workbench.losses.registry import register
 
 
@@ -19,8 +20,8 @@ class ArcFace(MarginSoftmax):
     Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019, eq. 3.
 
     Where theta_y + m would pass pi and the curve turn up again, it goes on as cos theta_y - m sin m, so that a larger
-    angle always costs more; with `easy_margin` the margin acts only where cos theta_y > 0. (Both as in the authors'
-    first release; the curve has a step where the pieces meet.)
+    angle always costs more (for m up to 2.33; beyond, the step where the pieces meet leads upwards). With `easy_margin` the
+    margin acts only where cos theta_y > 0. Both as in the authors' first release.
 
     The gradient is the true one, d psi / d cos theta = sin(theta + m) / sin theta. Implementations that edit the logits
     without recording it (arcface_torch) train with 1 in its place.
@@ -33,6 +34,9 @@ class ArcFace(MarginSoftmax):
         easy_margin: see above.
     """
 
+    formula = "s cos(theta + m)"
+    paper = "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019"
+
     def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.5, easy_margin: bool = False) -> None:
         super().__init__(embedding_dim, num_classes, s, m)
         if m >= math.pi:
@@ -40,8 +44,5 @@ class ArcFace(MarginSoftmax):
         self.easy_margin = easy_margin
 
     def margin(self, cosine: Tensor) -> Tensor:
-        m = self.m * self.ramp
-        shifted = cosine * math.cos(m) - sine(cosine) * math.sin(m)  # cos(theta + m)
-        if self.easy_margin:
-            return torch.where(cosine > 0, shifted, cosine)
-        return torch.where(cosine > -math.cos(m), shifted, cosine - m * math.sin(m))
+        shifted = add_angle(cosine, self.m * self.ramp)
+        return torch.where(cosine > 0, shifted, cosine) if self.easy_margin else shifted

@@ -4,13 +4,72 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown_name
+from workbench.losses.head import (
+    PLAIN_LOGITS,
+    HeadName,
+    Others,
+    Reduction,
+    cosines,
+    plain,
+    sample_classes,
+    streamed,
+    unit,
+)
+
+
+class Term(nn.Module):
+    """Something added to a loss, times a weight.
+
+    Args:
+        weight: what it is multiplied with, >= 0.
+
+    Attributes:
+        images_per_identity, ramp, formula, paper: as of a `Loss`.
+        needs_centres: only a loss with class centres can have it.
+    """
+
+    needs_centres: ClassVar[bool] = False
+    images_per_identity: int | None = None
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = in_range("weight", weight, 0.0)
+        self.ramp = 1.0
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+        """(N, D) float32 or float64, (N,), the loss it is added to -> a scalar, without the weight."""
+
+    def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+        """As of a `Loss`."""
+        return {}
+
+    def extra_repr(self) -> str:
+        return f"weight={self.weight:g}"
+
+
+class Reweighting(nn.Module):
+    """Which samples of a batch count, and how much: (N,) losses of the samples -> those whose mean is trained on.
+
+    Attributes:
+        formula, paper: as of a `Loss`.
+    """
+
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    @abstractmethod
+    def forward(self, losses: Tensor) -> Tensor:
+        """(N,) losses >= 0, N >= 1 -> (M,) with 1 <= M <= N."""
 
 
 class Loss(nn.Module):
@@ -21,16 +80,21 @@ class Loss(nn.Module):
         num_classes: number C of classes, > 0.
 
     Attributes:
+        formula: the loss, or the logit of the own class, in a line.
+        paper: authors, title, venue and year, in a line.
         images_per_identity: images of an identity that a batch must hold for the loss to say anything; None: any batch
             will do. What training takes where its setting of that name is left out.
         ramp: share of the margin in force, 0..1. Training may start at 0 and raise it, as large margins start slowly;
             a loss without margin takes no notice.
+        terms: what is added to it, by name (`softmax+center`).
 
     It is computed in float32 even under autocast: bfloat16 resolves a cosine near 1 to 1/256 only, which is coarser than
     the margins' effect there.
     """
 
-    images_per_identity: ClassVar[int | None] = None
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    images_per_identity: int | None = None
 
     def __init__(self, embedding_dim: int, num_classes: int) -> None:
         super().__init__()
@@ -39,6 +103,8 @@ class Loss(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_classes = num_classes
         self.ramp = 1.0
+        self.terms = nn.ModuleDict()
+        self._values: dict[str, Tensor] = {}
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss of the batch.
@@ -57,15 +123,55 @@ class Loss(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             if len(labels) == 0:
                 return sum((parameter.sum() * 0.0 for parameter in self.parameters()), embeddings.float().sum() * 0.0)
-            return self.value(_at_least_float32(embeddings), labels)
+            embeddings = at_least_float32(embeddings)
+            if self.training:
+                with torch.no_grad():
+                    self.observe(embeddings.detach(), labels)
+            total = self.value(embeddings, labels)
+            for name, term in self._terms():
+                term.ramp = self.ramp
+                value = term(embeddings, labels, self)
+                self._values[name] = value.detach()
+                total = total + term.weight * value
+            return total
+
+    def observe(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Update what the loss keeps count of (a buffer, so that it is saved with the weights). Called without gradient
+        before each training batch; not in evaluation mode."""
 
     @abstractmethod
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D) float32 or float64, (N,) -> the loss of a batch of at least one, as a scalar."""
+        """(N, D) float32 or float64, (N,) -> the loss of a batch of at least one, as a scalar, without added terms."""
 
+    @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """What is worth logging of a batch, beside the loss: columns of metrics.jsonl. Called after the training step."""
-        return {}
+        """What is worth logging of a batch, beside the loss: columns of metrics.jsonl. Called after the training step.
+
+        Here: the values of added terms, without their weights, in the batch seen last.
+        """
+        row = {name: value.item() for name, value in self._values.items()}
+        for _, term in self._terms():
+            row |= term.measure(embeddings, labels)
+        return row
+
+    def add(self, name: str, part: Term | Reweighting) -> None:
+        """Add a term under a name.
+
+        Raises:
+            WorkbenchError: the name is taken, or the loss cannot have such a part.
+        """
+        if not isinstance(part, Term):
+            raise WorkbenchError(f"{name!r} weighs the samples of a classification loss; {type(self).__name__} is none")
+        if part.needs_centres and not isinstance(self, ClassificationLoss):
+            raise WorkbenchError(f"{name!r} needs class centres, which {type(self).__name__} has not")
+        if name in self.terms:
+            raise WorkbenchError(f"{name!r} is added twice")
+        self.terms[name] = part
+        wanted = (self.images_per_identity, part.images_per_identity)
+        self.images_per_identity = max((count for count in wanted if count is not None), default=None)
+
+    def _terms(self) -> list[tuple[str, Term]]:
+        return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
 
     def extra_repr(self) -> str:
         return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
@@ -96,42 +202,129 @@ class ClassificationLoss(Loss):
 
     Attributes:
         weight: (C, D) class centres.
+        head: how the other classes are gone through, see `use_head`.
+        sample_rate: share of the classes that a sampled head sees.
+        reweightings: which samples count (`normface+ohem`), by name.
     """
+
+    can_stream: ClassVar[bool] = True
 
     def __init__(self, embedding_dim: int, num_classes: int) -> None:
         super().__init__(embedding_dim, num_classes)
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
         nn.init.xavier_normal_(self.weight)
+        self.head: HeadName = "auto"
+        self.sample_rate = 0.1
+        self.reweightings = nn.ModuleDict()
+
+    def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
+        """Choose how the other classes are gone through.
+
+        Args:
+            head: "plain" has the (N, C) logits in memory; "streamed" goes through the classes in chunks and gives the same
+                to float32 rounding; "sampled" sees, in training, the batch's own classes and a random part of the others;
+                "auto" is plain for few classes and streamed for many.
+            sample_rate: that part, as a share of all classes, 0..1.
+
+        Raises:
+            WorkbenchError: unknown head, a share out of range, or a loss that cannot be streamed.
+        """
+        if head not in get_args(HeadName):
+            raise unknown_name("head", head, get_args(HeadName))
+        if head == "streamed" and not self.can_stream:
+            raise WorkbenchError(f"{type(self).__name__} cannot be streamed, give head 'plain', 'sampled' or 'auto'")
+        self.head = head
+        self.sample_rate = in_range("sample_rate", sample_rate, 0.0, 1.0)
+
+    def add(self, name: str, part: Term | Reweighting) -> None:
+        if not isinstance(part, Reweighting):
+            super().add(name, part)
+        elif name in self.reweightings:
+            raise WorkbenchError(f"{name!r} is added twice")
+        else:
+            self.reweightings[name] = part
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of the batch."""
-        return F.cross_entropy(self.training_logits(embeddings, labels), labels)
+        """Mean over the batch, or over what its reweighting leaves of it."""
+        losses = self.per_sample(embeddings, labels)
+        for reweighting in self.reweightings.values():
+            losses = reweighting(losses)
+        return losses.mean()
+
+    @abstractmethod
+    def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """(N, D), (N,) -> (N,) the loss of each sample, >= 0."""
+
+    def against_others(
+        self,
+        queries: Tensor,
+        labels: Tensor,
+        *,
+        scale: float | Tensor = 1.0,
+        bias: Tensor | None = None,
+        others: Others | None = None,
+        normalised: bool = True,
+        reduction: Reduction = "log_sum_exp",
+    ) -> tuple[Tensor, Tensor]:
+        """Products with the own class centre, and the reduced logits of all others: see `head.plain`, and `use_head`."""
+        weight = self.weight.to(queries.dtype)
+        bias = None if bias is None else bias.to(queries.dtype)
+        scale = scale.to(queries.dtype) if isinstance(scale, Tensor) else scale
+        if self.head == "sampled" and self.training:
+            rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
+            weight, bias = weight.index_select(0, rows), None if bias is None else bias.index_select(0, rows)
+        many = self.can_stream and len(queries) * len(weight) > PLAIN_LOGITS
+        go = streamed if self.head == "streamed" or (self.head != "plain" and many) else plain
+        return go(queries, weight, labels, scale, bias, others, normalised, reduction)
 
     def predict(self, embeddings: Tensor) -> Tensor:
         """Logits as they stand at test time, without margin: (N, D) -> (N, C). Labels are never an input."""
         self._check(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.logits(_at_least_float32(embeddings))
+            return self.logits(at_least_float32(embeddings))
 
     @abstractmethod
-    def logits(self, embeddings: Tensor) -> Tensor:
-        """(N, D) -> (N, C) logits without margin."""
+    def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
+        """(N, D) -> (N, C) logits without margin, or those of some classes."""
 
-    def training_logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D), (N,) -> (N, C) logits that the cross-entropy sees in training."""
-        return self.logits(embeddings)
+    @torch.no_grad()
+    def predicted_class(self, embeddings: Tensor) -> Tensor:
+        """(N, D) -> (N,) the class of the highest logit, without margin. Takes no (N, C) memory."""
+        self._check(embeddings)
+        embeddings = at_least_float32(embeddings)
+        best, found = embeddings.new_full((len(embeddings),), -torch.inf), embeddings.new_zeros(len(embeddings), dtype=torch.int64)
+        step = max(PLAIN_LOGITS // max(len(embeddings), 1), 1)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            for begin in range(0, self.num_classes, step):
+                high, where = self.logits(embeddings, slice(begin, begin + step)).max(1)
+                found = torch.where(high > best, where + begin, found)
+                best = torch.maximum(high, best)
+        return found
+
+    @property
+    def centres(self) -> Tensor:
+        """(C, D) one centre of each class, for angles and pictures."""
+        return self.weight
 
     @torch.no_grad()
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Cosine of each embedding to each class centre: (N, D) -> (N, C) in [-1, 1]."""
-        return _cosines(_at_least_float32(embeddings), self.weight)
+        embeddings = at_least_float32(embeddings)
+        return cosines(unit(embeddings), self.weight.to(embeddings.dtype))
+
+    @torch.no_grad()
+    def own_cosines(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Cosine of each embedding to its own class centre: (N, D), (N,) -> (N,) in [-1, 1]."""
+        embeddings = at_least_float32(embeddings)
+        own = unit(self.weight[labels].to(embeddings.dtype)).view(len(labels), -1, self.embedding_dim)
+        return torch.einsum("nkd,nd->nk", own, unit(embeddings)).amax(1).clamp(-1.0, 1.0)
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Accuracy without margin, and angles to the own class centre in degrees."""
-        own = self.cosines(embeddings).gather(1, labels[:, None]).clamp(-1, 1).acos().rad2deg()
-        return {
-            "accuracy": (self.predict(embeddings).argmax(1) == labels).float().mean().item(),
+        own = self.own_cosines(embeddings, labels).acos().rad2deg()
+        return super().measure(embeddings, labels) | {
+            "accuracy": (self.predicted_class(embeddings) == labels).float().mean().item(),
             "target_angle_mean": own.mean().item(),
             "target_angle_std": own.std(correction=0).item(),
         }
@@ -139,6 +332,9 @@ class ClassificationLoss(Loss):
 
 class MarginSoftmax(ClassificationLoss):
     """Softmax over scaled cosines, where a margin makes the target class harder: logit s * margin(cos theta_y).
+
+    A margin that only bends the curve of the own class says `margin`. One that depends on the embedding too says
+    `own_margin`, one that treats other classes differently `others`, one whose scale is no number `scales`.
 
     Args:
         embedding_dim, num_classes: as in `ClassificationLoss`.
@@ -160,21 +356,43 @@ class MarginSoftmax(ClassificationLoss):
         """The scale in force."""
         return self.s
 
+    def scales(self, embeddings: Tensor) -> float | Tensor:
+        """The scale for each embedding: (N, D) -> a number, or an (N, 1) tensor."""
+        return self.scale
+
     @abstractmethod
     def margin(self, cosine: Tensor) -> Tensor:
         """The margin curve psi: cosines to the own class centre -> what stands in their place, element by element."""
 
+    def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
+        """`margin` where it depends on more than the angle: (N, 1) cosines to the own class, (N, D) -> (N, 1)."""
+        return self.margin(cosine)
+
+    def others(self, cosine: Tensor, own: Tensor) -> Tensor:
+        """What stands in place of the cosines to other classes, element by element.
+
+        Args:
+            cosine: (N, K) cosines to K classes.
+            own: (N, 1) cosines to the own class, without gradient.
+        """
+        return cosine
+
     def target_logit(self, cosine: Tensor) -> Tensor:
         """s * psi(cosine), the logit of the own class, for any shape of cosines in [-1, 1]: the loss's curve, for plots."""
-        return self.scale * self.margin(_at_least_float32(cosine))
+        return self.scale * self.margin(at_least_float32(cosine))
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        return self.scale * _cosines(embeddings, self.weight)
+    def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
+        return self.scales(embeddings) * cosines(unit(embeddings), self.weight[classes].to(embeddings.dtype))
 
-    def training_logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosines = _cosines(embeddings, self.weight)
-        own = labels[:, None]
-        return self.scale * cosines.scatter(1, own, self.margin(cosines.gather(1, own)))
+    def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
+        scale = self.scales(embeddings)
+        own, rest = self.against_others(unit(embeddings), labels, scale=scale, others=self._shape())
+        target = scale * self.own_margin(own[:, None], embeddings)
+        return F.softplus(rest - target[:, 0])
+
+    def _shape(self) -> Others | None:
+        return None if type(self).others is MarginSoftmax.others else self.others
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every classifier; the share of the margin and the scale in force."""
@@ -194,11 +412,23 @@ def sine(cosine: Tensor) -> Tensor:
     return (1.0 - cosine * cosine).clamp_min(torch.finfo(cosine.dtype).tiny).sqrt()
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def angle(cosine: Tensor) -> Tensor:
+    """theta in [0, pi] from cos theta, with a finite derivative everywhere: see `sine`."""
+    return torch.atan2(sine(cosine), cosine)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """float64 stays, anything else becomes float32."""
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _cosines(embeddings: Tensor, weight: Tensor) -> Tensor:
-    # Rounding can leave a product of unit vectors at 1 + 1e-7, where sin theta is not defined. A zero embedding has no
-    # direction: normalize leaves it at 0, so all its cosines are 0.
-    return F.linear(F.normalize(embeddings), F.normalize(weight.to(embeddings.dtype))).clamp(-1.0, 1.0)
+def in_range(name: str, value: float, low: float, high: float = math.inf) -> float:
+    """The value as a number.
+
+    Raises:
+        WorkbenchError: it is not a finite number between the bounds, which are allowed.
+    """
+    if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
+        bounds = f">= {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise WorkbenchError(f"{name} must be a number {bounds}, got {value!r}")
+    return float(value)

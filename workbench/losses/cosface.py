@@ -22,6 +22,9 @@ class CosFace(MarginSoftmax):
         m: margin on the cosine, >= 0; the papers use 0.35 to 0.4.
     """
 
+    formula = "s (cos(theta) - m)"
+    paper = "Wang et al., CosFace: Large margin cosine loss for deep face recognition, CVPR 2018"
+
     def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.35) -> None:
         super().__init__(embedding_dim, num_classes, s, m)
 

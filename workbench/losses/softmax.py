@@ -23,13 +23,22 @@ class Softmax(ClassificationLoss):
         bias: add the b_j.
     """
 
+    formula = "w_y . x + b_y"
+    paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016, eq. 1"
+
     def __init__(self, embedding_dim: int, num_classes: int, bias: bool = True) -> None:
         super().__init__(embedding_dim, num_classes)
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(embeddings.dtype)
-        return F.linear(embeddings, self.weight.to(embeddings.dtype), bias)
+    def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
+        bias = None if self.bias is None else self.bias[classes].to(embeddings.dtype)
+        return F.linear(embeddings, self.weight[classes].to(embeddings.dtype), bias)
+
+    def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
+        own, rest = self.against_others(embeddings, labels, bias=self.bias, normalised=False)
+        target = own if self.bias is None else own + self.bias[labels]
+        return F.softplus(rest - target)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bias={self.bias is not None}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.losses.base import MarginSoftmax, sine
+from workbench.losses.angular import falling_cosine
+from workbench.losses.base import MarginSoftmax, angle, at_least_float32, in_range
 from workbench.losses.registry import register
 
 
@@ -44,6 +43,8 @@ class SphereFace(MarginSoftmax):
         step: () int64, training batches seen.
     """
 
+    formula = "|x| psi(theta), psi = (-1)^k cos(m theta) - 2k"
+    paper = "Liu et al., SphereFace: Deep hypersphere embedding for face recognition, CVPR 2017"
     step: Tensor
 
     def __init__(
@@ -58,10 +59,9 @@ class SphereFace(MarginSoftmax):
         super().__init__(embedding_dim, num_classes, s=1.0, m=m)
         if m < 1:
             raise WorkbenchError(f"sphereface: margin m is a factor on the angle, m >= 1, got {m}")
-        for name, value in (("lambda_min", lambda_min), ("lambda_base", lambda_base), ("gamma", gamma)):
-            if not (math.isfinite(value) and value >= 0):
-                raise WorkbenchError(f"sphereface: {name} must be a number >= 0, got {value}")
-        self.lambda_min, self.lambda_base, self.gamma = float(lambda_min), float(lambda_base), float(gamma)
+        self.lambda_min = in_range("sphereface: lambda_min", lambda_min, 0.0)
+        self.lambda_base = in_range("sphereface: lambda_base", lambda_base, 0.0)
+        self.gamma = in_range("sphereface: gamma", gamma, 0.0)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def annealing(self) -> Tensor:
@@ -71,9 +71,7 @@ class SphereFace(MarginSoftmax):
     def psi(self, cosine: Tensor) -> Tensor:
         """Eq. 7 without annealing: cosines of any shape -> values in [1 - 2m, 1]."""
         m = 1.0 + (self.m - 1.0) * self.ramp
-        angle = m * torch.atan2(sine(cosine), cosine)
-        k = (angle.detach() / math.pi).floor()
-        return (angle - k * math.pi).cos() - 2.0 * k
+        return falling_cosine(m * angle(cosine))
 
     def margin(self, cosine: Tensor) -> Tensor:
         """The annealed curve as it stands at the last training step."""
@@ -86,20 +84,19 @@ class SphereFace(MarginSoftmax):
             cosine: any shape, in [-1, 1].
             annealing: another lambda, >= 0; 0 gives psi itself.
         """
-        values = cosine if cosine.dtype == torch.float64 else cosine.float()
-        return self._mixed(values, self.lambda_min if annealing is None else annealing)
+        return self._mixed(at_least_float32(cosine), self.lambda_min if annealing is None else annealing)
 
-    def logits(self, embeddings: Tensor) -> Tensor:
-        return _lengths(embeddings) * super().logits(embeddings)
+    def scales(self, embeddings: Tensor) -> Tensor:
+        """(N, D) -> (N, 1) lengths."""
+        lengths: Tensor = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+        return lengths
 
-    def training_logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        if self.training:
-            self.step += 1
-        return _lengths(embeddings) * super().training_logits(embeddings, labels)
+    def observe(self, embeddings: Tensor, labels: Tensor) -> None:
+        self.step += 1
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin, where the scale is the mean length of the embeddings; and lambda."""
-        scale = _lengths(embeddings.float()).mean().item()
+        scale = self.scales(embeddings.float()).mean().item()
         return super().measure(embeddings, labels) | {"scale": scale, "lambda": self.annealing().item()}
 
     def extra_repr(self) -> str:
@@ -109,8 +106,3 @@ class SphereFace(MarginSoftmax):
     def _mixed(self, cosine: Tensor, annealing: Tensor | float) -> Tensor:
         # The same as (lambda cos + psi) / (1 + lambda), but exact where psi = cos.
         return cosine + (self.psi(cosine) - cosine) / (1.0 + annealing)
-
-
-def _lengths(embeddings: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    return lengths

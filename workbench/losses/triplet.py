@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.losses.base import Loss
+from workbench.losses.pairs import distances, mean_angles, pairs
 from workbench.losses.registry import register
 
 Mining = Literal["batch_hard", "semi_hard", "all"]
@@ -42,7 +42,9 @@ class Triplet(Loss):
         squared: compare squared distances.
     """
 
-    images_per_identity: ClassVar[int | None] = 4
+    formula = "max(0, d(a, p) - d(a, n) + m)"
+    paper = "Schroff et al., FaceNet: A unified embedding for face recognition and clustering, CVPR 2015"
+    images_per_identity = 4
 
     def __init__(
         self, embedding_dim: int, num_classes: int, m: float = 0.3, mining: Mining = "batch_hard", squared: bool = False
@@ -66,29 +68,25 @@ class Triplet(Loss):
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Share of the triplets (with `batch_hard`: of the anchors) that cost something; mean angles in degrees between two
         images of one person (genuine) and of two (impostor). Only what the batch has."""
-        row: dict[str, float] = {"margin_ramp": self.ramp}
+        row = super().measure(embeddings, labels) | {"margin_ramp": self.ramp}
         gap, there, used = self._mine(embeddings.float(), labels)
         if there.any():
             row["active_triplets"] = ((used & (gap < self.m * self.ramp)).sum() / there.sum()).item()
-        angles = 2.0 * (0.5 * _distances(embeddings.float())).clamp_max(1.0).asin().rad2deg()
-        for name, pairs in zip(("genuine_angle_mean", "impostor_angle_mean"), _pairs(labels), strict=True):
-            if pairs.any():
-                row[name] = angles[pairs].mean().item()
-        return row
+        return row | mean_angles(embeddings, labels)
 
     def _mine(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """d(a, n) - d(a, p), where there is such a triplet, and which of them count; all of the same shape."""
-        distances = _distances(embeddings)
+        apart = distances(embeddings)
         if self.squared:
-            distances = distances.square()
-        genuine, impostor = _pairs(labels)
+            apart = apart.square()
+        genuine, impostor = pairs(labels)
         if self.mining == "batch_hard":  # (N,)
-            furthest = torch.where(genuine, distances, -1.0).amax(1)
-            nearest = torch.where(impostor, distances, 5.0).amin(1)
+            furthest = torch.where(genuine, apart, -1.0).amax(1)
+            nearest = torch.where(impostor, apart, 5.0).amin(1)
             there = genuine.any(1) & impostor.any(1)
             return nearest - furthest, there, there
         anchor, partner = genuine.nonzero(as_tuple=True)  # (pairs, N), which is far less than (N, N, N)
-        gap = distances[anchor] - distances[anchor, partner][:, None]
+        gap = apart[anchor] - apart[anchor, partner][:, None]
         there = impostor[anchor]
         margin = self.m * self.ramp
         out = (gap <= 0) | (gap > margin) if self.mining == "semi_hard" else gap >= margin
@@ -96,17 +94,3 @@ class Triplet(Loss):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, m={self.m:g}, mining={self.mining!r}, squared={self.squared}"
-
-
-def _distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances between the directions of embeddings: (N, D) -> (N, N) in [0, 2]."""
-    unit = F.normalize(embeddings)
-    # From the differences: 2 - 2 cos loses half of the digits where two embeddings are close. The derivative where two
-    # coincide is taken as 0.
-    return torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which two images of a batch make a genuine pair, and which an impostor pair: (N,) -> (N, N) twice."""
-    same = labels[:, None] == labels
-    return same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device), ~same

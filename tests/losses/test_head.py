@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import workbench as wb
+from workbench.losses import head
+from workbench.losses.head import SHORTEST, cosines, plain, sample_classes, streamed, unit
+
+D, C = 7, 4500  # three chunks of classes on a CPU
+
+
+def _bent(cosine: Tensor, own: Tensor) -> Tensor:
+    """A stand-in for what a loss does to other classes: smooth on either side of the own cosine."""
+    return torch.where(cosine > own, cosine * (0.3 + cosine), cosine)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "cosines": {},
+    "bias": {"normalised": False, "bias": True, "scale": 1.0},
+    "scale of each": {"scale": "rows"},
+    "one learned scale": {"scale": "scalar"},
+    "others": {"others": _bent},
+    "others, scale of each, bias": {"others": _bent, "scale": "rows", "bias": True},
+    "binary": {"reduction": "softplus", "bias": True},
+    "binary, others": {"reduction": "softplus", "others": _bent, "scale": "rows"},
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def _problem(case: str, n: int, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[list[Any], list[Tensor]]:
+    """Arguments of `plain` and `streamed`, and those of them that take a gradient."""
+    draw = torch.Generator().manual_seed(n)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype)
+
+    how = {"scale": 12.0, "bias": False, "others": None, "normalised": True, "reduction": "log_sum_exp"} | CASES[case]
+    queries = unit(normal(n, D)) if how["normalised"] else normal(n, D)
+    weight = 3.0 * normal(classes, D)
+    scale = {"rows": normal(n, 1).abs() + 5.0, "scalar": torch.tensor(8.0, dtype=dtype)}.get(how["scale"], how["scale"])
+    bias = normal(classes) if how["bias"] else None
+    tensors = [value.requires_grad_() for value in (queries, weight, scale, bias) if isinstance(value, Tensor)]
+    labels = torch.randint(classes, (n,), generator=draw)
+    return [queries, weight, labels, scale, bias, how["others"], how["normalised"], how["reduction"]], tensors
+
+
+@every_case
+@pytest.mark.parametrize("n", [1, 5, D, D + 4])  # up to D products wait in the gradient's memory, beyond they are made again
+def test_streamed_is_plain(case: str, n: int) -> None:
+    arguments, tensors = _problem(case, n)
+    for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
+        found = []
+        for go in (plain, streamed):
+            own, rest = go(*arguments)
+            value = weights[0] * (own * torch.arange(1, n + 1)).sum() + weights[1] * rest.square().sum()
+            found.append((own, rest, *torch.autograd.grad(value, tensors, allow_unused=True)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one if one is not None else torch.zeros_like(other), other, rtol=1e-10, atol=1e-10)
+
+
+@every_case
+def test_streamed_is_plain_to_float32_rounding(case: str) -> None:
+    exact_arguments, exact_tensors = _problem(case, 6)
+    arguments, tensors = _problem(case, 6, dtype=torch.float32)
+    exact_own, exact_rest = plain(*exact_arguments)
+    own, rest = streamed(*arguments)
+    torch.testing.assert_close(own.double(), exact_own, rtol=0, atol=2e-6)
+    torch.testing.assert_close(rest.double(), exact_rest, rtol=3e-6, atol=3e-6)
+    exact = torch.autograd.grad((exact_rest - exact_own).sum(), exact_tensors)
+    for mine, true in zip(torch.autograd.grad((rest - own).sum(), tensors), exact, strict=True):
+        torch.testing.assert_close(mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+
+
+@every_case
+@pytest.mark.parametrize("n", [3, D + 1])
+def test_gradients_of_streamed_are_those_of_its_value(case: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, tensors = _problem(case, n, classes=9)
+    monkeypatch.setattr(head, "_chunks", lambda queries, weight: (slice(at, min(at + 4, 9)) for at in (0, 4, 8)))
+
+    def value(*_: Tensor) -> tuple[Tensor, Tensor]:
+        return streamed(*arguments)
+
+    assert torch.autograd.gradcheck(value, tensors)
+
+
+def test_a_graph_of_streamed_can_be_gone_through_twice() -> None:
+    arguments, tensors = _problem("cosines", 4)
+    own, rest = streamed(*arguments)
+    first = torch.autograd.grad((rest - own).sum(), tensors, retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad((rest - own).sum(), tensors), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_streamed_without_gradient_or_with_one_for_either_side_only() -> None:
+    arguments, (queries, weight) = _problem("cosines", 4)
+    expected = torch.autograd.grad((plain(*arguments)[1] - plain(*arguments)[0]).sum(), (queries, weight))
+    with torch.no_grad():
+        torch.testing.assert_close(streamed(*arguments), plain(*arguments))
+    for tensor, other, gradient in ((queries, weight, expected[0]), (weight, queries, expected[1])):
+        other.requires_grad_(False)
+        own, rest = streamed(*arguments)
+        torch.testing.assert_close(torch.autograd.grad((rest - own).sum(), tensor)[0], gradient)
+        other.requires_grad_(True)
+
+
+@pytest.mark.parametrize("go", [plain, streamed])
+def test_without_another_class_there_is_nothing_to_lose_against(go: Any) -> None:
+    queries, weight = unit(torch.randn(3, D)).requires_grad_(), torch.randn(1, D, requires_grad=True)
+    own, rest = go(queries, weight, torch.zeros(3, dtype=torch.int64), 64.0, None, None, True, "log_sum_exp")
+    assert (rest == -torch.inf).all()
+    F.softplus(rest - 64.0 * own).sum().backward()
+    for tensor in (queries, weight):
+        assert tensor.grad is not None
+        assert tensor.grad.abs().sum() == 0
+
+
+# Directions
+
+
+def test_a_vector_without_direction_has_no_cosine_and_no_gradient() -> None:
+    vectors = torch.tensor([[0.0, 0.0], [0.1 * SHORTEST, 0.0], [3.0, 4.0], [1e20, 0.0]], requires_grad=True)
+    directions = unit(vectors)
+    torch.testing.assert_close(directions[:3], torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.6, 0.8]]))
+    directions.sum().backward()
+    assert vectors.grad is not None
+    assert torch.isfinite(vectors.grad).all()
+    assert (vectors.grad[:2] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["plain", "streamed"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_zero_embedding_does_not_swamp_the_batch(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    loss = wb.losses.create("arcface", embedding_dim=D, num_classes=40, s=128.0, head=name)
+    with torch.no_grad():
+        loss.weight[3] = 0.0
+    embeddings = torch.randn(4, D).to(dtype)
+    embeddings[0] = 0.0
+    embeddings.requires_grad_()
+    loss(embeddings, torch.arange(4)).backward()
+    for tensor in (embeddings, loss.weight):
+        assert tensor.grad is not None
+        assert torch.isfinite(tensor.grad).all()
+        assert tensor.grad.abs().max() < 1000.0
+
+
+def test_cosines_to_sub_centres_are_those_of_the_nearest() -> None:
+    draw = torch.Generator().manual_seed(0)
+    directions, weight = unit(torch.randn(4, D, generator=draw)), torch.randn(5, 3, D, generator=draw)
+    expected = F.cosine_similarity(directions[:, None, None], weight[None], dim=3).amax(2)
+    torch.testing.assert_close(cosines(directions, weight), expected)
+
+
+# Sampling
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.1, 10), (0.031, 4), (0.0, 3), (1.0, 100)])
+def test_a_sample_holds_the_own_classes_and_as_many_others_as_are_asked_for(rate: float, count: int) -> None:
+    labels = torch.tensor([70, 3, 70, 99])
+    torch.manual_seed(0)
+    rows, places = sample_classes(labels, 100, rate)
+    assert len(rows) == len(rows.unique()) == count
+    assert (rows.sort().values == rows).all()
+    assert (rows[places] == labels).all()
+
+
+def test_a_sample_draws_all_other_classes_alike() -> None:
+    torch.manual_seed(0)
+    drawn = torch.zeros(50)
+    for _ in range(2000):
+        drawn[sample_classes(torch.tensor([7]), 50, 0.2)[0]] += 1
+    assert drawn[7] == 2000
+    others = drawn[torch.arange(50) != 7] / 2000
+    assert (others - 9 / 49).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["softmax", "cosface", "sphereface"])
+def test_a_sampled_head_is_the_loss_of_the_classes_drawn(name: str) -> None:
+    torch.manual_seed(0)
+    loss: Any = wb.losses.create(name, embedding_dim=D, num_classes=60, head="sampled", sample_rate=0.25)
+    embeddings, labels = torch.randn(5, D), torch.randint(60, (5,))
+    torch.manual_seed(1)
+    value = loss(embeddings, labels)
+    value.backward()
+    torch.manual_seed(1)
+    rows, places = sample_classes(labels, 60, 0.25)
+    small: Any = wb.losses.create(name, embedding_dim=D, num_classes=15)
+    with torch.no_grad():
+        small.weight.copy_(loss.weight[rows])
+    torch.testing.assert_close(value, small(embeddings, places))
+    idle = torch.ones(60, dtype=torch.bool)
+    idle[rows] = False
+    assert (loss.weight.grad[idle] == 0).all()
+    assert (loss.weight.grad[rows].abs().sum(1) > 0).all()
+
+
+def test_a_sampled_head_sees_all_classes_when_it_is_judged() -> None:
+    torch.manual_seed(0)
+    loss = wb.losses.create("cosface", embedding_dim=D, num_classes=60, head="sampled").eval()
+    exact = wb.losses.create("cosface", embedding_dim=D, num_classes=60).eval()
+    exact.load_state_dict(loss.state_dict())
+    embeddings, labels = torch.randn(5, D), torch.randint(60, (5,))
+    assert torch.equal(loss(embeddings, labels), exact(embeddings, labels))
+
+
+# The choice of a head
+
+
+@pytest.mark.parametrize(("n", "classes", "expected"), [(4, 1000, "plain"), (2048, 1024, "plain"), (2049, 1024, "streamed")])
+def test_auto_streams_where_there_are_many_logits(n: int, classes: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    went = []
+    for name, go in (("plain", plain), ("streamed", streamed)):
+        monkeypatch.setattr(f"workbench.losses.base.{name}", lambda *args, name=name, go=go: (went.append(name), go(*args))[1])
+    torch.manual_seed(0)
+    loss = wb.losses.create("arcface", embedding_dim=2, num_classes=classes)
+    loss(torch.randn(n, 2), torch.zeros(n, dtype=torch.int64))
+    assert went == [expected]
+
+
+def test_a_head_that_cannot_be_is_one_line() -> None:
+    for options, match in (
+        ({"head": "stream"}, "unknown head 'stream': did you mean 'streamed'"),
+        ({"head": "sampled", "sample_rate": 1.5}, "sample_rate must be a number from 0 to 1, got 1.5"),
+        ({"head": "sampled", "sample_rate": float("nan")}, "sample_rate"),
+    ):
+        with pytest.raises(wb.WorkbenchError, match=match):
+            wb.losses.create("arcface", embedding_dim=D, num_classes=C, **options)
+    with pytest.raises(wb.WorkbenchError, match="'triplet' has no class centres"):
+        wb.losses.create("triplet", embedding_dim=D, num_classes=C, head="streamed")
+
+
+def test_the_class_predicted_is_the_one_of_the_highest_logit(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, D)
+    for name in ("softmax", "arcface", "sphereface"):
+        loss: Any = wb.losses.create(name, embedding_dim=D, num_classes=100)
+        expected = loss.predict(embeddings).argmax(1)
+        monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 6 * 7)  # 7 classes at a time
+        assert torch.equal(loss.predicted_class(embeddings), expected)
+        monkeypatch.undo()

@@ -1,0 +1,58 @@
+"""Combined margin: SphereFace's, ArcFace's and CosFace's margins at once."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.losses.angular import falling_cosine
+from workbench.losses.base import MarginSoftmax, angle, in_range
+from workbench.losses.registry import register
+
+
+@register("combined")
+class Combined(MarginSoftmax):
+    """Three margins in one formula: the target logit is s * (cos(m1 theta_y + m2) - m3).
+
+    Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019, eq. 4. The defaults are those
+    of InsightFace's configurations for it. m2 = m3 = 0 is SphereFace on normalised embeddings, m1 = 1 and m3 = 0 ArcFace,
+    m1 = 1 and m2 = 0 CosFace.
+
+    Where m1 theta_y + m2 passes pi the formula would turn up again; the curve goes on falling as SphereFace's does, see
+    `falling_cosine`, with a continuous slope. (ArcFace by itself goes on as cos theta_y - m sin m, as its authors' code.)
+
+    `ramp` takes all three from no margin to their full size: m1 from 1, m2 and m3 from 0.
+
+    Args:
+        embedding_dim: D.
+        num_classes: C.
+        s: scale of the logits, > 0.
+        m1: factor on the angle, >= 1 (1: none).
+        m2: margin on the angle in radians, 0 <= m2 < pi.
+        m3: margin on the cosine, >= 0.
+    """
+
+    formula = "s (cos(m1 theta + m2) - m3)"
+    paper = "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019, eq. 4"
+
+    def __init__(
+        self, embedding_dim: int, num_classes: int, s: float = 64.0, m1: float = 1.0, m2: float = 0.3, m3: float = 0.2
+    ) -> None:
+        super().__init__(embedding_dim, num_classes, s, m=0.0)
+        self.m1 = in_range("combined: m1, a factor on the angle,", m1, 1.0)
+        if not 0 <= m2 < math.pi:
+            raise WorkbenchError(f"combined: m2 is an angle in radians, 0 <= m2 < pi, got {m2}")
+        self.m2 = float(m2)
+        self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0)
+
+    def margin(self, cosine: Tensor) -> Tensor:
+        m1 = 1.0 + (self.m1 - 1.0) * self.ramp
+        if m1 == 1.0 and self.m2 * self.ramp == 0.0:
+            return cosine - self.m3 * self.ramp
+        return falling_cosine(m1 * angle(cosine) + self.m2 * self.ramp) - self.m3 * self.ramp
+
+    def extra_repr(self) -> str:
+        sizes = f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
+        return f"{sizes}, s={self.s:g}, m1={self.m1:g}, m2={self.m2:g}, m3={self.m3:g}"
