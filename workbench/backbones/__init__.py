@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from workbench.backbones import external
 from workbench.backbones.base import Backbone
+from workbench.backbones.fashion_cnn import FashionCNN
+from workbench.backbones.heads import embedding_head
+from workbench.backbones.iresnet import IResNet18, IResNet34, IResNet50, IResNet100
+from workbench.backbones.mobilefacenet import MobileFaceNet
 from workbench.backbones.registry import BACKBONES, register
-from workbench.backbones.seresnet import SEResNet18
+from workbench.backbones.resnet import ResNet18, ResNet34, ResNet50
+from workbench.backbones.seresnet import SEResNet18, SEResNet34, SEResNet50
 from workbench.backbones.small import SmallResNet
+from workbench.backbones.sphereface_net import SphereFace20, SphereFace64
+from workbench.backbones.vit import ViTSmall, ViTTiny
 
-__all__ = ["Backbone", "SEResNet18", "SmallResNet", "create", "names", "register"]
+__all__ = [
+    "Backbone",
+    "FashionCNN",
+    "IResNet18",
+    "IResNet34",
+    "IResNet50",
+    "IResNet100",
+    "MobileFaceNet",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
+    "SEResNet18",
+    "SEResNet34",
+    "SEResNet50",
+    "SmallResNet",
+    "SphereFace20",
+    "SphereFace64",
+    "ViTSmall",
+    "ViTTiny",
+    "create",
+    "embedding_head",
+    "names",
+    "register",
+]
 
 
 def names() -> list[str]:
@@ -20,7 +51,11 @@ def names() -> list[str]:
 def create(name: str, **options: Any) -> Backbone:
     """Make a backbone by name, e.g. `create("seresnet18", embedding_dim=512, image_size=112)`.
 
+    Names with a colon are models of other libraries, `timm:NAME` and `torchvision:NAME`; see `external.External` for their
+    options.
+
     Raises:
         WorkbenchError: unknown name or option (the nearest is suggested), or a size it cannot take.
     """
-    return BACKBONES.create(name, **options)
+    make = external.create if ":" in str(name) else BACKBONES.create
+    return make(name, **options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ class Backbone(nn.Module):
 
     Input is (N, 3, H, W) floats, RGB, scaled as `(x / 255 - 0.5) / 0.5`; output is (N, D), not normalised.
     """
+
+    paper: ClassVar[str] = ""
+    """Where the architecture comes from, e.g. "Deng et al., ArcFace, CVPR 2019", for tables of backbones."""
 
     def __init__(self, embedding_dim: int, image_size: int | tuple[int, int], smallest: int) -> None:
         super().__init__()
@@ -81,13 +86,18 @@ class ImprovedResidual(nn.Module):
             nn.BatchNorm2d(channels),
             SqueezeExcite(channels),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
+        self.shortcut = shortcut(channels_in, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.shortcut(x) + self.body(x)
         return out
+
+
+def shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
+    """What the input of a residual block goes through before the addition: nothing, or what gives it the shape of the output."""
+    if stride == 1 and channels_in == channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
 
 
 def stem(channels: int, stride: int = 1, act: Activation = nn.PReLU) -> nn.Sequential:
@@ -111,5 +121,9 @@ def initialise(module: nn.Module) -> None:
 
 
 def as_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """`112` -> (112, 112); (height, width) stays."""
-    return (image_size, image_size) if isinstance(image_size, int) else (int(image_size[0]), int(image_size[1]))
+    """`112` -> (112, 112); (height, width) stays. Raises WorkbenchError for anything else."""
+    try:
+        height, width = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        return index(height), index(width)
+    except (TypeError, ValueError):
+        raise WorkbenchError(f"image_size must be a whole number of pixels or (height, width), got {image_size!r}") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu, stem
+from workbench.backbones.heads import Head, embedding_head, halved
 from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
@@ -13,17 +16,20 @@ from workbench.errors import WorkbenchError
 class SmallResNet(Backbone):
     """One improved residual block per scale, on narrow maps; global depthwise head.
 
-    0.3 million parameters. The head weighs every place of the last map by channel before adding up (a global
-    depthwise convolution, Chen et al., "MobileFaceNets", CCBR 2018, section 3.1), as the eyes of an aligned face always
-    stand at the same place.
+    0.3 million parameters.
 
     Args:
         embedding_dim: D.
         image_size: pixels, at least 16.
         width: channels of the first scale; the others are 2, 4 and 8 times as wide.
+        head: `gdc`, `flatten` or `gap`, see `heads.embedding_head`.
     """
 
-    def __init__(self, embedding_dim: int = 128, image_size: int | tuple[int, int] = 64, width: int = 16) -> None:
+    paper: ClassVar[str] = "blocks of Deng et al., ArcFace, CVPR 2019; head of Chen et al., MobileFaceNets, CCBR 2018"
+
+    def __init__(
+        self, embedding_dim: int = 128, image_size: int | tuple[int, int] = 64, width: int = 16, head: Head = "gdc"
+    ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         if width < 1:
             raise WorkbenchError(f"smallresnet: width must be positive, got {width}")
@@ -34,18 +40,9 @@ class SmallResNet(Backbone):
             ImprovedResidual(before, after, stride=1 if before == after else 2, act=relu)
             for before, after in zip((width, *channels), channels, strict=False)
         ]
-        height, width_ = self.image_size
-        for _ in range(3 + (stride == 2)):
-            height, width_ = (height + 1) // 2, (width_ + 1) // 2
         last = channels[-1]
         self.features = nn.Sequential(stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last))
-        self.head = nn.Sequential(
-            nn.Conv2d(last, last, (height, width_), groups=last, bias=False),
-            nn.BatchNorm2d(last),
-            nn.Flatten(),
-            nn.Linear(last, embedding_dim, bias=False),
-            nn.BatchNorm1d(embedding_dim),
-        )
+        self.head = embedding_head(head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim)
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

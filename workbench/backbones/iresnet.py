@@ -1,0 +1,106 @@
+"""The residual networks of arcface_torch, whose published weights load into them as they are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from workbench.backbones.base import Backbone, initialise, shortcut
+from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.registry import register
+
+
+class IResNet(Backbone):
+    """Improved residual blocks without squeeze-and-excitation, and a fully connected embedding head.
+
+    The LResNet-E-IR family of Deng et al., "ArcFace", CVPR 2019, section 3.1, as InsightFace's arcface_torch has it: the names
+    and shapes of the weights are the same there. As there, the closing BN of the head `flatten` has its scale fixed at 1.
+
+    Args:
+        embedding_dim: D; 512 in published weights.
+        image_size: pixels, at least 16; 112 in published weights.
+        dropout: share of what enters the last FC that is dropped in training, 0..1.
+        head: `flatten` (its layers are named as in arcface_torch), `gdc` or `gap`, see `heads.embedding_head`.
+    """
+
+    paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019"
+    blocks: ClassVar[tuple[int, int, int, int]]
+    """Number of blocks in each stage."""
+
+    def __init__(
+        self, embedding_dim: int = 512, image_size: int | tuple[int, int] = 112, dropout: float = 0.0, head: Head = "flatten"
+    ) -> None:
+        super().__init__(embedding_dim, image_size, smallest=16)
+        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.prelu = nn.PReLU(64)
+        self.layer1 = _stage(64, 64, self.blocks[0])
+        self.layer2 = _stage(64, 128, self.blocks[1])
+        self.layer3 = _stage(128, 256, self.blocks[2])
+        self.layer4 = _stage(256, 512, self.blocks[3])
+        self.bn2 = nn.BatchNorm2d(512)
+        layers = embedding_head(head, 512, halved(self.image_size, 4), embedding_dim, dropout)
+        self.head: nn.Sequential | None = None
+        if head == "flatten":
+            self.dropout, self.flatten, self.fc, self.features = layers
+            self.features.weight.requires_grad_(False)
+        else:
+            self.head = layers
+        self.apply(initialise)
+
+    def embed(self, images: Tensor) -> Tensor:
+        x = self.prelu(self.bn1(self.conv1(images)))
+        x = self.bn2(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+        embeddings: Tensor = self.head(x) if self.head else self.features(self.fc(self.flatten(self.dropout(x))))
+        return embeddings
+
+
+class _Block(nn.Module):
+    """`ImprovedResidual` without squeeze-and-excitation, its layers named as in arcface_torch."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.prelu = nn.PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.downsample = shortcut(channels_in, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.downsample(x) + self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
+        return out
+
+
+def _stage(channels_in: int, channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(_Block(channels_in, channels, 2), *(_Block(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+@register("iresnet18")
+class IResNet18(IResNet):
+    """arcface_torch's r18: 24.03 million parameters at 112 pixels and D = 512."""
+
+    blocks = (2, 2, 2, 2)
+
+
+@register("iresnet34")
+class IResNet34(IResNet):
+    """arcface_torch's r34: 34.14 million parameters at 112 pixels and D = 512."""
+
+    blocks = (3, 4, 6, 3)
+
+
+@register("iresnet50")
+class IResNet50(IResNet):
+    """arcface_torch's r50: 43.59 million parameters at 112 pixels and D = 512."""
+
+    blocks = (3, 4, 14, 3)
+
+
+@register("iresnet100")
+class IResNet100(IResNet):
+    """arcface_torch's r100: 65.16 million parameters at 112 pixels and D = 512."""
+
+    blocks = (3, 13, 30, 3)

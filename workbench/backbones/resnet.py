@@ -1,0 +1,84 @@
+"""The residual networks that everybody knows, out of torchvision, with an embedding in place of the classes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from workbench.backbones.base import Backbone, initialise
+from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.registry import register
+from workbench.errors import unknown_name
+
+Stem = Literal["face", "imagenet"]
+"""First layers: a 3x3 convolution without stride, or 7x7 with stride 2 and max-pooling, which leaves a sixteenth of the places."""
+
+HALVINGS: dict[str, int] = {"face": 3, "imagenet": 5}
+
+
+class ResNet(Backbone):
+    """torchvision's ResNet up to its last map; the weights of `trunk` are named as there.
+
+    He et al., "Deep residual learning for image recognition", CVPR 2016, table 1. A 112-pixel face keeps 14 x 14 places on the
+    last map with the stem `face`, 4 x 4 with `imagenet`.
+
+    Args:
+        embedding_dim: D.
+        image_size: pixels, at least 16.
+        stem: `face` or `imagenet`.
+        head: `gap`, `flatten` or `gdc`, see `heads.embedding_head`.
+        dropout: share of what enters the last FC that is dropped in training, 0..1.
+    """
+
+    paper: ClassVar[str] = "He et al., Deep residual learning for image recognition, CVPR 2016"
+    torchvision_name: ClassVar[str]
+
+    def __init__(
+        self,
+        embedding_dim: int = 512,
+        image_size: int | tuple[int, int] = 112,
+        stem: Stem = "face",
+        head: Head = "gap",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(embedding_dim, image_size, smallest=16)
+        if stem not in HALVINGS:
+            raise unknown_name("stem", stem, HALVINGS)
+        from torchvision import models  # takes seconds
+
+        net = models.get_model(self.torchvision_name, weights=None)
+        channels = net.fc.in_features
+        layers = OrderedDict((name, layer) for name, layer in net.named_children() if name not in ("avgpool", "fc"))
+        if stem == "face":
+            layers["conv1"] = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            del layers["maxpool"]
+        self.trunk = nn.Sequential(layers)
+        self.head = embedding_head(head, channels, halved(self.image_size, HALVINGS[stem]), embedding_dim, dropout)
+        self.apply(initialise)
+
+    def embed(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.head(self.trunk(images))
+        return embeddings
+
+
+@register("resnet18")
+class ResNet18(ResNet):
+    """8 blocks of two convolutions, 11.4 million parameters at D = 512."""
+
+    torchvision_name = "resnet18"
+
+
+@register("resnet34")
+class ResNet34(ResNet):
+    """16 blocks of two convolutions, 21.5 million parameters at D = 512."""
+
+    torchvision_name = "resnet34"
+
+
+@register("resnet50")
+class ResNet50(ResNet):
+    """16 bottleneck blocks of three convolutions, 24.5 million parameters at D = 512."""
+
+    torchvision_name = "resnet50"

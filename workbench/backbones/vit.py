@@ -1,0 +1,172 @@
+"""Vision transformers in the layout used for faces: small patches, no class token."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.backbones.base import Backbone
+from workbench.backbones.heads import Head, embedding_head
+from workbench.backbones.registry import register
+from workbench.errors import WorkbenchError
+
+GRID = 12
+"""Patches along the shorter side that the default size of a patch comes nearest to: 9 pixels of 108 in arcface_torch."""
+
+
+class FaceViT(Backbone):
+    """Patches to tokens, positions learned, pre-norm transformer blocks; all tokens enter the embedding.
+
+    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, eq. 1-4, with the changes of InsightFace's arcface_torch:
+    no class token, ReLU6 in place of GELU, no biases for queries, keys and values, and the embedding from the map of all
+    tokens by FC - BN - FC - BN. There patches have 9 pixels, and the last 4 of 112 are left out; here they fill the image.
+
+    Args:
+        embedding_dim: D.
+        image_size: pixels, at least 16.
+        patch: side of a patch in pixels, a divisor of height and width. By default the one that gives the shorter side nearest
+            to 12 patches, of two as near the larger one: 8 for 112 and 64, 2 for 28, 16 for 160 and 224.
+        depth: number of transformer blocks.
+        heads: attention heads of a block, a divisor of the tokens' width.
+        drop_path: share of the images for which the last block is skipped in training, 0 <= drop_path < 1; earlier blocks are
+            skipped less, in proportion to their number (Huang et al., "Deep networks with stochastic depth", ECCV 2016, eq. 4).
+        head: `flatten`, `gap` or `gdc`, see `heads.embedding_head`, on the map of tokens.
+        dropout: share of the map of tokens that is dropped in training, 0..1.
+    """
+
+    paper: ClassVar[str] = "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
+    width: ClassVar[int]
+    """Length of a token."""
+
+    def __init__(
+        self,
+        embedding_dim: int = 512,
+        image_size: int | tuple[int, int] = 112,
+        patch: int | None = None,
+        depth: int = 12,
+        heads: int = 8,
+        drop_path: float = 0.05,
+        head: Head = "flatten",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(embedding_dim, image_size, smallest=16)
+        name = type(self).__name__
+        if depth < 1:
+            raise WorkbenchError(f"{name}: depth must be positive, got {depth}")
+        if heads < 1 or self.width % heads:
+            raise WorkbenchError(f"{name}: heads must divide the width {self.width}, got {heads}")
+        if not 0 <= drop_path < 1:
+            raise WorkbenchError(f"{name}: drop_path must be a share 0 <= drop_path < 1, got {drop_path}")
+        self.patch = patch_size(self.image_size, patch)
+        rows, columns = (side // self.patch for side in self.image_size)
+        width = self.width
+        self.patches = nn.Conv2d(3, width, self.patch, stride=self.patch)
+        self.positions = nn.Parameter(torch.empty(1, rows * columns, width))
+        self.blocks = nn.Sequential(*(_Block(width, heads, drop_path * number / max(depth - 1, 1)) for number in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(
+            *embedding_head(head, width, (rows, columns), width, dropout),
+            nn.Linear(width, embedding_dim, bias=False),
+            nn.BatchNorm1d(embedding_dim),
+        )
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.apply(_initialise)
+
+    def embed(self, images: Tensor) -> Tensor:
+        grid = self.patches(images)
+        tokens = self.norm(self.blocks(grid.flatten(2).transpose(1, 2) + self.positions))
+        embeddings: Tensor = self.head(tokens.transpose(1, 2).reshape(grid.shape))
+        return embeddings
+
+
+@register("vit_tiny")
+class ViTTiny(FaceViT):
+    """arcface_torch's vit_t: tokens of 256."""
+
+    width = 256
+
+
+@register("vit_small")
+class ViTSmall(FaceViT):
+    """arcface_torch's vit_s: tokens of 512."""
+
+    width = 512
+
+
+def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
+    """The side of a patch in pixels, checked, or chosen where it is None.
+
+    Raises:
+        WorkbenchError: it does not divide height and width, or none does that cuts the shorter side into 6 to 24 patches.
+    """
+    height, width = image_size
+    common = gcd(height, width)
+    divisors = [side for side in range(1, common + 1) if common % side == 0]
+    if patch is not None:
+        if patch not in divisors:
+            listed = ", ".join(map(str, divisors))
+            raise WorkbenchError(f"patches of {patch} x {patch} do not fill images of {height} x {width}; sides that do: {listed}")
+        return patch
+    shorter = min(image_size)
+    natural = [side for side in divisors if GRID // 2 <= shorter // side <= 2 * GRID]
+    if not natural:
+        raise WorkbenchError(
+            f"no square patch cuts {height} x {width} into 6 to 24 along the shorter side; say patch=..., or take 112"
+        )
+    return min(natural, key=lambda side: (abs(shorter // side - GRID), -side))
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(nn.LayerNorm(width), _Attention(width, heads), _DropPath(drop_path))
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.ReLU6(), nn.Linear(4 * width, width), _DropPath(drop_path)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(tokens)
+        out: Tensor = tokens + self.mlp(tokens)
+        return out
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention: (N, T, width) -> the same shape."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class _DropPath(nn.Module):
+    """Zero for a share of the images in training, the others scaled up so that the mean stays."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return x
+        kept = torch.empty(len(x), 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - self.share)
+        return x * kept / (1 - self.share)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal of 0.02 for linear layers, zero biases; the patches' convolution keeps torch's own."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
