@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -14,19 +13,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
-import numba
-import numpy as np
-import PIL
+from _machine import between, machine
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from workbench import __version__, runs
+from workbench import runs
 from workbench.data import rendering
 from workbench.data.rendered import RenderSettings
 from workbench.errors import WorkbenchError
@@ -74,27 +70,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.epilog = "parts:\n" + "\n".join(f"  {name:8}{what}" for name, what in PARTS.items())
-    parser.add_argument("--people", type=_between(1, 10_000), default=24, help="people to render (default: 24)")
-    parser.add_argument("--images", type=_between(1, 1000), default=40, help="pictures of each (default: 40)")
-    parser.add_argument("--size", type=_between(32, 512), default=112, help="height and width in pixels (default: 112)")
-    parser.add_argument("--workers", type=_between(1, 1024), help="processes, beside 1 (default: as many as cores)")
+    parser.add_argument("--people", type=between(1, 10_000), default=24, help="people to render (default: 24)")
+    parser.add_argument("--images", type=between(1, 1000), default=40, help="pictures of each (default: 40)")
+    parser.add_argument("--size", type=between(32, 512), default=112, help="height and width in pixels (default: 112)")
+    parser.add_argument("--workers", type=between(1, 1024), help="processes, beside 1 (default: as many as cores)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     return parser
 
 
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high:,}, got {text[:20]!r}")
-        return int(text)
-
-    return number
-
-
 def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[str, Any]:
     """The figures of the parts asked for, in a cache that is thrown away afterwards."""
-    found: dict[str, Any] = {"machine": machine(), "settings": settings.about}
+    found: dict[str, Any] = {"machine": machine("numpy", "numba", "pillow"), "settings": settings.about}
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, WORKBENCH_CACHE=folder):
         if "start" in parts:
             found["start"] = start(settings)
@@ -108,24 +95,6 @@ def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[st
         if "memory" in parts:
             found["memory"] = memory(settings)
     return found
-
-
-def machine() -> dict[str, Any]:
-    """What it is measured on. A load much above 0 means that others were at work."""
-    cpus = Path("/proc/cpuinfo")
-    models = [line for line in cpus.read_text(encoding="utf-8").splitlines() if "model name" in line] if cpus.is_file() else []
-    return {
-        "cpu": models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine(),
-        "cores": rendering.cores(),
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "pillow": PIL.__version__,
-        "workbench": __version__,
-        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
-    }
 
 
 def start(settings: RenderSettings) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = sorted(FOLDER.glob("*.py"))
+SCRIPTS = sorted(FOLDER.glob("[!_]*.py"))
 
 
 def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

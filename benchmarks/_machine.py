@@ -1,0 +1,42 @@
+"""What a benchmark ran on, and how its options are read: shared by the scripts beside it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from workbench import __version__
+from workbench.data.rendering import cores
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """What it is measured on. A load much above 0 means that others were at work."""
+    cpus = Path("/proc/cpuinfo")
+    models = [line for line in cpus.read_text(encoding="utf-8").splitlines() if "model name" in line] if cpus.is_file() else []
+    return {
+        "cpu": models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine(),
+        "cores": cores(),
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "workbench": __version__,
+        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+    }
+
+
+def between(low: int, high: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number within these bounds."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high:,}, got {text[:20]!r}")
+        return int(text)
+
+    return number
