@@ -62,6 +62,7 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("margin_ramp_epochs", -1),
         ("pixel_std", 0),
         ("pixel_mean", math.nan),
+        ("channels", "grb"),
         ("flip", "perhaps"),
         ("precision", "fp16"),
         ("seed", -1),
@@ -90,6 +91,15 @@ def test_options_do_not_reach_past_the_settings(where: str, option: str, tmp_pat
         train({"data": f"folder:{tmp_path}", "image_size": 16, "runs_dir": str(tmp_path / "runs"), where: {option: 3}})
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_colours_are_rgb_unless_said_otherwise() -> None:
+    assert TrainConfig(data="orl").channels == "rgb"
+    assert TrainConfig(data="orl", channels="bgr").plain()["channels"] == "bgr"
+
+
+def test_an_imported_model_has_no_settings_to_train_with() -> None:
+    _refused("loss 'imported' stands for a model from elsewhere", loss="imported")
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

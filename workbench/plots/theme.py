@@ -29,14 +29,31 @@ LOSS_COLOURS = {
     "triplet": ORANGE,
     "contrastive": PURPLE,
     "center": BLACK,
+    # More than a legend should hold at once. Tol, "Colour schemes", 2021, "muted", "vibrant" and "medium-contrast".
+    "sphereface_r": "#117733",
+    "sphereface2": "#999933",
+    "combined": "#CC3311",
+    "subcenter_arcface": "#EE99AA",
+    "elasticface": "#CC6677",
+    "adaface": "#332288",
+    "magface": "#AA4499",
+    "curricularface": "#EE3377",
+    "adacos": "#6699CC",
+    "mv_softmax": "#004488",
+    "circle": "#997700",
+    "unified_threshold": "#661100",
 }
-# Tol, "Colour schemes", 2021, "muted": apart from all loss colours, as they mean something else.
+# Tol's "muted" too: apart from all loss colours, as they mean something else.
 GENUINE, IMPOSTOR = "#44AA99", "#882255"
-OTHER_COLOURS = ("#332288", "#AA4499", "#117733", "#661100")
-"""Of Tol's scheme too, for runs whose name holds no known loss."""
+OTHER_COLOURS = ("#994455", "#777788", "#5D8A66", "#8A6FB0")
+"""For runs whose name holds no known loss."""
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+# Of two names that begin at the same place the longer one: mv_softmax, not softmax.
+_LOSS_IN_NAME = re.compile(f"(?<![a-z0-9])({'|'.join(sorted(LOSS_COLOURS, key=len, reverse=True))})(?![a-z0-9])")
 
 
 class Style(NamedTuple):
@@ -59,9 +76,9 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
 
 def colour_of(name: str) -> str:
     """Colour of a loss, or of a run whose name holds that of a loss; a fixed other one for names that hold none."""
-    for word in re.split(r"[^a-z0-9]+", name.lower()):
-        if word in LOSS_COLOURS:
-            return LOSS_COLOURS[word]
+    found = _LOSS_IN_NAME.search(name.lower())
+    if found:
+        return LOSS_COLOURS[found[0]]
     return OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
 
 

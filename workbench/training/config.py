@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.runs import read_settings
+from workbench.runs import IMPORTED, read_settings
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -22,20 +22,25 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **settings: Any) -> None:
+        if settings.get("loss") == IMPORTED:
+            raise WorkbenchError(f"loss {IMPORTED!r} stands for a model from elsewhere; such a run cannot be trained or resumed")
         try:
             super().__init__(**settings)
         except ValidationError as error:
             raise _one_line(error) from None
 
     data: str = Field(description="training set, KIND:PATH or a known name")
-    backbone: str = Field("smallresnet", description="network, a name from `workbench.backbones.names()`")
+    backbone: str = Field("smallresnet", description="network, a name from `workbench backbones`, or timm:NAME, torchvision:NAME")
     backbone_options: dict[str, Any] = Field({}, description="options of the backbone")
-    loss: str = Field("arcface", description="loss, a name from `workbench.losses.names()`")
-    loss_options: dict[str, Any] = Field({}, description="options of the loss, e.g. {s: 32, m: 0.4}")
+    loss: str = Field("arcface", description="loss, a name from `workbench losses`, or one with parts such as normface+ohem")
+    loss_options: dict[str, Any] = Field(
+        {}, description="options of the loss, e.g. {s: 32, m: 0.4, head: streamed}; of a part under its name: {ohem: {keep: 0.5}}"
+    )
     embedding_dim: Positive = Field(128, description="length of an embedding")
     image_size: Positive | tuple[Positive, Positive] = Field(112, description="input in pixels: a side, or [height, width]")
     pixel_mean: float = Field(127.5, description="subtracted from pixel values 0..255")
     pixel_std: float = Field(127.5, gt=0, description="what they are then divided by")
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="order of the colours in the input")
     epochs: Positive = Field(20, description="passes over the data")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images a step")
     images_per_identity: Positive | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def train(
                 raise WorkbenchError(f"{run.path}: {settings.data!r} is not the data the run began with; start a new run")
             step, metrics_bytes = checkpoint.load(run, work.net, work.loss, work.optimizer)
         else:
-            name = settings.name or runs.timestamped(f"{settings.loss}-{settings.backbone}")
+            name = settings.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{settings.loss}-{settings.backbone}"))
             run = runs.create(settings.runs_dir, name, settings.plain())
             runs.write_json(run.path / runs.ENVIRONMENT, environment(work.device, work.precision, work.data))
             step, metrics_bytes = 0, 0
@@ -148,7 +149,11 @@ def _prepare(config: TrainConfig) -> _Work:
         config.loss, embedding_dim=config.embedding_dim, num_classes=dataset.num_identities, **config.loss_options
     ).to(device)
     optimizer = torch.optim.SGD(
-        [*net.parameters(), *loss.parameters()], lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        [*net.parameters(), *loss.parameters()],
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=device.type in ("cpu", "cuda"),  # needs no copy of the gradients, which a million class centres would feel
     )
     batch_size, steps_an_epoch, together = _batches(config, loss, len(dataset))
     return _Work(dataset, net, loss, optimizer, device, precision, batch_size, steps_an_epoch, together)
@@ -206,7 +211,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                 if config.flip:
                     images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
                 with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-                    embeddings = net(to_network(images, config.pixel_mean, config.pixel_std))
+                    embeddings = net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
                 value = loss(embeddings, labels)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
