@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,3 +107,39 @@ def identity_folder(tmp_path: Path) -> Path:
             pixels = np.full((10, 12, 3), (40 * person, 100 * number, 50), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx() -> Callable[..., Any]:
+    """`tiny_onnx(shape=("n", 3, 16, 16))`: an ONNX model from images to embeddings of length 5, made by hand.
+
+    The image is averaged in squares of 4 pixels, and these are weighed. `before` holds names of layers put in front, `Sub` and
+    `Mul` with the numbers 127.5 and 1 / 127.5. An axis 3 of 3 makes it (N, H, W, 3).
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def made(
+        shape: tuple[Any, ...] = ("n", 3, 16, 16), before: tuple[str, ...] = (), flat: tuple[int, ...] = (0, 48), seed: int = 0
+    ) -> onnx.ModelProto:
+        weights = np.random.default_rng(seed).normal(size=(48, 5)).astype(np.float32)
+        numbers = {"Sub": 127.5, "Mul": 1 / 127.5}
+        constants = [numpy_helper.from_array(np.array(number, dtype=np.float32), kind) for kind, number in numbers.items()]
+        constants += [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array(flat, dtype=np.int64), "flat")]
+        nodes, value = [], "images"
+        for number, kind in enumerate((*before, *(["Transpose"] if shape[3] == 3 and shape[1] != 3 else []))):
+            options: dict[str, Any] = {"perm": (0, 3, 1, 2)} if kind == "Transpose" else {}
+            inputs = [value, kind] if kind in numbers else [value]
+            value = f"value{number}"
+            nodes.append(helper.make_node(kind, inputs, [value], **options))
+        nodes += [
+            helper.make_node("AveragePool", [value], ["pooled"], kernel_shape=(4, 4), strides=(4, 4)),
+            helper.make_node("Reshape", ["pooled", "flat"], ["flattened"]),
+            helper.make_node("MatMul", ["flattened", "weights"], ["embeddings"]),
+        ]
+        taken = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+        given = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, (None, 5))
+        graph = helper.make_graph(nodes, "tiny", [taken], [given], constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    return made

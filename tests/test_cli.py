@@ -21,7 +21,22 @@ from PIL import Image
 
 from workbench import __version__, cli, runs
 
-COMMANDS = ("train", "evaluate", "compare", "app", "demo", "doctor", "data", "data info", "data render", "data show")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "import",
+    "export",
+    "compare",
+    "app",
+    "demo",
+    "doctor",
+    "backbones",
+    "losses",
+    "data",
+    "data info",
+    "data render",
+    "data show",
+)
 SMALL = "--data folder:people --image-size 16 --embedding-dim 8 --epochs 1 --batch-size 16 --loss softmax"
 
 
@@ -417,6 +432,48 @@ def test_compare_gives_the_stored_figures_in_each_format(workbench: Workbench, h
     assert latex.startswith("\\begin{tabular}")
     text = workbench("compare runs/b").out
     assert [line.split()[:2] for line in text.splitlines()[1:]] == [["b", "people"], ["b", "train"]]
+
+
+@pytest.mark.parametrize("command", ["backbones", "backbones --image-size 12x10", "losses"])
+def test_tables_of_what_there_is(workbench: Workbench, command: str) -> None:
+    from workbench import backbones, losses
+
+    known = backbones.names() if command.startswith("backbones") else losses.names()
+    table = pd.read_csv(io.StringIO(workbench(f"{command} --format csv").out))
+    assert sorted(table["name"]) == known
+    said = workbench(command)
+    assert said.code == 0
+    first_words = [line.split()[0] for line in said.out.splitlines() if line]
+    assert all(first_words.count(name) == 1 for name in known)
+    assert workbench(f"{command} --format latex").out.startswith("\\begin{tabular}")
+
+
+def test_a_table_of_chosen_backbones(workbench: Workbench) -> None:
+    header, row, *caption = workbench("backbones mobilefacenet --embedding-dim 512").out.splitlines()
+    assert header.split()[:4] == ["name", "size", "parameters", "(M)"]
+    assert row.split()[:4] == ["mobilefacenet", "112x112", "2.060", "0.438"]
+    assert "multiply-adds" in caption[0]
+    (row,) = csv.DictReader(io.StringIO(workbench("backbones mobilefacenet --format csv --image-size 112x96").out))
+    assert (row["size"], int(row["parameters"])) == ("112x96", 2_059_520 - 512 * 7)  # the depthwise head has 7 x 6 places
+    assert "mobile" not in workbench("backbones vit_tiny").out
+    assert "vit\\_tiny & 112x112" in workbench("backbones vit_tiny --format latex").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("backbones smalresnet", "did you mean 'smallresnet'"),
+        ("backbones tim:x", "did you mean 'timm'"),
+        ("backbones smallresnet --image-size 8", "at least 16 x 16"),
+        ("backbones --image-size 112x", "112x96"),
+        ("backbones --image-size 0", "at least"),
+        ("backbones --embedding-dim 0", "--embedding-dim"),
+        ("backbones --format html", "'latex'"),
+        ("losses arcface", "arcface"),
+    ],
+)
+def test_tables_that_cannot_be(workbench: Workbench, arguments: str, hint: str) -> None:
+    assert_refused(workbench(arguments), hint)
 
 
 def test_damaged_evaluation_can_be_made_again(workbench: Workbench, here: Path, trained: Path) -> None:

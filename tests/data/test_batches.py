@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workbench import data
 from workbench.data import batches as module
-from workbench.data.batches import batches, kept, mirror_some, to_network
+from workbench.data.batches import CHANNELS, batches, kept, mirror_some, to_network
 from workbench.errors import WorkbenchError
 
 
@@ -129,6 +129,14 @@ def test_scaling_for_the_network() -> None:
     assert scaled.shape == pictures.shape
     assert scaled.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(scaled[1, 2, 3], torch.tensor([-1.0, -0.5 / 127.5, 1.0]))
+
+
+def test_the_order_of_the_colours_is_the_networks() -> None:
+    pictures = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).to(torch.uint8)
+    rgb, bgr = (to_network(pictures, 10.0, 2.0, order) for order in CHANNELS)
+    assert torch.equal(rgb, to_network(pictures, 10.0, 2.0))
+    assert torch.equal(bgr, rgb[:, [2, 1, 0]])
+    assert bgr.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_about_half_are_mirrored_and_the_rest_left_alone() -> None:

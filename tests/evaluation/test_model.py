@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_without_flip_an_embedding_is_what_the_network_says_of_the_scaled_image(
     with torch.inference_mode():
         expected = model.net(pixels).numpy()
     np.testing.assert_allclose(model.embed(images, flip="none"), expected, atol=1e-5)
+
+
+def test_colours_are_in_the_order_of_the_run_and_rgb_in_old_ones(run: runs.Run, model: Model) -> None:
+    assert (model.channels, "channels" in run.config) == ("rgb", False)
+    (run.path / runs.CONFIG).write_text(str(CONFIG | {"channels": "bgr"}))
+    loaded, images = load_model(runs.open(run.path), "cpu"), _images()
+    assert loaded.channels == "bgr"
+    swapped = [np.ascontiguousarray(image[:, :, ::-1]) for image in images]
+    np.testing.assert_allclose(loaded.embed(swapped), model.embed(images), atol=1e-5)
+    assert not np.allclose(loaded.embed(images), model.embed(images), atol=1e-3)
 
 
 def test_flip_adds_the_embedding_of_the_mirror_image(model: Model) -> None:
@@ -162,6 +173,8 @@ def test_a_damaged_model_is_one_readable_line(run: runs.Run, damage: Callable[[P
         ({"backbone_options": {"width": 16}}, "does not fit 'smallresnet'"),
         ({"backbone_options": {"wide": 16}}, "did you mean 'width'"),
         ({"loss_options": {"margin": 0.3}}, "margin"),
+        ({"channels": "gbr"}, "order of channels 'gbr'"),
+        ({"channels": ["rgb"]}, "unknown order of channels"),
     ],
 )
 def test_settings_that_do_not_fit_the_model_are_one_readable_line(
@@ -185,3 +198,23 @@ def test_a_run_whose_loss_is_not_known_here_can_still_embed(run: runs.Run, model
 def test_an_unknown_device_is_one_readable_line(made: runs.Run, complaint: Any) -> None:
     with complaint("cdua"):
         load_model(made, "cdua")
+
+
+@pytest.mark.parametrize(
+    ("loss", "options"), [("subcenter_arcface", {"sub_centres": 2}), ("normface+center+ohem", {"ohem": {"keep": 0.5}})]
+)
+def test_sub_centres_and_compositions_are_loaded(run: runs.Run, loss: str, options: dict[str, Any]) -> None:
+    known = losses.create(loss, embedding_dim=DIM, num_classes=CLASSES, **options)
+    assert isinstance(known, losses.ClassificationLoss)
+    weights = {key: value for key, value in load_file(run.path / runs.MODEL).items() if key.startswith("backbone.")}
+    save_file(weights | {f"loss.{key}": value.contiguous() for key, value in known.state_dict().items()}, run.path / runs.MODEL)
+    runs.write_text(run.path / runs.CONFIG, json.dumps(run.config | {"loss": loss, "loss_options": options}))  # YAML too
+    model = load_model(runs.open(run.path), "cpu")
+    assert model.centres is not None
+    np.testing.assert_array_equal(model.centres, known.centres.numpy(force=True))
+    assert model.classify(model.centres * 3).tolist() == list(range(CLASSES))
+
+
+def test_pretrained_weights_are_not_fetched_to_be_overwritten() -> None:
+    assert backbones.without_fetching({"pretrained": True, "dropout": 0.1}) == {"pretrained": False, "dropout": 0.1}
+    assert backbones.without_fetching({"width": 8}) == {"width": 8}

@@ -243,3 +243,12 @@ def test_the_class_predicted_is_the_one_of_the_highest_logit(monkeypatch: pytest
         monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 6 * 7)  # 7 classes at a time
         assert torch.equal(loss.predicted_class(embeddings), expected)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("go", [plain, streamed])
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_is_no_number_is_not_hidden(go: Any, which: int) -> None:
+    arguments, _ = _problem("cosines", 4)
+    with torch.no_grad():
+        arguments[which][2] = torch.nan
+    assert not torch.isfinite(go(*arguments)[1]).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_autocast_does_not_change_the_prediction(name: str) -> None:
         predicted = loss.predict(embeddings)
     assert torch.equal(predicted, loss.predict(embeddings))
     assert predicted.dtype == torch.float32
+
+
+@every_loss
+def test_what_is_no_number_is_not_hidden(name: str) -> None:
+    loss, (embeddings, labels) = _make(name), _batch()
+    with torch.no_grad():
+        embeddings[:] = torch.nan
+    assert torch.isnan(loss(embeddings, labels))
 
 
 @every_loss
@@ -456,6 +465,24 @@ def test_the_extremes_are_finite(name: str, options: dict[str, Any], dtype: torc
     embeddings = torch.cat([own, -own, 1e-20 * own, 1e20 * own, torch.zeros(3, D, dtype=dtype)]).requires_grad_()
     value = loss(embeddings, torch.arange(3).repeat(5))
     _assert_finite(loss, embeddings, value)
+
+
+def _scaled(name: str, scale: float) -> dict[str, Any]:
+    """The option that sets the scale of a loss, if it has one."""
+    known = inspect.signature(type(_make(name)).__init__).parameters
+    return next(({option: scale} for option in ("s", "gamma", "r") if option in known), {})
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 128.0])
+def test_the_extremes_are_finite_under_every_loss(name: str, dtype: torch.dtype, scale: float) -> None:
+    loss = _make(name, **_scaled(name, scale))
+    own = loss.weight.detach().view(C, -1, D)[:3, 0] if isinstance(loss, ClassificationLoss) else torch.eye(C, D)[:3]
+    embeddings = torch.cat([own, -own, 1e-20 * own, 1e4 * own, torch.zeros(3, D)]).to(dtype).requires_grad_()
+    _assert_finite(loss, embeddings, loss(embeddings, torch.arange(3).repeat(5)))
+    nothing = torch.zeros(1, D, dtype=dtype, requires_grad=True)
+    _assert_finite(loss, nothing, loss(nothing, torch.tensor([2])))
 
 
 @every_margin

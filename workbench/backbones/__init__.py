@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from workbench.backbones import external
@@ -40,6 +41,7 @@ __all__ = [
     "embedding_head",
     "names",
     "register",
+    "without_fetching",
 ]
 
 
@@ -59,3 +61,8 @@ def create(name: str, **options: Any) -> Backbone:
     """
     make = external.create if ":" in str(name) else BACKBONES.create
     return make(name, **options)
+
+
+def without_fetching(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a backbone whose weights are about to be loaded: without asking a library for its pretrained ones."""
+    return {**options, "pretrained": False} if "pretrained" in options else dict(options)

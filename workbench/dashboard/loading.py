@@ -138,7 +138,7 @@ def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
 
 def model(run: runs.Run) -> Model:
     """The run's network, on the CPU; imports torch."""
-    return _model(run.path, _stamp(run.path / runs.MODEL))
+    return _model(run.path, _stamp(run.model_path))
 
 
 def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Dataset:

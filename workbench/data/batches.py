@@ -15,6 +15,9 @@ from workbench.data.dataset import Images
 from workbench.errors import WorkbenchError
 from workbench.images import fit
 
+CHANNELS = ("rgb", "bgr")
+"""Orders of the colours that networks take; AdaFace's checkpoints take BGR."""
+
 KEPT_BYTES = 2**30
 """Sets that take no more than this, at the network's size, are kept in memory while a run trains on them."""
 
@@ -89,9 +92,16 @@ def batches(
         raise WorkbenchError(str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")) from None
 
 
-def to_network(images: Tensor, mean: float, std: float) -> Tensor:
-    """(B, 3, H, W) uint8 -> float32 `(x - mean) / std`, laid out channels last, which convolutions prefer."""
-    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+def to_network(images: Tensor, mean: float, std: float, channels: str = "rgb") -> Tensor:
+    """(B, 3, H, W) uint8 RGB -> float32 `(x - mean) / std`, laid out channels last, which convolutions prefer.
+
+    Args:
+        images: as `batches` gives them.
+        mean, std: in units of pixel values 0..255.
+        channels: the order that the network takes, one of `CHANNELS`.
+    """
+    ordered = images.flip(1) if channels == "bgr" else images
+    return ((ordered.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:

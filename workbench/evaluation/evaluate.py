@@ -132,6 +132,8 @@ def _open(run: runs.Run, benchmark: str | Target) -> Target:
 
 
 def _training_set(run: runs.Run) -> data.Dataset:
+    if run.config.get("loss") == runs.IMPORTED:
+        raise WorkbenchError(f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark")
     trained_on = str(run.config.get("data"))
     dataset = data.open(trained_on)
     recorded = run.environment.get("data")
@@ -148,8 +150,10 @@ def _source(spec: str) -> tuple[str, Path]:
 
 
 def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
+    imported = run.config.get("loss") == runs.IMPORTED
+    knows = "was imported and knows none" if imported else f"knows {known} of {run.config.get('data')!r}"
     return WorkbenchError(
-        f"{target.name}: {target.dataset.num_identities} classes, but {run.name} knows {known} of {run.config.get('data')!r}; "
+        f"{target.name}: {target.dataset.num_identities} classes, but {run.name} {knows}; "
         "closed-set accuracy needs the classes of the training set"
     )
 

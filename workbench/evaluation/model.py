@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from workbench import backbones, losses, runs
+from workbench.backbones.base import as_size
 from workbench.data import Images
-from workbench.data.batches import batches, to_network
+from workbench.data.batches import CHANNELS, batches, to_network
 from workbench.devices import resolve_device
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import normalised
 
 Flip = Literal["add", "none"]
@@ -31,10 +32,12 @@ class Model:
 
     Attributes:
         net: the backbone.
-        loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined.
+        loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined, and where
+            the model was imported.
         centres: (C, D) learned class centres; None where the loss has none, as the triplet loss.
         pixel_mean, pixel_std: how the run scaled its input.
         step: training steps that it has seen.
+        channels: order of the colours in its input, "rgb" or "bgr".
     """
 
     net: backbones.Backbone
@@ -44,6 +47,7 @@ class Model:
     pixel_std: float
     device: torch.device
     step: int | None = None
+    channels: str = "rgb"
 
     @torch.inference_mode()
     def embed(
@@ -70,7 +74,7 @@ class Model:
         done = 0
         with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
             for batch, _ in batches(images, numbers, self.net.image_size, batch_size):
-                pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std)
+                pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels)
                 embeddings = self.net(pixels)
                 if flip == "add":
                     embeddings = embeddings + self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
@@ -91,20 +95,22 @@ class Model:
         if not isinstance(self.loss, losses.ClassificationLoss):
             raise WorkbenchError("the run's loss has no class centres to predict classes with; `nearest_mean` does without")
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
-        classes = torch.cat([self.loss.predict(part).argmax(1) for part in parts])
+        classes = torch.cat([self.loss.predicted_class(part) for part in parts])
         found: NDArray[np.int64] = classes.cpu().numpy()
         return found
 
 
 def load_model(run: runs.Run, device: str = "auto") -> Model:
-    """Load a run's model.safetensors into the network that its config.yaml names.
+    """Load a run's model.safetensors into the network that its config.yaml names, or its model.onnx.
 
     Raises:
         WorkbenchError: no weights yet, a damaged file, or weights that do not fit the network.
     """
-    path = run.path / runs.MODEL
+    path = run.model_path
     if not path.is_file():
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
+    if path.name == runs.ONNX_MODEL:
+        return _from_onnx(run, path, resolve_device(device))
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
@@ -116,23 +122,23 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
     weight = tensors.get("loss.weight")
     if missing:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
-    if ("embedding_dim" not in config) if weight is None else (weight.ndim != 2):
+    if ("embedding_dim" not in config) if weight is None else (weight.ndim not in (2, 3)):
         raise _no_centres(path)
-    # Without class centres a loss does not depend on their number.
-    num_classes, embedding_dim = (1, config["embedding_dim"]) if weight is None else weight.shape
+    # Without class centres a loss does not depend on their number. Between C and D there may be sub-centres.
+    num_classes, embedding_dim = (1, config["embedding_dim"]) if weight is None else (weight.shape[0], weight.shape[-1])
     size: Any = config["image_size"]
     try:
         net = backbones.create(
             config["backbone"],
             embedding_dim=embedding_dim,
             image_size=tuple(size) if isinstance(size, list) else size,
-            **config.get("backbone_options", {}),
+            **backbones.without_fetching(config.get("backbone_options", {})),
         )
         loss = None
-        if config["loss"] in losses.names():
+        if losses.is_known(config["loss"]):
             options = config.get("loss_options", {})
             loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options)
-        mean, std = float(config["pixel_mean"]), float(config["pixel_std"])
+        mean, std, channels = _scaling(config)
     except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
     _fill(net, "backbone.", tensors, run)
@@ -140,16 +146,41 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         if weight is None and isinstance(loss, losses.ClassificationLoss):
             raise _no_centres(path)
         _fill(loss, "loss.", tensors, run)
+    centres = loss.centres.detach() if isinstance(loss, losses.ClassificationLoss) else weight
     where = resolve_device(device)
     return Model(
         net.to(where).to(memory_format=torch.channels_last).eval(),
         None if loss is None else loss.to(where).eval(),
-        None if weight is None else weight.float().numpy(),
+        None if centres is None or centres.ndim != 2 else centres.float().cpu().numpy(),
         mean,
         std,
         where,
         int(step) if step.isdigit() else None,
+        channels,
     )
+
+
+def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
+    from workbench.evaluation.onnx_network import OnnxNetwork
+
+    try:
+        content, size = path.read_bytes(), run.config["image_size"]
+        image_size = as_size(tuple(size) if isinstance(size, list) else size)
+        mean, std, channels = _scaling(run.config)
+    except OSError as error:
+        raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError) as error:  # WorkbenchError is a ValueError
+        raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
+    net = OnnxNetwork(content, str(path), image_size, device)
+    return Model(net.eval(), None, None, mean, std, device, None, channels)
+
+
+def _scaling(config: Mapping[str, Any]) -> tuple[float, float, str]:
+    """Mean, standard deviation and order of the channels of a run's input; runs from before there were others are RGB."""
+    channels = config.get("channels", "rgb")
+    if channels not in CHANNELS:
+        raise unknown_name("order of channels", channels, CHANNELS)
+    return float(config["pixel_mean"]), float(config["pixel_std"]), channels
 
 
 def _no_centres(path: Path) -> WorkbenchError:

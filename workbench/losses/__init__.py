@@ -13,6 +13,7 @@ from workbench.losses.compose import create, is_known, names
 from workbench.losses.contrastive import Contrastive
 from workbench.losses.cosface import CosFace
 from workbench.losses.curricularface import CurricularFace
+from workbench.losses.curves import curves, slopes
 from workbench.losses.elasticface import ElasticFace
 from workbench.losses.focal import Focal
 from workbench.losses.magface import MagFace
@@ -61,8 +62,10 @@ __all__ = [
     "Triplet",
     "UnifiedThreshold",
     "create",
+    "curves",
     "is_known",
     "names",
     "register",
     "register_part",
+    "slopes",
 ]

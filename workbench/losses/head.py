@@ -32,7 +32,7 @@ def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1 in the same directions: (..., D) -> (..., D). One shorter than `SHORTEST` becomes 0, and its
     derivative too: its cosines are 0, and it does not swamp the gradient of the batch."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(lengths > SHORTEST, vectors / lengths.clamp_min(SHORTEST), 0.0)
+    return torch.where(lengths <= SHORTEST, 0.0, vectors / lengths.clamp_min(SHORTEST))  # NaN stays NaN
 
 
 def cosines(directions: Tensor, weight: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Streamed(torch.autograd.Function):
         for part in _chunks(queries, weight):
             if normalised:
                 lengths = torch.linalg.vector_norm(weight[part], dim=1)
-                inverse[part] = torch.where(lengths > SHORTEST, lengths.reciprocal(), 0.0)
+                inverse[part] = torch.where(lengths <= SHORTEST, 0.0, lengths.reciprocal())
             products = _held(held, part, queries)
             torch.mm(queries, weight[part].T, out=products)
             products = products * inverse[part] if normalised else products

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from workbench.losses.head import unit
 
 
 def distances(embeddings: Tensor) -> Tensor:
     """Euclidean distances between the directions of embeddings: (N, D) -> (N, N) in [0, 2]."""
-    unit = F.normalize(embeddings)
+    directions = unit(embeddings)
     # From the differences: 2 - 2 cos loses half of the digits where two embeddings are close. The derivative where two
     # coincide is taken as 0.
-    return torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(directions, directions, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pairs(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ class Softmax(ClassificationLoss):
     """
 
     formula = "w_y . x + b_y"
-    paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016, eq. 1"
+    paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016"
 
     def __init__(self, embedding_dim: int, num_classes: int, bias: bool = True) -> None:
         super().__init__(embedding_dim, num_classes)

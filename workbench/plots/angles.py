@@ -56,16 +56,33 @@ def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Fig
     return drawn
 
 
-def margin_curves(curves: Mapping[str, tuple[Floats, Floats]]) -> go.Figure:
+def margin_curves(curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit") -> go.Figure:
     """Target logit against the angle to the own class centre: what each margin asks for.
 
     Args:
-        curves: {loss: (angles in degrees, target logits)}.
+        curves: {loss: (angles in degrees, target logits)}, as of `wb.losses.curves`.
+        y: title of the axis; "Target logit / s" where they are divided by the scale.
     """
-    drawn = figure("Angle to the own class centre (degrees)", "Target logit")
+    return _over_angles(curves, y)
+
+
+def margin_slopes(slopes: Mapping[str, tuple[Floats, Floats]], highest: float = 4.0) -> go.Figure:
+    """Slope of the margin curves against the angle to the own class centre: how hard each pulls there, next to no margin's 1.
+
+    Args:
+        slopes: {loss: (angles in degrees, slopes)}, as of `wb.losses.slopes`.
+        highest: end of the axis; an additive angular margin's slope grows without bound towards 0 degrees.
+    """
+    drawn = _over_angles(slopes, "Slope of the target logit, d psi / d cos theta")
+    drawn.update_yaxes(range=[-0.1, highest])
+    return drawn
+
+
+def _over_angles(curves: Mapping[str, tuple[Floats, Floats]], y: str) -> go.Figure:
+    drawn = figure("Angle to the own class centre (degrees)", y)
     for name, style in styles(curves).items():
-        degrees, logits = curves[name]
-        drawn.add_scatter(x=degrees, y=logits, name=name, line={"color": style.colour, "dash": style.dash, "width": 2.4})
+        degrees, values = curves[name]
+        drawn.add_scatter(x=degrees, y=values, name=name, line={"color": style.colour, "dash": style.dash, "width": 2.4})
     drawn.update_xaxes(range=[0, 180], dtick=30)
     return drawn
 

@@ -66,7 +66,7 @@ def train(
         settings = _as_config(config)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(settings.seed)
-        work = _prepare(settings)
+        work = _prepare(settings, resuming=resume is not None)
         if resume is not None:
             recorded = run.environment.get("data")
             if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
@@ -122,7 +122,7 @@ def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> T
     return TrainConfig(**{str(key): value for key, value in (config or {}).items()})
 
 
-def _prepare(config: TrainConfig) -> _Work:
+def _prepare(config: TrainConfig, resuming: bool = False) -> _Work:
     """Open and build everything; bad settings fail here, before a run directory exists."""
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
@@ -138,10 +138,9 @@ def _prepare(config: TrainConfig) -> _Work:
         for option in taken:
             if option in options:
                 raise WorkbenchError(f"{setting}: {option!r} is not set there; it follows from the other settings and the data")
+    options = backbones.without_fetching(config.backbone_options) if resuming else config.backbone_options
     net = (
-        backbones.create(
-            config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **config.backbone_options
-        )
+        backbones.create(config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **options)
         .to(device)
         .to(memory_format=torch.channels_last)
     )

@@ -142,8 +142,8 @@ def _state(run: runs.Run) -> dict[str, str]:
         "State": run.state,
         "Loss": f"{config.get('loss')} {options}".strip(),
         "Backbone": str(config.get("backbone")),
-        "Data": str(config.get("data")),
-        "Epochs": str(config.get("epochs")),
+        "Data": str(config.get("data", "")),  # a model that came from elsewhere has neither
+        "Epochs": str(config.get("epochs", "")),
         "Steps": done,
         "Message": str(status.get("message", "")),
     }
