@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from torch import Tensor, nn
 
@@ -12,6 +14,8 @@ import workbench as wb
 from workbench import catalogue
 from workbench.backbones.registry import BACKBONES
 from workbench.losses.registry import LOSSES
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -83,6 +87,24 @@ def test_every_loss_has_its_row() -> None:
     assert arcface["formula"] == "s cos(theta + m)"
     assert arcface["defaults"] == "s=64, m=0.5, easy_margin=False"
     assert "CVPR 2019" in arcface["paper"]
+
+
+def test_the_documentation_holds_the_table_of_losses() -> None:
+    made = catalogue.markdown(catalogue.loss_table())
+    written = (ROOT / "docs" / "LOSSES.md").read_text(encoding="utf-8")
+    if f"\n{made}\n\n" not in written:
+        command = 'python -c "from workbench import catalogue; print(catalogue.markdown(catalogue.loss_table()))"'
+        pytest.fail(f"the table in docs/LOSSES.md is not that of the classes; put there what this prints: {command}")
+
+
+def test_a_table_as_markdown_keeps_its_columns() -> None:
+    table = pd.DataFrame({"name": ["a", "b"], "formula": ["|x| m", ""], "size": [1, 2]})
+    assert catalogue.markdown(table).splitlines() == [
+        "| name | formula | size |",
+        "| --- | --- | --- |",
+        r"| `a` | `\|x\| m` | 1 |",
+        "| `b` |  | 2 |",
+    ]
 
 
 @pytest.mark.usefixtures("one_of_mine")

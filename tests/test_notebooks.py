@@ -11,6 +11,11 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
+def _figures(notebook: nbformat.NotebookNode) -> int:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
+
+
 @pytest.mark.slow
 def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOKS / "00-quick-start.ipynb", as_version=4)
@@ -19,14 +24,23 @@ def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
 
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
-    figures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "application/vnd.plotly.v1+json" in output.get("data", {})
-    ]
-    assert len(figures) == 8
+    assert _figures(notebook) == 8
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{x}-quick-start" for x in ("arcface", "cosface", "softmax")]
+
+
+@pytest.mark.slow
+def test_margins_trains_its_own_and_draws_every_figure(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS / "01-margins.ipynb", as_version=4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += f"\ndata = 'synthfaces-mini:4x20'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
+
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    assert _figures(notebook) == 8
+    composed = ("normface+ohem", "softmax+center", "sphereface+mhe")
+    flat = ("arcface", "arcface+mhe", "softmax", "softmax+center", "sphereface+mhe", "straight+mhe")
+    expected = [f"{loss}-margins" for loss in composed] + [f"{loss}-plane" for loss in flat]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(expected)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -78,6 +78,16 @@ def loss_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown, formulas and defaults as code; docs/LOSSES.md holds that of the losses."""
+    code = table.columns.intersection(["name", "formula", "defaults"])
+    cells = table.astype(str).apply(lambda column: column.str.replace("|", "\\|", regex=False))
+    for column in code:
+        cells[column] = cells[column].where(cells[column] == "", "`" + cells[column] + "`")
+    rows = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _by_number(name: str) -> list[str | int]:
     """iresnet18 before iresnet100."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

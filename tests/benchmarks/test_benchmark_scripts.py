@@ -100,3 +100,37 @@ def test_bad_options_are_refused_before_anything_is_measured(arguments: list[str
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_heads_are_measured_beside_their_limit_and_a_peer(tmp_path: Path) -> None:
+    sizes = {"--batch": 4, "--dim": 8, "--classes": 3000, "--step-classes": 5000, "--rounds": 1, "--threads": 1}
+    out = tmp_path / "heads.json"
+    done = _run(FOLDER / "heads.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    names = ["three products", "plain", "streamed", "sampled", "pytorch-metric-learning"]
+    assert list(found["speed_ms"]) == names
+    assert list(found["memory_mib"]) == names[1:]
+    assert min(found["speed_ms"].values()) > 0
+    assert found["step"]["seconds"] > 0
+    assert found["step"]["peak_mib"] > 50  # the whole process
+    assert all(name in done.stdout for name in names)
+    assert "5,000 classes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--classes", "1"], "from 2 to"),
+        (["--only", "fast"], "invalid choice"),
+        (["--device", "cuda:99"], "cuda"),
+        (["--out", "no/such/folder/figures.json"], "no such folder"),
+    ],
+)
+def test_heads_that_cannot_be_measured_are_one_line(arguments: list[str], said: str) -> None:
+    done = _run(FOLDER / "heads.py", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

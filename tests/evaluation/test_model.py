@@ -215,6 +215,16 @@ def test_sub_centres_and_compositions_are_loaded(run: runs.Run, loss: str, optio
     assert model.classify(model.centres * 3).tolist() == list(range(CLASSES))
 
 
+def test_a_loss_without_class_centres_may_have_parts_with_some(run: runs.Run) -> None:
+    known = losses.create("triplet+center", embedding_dim=DIM, num_classes=CLASSES)
+    weights = {key: value for key, value in load_file(run.path / runs.MODEL).items() if key.startswith("backbone.")}
+    weights |= {f"loss.{key}": value for key, value in known.state_dict().items()}
+    save_file(weights, run.path / runs.MODEL, metadata={"num_classes": str(CLASSES)})
+    changed = {"loss": "triplet+center", "loss_options": {}, "embedding_dim": DIM}
+    runs.write_text(run.path / runs.CONFIG, json.dumps(run.config | changed))
+    assert load_model(runs.open(run.path), "cpu").centres is None
+
+
 def test_pretrained_weights_are_not_fetched_to_be_overwritten() -> None:
     assert backbones.without_fetching({"pretrained": True, "dropout": 0.1}) == {"pretrained": False, "dropout": 0.1}
     assert backbones.without_fetching({"width": 8}) == {"width": 8}

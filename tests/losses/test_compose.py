@@ -100,6 +100,8 @@ def test_a_reweighted_loss_is_streamed_and_sampled_as_any_other() -> None:
         ("triplet+ohem", {}, "'ohem' weighs the samples of a classification loss; Triplet is none"),
         ("normface+ohem", {"ohem": {"kep": 0.5}}, "unknown option of part of a loss 'ohem' 'kep': did you mean 'keep'"),
         ("normface+ohem", {"ohem": 0.5}, "options of 'ohem' are 0.5, expected a mapping"),
+        ("normface+ohem", {"keep": 0.5}, "'keep' is an option of 'ohem': give ohem={'keep': ...}"),
+        ("center", {"rate": 0.5}, "'rate' is an option of 'center'"),
         ("normface", {"ohem": {"keep": 0.5}}, "unknown option of loss 'normface' 'ohem'"),
         ("normface+triplet", {"triplet": {"weight": -1}}, "weight must be a number >= 0, got -1"),
         ("normface+triplet", {"triplet": {"weight": "much"}}, "weight"),

@@ -252,3 +252,80 @@ def test_what_is_no_number_is_not_hidden(go: Any, which: int) -> None:
     with torch.no_grad():
         arguments[which][2] = torch.nan
     assert not torch.isfinite(go(*arguments)[1]).all()
+
+
+# What streaming must not change
+
+
+STREAMED = [name for name in wb.losses.LOSSES.names() if getattr(wb.losses.LOSSES.get(name), "can_stream", False)]
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_what_a_loss_keeps_count_of_may_move_on_before_backward_comes(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(6, D, generator=draw), torch.randint(40, (6,), generator=draw)) for _ in range(2)]
+    gradients = []
+    for how in ("plain", "streamed"):
+        torch.manual_seed(0)
+        options = {"rate": 0.5} if name in ("adaface", "curricularface") else {}
+        loss = wb.losses.create(name, embedding_dim=D, num_classes=40, head=how, **options)
+        first, second = (embeddings.clone().requires_grad_() for embeddings, _ in batches)
+        value = loss(first, batches[0][1])
+        loss.ramp = 0.5
+        loss(second, batches[1][1])
+        value.backward()
+        gradients.append(first.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+class _Trained(wb.losses.MarginSoftmax):
+    """A user's loss, with a trained parameter in what it does to other classes."""
+
+    def __init__(self) -> None:
+        super().__init__(D, 50, s=8.0, m=0.2)
+        self.t = torch.nn.Parameter(torch.tensor(0.1))
+
+    def margin(self, cosine: Tensor) -> Tensor:
+        return cosine - self.m
+
+    def others(self, cosine: Tensor, own: Tensor) -> Tensor:
+        return cosine + self.t
+
+
+def test_a_trained_parameter_among_the_others_is_trained_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = _Trained()
+    monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 1)  # auto would stream
+    loss(torch.randn(4, D), torch.arange(4)).backward()
+    assert loss.t.grad is not None
+    assert loss.t.grad != 0
+    loss.use_head("streamed")
+    with pytest.raises(wb.WorkbenchError, match="`others` has a trained parameter; give head 'plain'"):
+        loss(torch.randn(4, D), torch.arange(4))
+    with torch.no_grad():
+        assert torch.isfinite(loss(torch.randn(4, D), torch.arange(4)))
+
+
+def test_a_second_derivative_is_an_error_and_not_a_wrong_number() -> None:
+    arguments, (queries, _) = _problem("cosines", 4)
+    own, rest = streamed(*arguments)
+    with pytest.raises(wb.WorkbenchError, match="no second derivatives"):
+        torch.autograd.grad((rest - own).sum(), queries, create_graph=True)
+
+
+def test_without_gradient_no_memory_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "empty_like", lambda *args, real=torch.empty_like, **more: (asked.append(1), real(*args, **more))[1])
+    arguments, _ = _problem("cosines", 4)
+    with torch.no_grad():
+        streamed(*arguments)
+    assert not asked
+    streamed(*arguments)
+    assert asked
+
+
+def test_class_centres_may_lie_the_other_way_round_in_memory() -> None:
+    arguments, (queries, weight) = _problem("cosines", 4)
+    expected = torch.autograd.grad(plain(*arguments)[1].sum(), (queries, weight))
+    arguments[1] = weight.detach().T.contiguous().T.requires_grad_()
+    found = torch.autograd.grad(streamed(*arguments)[1].sum(), (queries, arguments[1]))
+    torch.testing.assert_close(found, expected)

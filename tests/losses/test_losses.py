@@ -123,6 +123,16 @@ def test_what_is_no_number_is_not_hidden(name: str) -> None:
 
 
 @every_loss
+def test_a_batch_that_overflowed_does_not_stay_on_in_the_state(name: str) -> None:
+    loss, (embeddings, labels) = _make(name), _batch()
+    broken = embeddings.detach().clone()
+    broken[0], broken[1] = torch.nan, torch.inf
+    loss(broken, labels)
+    assert all(value.isfinite().all() for value in loss.state_dict().values())
+    assert torch.isfinite(loss(embeddings, labels))
+
+
+@every_loss
 def test_same_seed_same_loss(name: str) -> None:
     embeddings, labels = _batch()
     assert torch.equal(_make(name, seed=3)(embeddings, labels), _make(name, seed=3)(embeddings, labels))
@@ -236,6 +246,9 @@ def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
         (torch.zeros(D), torch.zeros(1, dtype=torch.int64), "embeddings have shape"),
         (torch.zeros(2, D, 1), torch.zeros(2, dtype=torch.int64), "embeddings have shape"),
         (torch.zeros(2, D, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), "floating-point"),
+        ([[0.0] * D] * 2, torch.zeros(2, dtype=torch.int64), "embeddings are of type list, expected a tensor"),
+        (torch.zeros(2, D), [0, 1], "labels are of type list, expected a tensor"),
+        (torch.zeros(2, D), None, "labels are of type NoneType, expected a tensor"),
         (torch.zeros(2, D), torch.zeros(3, dtype=torch.int64), "labels are"),
         (torch.zeros(2, D), torch.zeros(2, 1, dtype=torch.int64), "labels are"),
         (torch.zeros(2, D), torch.zeros(2, dtype=torch.int32), "labels are"),
@@ -244,7 +257,7 @@ def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
         (torch.zeros(2, D), torch.tensor([-1, 0]), "run from -1"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_one_line(name: str, embeddings: Tensor, labels: Tensor, match: str) -> None:
+def test_a_batch_that_does_not_fit_is_one_line(name: str, embeddings: Any, labels: Any, match: str) -> None:
     with pytest.raises(wb.WorkbenchError, match=match) as caught:
         _make(name)(embeddings, labels)
     assert "\n" not in str(caught.value)

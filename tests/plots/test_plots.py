@@ -35,7 +35,8 @@ FOUND = identification(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1
 INVARIANCE = invariance(RESULT.scores, RESULT.same, np.arange(350) % 4 * 30, factor="yaw", bootstrap=20)
 ANGLES = (np.array([20.0, 30.0, np.nan]), np.array([80.0, 85.0, 90.0]))
 METRICS = pd.DataFrame(
-    {
+    dict.fromkeys(plots.CURVES, 1.0)
+    | {
         "epoch": np.arange(1, 9) / 4,
         "loss": np.linspace(9, 1, 8),
         "accuracy": np.linspace(0, 1, 8),
@@ -68,6 +69,7 @@ def _lines(names: list[str]) -> dict[str, go.Figure]:
         "invariance": plots.invariance(dict.fromkeys(names, INVARIANCE)),
         "invariance_tar": plots.invariance_tar(dict.fromkeys(names, INVARIANCE)),
         "margin_curves": plots.margin_curves(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
+        "margin_slopes": plots.margin_slopes(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
         "training_curves": plots.training_curves(dict.fromkeys(names, METRICS)),
     }
 
@@ -80,6 +82,7 @@ def _all() -> dict[str, go.Figure]:
         "centre_angles": plots.centre_angles({"arcface-a": ANGLES}),
         "pair_similarity": plots.pair_similarity(RESULT, 0.5, "arcface-a"),
         "projection": plots.projection(np.eye(3)[:, :2], np.array([0, 0, 1]), ["ann", "bob"]),
+        "plane": plots.plane({"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]),
         "confusion": plots.confusion(np.array([[3, 1], [0, 4]]), ["ann", "bob"]),
     }
 
@@ -185,7 +188,9 @@ def test_perfect_and_tiny_results_can_be_drawn(result: VerificationResult) -> No
     plots.pair_similarity(result, 1.0)
 
 
-@pytest.mark.parametrize("name", ["roc", "det", "pair_angles", "centre_angles", "margin_curves", "training_curves"])
+@pytest.mark.parametrize(
+    "name", ["roc", "det", "pair_angles", "centre_angles", "margin_curves", "margin_slopes", "training_curves"]
+)
 def test_no_runs_give_an_empty_figure(name: str) -> None:
     assert isinstance(getattr(plots, name)({}), go.Figure)
 
@@ -233,6 +238,17 @@ def test_the_similarity_of_a_pair_is_marked_among_the_pairs() -> None:
     assert any("0.123" in note.text for note in drawn.layout.annotations)
     assert [shape.x0 for shape in drawn.layout.shapes] == [RESULT.threshold, 0.123]
     assert [sum(trace.y) for trace in drawn.data] == [pytest.approx(1), pytest.approx(1)]
+
+
+def test_what_the_logits_were_divided_by_can_be_said_on_the_axis() -> None:
+    assert plots.margin_curves({}).layout.yaxis.title.text == "Target logit"
+    assert plots.margin_curves({}, y="Target logit / s").layout.yaxis.title.text == "Target logit / s"
+
+
+def test_a_slope_without_bound_leaves_room_for_the_others() -> None:
+    drawn = plots.margin_slopes({"arcface": (np.array([1.0, 90.0]), np.array([300.0, 0.9]))}, highest=4.0)
+    assert drawn.layout.yaxis.range == (-0.1, 4.0)
+    assert list(drawn.data[0].y) == [300.0, 0.9]
 
 
 # Training

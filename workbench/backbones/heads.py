@@ -14,13 +14,19 @@ Head = Literal["gap", "flatten", "gdc"]
 
 
 def embedding_head(
-    kind: Head, channels: int, size: tuple[int, int], embedding_dim: int, dropout: float = 0.0, norm: bool = True
+    kind: Head,
+    channels: int,
+    size: tuple[int, int],
+    embedding_dim: int,
+    dropout: float = 0.0,
+    norm: bool = True,
+    ends_in_norm: bool = True,
 ) -> nn.Sequential:
     """Layers from a map (N, channels, *size) to embeddings (N, D), not normalised.
 
     - `gap`: global average pooling - FC - BN; the same number of weights for any size of image.
-    - `flatten`: FC on the whole map - BN; setting "E" of Deng et al., "ArcFace", CVPR 2019, section 3.1, whose first BN
-      belongs to the trunk.
+    - `flatten`: BN - dropout - FC on the whole map - BN; setting "E" of Deng et al., "ArcFace", CVPR 2019, section 3.1. The
+      first BN is that of the trunk where it ends in one.
     - `gdc`: global depthwise convolution - BN - FC without bias - BN; Chen et al., "MobileFaceNets", CCBR 2018,
       section 3.1. Each place of the map is weighed by channel, as the eyes of an aligned face always stand at the same place.
 
@@ -31,6 +37,7 @@ def embedding_head(
         embedding_dim: D.
         dropout: share of what enters the FC that is dropped in training, 0..1.
         norm: False leaves out every BN, for networks that have none.
+        ends_in_norm: whether the map comes out of a BN; if not, `flatten` begins with one.
 
     Raises:
         WorkbenchError: there is no such head; the nearest is suggested.
@@ -40,6 +47,8 @@ def embedding_head(
     except (KeyError, TypeError):
         raise unknown_name("head", kind, _HEADS) from None
     layers = make(channels, size, embedding_dim, dropout)
+    if kind == "flatten" and not ends_in_norm:
+        layers.insert(0, nn.BatchNorm2d(channels))
     return layers if norm else nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)))
 
 

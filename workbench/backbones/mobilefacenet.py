@@ -66,7 +66,7 @@ class MobileFaceNet(Backbone):
             *(_Bottleneck(wide, wide, HIDDEN[2]) for _ in range(blocks[3])),
             _conv(wide, last, 1),
         )
-        self.head = embedding_head(head, last, halved(self.image_size, 4), embedding_dim, dropout)
+        self.head = embedding_head(head, last, halved(self.image_size, 4), embedding_dim, dropout, ends_in_norm=False)
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

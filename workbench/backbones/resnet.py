@@ -55,7 +55,9 @@ class ResNet(Backbone):
             layers["conv1"] = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             del layers["maxpool"]
         self.trunk = nn.Sequential(layers)
-        self.head = embedding_head(head, channels, halved(self.image_size, HALVINGS[stem]), embedding_dim, dropout)
+        self.head = embedding_head(
+            head, channels, halved(self.image_size, HALVINGS[stem]), embedding_dim, dropout, ends_in_norm=False
+        )
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
-            step = (file.metadata() or {}).get("step", "")
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
     config = run.config
@@ -124,8 +124,9 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
     if ("embedding_dim" not in config) if weight is None else (weight.ndim not in (2, 3)):
         raise _no_centres(path)
-    # Without class centres a loss does not depend on their number. Between C and D there may be sub-centres.
-    num_classes, embedding_dim = (1, config["embedding_dim"]) if weight is None else (weight.shape[0], weight.shape[-1])
+    # Without class centres the file's metadata say C, where it matters. Between C and D there may be sub-centres.
+    num_classes = int(metadata.get("num_classes", "1")) if weight is None else weight.shape[0]
+    embedding_dim = config["embedding_dim"] if weight is None else weight.shape[-1]
     size: Any = config["image_size"]
     try:
         net = backbones.create(
@@ -141,11 +142,11 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         mean, std, channels = _scaling(config)
     except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
-    _fill(net, "backbone.", tensors, run)
+    _fill(net, "backbone", tensors, run)
     if loss is not None:
         if weight is None and isinstance(loss, losses.ClassificationLoss):
             raise _no_centres(path)
-        _fill(loss, "loss.", tensors, run)
+        _fill(loss, "loss", tensors, run)
     centres = loss.centres.detach() if isinstance(loss, losses.ClassificationLoss) else weight
     where = resolve_device(device)
     return Model(
@@ -155,7 +156,7 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         mean,
         std,
         where,
-        int(step) if step.isdigit() else None,
+        int(step) if (step := metadata.get("step", "")).isdigit() else None,
         channels,
     )
 
@@ -187,14 +188,14 @@ def _no_centres(path: Path) -> WorkbenchError:
     return WorkbenchError(f"{path}: has no class centres (tensor 'loss.weight' of shape (C, D))")
 
 
-def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
-    """Load the tensors with this prefix into the module."""
-    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
+    """Load the tensors of this part ("backbone" or "loss") into the module."""
+    own = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
     try:
         module.load_state_dict(own)
     except RuntimeError as error:
         what = " ".join(str(error).split())[:160]
-        raise WorkbenchError(f"{run.path / runs.MODEL}: does not fit {run.config['backbone']!r} ({what})") from None
+        raise WorkbenchError(f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({what})") from None
 
 
 def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -25,9 +25,9 @@ class AdaCos(MarginSoftmax):
 
     s = ln(B) / cos(min(pi / 4, median of theta_y)), B the batch's mean of sum_j exp(s' cos theta_j)
 
-    over the other classes j, with s' the scale before. The scale is kept between 1 and 64: with fewer than four classes it
-    starts at the lower bound, and two classes or one give it nothing to adapt to. It is part of the state. A `sampled` head
-    sees a part of the others, and the scale follows what it sees.
+    over the other classes j (of an even batch the median is the mean of the middle two), with s' the scale before. The scale is
+    kept between 1 and 64: with fewer than four classes it starts at the lower bound, and two classes or one give it nothing to
+    adapt to. It is part of the state. A `sampled` head sees a part of the others, and the scale follows what it sees.
 
     Args:
         embedding_dim: D.

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from workbench.losses.base import MarginSoftmax, angle, at_least_float32, in_range
+from workbench.losses.base import MarginSoftmax, angle, at_least_float32, in_range, moved
 from workbench.losses.registry import register
 
 EPSILON = 1e-3
@@ -76,9 +76,9 @@ class AdaFace(MarginSoftmax):
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
         lengths = _clipped(torch.linalg.vector_norm(embeddings, dim=1))
-        self.batch_mean += self.rate * (lengths.mean() - self.batch_mean)
+        self.batch_mean = moved(self.batch_mean, lengths.mean(), self.rate)
         if len(lengths) > 1:  # one image has no spread
-            self.batch_std += self.rate * (lengths.std() - self.batch_std)
+            self.batch_std = moved(self.batch_std, lengths.std(), self.rate)
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin; and mu and sigma."""
@@ -86,7 +86,7 @@ class AdaFace(MarginSoftmax):
         return super().measure(embeddings, labels) | lengths
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, h={self.h:g}"
+        return f"{super().extra_repr()}, h={self.h:g}, rate={self.rate:g}"
 
     def _bent(self, cosine: Tensor, z: Tensor) -> Tensor:
         m = self.m * self.ramp

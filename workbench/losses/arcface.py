@@ -41,8 +41,11 @@ class ArcFace(MarginSoftmax):
         super().__init__(embedding_dim, num_classes, s, m)
         if m >= math.pi:
             raise WorkbenchError(f"arcface: margin m is an angle in radians, 0 <= m < pi, got {m}")
-        self.easy_margin = easy_margin
+        self.easy_margin = bool(easy_margin)
 
     def margin(self, cosine: Tensor) -> Tensor:
         shifted = add_angle(cosine, self.m * self.ramp)
         return torch.where(cosine > 0, shifted, cosine) if self.easy_margin else shifted
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, easy_margin={self.easy_margin}"

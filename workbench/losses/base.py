@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from typing import ClassVar, get_args
@@ -119,7 +120,8 @@ class Loss(nn.Module):
         Raises:
             WorkbenchError: shapes or types do not fit, or a label is out of range.
         """
-        self._check(embeddings, labels)
+        self._check(embeddings)
+        self._check_labels(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             if len(labels) == 0:
                 return sum((parameter.sum() * 0.0 for parameter in self.parameters()), embeddings.float().sum() * 0.0)
@@ -176,13 +178,15 @@ class Loss(nn.Module):
     def extra_repr(self) -> str:
         return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
 
-    def _check(self, embeddings: Tensor, labels: Tensor | None = None) -> None:
+    def _check(self, embeddings: Tensor) -> None:
+        _check_type("embeddings", embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
             raise WorkbenchError(f"embeddings have shape {tuple(embeddings.shape)}, expected (N, {self.embedding_dim})")
         if not embeddings.is_floating_point():
             raise WorkbenchError(f"embeddings are {embeddings.dtype}, expected a floating-point type")
-        if labels is None:
-            return
+
+    def _check_labels(self, embeddings: Tensor, labels: Tensor) -> None:
+        _check_type("labels", labels)
         if labels.dtype != torch.int64 or labels.shape != embeddings.shape[:1]:
             raise WorkbenchError(
                 f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected int64 of shape ({len(embeddings)},)"
@@ -222,8 +226,10 @@ class ClassificationLoss(Loss):
 
         Args:
             head: "plain" has the (N, C) logits in memory; "streamed" goes through the classes in chunks and gives the same
-                to float32 rounding; "sampled" sees, in training, the batch's own classes and a random part of the others;
-                "auto" is plain for few classes and streamed for many.
+                to float32 rounding, but has no second derivatives and knows no `torch.func` transforms; "sampled" sees, in
+                training, the batch's own classes and a random part of the others, which saves time: the gradient still has a
+                row for every class, and momentum and weight decay move them all; "auto" is plain for few classes and
+                streamed for many.
             sample_rate: that part, as a share of all classes, 0..1.
 
         Raises:
@@ -273,7 +279,10 @@ class ClassificationLoss(Loss):
         if self.head == "sampled" and self.training:
             rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
             weight, bias = weight.index_select(0, rows), None if bias is None else bias.index_select(0, rows)
-        many = self.can_stream and len(queries) * len(weight) > PLAIN_LOGITS
+        can_stream = self.can_stream and not _trains(others)
+        if self.head == "streamed" and not can_stream:
+            raise WorkbenchError(f"{type(self).__name__}: `others` has a trained parameter; give head 'plain', which trains it")
+        many = can_stream and len(queries) * len(weight) > PLAIN_LOGITS
         go = streamed if self.head == "streamed" or (self.head != "plain" and many) else plain
         return go(queries, weight, labels, scale, bias, others, normalised, reduction)
 
@@ -309,6 +318,7 @@ class ClassificationLoss(Loss):
     @torch.no_grad()
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Cosine of each embedding to each class centre: (N, D) -> (N, C) in [-1, 1]."""
+        self._check(embeddings)
         embeddings = at_least_float32(embeddings)
         return cosines(unit(embeddings), self.weight.to(embeddings.dtype))
 
@@ -316,7 +326,7 @@ class ClassificationLoss(Loss):
     def own_cosines(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Cosine of each embedding to its own class centre: (N, D), (N,) -> (N,) in [-1, 1]."""
         embeddings = at_least_float32(embeddings)
-        own = unit(self.weight[labels].to(embeddings.dtype)).view(len(labels), -1, self.embedding_dim)
+        own = unit(self.weight[labels].to(embeddings.dtype)).view(len(labels), self.weight[0].numel() // self.embedding_dim, -1)
         return torch.einsum("nkd,nd->nk", own, unit(embeddings)).amax(1).clamp(-1.0, 1.0)
 
     @torch.no_grad()
@@ -360,9 +370,9 @@ class MarginSoftmax(ClassificationLoss):
         """The scale for each embedding: (N, D) -> a number, or an (N, 1) tensor."""
         return self.scale
 
-    @abstractmethod
     def margin(self, cosine: Tensor) -> Tensor:
         """The margin curve psi: cosines to the own class centre -> what stands in their place, element by element."""
+        raise NotImplementedError(f"{type(self).__name__} does not say margin(cosine)")
 
     def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
         """`margin` where it depends on more than the angle: (N, 1) cosines to the own class, (N, D) -> (N, 1)."""
@@ -370,6 +380,9 @@ class MarginSoftmax(ClassificationLoss):
 
     def others(self, cosine: Tensor, own: Tensor) -> Tensor:
         """What stands in place of the cosines to other classes, element by element.
+
+        A streamed head calls it again in backward, on a copy of the loss as it was in forward, and trains no parameter in it
+        (`auto` is plain then).
 
         Args:
             cosine: (N, K) cosines to K classes.
@@ -387,16 +400,22 @@ class MarginSoftmax(ClassificationLoss):
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
         scale = self.scales(embeddings)
-        own, rest = self.against_others(unit(embeddings), labels, scale=scale, others=self._shape())
+        own, rest = self.against_others(unit(embeddings), labels, scale=scale, others=self.frozen_others())
         target = scale * self.own_margin(own[:, None], embeddings)
         return F.softplus(rest - target[:, 0])
 
-    def _shape(self) -> Others | None:
-        return None if type(self).others is MarginSoftmax.others else self.others
+    def frozen_others(self) -> Others | None:
+        """`others` of a copy of the loss as it is now; None where it changes nothing."""
+        if type(self).others is MarginSoftmax.others:
+            return None
+        frozen = copy.copy(self)  # what it keeps count of may move on before backward comes
+        frozen._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in self._buffers.items()}
+        return frozen.others
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every classifier; the share of the margin and the scale in force."""
-        return super().measure(embeddings, labels) | {"margin_ramp": self.ramp, "scale": float(self.scale)}
+        scale = self.scale.item() if isinstance(self.scale, Tensor) else self.scale
+        return super().measure(embeddings, labels) | {"margin_ramp": self.ramp, "scale": scale}
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, s={self.s:g}, m={self.m:g}"
@@ -406,7 +425,7 @@ def sine(cosine: Tensor) -> Tensor:
     """sin theta >= 0 from cos theta, with a finite derivative everywhere.
 
     The derivative -cos/sin grows without bound towards theta = 0 and pi; at the two points themselves it is taken as 0.
-    In between float32 cannot come closer than sin theta = 2.4e-4, and the derivative of the cosine with respect to the
+    In between float32 cannot come closer than sin theta = 3.5e-4, and the derivative of the cosine with respect to the
     embedding shrinks by the same factor, so the product stays of order 1.
     """
     return (1.0 - cosine * cosine).clamp_min(torch.finfo(cosine.dtype).tiny).sqrt()
@@ -420,6 +439,27 @@ def angle(cosine: Tensor) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """float64 stays, anything else becomes float32."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _check_type(what: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise WorkbenchError(f"{what} are of type {type(value).__name__}, expected a tensor")
+
+
+def moved(average: Tensor, value: Tensor, rate: float) -> Tensor:
+    """A moving average after one more value; one that is not finite, as of a batch that overflowed, leaves it as it was."""
+    step = rate * (value - average)
+    return average + torch.where(step.isfinite(), step, 0.0).to(average.dtype)
+
+
+def _trains(others: Others | None) -> bool:
+    """Whether what is made of the other classes' cosines depends on something that takes a gradient."""
+    if others is None or not torch.is_grad_enabled():
+        return False
+    owner = getattr(others, "__self__", None)
+    like = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
+    probe = torch.zeros(1, 1) if like is None else like.new_zeros(1, 1)
+    return others(probe, probe).requires_grad
 
 
 def in_range(name: str, value: float, low: float, high: float = math.inf) -> float:

@@ -50,6 +50,7 @@ class Center(Term):
         """Eq. 4 for (N, D) differences x - c_y. Touches the batch's centres only, whatever C is."""
         counts = apart.new_zeros(len(self.centres)).index_add_(0, labels, apart.new_ones(len(labels)))
         steps = self.rate * apart / (1.0 + counts[labels])[:, None]
+        steps = torch.where(steps.isfinite(), steps, 0.0)  # an embedding that overflowed must not stay on in its centre
         self.centres.index_add_(0, labels, steps.to(self.centres.dtype))
 
     def extra_repr(self) -> str:

@@ -70,12 +70,16 @@ def create(
     first, *added = _split(name)
     chosen = {part: _options_of(part, options.pop(part, {})) for part in (first, *added) if part in options}
     sizes = {"embedding_dim": embedding_dim, "num_classes": num_classes}
+    for option in options:
+        for part in added:
+            if part in PARTS.names() and option in _taken(part) and option not in _taken(first):
+                raise WorkbenchError(f"{option!r} is an option of {part!r}: give {part}={{{option!r}: ...}}")
     loss = LOSSES.create(first, **sizes, **options, **chosen.get(first, {}))
     for part in added:
         if part in LOSSES.names():
             loss.add(part, _as_term(part, sizes, chosen.get(part, {})))
         else:
-            taken = {key: size for key, size in sizes.items() if key in inspect.signature(PARTS.get(part)).parameters}
+            taken = {key: size for key, size in sizes.items() if key in _taken(part)}
             loss.add(part, PARTS.create(part, **taken, **chosen.get(part, {})))
     if isinstance(loss, ClassificationLoss):
         loss.use_head(head, sample_rate)
@@ -105,6 +109,11 @@ def _options_of(part: str, options: object) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise WorkbenchError(f"options of {part!r} are {options!r}, expected a mapping of names to values")
     return {str(key): value for key, value in options.items()}
+
+
+def _taken(name: str) -> Mapping[str, inspect.Parameter]:
+    """Options of a loss or a part."""
+    return inspect.signature((PARTS if name in PARTS.names() else LOSSES).get(name)).parameters
 
 
 def _as_term(name: str, sizes: dict[str, int], options: dict[str, Any]) -> Term:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.losses.angular import add_angle
-from workbench.losses.base import MarginSoftmax, in_range
+from workbench.losses.base import MarginSoftmax, in_range, moved
 from workbench.losses.registry import register
 
 
@@ -53,7 +53,7 @@ class CurricularFace(MarginSoftmax):
         return torch.where(cosine > self.margin(own), stressed, cosine)
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.t += self.rate * (self.own_cosines(embeddings, labels).mean() - self.t)
+        self.t = moved(self.t, self.own_cosines(embeddings, labels).mean(), self.rate)
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin; and t."""

@@ -16,8 +16,8 @@ from workbench.losses.base import MarginSoftmax
 from workbench.losses.compose import create
 from workbench.losses.registry import LOSSES, PARTS
 
-Asked = Iterable[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
-"""Names of losses, or {label: (name, options)}."""
+Asked = str | Iterable[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
+"""A name or names of losses, or {label: (name, options)}."""
 Floats = NDArray[np.float64]
 
 
@@ -28,7 +28,8 @@ def curves(losses: Asked, degrees: ArrayLike | None = None, *, scaled: bool = Fa
         losses: names, or {label: (name, options)}. The options are those of `create`, and those of the loss's own
             `target_logit`: a length of the embedding as `norm` (`adaface`, `magface`), `annealing` (`sphereface`).
         degrees: angles, 0..180; by default every whole one.
-        scaled: with the scale s. Without it losses of different scales can be compared.
+        scaled: with the scale s (`adacos` has its first one for two classes). Without it losses of different scales can be
+            compared.
 
     Returns:
         {label: (degrees, logits)}, in float64.
@@ -62,6 +63,8 @@ def slopes(losses: Asked, degrees: ArrayLike | None = None) -> dict[str, tuple[F
 
 
 def _labelled(losses: Asked) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    if isinstance(losses, str):
+        losses = [losses]
     return losses if isinstance(losses, Mapping) else {name: (name, {}) for name in losses}
 
 
@@ -88,4 +91,5 @@ def _curve(name: str, options: Mapping[str, Any], cosine: Tensor, scaled: bool) 
         )
     assert isinstance(loss, MarginSoftmax)
     logits = loss.target_logit(cosine, **{key: value for key, value in options.items() if key in of_the_curve})
-    return logits if scaled else logits / float(loss.scale)
+    scale = loss.scale.detach() if isinstance(loss.scale, Tensor) else loss.scale
+    return logits if scaled else logits / scale

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from workbench.errors import WorkbenchError
 
 HeadName = Literal["auto", "plain", "streamed", "sampled"]
 Others = Callable[[Tensor, Tensor], Tensor]
@@ -111,7 +112,8 @@ class Streamed(torch.autograd.Function):
         normalised: bool,
         reduction: Reduction,
     ) -> tuple[Tensor, Tensor]:
-        held = torch.empty_like(weight) if ctx.needs_input_grad[1] and queries.shape[0] <= weight.shape[1] else None
+        can_wait = ctx.needs_input_grad[1] and queries.shape[0] <= weight.shape[1]
+        held = torch.empty_like(weight, memory_format=torch.contiguous_format) if can_wait else None
         own_weight = weight[labels]
         own = (queries * (unit(own_weight) if normalised else own_weight)).sum(1)
         own = own.clamp(-1.0, 1.0) if normalised else own
@@ -136,8 +138,9 @@ class Streamed(torch.autograd.Function):
         return own, rest
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, own_gradient: Tensor, rest_gradient: Tensor) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise WorkbenchError("a streamed head has no second derivatives; give the loss head 'plain'")
         queries, weight, labels, scale_tensor, bias, own, rest, inverse = ctx.saved_tensors
         number, others, normalised, reduction = ctx.rest_of
         scale = scale_tensor if number is None else number
@@ -193,7 +196,10 @@ class Streamed(torch.autograd.Function):
 
 def streamed(*arguments: Any) -> tuple[Tensor, Tensor]:
     """`plain`, streamed: the same arguments and results."""
-    own, rest = Streamed.apply(*arguments)
+    queries, weight, *others = arguments
+    if not torch.is_grad_enabled():
+        weight = weight.detach()  # so that no memory waits for a gradient
+    own, rest = Streamed.apply(queries, weight, *others)
     return own, rest
 
 

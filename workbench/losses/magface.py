@@ -52,9 +52,9 @@ class MagFace(MarginSoftmax):
         l_margin = in_range("magface: margin l_margin", l_margin, 0.0, math.pi)
         u_margin = in_range("magface: margin u_margin", u_margin, l_margin, math.pi)
         super().__init__(embedding_dim, num_classes, s, m=(l_margin + u_margin) / 2.0)
-        if not (math.isfinite(u_a) and 0 < l_a < u_a):
+        self.l_a, self.u_a = in_range("magface: length l_a", l_a, 0.0), in_range("magface: length u_a", u_a, 0.0)
+        if not 0 < l_a < u_a:
             raise WorkbenchError(f"magface: lengths must be numbers with 0 < l_a < u_a, got {l_a} and {u_a}")
-        self.l_a, self.u_a = float(l_a), float(u_a)
         self.l_margin, self.u_margin = l_margin, u_margin
         self.lambda_g = in_range("magface: lambda_g", lambda_g, 0.0)
 

@@ -35,3 +35,6 @@ class NormFace(MarginSoftmax):
 
     def margin(self, cosine: Tensor) -> Tensor:
         return cosine
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, learn_scale={self.learned_s is not None}"

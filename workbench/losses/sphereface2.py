@@ -26,6 +26,9 @@ class SphereFace2(MarginSoftmax):
     together; it is no margin, so it stays where `ramp` takes m to 0. The bias b, shared by all classes, is trained. It starts
     where, with all cosines at 0, the own class and the others pull equally hard, as in the authors' code.
 
+    The gradient is the true one, with r g'(cos theta) = r t ((cos theta + 1) / 2)^(t - 1); the authors' code takes r in its
+    place. A sampled head sums over the classes drawn, without making up for the others.
+
     `target_logit` is r (g(cos theta) - m), without b.
 
     Args:
@@ -74,7 +77,8 @@ class SphereFace2(MarginSoftmax):
 
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         bias = self.bias.expand(self.num_classes)
-        own, rest = self.against_others(unit(embeddings), labels, scale=self.s, bias=bias, others=self.others, reduction="softplus")
+        others = self.frozen_others()
+        own, rest = self.against_others(unit(embeddings), labels, scale=self.s, bias=bias, others=others, reduction="softplus")
         target = self.s * self.margin(own) + self.bias
         return self.lw / self.s * (self.alpha * F.softplus(-target) + (1.0 - self.alpha) * rest)
 

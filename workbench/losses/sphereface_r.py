@@ -31,7 +31,7 @@ class SphereFaceR(MarginSoftmax):
     flat part, from where an embedding would never be drawn back, nor grows with m. It is part of the method and on by default;
     off, the derivative is the true one.
 
-    `ramp` raises m from 1.
+    The authors' code multiplies the whole loss by 50 / s, and its first choice is version 0. `ramp` raises m from 1.
 
     Args:
         embedding_dim: D.

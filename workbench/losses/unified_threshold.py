@@ -23,7 +23,8 @@ class UnifiedThreshold(MarginSoftmax):
     log(1 + exp(-(s (cos theta_y - m) - b))) + sum_j log(1 + exp(s cos theta_j - b))
 
     over the other classes j. b is trained, and starts at ln(10 C) as in the authors' code. That code also clamps the logits to
-    -s..s, which here would only take away gradient.
+    -s..s, which here would only take away gradient. A sampled head sums over the classes drawn, without making up for the
+    others, and b soon follows.
 
     Args:
         embedding_dim: D.

@@ -73,7 +73,7 @@ def margin_slopes(slopes: Mapping[str, tuple[Floats, Floats]], highest: float = 
         slopes: {loss: (angles in degrees, slopes)}, as of `wb.losses.slopes`.
         highest: end of the axis; an additive angular margin's slope grows without bound towards 0 degrees.
     """
-    drawn = _over_angles(slopes, "Slope of the target logit, d psi / d cos theta")
+    drawn = _over_angles(slopes, "Slope d psi / d cos theta")
     drawn.update_yaxes(range=[-0.1, highest])
     return drawn
 

@@ -31,7 +31,7 @@ def plane(
     """
     rows, columns = -(-max(len(panels), 1) // PANELS_A_ROW), min(max(len(panels), 1), PANELS_A_ROW)
     drawn = make_subplots(
-        rows, columns, subplot_titles=list(panels), horizontal_spacing=0.1, vertical_spacing=0.13 / rows, figure=figure("", "")
+        rows, columns, subplot_titles=list(panels), horizontal_spacing=0.14, vertical_spacing=0.2 / rows, figure=figure("", "")
     )
     for number, (embeddings, centres) in enumerate(panels.values()):
         place = {"row": number // columns + 1, "col": number % columns + 1}
@@ -69,10 +69,12 @@ def plane(
         edge = 1.06 * radius
         along = "x" if number == 0 else f"x{number + 1}"
         drawn.update_xaxes(title_text="First number of the embedding", range=[-edge, edge], constrain="domain", **place)
-        drawn.update_yaxes(title_text="Second number", range=[-edge, edge], constrain="domain", scaleanchor=along, **place)
+        drawn.update_yaxes(
+            title_text="Second number of the embedding", range=[-edge, edge], constrain="domain", scaleanchor=along, **place
+        )
     drawn.update_xaxes(showline=True, linecolor=GREY, ticks="outside", gridcolor="#E6E6E6", zeroline=False, title_standoff=6)
     drawn.update_yaxes(showline=True, linecolor=GREY, ticks="outside", gridcolor="#E6E6E6", zeroline=False, title_standoff=2)
     drawn.update_layout(
-        height=60 + 400 * rows, margin={"t": 80}, legend={"y": 1 + 40 / (400 * rows), "font_size": 11, "itemsizing": "constant"}
+        height=80 + 380 * rows, margin={"t": 80}, legend={"y": 1 + 40 / (380 * rows), "font_size": 11, "itemsizing": "constant"}
     )
     return drawn

@@ -32,7 +32,7 @@ LOSS_COLOURS = {
     # More than a legend should hold at once. Tol, "Colour schemes", 2021, "muted", "vibrant" and "medium-contrast".
     "sphereface_r": "#117733",
     "sphereface2": "#999933",
-    "combined": "#CC3311",
+    "combined": "#7F3FBF",
     "subcenter_arcface": "#EE99AA",
     "elasticface": "#CC6677",
     "adaface": "#332288",

@@ -17,11 +17,20 @@ CURVES = {
     "genuine_angle_mean": "Angle between two images of one person (degrees)",
     "impostor_angle_mean": "Angle between images of two people (degrees)",
     "active_triplets": "Triplets that cost something",
+    "scale": "Scale of the logits",
+    "margin_ramp": "Share of the margin in force",
+    "lambda": "SphereFace: weight of the plain cosine",
+    "t": "CurricularFace: t",
+    "length_mean": "Mean length of the embeddings",
+    "threshold": "Threshold on the cosine",
+    "non_dominant": "Images nearest to a lesser sub-centre",
+    "center": "Centre loss",
+    "mhe": "Energy of the class centres",
     "lr": "Learning rate",
     "images_per_second": "Images per second",
 }
 """Columns of metrics.jsonl that are drawn, with their axis titles. A run without class centres has no accuracy and no angle to
-them; one with them has no angles of pairs and no triplets."""
+them; one with them has no angles of pairs and no triplets; some show what only one loss keeps count of."""
 
 
 def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5) -> go.Figure:
@@ -55,6 +64,6 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
         lowest = min((float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0)
         drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
         drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-    if column in ("accuracy", "active_triplets"):
+    if column in ("accuracy", "active_triplets", "margin_ramp", "non_dominant"):
         drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return drawn

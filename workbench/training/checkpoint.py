@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.losses import Loss
 from workbench.runs import CHECKPOINT, MODEL, Run, atomic_path
 
 
-def save(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, step: int, metrics_bytes: int) -> None:
+def save(run: Run, net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, step: int, metrics_bytes: int) -> None:
     """Write both files.
 
     Args:
@@ -35,7 +36,7 @@ def save(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optim
         for key, value in module.state_dict().items():
             tensors[f"{prefix}.{key}"] = value.detach().cpu().contiguous()
     with atomic_path(run.path / MODEL) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step)})
+        save_file(tensors, temporary, metadata={"step": str(step), "num_classes": str(loss.num_classes)})
 
 
 def load(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
