@@ -125,8 +125,7 @@ class Streamed(torch.autograd.Function):
                 inverse[part] = torch.where(lengths <= SHORTEST, 0.0, lengths.reciprocal())
             products = _held(held, part, queries)
             torch.mm(queries, weight[part].T, out=products)
-            products = products * inverse[part] if normalised else products
-            logits = _logits(products, own, scale, None if bias is None else bias[part], others, normalised)
+            logits = _logits(products, inverse[part], own, scale, None if bias is None else bias[part], others, normalised)
             _fill_own(logits, labels, part, -torch.inf)
             if reduction == "log_sum_exp":
                 rest = torch.logaddexp(rest, logits.logsumexp(1))
@@ -155,21 +154,20 @@ class Streamed(torch.autograd.Function):
             products = _held(held, part, queries)
             if held is None:
                 torch.mm(queries, weight[part].T, out=products)
-            products = products * inverse[part] if normalised else products.clone()
-            logits = _logits(products, own, scale, None if bias is None else bias[part], others, normalised)
+            logits = _logits(products, inverse[part], own, scale, None if bias is None else bias[part], others, normalised)
             _fill_own(logits, labels, part, -torch.inf)
             slope = logits.sub_(rest[:, None]).exp_() if reduction == "log_sum_exp" else logits.sigmoid_()
-            slope *= rest_gradient[:, None]
             if bias_gradient is not None:
-                bias_gradient[part] = slope.sum(0)
+                bias_gradient[part] = rest_gradient @ slope
             if wants_scale:
-                shaped = products if others is None else others(products.clamp(-1.0, 1.0), own[:, None])
-                scale_gradient += (slope * shaped).sum(1, keepdim=True)
-            slope *= scale
-            slope = _through(slope, products, own, others, normalised)
+                shaped = _shaped(products * inverse[part], own, others, normalised)
+                scale_gradient += (slope * shaped).sum(1, keepdim=True) * rest_gradient[:, None]
+            slope *= rest_gradient[:, None] * scale
+            if others is not None:
+                slope = _through(slope, products * inverse[part], own, others, normalised)
             _fill_own(slope, labels, part, own_gradient)
             if normalised:  # of w / |w|, what points along w falls away
-                along = (slope * products).sum(0) * inverse[part].square()
+                along = (slope * products).sum(0) * inverse[part].pow(3)
                 slope *= inverse[part]
             if weight_gradient is not None:
                 target = weight_gradient[part]
@@ -205,7 +203,7 @@ def streamed(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 def _chunks(queries: Tensor, weight: Tensor) -> Iterator[slice]:
     # A chunk's logits and class centres should stay in a CPU's cache, and be much for a GPU to do at a time.
-    step = 1024 if queries.device.type == "cpu" else max(2**26 // max(len(queries), 1), 1024)
+    step = 2048 if queries.device.type == "cpu" else max(2**26 // max(len(queries), 1), 1024)
     for begin in range(0, len(weight), step):
         yield slice(begin, min(begin + step, len(weight)))
 
@@ -219,21 +217,33 @@ def _held(held: Tensor | None, part: slice, queries: Tensor) -> Tensor:
 
 
 def _logits(
-    products: Tensor, own: Tensor, scale: float | Tensor, bias: Tensor | None, others: Others | None, normalised: bool
+    products: Tensor,
+    inverse: Tensor,
+    own: Tensor,
+    scale: float | Tensor,
+    bias: Tensor | None,
+    others: Others | None,
+    normalised: bool,
 ) -> Tensor:
-    if others is not None:
-        products = others(products.clamp(-1.0, 1.0) if normalised else products, own[:, None])
-    return products * scale if bias is None else products * scale + bias
+    """Of (N, K) products with class centres of lengths 1 / `inverse`, a new tensor."""
+    if others is None and not isinstance(scale, Tensor):
+        logits = products * (inverse * scale)  # at once: each time through a chunk counts
+    else:
+        logits = _shaped(products * inverse, own, others, normalised) * scale
+    return logits if bias is None else logits.add_(bias)
 
 
-def _through(slope: Tensor, products: Tensor, own: Tensor, others: Others | None, normalised: bool) -> Tensor:
-    """The derivative with respect to what `others` gives -> with respect to the products."""
+def _shaped(products: Tensor, own: Tensor, others: Others | None, normalised: bool) -> Tensor:
     if others is None:
-        return slope
+        return products
+    return others(products.clamp(-1.0, 1.0) if normalised else products, own[:, None])
+
+
+def _through(slope: Tensor, products: Tensor, own: Tensor, others: Others, normalised: bool) -> Tensor:
+    """The derivative with respect to what `others` gives -> with respect to the products."""
     with torch.enable_grad():
         inner = products.detach().requires_grad_()
-        shaped = others(inner.clamp(-1.0, 1.0) if normalised else inner, own[:, None])
-        (gradient,) = torch.autograd.grad(shaped, inner, slope)
+        (gradient,) = torch.autograd.grad(_shaped(inner, own, others, normalised), inner, slope)
     return gradient
 
 
