@@ -20,7 +20,7 @@ lab: .venv/.installed  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 test: .venv/.dev  ## Run all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term:skip-covered
 
 lint: .venv/.dev  ## Check style and types
 	$(BIN)/ruff check .

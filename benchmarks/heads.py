@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         device = resolve_device(given.device)
+        torch.set_float32_matmul_precision(given.products)
         if given.threads:
             torch.set_num_threads(given.threads)
         if given.memory_of:
@@ -74,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--rounds", type=between(1, 1000), default=7, help="times each is measured; the median counts (default: 7)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument(
+        "--products",
+        choices=("highest", "high", "medium"),
+        default="highest",
+        help="torch.set_float32_matmul_precision: medium takes bfloat16 and high TF32, where the hardware has them",
+    )
     parser.add_argument("--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     parser.add_argument("--memory-of", choices=[*NAMES, "step"], help=argparse.SUPPRESS)  # the processes that it starts itself
@@ -85,7 +92,7 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     names = [name for name in given.only if name != PEER or find_spec("pytorch_metric_learning")]
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     sizes = {"batch": given.batch, "dim": given.dim, "classes": given.classes, "step_classes": given.step_classes}
-    found: dict[str, Any] = {"machine": machine("torch") | {"device": where}, "sizes": sizes}
+    found: dict[str, Any] = {"machine": machine("torch") | {"device": where, "products": given.products}, "sizes": sizes}
     if "speed" in given.parts:
         found["speed_ms"] = speed(names, given, device)
     if "memory" in given.parts:
@@ -166,7 +173,12 @@ def _wait(device: torch.device) -> None:
 def in_a_process(name: str, given: argparse.Namespace) -> dict[str, float]:
     """What `memory_of` finds in a process of its own."""
     sizes = {"--batch": given.batch, "--dim": given.dim, "--classes": given.classes, "--step-classes": given.step_classes}
-    options = {**sizes, "--device": given.device, "--threads": given.threads or torch.get_num_threads()}
+    options = {
+        **sizes,
+        "--device": given.device,
+        "--products": given.products,
+        "--threads": given.threads or torch.get_num_threads(),
+    }
     command = [sys.executable, __file__, "--memory-of", name, *(str(part) for pair in options.items() for part in pair)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

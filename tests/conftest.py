@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: as many threads as processes get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator
