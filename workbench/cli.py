@@ -477,7 +477,10 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         if not equals or not name:
             raise WorkbenchError(f"{option} {_short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
         try:
-            found[name.strip()] = yaml.safe_load(value)
+            read = yaml.safe_load(value)
+            # YAML 1.1 takes 1e-3, without a point, for text.
+            number = isinstance(read, str) and re.fullmatch(r"[+-]?[0-9]+[eE][+-]?[0-9]+", read)
+            found[name.strip()] = float(read) if number else read
         except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-13-45
             raise WorkbenchError(f"{option} {_short(text)}: cannot be read as a value") from None
     return found

@@ -70,6 +70,10 @@ def create(
     first, *added = _split(name)
     chosen = {part: _options_of(part, options.pop(part, {})) for part in (first, *added) if part in options}
     sizes = {"embedding_dim": embedding_dim, "num_classes": num_classes}
+    for part, own in chosen.items():
+        for option in own:
+            if option in sizes or (part == first and option in options):
+                raise WorkbenchError(f"{option!r} is given twice, once of them among the options of {part!r}")
     for option in options:
         for part in added:
             if part in PARTS.names() and option in _taken(part) and option not in _taken(first):
