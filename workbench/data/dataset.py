@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench import images
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -22,6 +24,24 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class EncodedImages(ABC):
+    """Base of readers of image files, wherever those are kept: a subclass says how many there are and where their bytes are."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """The file's bytes, as they are stored. Raises WorkbenchError, with `where`, if they cannot be read."""
+
+    @abstractmethod
+    def where(self, index: int) -> str:
+        """What to call the image in an error: a path, a record's key."""
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return images.decode(self.encoded(index), self.where(index))
 
 
 class Sample(NamedTuple):
@@ -55,9 +75,12 @@ class Dataset:
             raise WorkbenchError(f"{self.name}: no images")
         if self.identities.shape != (len(self.images),):
             raise WorkbenchError(f"{self.name}: {len(self.images)} images but identities of shape {self.identities.shape}")
-        used = np.unique(self.identities)
-        if not np.array_equal(used, np.arange(len(self.identity_names))):
-            raise WorkbenchError(f"{self.name}: {len(self.identity_names)} identity names, but the images use {len(used)}")
+        low, high = int(self.identities.min()), int(self.identities.max())  # not np.unique, which sorts a copy of millions
+        used = np.count_nonzero(np.bincount(self.identities)) if low >= 0 and high < len(self.identity_names) else -1
+        if used != len(self.identity_names):
+            raise WorkbenchError(
+                f"{self.name}: {len(self.identity_names)} identity names, but the images use {len(np.unique(self.identities))}"
+            )
 
     @property
     def num_identities(self) -> int:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from workbench import images
-from workbench.data.dataset import Dataset, number_identities
+from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
 
 
 @dataclass(frozen=True)
-class Files:
+class Files(EncodedImages):
     """Image files, read when asked for."""
 
     root: Path
@@ -24,8 +21,11 @@ class Files:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return images.read(self.root / self.names[index])
+    def encoded(self, index: int) -> bytes:
+        return images.read_bytes(self.root / self.names[index])
+
+    def where(self, index: int) -> str:
+        return str(self.root / self.names[index])
 
 
 @SOURCES.register("folder")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from workbench import images
 from workbench.data.benchmark import Benchmark
-from workbench.data.dataset import Images
+from workbench.data.dataset import EncodedImages, Images
 from workbench.data.folder import Files
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError
@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
-class ZippedImages:
+class ZippedImages(EncodedImages):
     """Image files within a zip; nothing is unpacked to disk."""
 
     path: Path
@@ -33,8 +33,11 @@ class ZippedImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        where = f"{self.path}, {self.names[index]}"
+    def where(self, index: int) -> str:
+        return f"{self.path}, {self.names[index]}"
+
+    def encoded(self, index: int) -> bytes:
+        where = self.where(index)
         try:
             # One open zip per process: a forked loader process must not share its parent's file position.
             archive = self._open.get(os.getpid()) or self._open.setdefault(os.getpid(), ZipFile(self.path))
@@ -45,12 +48,11 @@ class ZippedImages:
             if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
                 raise WorkbenchError(f"{where}: compressed in a way that cannot be unpacked bit by bit; zip it with 'deflate'")
             with archive.open(member) as stream:
-                data = stream.read(size)  # the size is only a claim: without it a bomb would be unpacked first
+                return stream.read(size)  # the size is only a claim: without it a bomb would be unpacked first
         except WorkbenchError:
             raise
         except Exception as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError, struct.error, ... on damaged files
             raise WorkbenchError(f"{where}: cannot be unpacked ({error})") from None
-        return images.decode(data, where)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "names": self.names, "_open": {}}

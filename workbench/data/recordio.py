@@ -11,8 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench import images
-from workbench.data.dataset import Dataset, number_identities
+from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
 
@@ -67,7 +66,7 @@ def _parse(data: bytes, where: str, offset: int) -> Record:
 
 
 @dataclass(frozen=True)
-class RecordImages:
+class RecordImages(EncodedImages):
     """The images of a .rec file. The file is opened anew for each, so that loader processes never share a position."""
 
     path: Path
@@ -77,10 +76,12 @@ class RecordImages:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        where = f"{self.path}, record {self.keys[index]}"
+    def where(self, index: int) -> str:
+        return f"{self.path}, record {self.keys[index]}"
+
+    def encoded(self, index: int) -> bytes:
         with self.path.open("rb") as file:
-            return images.decode(read_record(file, int(self.offsets[index]), where).payload, where)
+            return read_record(file, int(self.offsets[index]), self.where(index)).payload
 
 
 @SOURCES.register("recordio")

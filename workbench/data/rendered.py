@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench import images, runs
+from workbench import runs
 from workbench.cache import cache_folder
-from workbench.data.dataset import Dataset
+from workbench.data.dataset import Dataset, EncodedImages
 from workbench.errors import WorkbenchError
 
 PICTURES, INDEX, ABOUT, PARTS = "images.bin", "index.npz", "about.json", "parts"
@@ -70,7 +70,7 @@ class RenderSettings:
 
 
 @dataclass(frozen=True)
-class PackedImages:
+class PackedImages(EncodedImages):
     """JPEGs of one file; nothing is held in memory but where they begin.
 
     The file is opened anew for each, so that loader processes never share a position. It is not mapped into memory: a
@@ -85,7 +85,10 @@ class PackedImages:
     def __len__(self) -> int:
         return len(self.checksums)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+    def where(self, index: int) -> str:
+        return f"{self.path}, image {index}"
+
+    def encoded(self, index: int) -> bytes:
         index = range(len(self))[index]
         begin, end = int(self.offsets[index]), int(self.offsets[index + 1])
         try:
@@ -95,8 +98,8 @@ class PackedImages:
         except OSError as error:
             raise WorkbenchError(f"{self.path}: cannot be read ({error.strerror}); {self.remedy}") from None
         if zlib.crc32(encoded) != self.checksums[index]:
-            raise WorkbenchError(f"{self.path}, image {index}: damaged (its checksum is wrong); {self.remedy}")
-        return images.decode(encoded, f"{self.path}, image {index}")
+            raise WorkbenchError(f"{self.where(index)}: damaged (its checksum is wrong); {self.remedy}")
+        return encoded
 
 
 def open_packed(settings: RenderSettings, name: str, remedy: str) -> Dataset:

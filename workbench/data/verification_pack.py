@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench import images
 from workbench.data.benchmark import Benchmark, consecutive_folds
+from workbench.data.dataset import EncodedImages
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError
 
@@ -107,17 +107,20 @@ class _PackUnpickler(pickle.Unpickler):
 
 
 @dataclass(frozen=True)
-class EncodedImages:
+class HeldImages(EncodedImages):
     """Encoded images held in memory."""
 
-    where: str
-    encoded: list[bytes | bytearray]
+    name: str
+    held: list[bytes | bytearray]
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.held)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return images.decode(bytes(self.encoded[index]), f"{self.where}, image {index}")
+    def encoded(self, index: int) -> bytes:
+        return bytes(self.held[index])
+
+    def where(self, index: int) -> str:
+        return f"{self.name}, image {index}"
 
 
 @BENCHMARKS.register("bin")
@@ -126,7 +129,7 @@ def open_bin(path: str) -> Benchmark:
     file = existing(path, "bin", "file")
     encoded, same = _unpack(file)
     pairs = np.arange(len(encoded), dtype=np.int64).reshape(-1, 2)
-    return Benchmark(file.stem, EncodedImages(file.name, encoded), pairs, same, consecutive_folds(len(pairs), min(10, len(pairs))))
+    return Benchmark(file.stem, HeldImages(file.name, encoded), pairs, same, consecutive_folds(len(pairs), min(10, len(pairs))))
 
 
 def _unpack(file: Path) -> tuple[list[bytes | bytearray], NDArray[np.bool_]]:

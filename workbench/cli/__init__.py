@@ -17,12 +17,11 @@ import typer
 import yaml
 
 from workbench import __version__
+from workbench.cli.data import data_app
+from workbench.cli.tables import TableFormat, print_table
 from workbench.errors import WorkbenchError, unknown_name
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from workbench.data import Benchmark, ClosedSet, Dataset, Identification
     from workbench.evaluation import Result
 
 STREAMLIT_OPTIONS = {
@@ -42,7 +41,6 @@ app = typer.Typer(
     help="Train face recognition losses, evaluate them, and see what each margin does.",
 )
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which some versions of typer keep a copy of
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets and benchmarks, render synthetic people.")
 app.add_typer(data_app, name="data")
 
 
@@ -58,14 +56,6 @@ class ChannelsChoice(StrEnum):
 
     rgb = "rgb"
     bgr = "bgr"
-
-
-class TableFormat(StrEnum):
-    """How a table is printed."""
-
-    text = "text"
-    csv = "csv"
-    latex = "latex"
 
 
 def main() -> None:
@@ -261,7 +251,7 @@ def compare(
         raise WorkbenchError("none of the runs has been evaluated; use workbench evaluate RUN BENCHMARK")
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer", "kind"]
     shown = table[[column for column in columns if column in table]]
-    _print_table(table if table_format is TableFormat.csv else shown, table_format)
+    print_table(table if table_format is TableFormat.csv else shown, table_format)
     if table_format is TableFormat.text and "identification" in set(table["kind"]):
         typer.echo("accuracy of an identification: rank-1")
 
@@ -281,7 +271,7 @@ def backbones_(
         table["parameters"] /= 1e6
         table["multiply_adds"] /= 1e9
         table = table.rename(columns={"parameters": "parameters (M)", "multiply_adds": "GFLOPs"})
-    _print_table(table, table_format, decimals=3)
+    print_table(table, table_format, decimals=3)
     if table_format is TableFormat.text:
         typer.echo(f"GFLOPs: 1e9 multiply-adds for one image, as papers count; D = {embedding_dim}; the first head is the default")
         typer.echo("timm:NAME and torchvision:NAME are backbones too")
@@ -298,7 +288,7 @@ def losses_(
 
     table = catalogue.loss_table()
     if table_format is not TableFormat.text:
-        _print_table(table, table_format)
+        print_table(table, table_format)
         return
     for kind, title in (("loss", "losses"), ("part", "parts, added to a loss as in normface+ohem, by themselves to softmax")):
         typer.secho(f"{title}\n", bold=True)
@@ -364,109 +354,6 @@ def doctor() -> None:
     }
     for key, value in lines.items():
         typer.echo(f"{key:<11}{value}")
-
-
-@data_app.command("info")
-def data_info(
-    spec: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Read every image, to find those that are damaged.")] = False,
-) -> None:
-    """Say what a data set or benchmark holds."""
-    import numpy as np
-
-    from workbench import data
-    from workbench.data.summary import ranges
-
-    opened = _opened(spec)
-    held = opened.dataset if isinstance(opened, data.ClosedSet) else opened
-    height, width = held.images[0].shape[:2]
-    if isinstance(opened, data.Dataset):
-        counts = np.bincount(opened.identities)
-        typer.echo(f"{spec}: {len(opened):,} images of {opened.num_identities:,} identities, the first {height} x {width}")
-        typer.echo(f"images per identity: {counts.min()} to {counts.max()}, median {np.median(counts):g}")
-        typer.echo(f"fingerprint: {opened.fingerprint()}")
-    elif isinstance(opened, data.ClosedSet):
-        typer.echo(f"{spec}: {len(opened.dataset):,} images of {opened.dataset.num_identities:,} classes")
-    elif isinstance(opened, data.Identification):
-        enrolled = len(np.unique(opened.identities[opened.gallery]))
-        typer.echo(
-            f"{spec}: {len(opened.probes):,} probes, {enrolled:,} people enrolled with {len(opened.gallery):,} images, "
-            f"{len(opened.distractors):,} distractors, the first image {height} x {width}"
-        )
-    else:
-        genuine, folds = int(opened.same.sum()), int(opened.folds.max()) + 1
-        typer.echo(
-            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs in {folds} folds, "
-            f"{len(opened.images):,} images, the first {height} x {width}"
-        )
-    if not isinstance(opened, data.Dataset) and opened.note:
-        typer.echo(f"note: {opened.note}")
-    for name, words in ranges(held.attributes).items():
-        typer.echo(f"{name}: {words}")
-    if verify:
-        from tqdm.auto import tqdm
-
-        for number in tqdm(range(len(held.images)), desc="reading", unit="image", dynamic_ncols=True):
-            _ = held.images[number]
-        typer.echo(f"all {len(held.images):,} images can be read")
-
-
-@data_app.command("render")
-def data_render(
-    name: Annotated[str, typer.Argument(help="synthfaces, synthfaces:500x20,seed=3,size=64, synthfaces-pose, ...")],
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Throw away what is there, e.g. because it is damaged.")] = False,
-) -> None:
-    """Render synthetic people ahead of time; else that is done when they are first used."""
-    from workbench import data
-
-    for folder in data.render(name, workers=workers, again=again):
-        typer.echo(folder)
-
-
-@data_app.command("show")
-def data_show(
-    name: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
-    out: Annotated[Path | None, typer.Option(help="PNG file; NAME.png by default.")] = None,
-    people: Annotated[int, typer.Option(min=1, help="Most rows.")] = 10,
-    images: Annotated[int, typer.Option(min=1, help="Most pictures in a row.")] = 12,
-    scale: Annotated[int, typer.Option(min=1, help="Enlarge that many times.")] = 2,
-) -> None:
-    """Write a contact sheet of a data set or benchmark: a row a person."""
-    from workbench import data, runs
-    from workbench.images import to_png
-
-    opened = _opened(name)
-    held = opened.dataset if isinstance(opened, data.ClosedSet) else opened
-    file = out or Path(f"{held.name}.png")
-    if file.suffix.lower() != ".png":
-        raise WorkbenchError(f"--out {file}: a PNG is written, give it a name that ends in .png")
-    sheet = to_png(data.contact_sheet(held, people, images, scale))
-    try:
-        with runs.atomic_path(file) as temporary:
-            temporary.write_bytes(sheet)
-    except OSError as error:
-        raise WorkbenchError(f"{file}: cannot be written ({error.strerror})") from None
-    typer.echo(file)
-
-
-def _opened(spec: str) -> Dataset | Benchmark | ClosedSet | Identification:
-    from workbench import data
-
-    return data.open(spec) if spec.partition(":")[0] in data.SOURCES.names() else data.benchmark(spec)
-
-
-def _print_table(table: DataFrame, table_format: TableFormat, decimals: int = 4) -> None:
-    """Without an index; text stands on the left, what is missing is "-", and LaTeX's own characters are escaped."""
-    if table_format is TableFormat.csv:
-        typer.echo(table.to_csv(index=False), nl=False)
-    elif table_format is TableFormat.latex:
-        typer.echo(table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True))
-    else:
-        words = table.select_dtypes(exclude="number").astype(str)
-        left = {str(column): f"{{:<{words[column].str.len().max()}}}".format for column in words}
-        shown = table.to_string(index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left")
-        typer.echo("\n".join(line.rstrip() for line in shown.splitlines()))
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
