@@ -119,8 +119,8 @@ def contender(name: str, given: argparse.Namespace, classes: int, device: torch.
 
         loss: torch.nn.Module = ArcFaceLoss(classes, given.dim, margin=math.degrees(M), scale=S).to(device)
     else:
-        sizes = {"embedding_dim": given.dim, "num_classes": classes}
-        loss = losses.create("arcface", **sizes, s=S, m=M, head=name).to(device)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"embedding_dim": given.dim, "num_classes": classes, "s": S, "m": M, "head": name}
+        loss = losses.create("arcface", **options).to(device)
 
     def run() -> None:
         loss.zero_grad(set_to_none=True)

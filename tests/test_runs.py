@@ -347,3 +347,18 @@ def test_a_run_is_read_without_torch(run: runs.Run) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == ["queued", {"loss": "arcface"}, {"accuracy": 0.9}, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("-2E5", -2e5), ("+1e+2", 100.0), ("[1e-4, a]", [1e-4, "a"]), ("1e-3x", "1e-3x"), ("7", 7)],
+)
+def test_yaml_reads_numbers_as_what_they_look_like(text: str, value: object) -> None:
+    assert runs.read_yaml(text) == value
+
+
+@pytest.mark.parametrize("text", ["!!python/object:os.x {}", "2026-13-45", "[" * 5000, "a: b: c"])
+def test_yaml_that_cannot_be_read_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (its words are the parser's)
+        runs.read_yaml(text)
+    assert str(caught.value)

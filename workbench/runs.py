@@ -96,6 +96,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3, without a point, for text; here it is the number it looks like."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+$"), list("+-0123456789"))
+
+
+def read_yaml(text: str) -> Any:
+    """A YAML text's value, tags for Python's objects refused.
+
+    Raises:
+        ValueError: not YAML, or a date such as 2026-13-45.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings.
 
@@ -103,10 +122,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         WorkbenchError: missing, not YAML, or not a mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2026-13-45
+    except ValueError as error:  # a file that is not UTF-8 too
         raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(value, dict):
         raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(value).__name__}")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-import yaml
 
 from workbench import __version__
 from workbench.cli.data import data_app
@@ -358,17 +357,16 @@ def doctor() -> None:
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     """NAME=VALUE strings; values are read as YAML, so that 32, 0.4, true and [112, 96] are what they look like."""
+    from workbench.runs import read_yaml
+
     found = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise WorkbenchError(f"{option} {_short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
         try:
-            read = yaml.safe_load(value)
-            # YAML 1.1 takes 1e-3, without a point, for text.
-            number = isinstance(read, str) and re.fullmatch(r"[+-]?[0-9]+[eE][+-]?[0-9]+", read)
-            found[name.strip()] = float(read) if number else read
-        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2026-13-45
+            found[name.strip()] = read_yaml(value)
+        except ValueError:
             raise WorkbenchError(f"{option} {_short(text)}: cannot be read as a value") from None
     return found
 
