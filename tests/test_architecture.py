@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache"},
-    {"runs", "losses", "backbones", "plots", "synthfaces"},
+    {"runs", "losses", "backbones", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
     {"experiments", "exchange"},
@@ -124,7 +124,7 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
         _ = workbench.nonsense
 
 
-@pytest.mark.parametrize("room", ["losses", "backbones", "data", "training", "evaluation", "exchange", "plots"])
+@pytest.mark.parametrize("room", ["losses", "backbones", "data", "training", "evaluation", "exchange", "plots", "faces"])
 def test_what_is_public_is_described(room: str) -> None:
     module = import_module(f"workbench.{room}")
     assert module.__doc__

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_face import photo as drawn_photo
 from PIL import Image
 
 import workbench as wb
@@ -202,6 +203,34 @@ def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.
         first, second = model.embed([np.asarray(photo) for photo in photos])[:, None]
         assert float(shown) == pytest.approx(wb.evaluation.similarity(first, second)[0], abs=5.1e-4)
     sync_api.expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=WAIT)
+
+
+def test_faces_are_found_and_aligned(page: sync_api.Page, address: str, seen_runs: Path) -> None:
+    photos = [drawn_photo((90, 20, 40), (140, 110, 90), size=(250, 300)), drawn_photo((120, 60, 40), turn=15)]
+    page.goto(f"{address}/photos?prepare=crop&run={NAMES[0]}")
+    wait_for_title(page, "Two photos")
+    for number, pixels in enumerate(photos):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="PNG")
+        file = {"name": f"photo{number}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+        page.locator('input[type="file"]').nth(number).set_input_files(file)  # type: ignore[arg-type]
+        sync_api.expect(page.get_by_text(f"photo{number}.png, as the networks see it")).to_be_visible(timeout=WAIT)
+    model = wb.evaluation.load_model(wb.runs.open(seen_runs / NAMES[0]), device="cpu")
+    value = page.locator('[data-testid="stMetricValue"]')
+
+    def similarity(face: int) -> str:
+        found = sorted(wb.faces.detect(photos[0]), key=lambda one: -one.size[0])[face]
+        seen = [wb.faces.warp(photos[0], found.landmarks), wb.faces.align(photos[1])[0].image]
+        first, second = model.embed(seen)[:, None]
+        return f"{wb.evaluation.similarity(first, second)[0]:.3f}"
+
+    sync_api.expect(value).to_have_count(1, timeout=WAIT)
+    page.get_by_role("radio", name="align", exact=True).click()
+    page.wait_for_url(re.compile(r"photos\?(?!.*prepare=crop)"))
+    sync_api.expect(value).to_have_text(similarity(0), timeout=WAIT)
+    page.get_by_role("radio", name="2", exact=True).click()
+    sync_api.expect(page.get_by_text("face 2 of 2, 1 is the largest")).to_be_visible(timeout=WAIT)
+    sync_api.expect(value).to_have_text(similarity(1), timeout=WAIT)
 
 
 def test_nothing_is_asked_of_other_machines(page: sync_api.Page, address: str) -> None:

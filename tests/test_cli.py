@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ COMMANDS = (
     "evaluate",
     "import",
     "export",
+    "embed",
     "compare",
     "app",
     "demo",
@@ -274,6 +276,9 @@ def test_broken_image_fails_the_run_with_the_reason(workbench: Workbench, here: 
         ("runs/a train --batch-size 0", "--batch-size"),
         ("runs/a train --bootstrap -1", "--bootstrap"),
         ("runs/a train --flip sideways", "--flip"),
+        ("runs/a train --protocol arcface", "did you mean 'arcface_torch'"),
+        ("runs/a train --protocol arcface_torch", "is one of pairs"),
+        ("runs/a folder:people --distance euclidean-raw --threshold grid", "takes threshold 'exact'"),
         ("runs/a train --device cud", "cud"),
     ],
 )
@@ -407,13 +412,61 @@ def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path
 
     said = workbench(f"evaluate {run.path} folder:people train --bootstrap 20 --no-projection --flip none")
     assert said.code == 0
-    assert [line.split(":")[0] for line in said.out.splitlines()] == ["mine on people", "mine on train"]
-    assert run.evaluations() == ["people", "train"]
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["mine on people+flip-none", "mine on train+flip-none"]
+    assert run.evaluations() == ["people+flip-none", "train+flip-none"]
 
-    said = workbench(f"compare --runs-dir {tmp_path} --benchmark people")
+    said = workbench(f"compare --runs-dir {tmp_path} --benchmark people+flip-none")
     assert said.code == 0
     assert said.out.splitlines()[0].split()[:3] == ["run", "benchmark", "accuracy"]
-    assert said.out.splitlines()[1].split()[:2] == ["mine", "people"]
+    assert said.out.splitlines()[1].split()[:2] == ["mine", "people+flip-none"]
+
+
+def test_a_protocol_is_chosen_by_name_and_by_options(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+    run = runs.open(shutil.copytree(trained / "a", tmp_path / "a"))
+    people, options = run.evaluation("people")[0]["benchmark"], "--bootstrap 20 --no-projection"
+    for protocol in ("arcface_torch", "sphereface --distance euclidean", "workbench --mean subtract --threshold grid --flip none"):
+        assert workbench(f"evaluate {run.path} {people} --protocol {protocol} {options}").code == 0
+    assert run.evaluations() == [
+        "people",
+        "people+arcface_torch",
+        "people+flip-none+mean-subtract+threshold-grid",
+        "people+sphereface+distance-euclidean",
+        "train",
+    ]
+    said = workbench(f"compare {run.path}")
+    assert said.out.splitlines()[0].split()[:4] == ["run", "benchmark", "protocol", "accuracy"]
+    assert said.out.splitlines()[2].split()[:3] == ["a", "people+arcface_torch", "arcface_torch"]
+
+
+def test_embeddings_are_written_for_other_programs(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    said = workbench(f"embed runs/a folder:people {out} --flip concatenate")
+    assert said.code == 0
+    with np.load(out, allow_pickle=False) as archive:
+        count, length = archive["embeddings"].shape
+        assert len(archive["identities"]) == count
+        made = json.loads(str(archive["made"]))
+    assert f"{count} embeddings of length {length}, not normalised" in said.out
+    assert (made["run"], made["source"]) == ("a", "folder:people")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("runs/a folder:people out.csv", "out.npz"),
+        ("runs/a folder:people no/such/out.npz", "no such folder"),
+        ("runs/a foldr:people out.npz", "did you mean 'folder'"),
+        ("nope folder:people out.npz", "unknown run 'nope'"),
+        ("runs/empty folder:people out.npz", "has saved no model yet"),
+        ("runs/a folder:people out.npz --flip sideways", "--flip"),
+        ("runs/a folder:people", "out"),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_embed_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+    before = listing(here)
+    assert_refused(workbench(f"embed {arguments}"), hint)
+    assert listing(here) == before
 
 
 def test_options_go_before_the_config_file(workbench: Workbench, here: Path, tmp_path: Path) -> None:
@@ -541,7 +594,9 @@ def test_an_identification_is_evaluated_compared_and_described(
         figures = runs.open(tmp_path / run).evaluation("search")[0]
         low, high = figures["interval"]
         assert line.startswith(f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors")
-        assert line.endswith(f"TAR at FAR 0.01: {figures['tar_at_far']['0.01']:.1%}")  # 224 impostor pairs support no lower one
+        assert f"TAR at FAR 0.01: {figures['tar_at_far']['0.01']:.1%}, FNIR" in line  # 224 impostor pairs support no lower one
+        misses = figures["open_set"]["fnir_at_fpir"]["0.1"]
+        assert line.endswith(f", FNIR at FPIR 10%: {misses:.1%}")  # nor 16 strangers
 
     lines = workbench(f"compare {tmp_path}/a {tmp_path}/b --benchmark search").out.splitlines()
     assert [(line.split()[1], line.split()[-1]) for line in lines[1:3]] == [("search", "identification")] * 2

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from drawn_face import BACKGROUND, drawn_face
 from PIL import Image
 
-from workbench import data, experiments, runs
+from workbench import cli, data, experiments, runs
 from workbench.evaluation import evaluate, load_result
 from workbench.training import TrainConfig, train
 
+Complaint = Callable[..., AbstractContextManager[None]]
 LOSSES = ("softmax", "arcface")
 
 
@@ -172,3 +177,75 @@ def test_the_demos_losses_take_their_options() -> None:
 
     for config in experiments.demo_configs():
         losses.create(config.loss, embedding_dim=8, num_classes=30, **config.loss_options)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four people of different skin, small on large photos and turned: what a face detector is for."""
+    root = tmp_path / "photos"
+    draw = np.random.default_rng(0)
+    for person in range(4):
+        (root / f"person{person}").mkdir(parents=True)
+        for number in range(4):
+            canvas = Image.new("RGB", (120, 120), BACKGROUND)
+            skin = (230 - 45 * person, 180 - 40 * person, 150 - 35 * person)
+            canvas.paste(drawn_face(70, skin, turn=draw.uniform(-12, 12)), tuple(draw.integers(0, 50, 2).tolist()))
+            canvas.save(root / f"person{person}" / f"{number}.png")
+    return root
+
+
+def test_what_alignment_is_worth(configs: list[TrainConfig], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    run = train(configs[0], progress=False)
+    spec = f"folder:{photos}"
+    options: dict[str, Any] = {"device": "cpu", "with_projection": False, "progress": False}
+    study = experiments.alignment(run, spec, bootstrap=40, **options)
+    assert run.evaluations() == ["photos", "photos-aligned", "photos-cropped"]
+    assert list(study.results) == ["raw", "cropped", "aligned"]
+    for key, name in (("raw", "photos"), ("cropped", "photos-cropped"), ("aligned", "photos-aligned")):
+        stored = load_result(run, name)
+        assert stored.accuracy == study.results[key].accuracy
+        assert run.evaluation(name)[0]["benchmark"] == (spec if key == "raw" else f"{key}:{spec}")
+    difference = study.differences["aligned", "raw"]
+    assert difference.value == pytest.approx(study.results["aligned"].accuracy - study.results["raw"].accuracy)
+    assert difference.interval[0] <= difference.interval[1]
+    said = str(study).splitlines()
+    assert said[0] == "softmax on photos"
+    assert [line.split()[0] for line in said[2:6]] == ["raw", "cropped", "aligned", "aligned"]
+    assert str(difference) in said[4]
+    assert "faces found" in said[-1]
+
+
+def test_training_images_are_known_again_when_they_are_aligned(
+    configs: list[TrainConfig], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    run = train(configs[0].model_copy(update={"data": f"folder:{photos}"}), progress=False)
+    result = evaluate(run, f"aligned:folder:{photos}", device="cpu", bootstrap=0, with_projection=False, progress=False)
+    assert result.note.startswith("pairs of the training images")
+    assert "faces found" in result.note
+
+
+def test_alignment_asks_for_pairs_by_name(
+    configs: list[TrainConfig], photos: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    run = train(configs[0], progress=False)
+    with complaint("by name"):
+        experiments.alignment(run, data.benchmark(f"folder:{photos}"))  # type: ignore[arg-type]
+    with complaint("train: is a closed set"):
+        experiments.alignment(run, "train", progress=False)
+    assert run.evaluations() == []
+
+
+def test_the_command_says_what_alignment_is_worth(
+    configs: list[TrainConfig], photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    run = train(configs[0], progress=False)
+    words = ["alignment", str(run.path), f"folder:{photos}", "--device", "cpu", "--bootstrap", "20", "--no-projection"]
+    monkeypatch.setattr(sys, "argv", ["workbench", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert "aligned to cropped: " in capsys.readouterr().out

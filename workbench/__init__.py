@@ -10,9 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench import backbones, catalogue, data, evaluation, exchange, experiments, images, losses, plots, runs, training
+    from workbench import (
+        backbones,
+        catalogue,
+        data,
+        evaluation,
+        exchange,
+        experiments,
+        faces,
+        images,
+        losses,
+        plots,
+        runs,
+        training,
+    )
     from workbench.errors import WorkbenchError
-    from workbench.evaluation import evaluate
+    from workbench.evaluation.evaluate import evaluate
     from workbench.exchange import export_onnx, import_model
     from workbench.training import TrainConfig, train
 
@@ -29,6 +42,7 @@ __all__ = [
     "exchange",
     "experiments",
     "export_onnx",
+    "faces",
     "images",
     "import_model",
     "losses",

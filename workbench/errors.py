@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 590
+"""Letters of a message."""
+
 
 class WorkbenchError(ValueError):
     """Bad input: one line that says what is wrong, where, and what would be right.
 
-    The command line prints it without a traceback and exits with code 2; the dashboard shows it in a box.
+    The command line prints it without a traceback and exits with code 2; the dashboard shows it in a box. Names out of files may
+    be in it as they are: what cannot be printed (line feeds, a terminal's commands) is shown by its code, and a long one is cut.
     """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}")
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchError:
     """The error for a name that is not among `choices`, with the nearest one suggested."""
     known = sorted(choices)
-    near = get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    without_case = {choice.lower(): choice for choice in known}
+    near = get_close_matches(str(name).lower(), without_case, n=1)
+    hint = f"did you mean {without_case[near[0]]!r}? " if near else ""
     listed = ", ".join(known) if known else "none"
-    return WorkbenchError(f"unknown {kind} {name!r}: {hint}known: {listed}")
+    shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:80]}..."
+    return WorkbenchError(f"unknown {kind} {shown}: {hint}known: {listed}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench import runs
 from workbench.errors import WorkbenchError
-from workbench.evaluation import evaluate
+from workbench.evaluation import Difference, VerificationResult, evaluate, paired_difference
+from workbench.evaluation.evaluate import TRAIN
 from workbench.evaluation.results import stored_figures
 from workbench.training import TrainConfig, train
 
@@ -120,3 +122,64 @@ def _evaluated_on(run: runs.Run) -> set[str]:
     """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed."""
     stored = [stored_figures(run, name) for name in run.evaluations()]
     return {str(figures.get("benchmark")) for figures in stored if figures.get("step") == run.status.get("step")}
+
+
+@dataclass(frozen=True)
+class AlignmentStudy:
+    """What finding and aligning faces is worth to one run.
+
+    Attributes:
+        run: its name.
+        benchmark: as it was named.
+        results: on the pictures "raw" (as they are, fitted centrally), "cropped" (the face's box, not turned) and "aligned".
+        differences: {(a, b): accuracy on a minus accuracy on b}, paired, of "cropped" and "aligned" to "raw" and of the two.
+    """
+
+    run: str
+    benchmark: str
+    results: dict[str, VerificationResult]
+    differences: dict[tuple[str, str], Difference]
+
+    def __str__(self) -> str:
+        """A table for people."""
+        lines = [f"{self.run} on {self.results['raw'].name}", f"{'pictures':<9} accuracy  95 % interval      to raw, paired"]
+        for key, result in self.results.items():
+            low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
+            difference = self.differences.get((key, "raw"), "")
+            lines.append(f"{key:<9} {result.accuracy:8.2%}  [{low:.2%}, {high:.2%}]   {difference}".rstrip())
+        lines.append(f"aligned to cropped: {self.differences['aligned', 'cropped']}")
+        lines += [f"{key}: {result.note}" for key, result in self.results.items() if result.note]
+        return "\n".join(lines)
+
+
+def alignment(
+    run: str | Path | runs.Run, benchmark: str, *, bootstrap: int = 1000, progress: bool = True, **options: Any
+) -> AlignmentStudy:
+    """Does alignment matter? The run's accuracy on the same pairs as they are, cropped to the face, and aligned.
+
+    The three are stored as evaluations of the run: BENCHMARK, `cropped:BENCHMARK` and `aligned:BENCHMARK`.
+
+    Args:
+        run: run directory.
+        benchmark: name of a benchmark of pairs, of photos in which the face is not cut out yet.
+        bootstrap: resamples for the intervals, at least 1.
+        progress: show bars.
+        options: others of `wb.evaluate`: flip, device, batch_size, with_projection, ...
+
+    Raises:
+        WorkbenchError: as `wb.evaluate`, or a benchmark of another kind.
+    """
+    if not isinstance(benchmark, str):
+        raise WorkbenchError("the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the results can name it")
+    if benchmark == TRAIN:
+        raise WorkbenchError(f"{TRAIN}: is a closed set; what alignment is worth is measured on pairs of photos")
+    results: dict[str, VerificationResult] = {}
+    for key in ("aligned", "cropped", "raw"):  # one that is not of pairs is refused before anything is computed
+        spec = benchmark if key == "raw" else f"{key}:{benchmark}"
+        result = evaluate(run, spec, bootstrap=bootstrap, progress=progress, **options)
+        assert isinstance(result, VerificationResult)
+        results[key] = result
+    results = {key: results[key] for key in ("raw", "cropped", "aligned")}
+    compared = (("cropped", "raw"), ("aligned", "raw"), ("aligned", "cropped"))
+    differences = {(a, b): paired_difference(results[a], results[b], bootstrap=bootstrap) for a, b in compared}
+    return AlignmentStudy(runs.open(run).name, benchmark, results, differences)

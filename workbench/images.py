@@ -15,6 +15,8 @@ from workbench.errors import WorkbenchError
 
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before a single pixel is decoded: a 60-megapixel RGB image takes 180 MB."""
+MAX_SCANNED = 20 * MAX_PIXELS
+"""Pixels times scans of a JPEG: ten scans are usual, and a thousand of 77 bytes each would take minutes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -43,16 +45,9 @@ def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> N
         return quick
     try:
         with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on; the limit below is lower and is an error.
+            # Pillow warns from 89 megapixels on; the limit is lower and is an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise WorkbenchError(
-                        f"{where}: {width} x {height} is {width * height / 1e6:.0f} megapixels, "
-                        f"more than the {max_pixels / 1e6:.0f} that are decoded; shrink it first"
-                    )
-                return np.asarray(_upright_rgb(image))
+            return np.asarray(_by_pillow(data, where, max_pixels))  # when all but the result is freed
     except UnidentifiedImageError:
         raise WorkbenchError(f"{where}: not an image; known formats: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
@@ -72,7 +67,7 @@ def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if width * height > max_pixels or colours not in ("YCbCr", "Gray"):
+        if width * height > max_pixels or colours not in ("YCbCr", "Gray") or _scanned(data, width * height) > MAX_SCANNED:
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data)
     except ValueError:
@@ -80,15 +75,37 @@ def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
     return pixels
 
 
+def _scanned(data: bytes, pixels: int) -> int:
+    """Pixels that a JPEG makes its decoder go through: a progressive one all of them in each of its scans."""
+    return data.count(b"\xff\xda") * pixels
+
+
+def _by_pillow(data: bytes, where: str, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise WorkbenchError(
+                f"{where}: {width} x {height} is {width * height / 1e6:.0f} megapixels, "
+                f"more than the {max_pixels / 1e6:.0f} that are decoded; shrink it first"
+            )
+        if image.format in ("JPEG", "MPO") and _scanned(data, width * height) > MAX_SCANNED:
+            raise WorkbenchError(f"{where}: a JPEG of {width} x {height} in too many scans; save it anew")
+        return _upright_rgb(image)
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("I;16", "I;16B", "I;16L", "I"):
-        grey = np.asarray(upright).astype(np.float64)
-        return Image.fromarray((grey / 257.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return upright.convert("RGB")
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of 50 megapixels would be 200 MB more
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        grey = np.clip(np.asarray(image), 0, 65535).astype(np.int32, copy=False)
+        grey += 128
+        grey //= 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
+        flat = Image.new("RGB", layer.size, "white")
+        flat.paste(layer, mask=layer)
+        return flat
+    return image.convert("RGB")
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
     config.yaml          everything needed to run it again
     environment.json     versions, device, precision, git commit, fingerprint of the data
     metrics.jsonl        one object a line: step, epoch, loss, accuracy, lr, images_per_second, ...
+    broken.txt           a line an image that could not be read and was left out (`broken: skip`); only where there are such
     last.ckpt            model, loss, optimiser, sampler position, RNG: to resume
     model.safetensors    weights of the backbone ("backbone.*") and the class centres ("loss.*")
     model.onnx           in its place where an ONNX file was imported
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS, EVALUATION = "last.ckpt", "model.safetensors", "status.json", "evaluation"
+BROKEN = "broken.txt"
 
 ONNX_MODEL = "model.onnx"
 IMPORTED, ONNX = "imported", "onnx"

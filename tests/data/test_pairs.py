@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from workbench import data
-from workbench.data.pairs import ZippedImages
+from workbench.data.zipped import ZippedImages
 from workbench.images import to_png
 
 PEOPLE = {"Ann_Lee": 3, "Bob": 2, "Çağ": 2}

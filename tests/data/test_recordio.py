@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import data
+from workbench.data import indexes, recordio
+from workbench.data.dataset import encoded_image
+from workbench.data.reading import SharedFile
 from workbench.data.recordio import read_record
 from workbench.images import to_png
 
@@ -97,9 +102,86 @@ def test_a_payload_that_contains_the_magic_is_joined_from_its_parts(tmp_path: Pa
     offsets = [int(line.split("\t")[1]) for line in (tmp_path / "train.idx").read_text().splitlines()]
     kinds = {struct.unpack_from("<I", (tmp_path / "train.rec").read_bytes(), offset + 4)[0] >> 29 for offset in offsets}
     assert kinds == {0, 1}
-    with (tmp_path / "train.rec").open("rb") as file:
-        for payload, offset in zip(payloads, offsets, strict=True):
-            assert read_record(file, offset, "here").payload == payload[24:]
+    file = SharedFile(tmp_path / "train.rec")
+    for payload, offset in zip(payloads, offsets, strict=True):
+        for expected in (0, 9, 40, 2**15):
+            assert read_record(file, offset, "here", expected).payload == payload[24:]
+
+
+def test_a_split_picture_is_read_as_any_other(tmp_path: Path) -> None:
+    shown = picture(7) + MAGIC * 2 + bytes(8)  # behind the end of the PNG
+    records = [(1, packed(3, picture(1))), (2, packed(3, shown)), (3, packed(5, picture(3)))]
+    dataset = data.open(f"recordio:{write(tmp_path / 'a', records)}")
+    assert [int(dataset.images[i][0, 0, 0]) for i in range(3)] == [1, 7, 3]
+    assert encoded_image(dataset.images, 1) == shown
+
+
+def test_another_name_than_train_is_found_or_given(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    folder = write(tmp_path / "a", with_ranges())
+    for suffix in ("rec", "idx"):
+        (folder / f"train.{suffix}").rename(folder / f"val.{suffix}")
+    check(data.open(f"recordio:{folder}"))
+    check(data.open(f"recordio:{folder / 'val.rec'}"))
+    assert data.open(f"recordio:{folder}").name == "a"
+    assert data.open(f"recordio:{folder / 'val.rec'}").name == "val"
+    (folder / "other.rec").touch()
+    with complaint("other.rec, val.rec", "name one of them"):
+        data.open(f"recordio:{folder}")
+    with complaint("other.idx is missing"):
+        data.open(f"recordio:{folder / 'other.rec'}")
+    write(folder, with_ranges())
+    check(data.open(f"recordio:{folder}"))
+
+
+def test_keys_with_gaps_and_places_in_any_order_are_followed(tmp_path: Path) -> None:
+    keys = [2, 30, 31, 400, 401, 5000]
+    records = [(key, packed(label, picture(i + 1))) for i, (key, label) in enumerate(zip(keys, LABELS, strict=True))]
+    folder = write(tmp_path / "a", [records[i] for i in (3, 0, 5, 1, 4, 2)])
+    dataset = data.open(f"recordio:{folder}")
+    check(dataset)
+    assert dataset.images.where(3).endswith("record 400")  # type: ignore[attr-defined]
+    (folder / "train.idx").write_bytes((folder / "train.idx").read_bytes().replace(b"\n", b"\r\n"))
+    check(data.open(f"recordio:{folder}"))
+
+
+def test_an_index_is_the_same_in_pieces_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "a", with_ranges())
+    for size in (1, 7, 16, 1000):
+        monkeypatch.setattr(recordio, "CHUNK", size)
+        monkeypatch.setattr(recordio, "GROUP", size)
+        check(data.open(f"recordio:{folder}"))
+        monkeypatch.setattr(recordio, "DENSE", 0)  # label by label
+        check(data.open(f"recordio:{folder}"))
+
+
+def test_labels_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexes, "KEPT_SECONDS", -1)
+    folder = write(tmp_path / "a", with_ranges()[1:7])
+    check(data.open(f"recordio:{folder}"))
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(recordio, "_labels", lambda *_: pytest.fail("read again"))
+        check(data.open(f"recordio:{folder}"))
+    whole = kept.read_bytes()
+    for damaged in (whole[:50], b"", whole[:200] + b"\x99" + whole[201:]):
+        kept.write_bytes(damaged)
+        check(data.open(f"recordio:{folder}"))
+        assert len(kept.read_bytes()) == len(whole)
+    write(folder, [(key, packed(label + 1, picture(key))) for key, label in enumerate(LABELS, 1)])
+    os.utime(folder / "train.rec", ns=(1, 1))
+    assert data.open(f"recordio:{folder}").identity_names == ["4", "8", "13"]
+
+
+def test_a_file_that_was_cut_off_or_is_gone_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    folder = write(tmp_path / "a", with_ranges())
+    dataset = data.open(f"recordio:{folder}")
+    os.truncate(folder / "train.rec", 100)
+    with complaint("train.rec, record 6", "truncated"):
+        _ = dataset.images[5]
+    (folder / "train.rec").unlink()
+    with complaint("train.rec", "cannot be read"):
+        _ = pickle.loads(pickle.dumps(dataset)).images[0]
 
 
 def test_the_real_files_hold_the_same_forty_people(workbench_data: Path) -> None:

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from workbench import images
 from workbench.data.dataset import Dataset
-from workbench.data.rendered import ABOUT, INDEX, PARTS, PICTURES, RenderSettings, open_packed
+from workbench.data.pack import ABOUT, INDEX, PICTURES
+from workbench.data.rendered import PARTS, RenderSettings, open_packed
 from workbench.data.rendering import ensure, read_part, write_part
 
 SMALL = RenderSettings(6, 3, "wild", first=40, size=32, renderer="fake_faces")
@@ -315,7 +316,7 @@ def test_a_set_that_was_opened_and_then_cut_off_is_an_error(complaint: Callable[
         _ = dataset.images[17]
     (SMALL.folder / PICTURES).unlink()
     with complaint(PICTURES, "cannot be read", REMEDY):
-        _ = dataset.images[0]
+        _ = pickle.loads(pickle.dumps(dataset.images))[0]  # a copy opens the file anew
 
 
 @settings(max_examples=60, deadline=None)

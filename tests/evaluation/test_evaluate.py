@@ -6,8 +6,9 @@ import io
 import json
 import pickle
 import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,25 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
 
 import workbench as wb
 from workbench import data, runs
 from workbench.evaluation import (
+    PRESETS,
     ClosedSetResult,
     IdentificationResult,
+    Protocol,
+    arcface_torch,
     invariance_curves,
+    leaderboard,
     load_angles,
     load_gaps,
     load_model,
     load_projection,
     load_result,
 )
+from workbench.evaluation.verification import affordable
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
 
@@ -106,7 +113,10 @@ def _evaluate(run: runs.Run, benchmark: Any, **options: Any) -> Any:
 def _assert_equal(one: Any, other: Any) -> None:
     assert type(one) is type(other)
     for field in fields(one):
-        np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+        if is_dataclass(getattr(one, field.name)):
+            _assert_equal(getattr(one, field.name), getattr(other, field.name))
+        else:
+            np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
 
 
 # What can be evaluated on
@@ -157,6 +167,13 @@ def test_the_path_of_a_run_will_do(run: runs.Run, others: Path) -> None:
     assert _evaluate(str(run.path), f"folder:{others}").name == "others"
 
 
+def test_pairs_of_what_was_trained_on_in_part_are_marked_as_such(run: runs.Run, faces: Path, others: Path) -> None:
+    for spec in (f"folder:{faces}@*x3", f"folder:{others}+folder:{faces}"):
+        note = _evaluate(run, spec).note
+        assert "from a data set that was trained on too: far too good if people are in both parts" in note
+    assert "trained on" not in _evaluate(run, f"folder:{others}@*x3").note
+
+
 def test_pairs_of_the_training_images_are_marked_as_such(run: runs.Run, faces: Path) -> None:
     result = _evaluate(run, f"folder:{faces}")
     assert "pairs of the training images" in result.note
@@ -187,6 +204,85 @@ def test_flip_is_a_choice_that_the_protocol_tells(run: runs.Run, others: Path) -
     assert (added.protocol["flip"], plain.protocol["flip"]) == ("embeddings of image and mirror image added", "none")
 
 
+@pytest.mark.parametrize("protocol", PRESETS)
+def test_every_preset_states_all_its_options(run: runs.Run, others: Path, protocol: str) -> None:
+    result = _evaluate(run, f"folder:{others}", protocol=protocol)
+    assert result.name == "others" + PRESETS[protocol].suffix
+    assert {**result.protocol, **PRESETS[protocol].words()} == result.protocol
+    assert result.protocol["image scaling"] == "(x - 127.5) / 127.5, RGB, 16 x 16"
+    assert result.protocol["folds"] == 2
+    assert ("3.99" in result.protocol["threshold"]) == (protocol == "arcface_torch")
+    assert "20 resamples" in result.protocol["interval"]
+    _assert_equal(load_result(run, result.name), result)
+
+
+def test_protocols_do_not_overwrite_each_other(run: runs.Run, others: Path) -> None:
+    usual = _evaluate(run, f"folder:{others}")
+    for options in ({"protocol": "arcface_torch"}, {"flip": "none"}, {"protocol": Protocol(folds=3)}):
+        _evaluate(run, f"folder:{others}", **options)
+    assert run.evaluations() == ["others", "others+arcface_torch", "others+flip-none", "others+folds-3"]
+    _assert_equal(load_result(run, "others"), usual)
+    table = leaderboard([run])
+    assert table["protocol"].tolist() == ["workbench", "arcface_torch", "workbench+flip-none", "workbench+folds-3"]
+
+
+def test_benchmarks_of_one_name_are_told_apart_under_any_protocol(run: runs.Run, tmp_path: Path) -> None:
+    one, other = (f"bin:{_pack(tmp_path / place / 'pack.bin', [True, False] * 10, seed)}" for place, seed in (("a", 0), ("b", 900)))
+    _evaluate(run, one)
+    named = _evaluate(run, other, protocol="arcface_torch").name
+    assert named.startswith("pack-")
+    assert named.endswith("+arcface_torch")
+    assert _evaluate(run, one, protocol="arcface_torch").name == "pack+arcface_torch"
+    assert run.evaluation(named)[0]["benchmark"] == other
+
+
+def test_the_preset_arcface_torch_finds_its_accuracy(run: runs.Run, tmp_path: Path) -> None:
+    pack = _pack(tmp_path / "pack.bin", [True, True, False, False] * 10)
+    result = _evaluate(run, f"bin:{pack}", protocol="arcface_torch")
+    summed = load_model(run, "cpu").embed(data.benchmark(f"bin:{pack}").images).astype(np.float64)
+    expected = arcface_torch.evaluate(normalize(summed), result.same)
+    np.testing.assert_array_equal(result.fold_accuracy, expected.accuracy)
+    assert result.scores.max() <= 0
+
+
+def test_concatenated_embeddings_are_those_of_image_and_mirror_image(run: runs.Run, others: Path) -> None:
+    images = data.open(f"folder:{others}").images
+    model = load_model(run, "cpu")
+    plain, added, both = (model.embed(images, flip=flip) for flip in ("none", "add", "concatenate"))
+    assert both.shape == (PEOPLE * IMAGES, 16)
+    np.testing.assert_array_equal(both[:, :8], plain)
+    np.testing.assert_allclose(both[:, :8] + both[:, 8:], added, atol=1e-5)
+    result = _evaluate(run, _among(others), flip="concatenate")
+    assert result.name == "among+flip-concatenate"
+    assert result.accuracy > 0.7
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options", "said"),
+    [
+        ("train", {"protocol": "arcface_torch"}, "is one of pairs"),
+        ("train", {"flip": "concatenate"}, "add or none"),
+        ("among", {"protocol": "sphereface"}, "is one of pairs"),
+        ("train", {"protocol": "arcface"}, "did you mean 'arcface_torch'"),
+        ("train", {"flip": "sub"}, "unknown flip"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_is_refused(
+    run: runs.Run, others: Path, benchmark: str, options: dict[str, Any], said: str, complaint: Any
+) -> None:
+    with complaint(said):
+        _evaluate(run, _among(others) if benchmark == "among" else benchmark, **options)
+    assert run.evaluations() == []
+
+
+def test_of_very_many_pairs_fewer_resamples_are_drawn_and_told(
+    run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[affordable.__module__], "MANY_PAIRS", 4)  # the function hides the module of its name
+    interval = _evaluate(run, f"folder:{others}", bootstrap=150).protocol["interval"]
+    assert "100 resamples (150 were asked for; there are 80 pairs)" in interval
+
+
 def test_labels_never_influence_scores(run: runs.Run, others: Path) -> None:
     benchmark = data.benchmark(f"folder:{others}")
     assert isinstance(benchmark, data.Benchmark)
@@ -194,9 +290,10 @@ def test_labels_never_influence_scores(run: runs.Run, others: Path) -> None:
     shuffle = np.random.default_rng(0).permutation
     mislabelled = replace(benchmark, identities=shuffle(benchmark.identities), same=shuffle(benchmark.same))
     anonymous = replace(benchmark, identities=None, identity_names=())
-    scores = _evaluate(run, benchmark).scores
-    np.testing.assert_array_equal(_evaluate(run, mislabelled).scores, scores)
-    np.testing.assert_allclose(_evaluate(run, anonymous).scores, scores, atol=1e-6)
+    for protocol in PRESETS:
+        scores = _evaluate(run, benchmark, protocol=protocol).scores
+        np.testing.assert_array_equal(_evaluate(run, mislabelled, protocol=protocol).scores, scores)
+        np.testing.assert_allclose(_evaluate(run, anonymous, protocol=protocol).scores, scores, atol=1e-6)
 
 
 def test_labels_never_influence_predictions(run: runs.Run, others: Path) -> None:
@@ -432,6 +529,25 @@ def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(run: run
     assert angles.own.shape == (PEOPLE * IMAGES,)
     assert stored is not None
     assert sorted(stored[0].points.tolist()) == list(range(2 * IMAGES))
+
+
+def test_very_many_distractors_wait_in_a_file_that_is_gone_afterwards(
+    run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _evaluate(run, _among(others), batch_size=1)  # an embedding's last bits depend on what is beside it
+    before = sorted(path.name for path in run.path.iterdir())
+    monkeypatch.setattr(sys.modules["workbench.evaluation.evaluate"], "CHUNK", 3)
+    _assert_equal(_evaluate(run, _among(others), batch_size=1), whole)
+    assert sorted(path.name for path in run.path.iterdir()) == before
+
+
+def test_strangers_search_too_and_the_rule_for_candidates_is_the_benchmarks(run: runs.Run, others: Path) -> None:
+    result = _evaluate(run, _among(others, candidates="megaface"))
+    people = 2 * IMAGES
+    assert (result.candidates, result.probes, len(result.ranks)) == ("megaface", people, people * (IMAGES - 1))
+    assert (len(result.open_set.mated), len(result.open_set.nonmated)) == (people - 4, 8)
+    assert set(result.open_set.intervals) == set(result.open_set.fnir_at_fpir)
+    _assert_equal(load_result(run, "among"), result)
 
 
 def test_images_without_a_part_in_the_identification_are_not_decoded(run: runs.Run, others: Path) -> None:

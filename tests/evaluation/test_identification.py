@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,6 +238,118 @@ def test_a_far_below_one_impostor_pair_is_not_supported() -> None:
     result = identification(*_people(), bootstrap=0)
     assert result.impostors == 30 * 4 * 200
     assert [far for far in result.tar_at_far if not result.supported(far)] == [1e-5, 1e-6]
+
+
+# MegaFace's rule
+
+
+def _pairs(case: Case) -> list[tuple[int, float, Floats]]:
+    """Of each probe and each other image of its person: who it is, their cosine, and the cosines with the distractors."""
+    images, ids = np.concatenate([case.gallery, case.probes]), np.concatenate([case.gallery_ids, case.probe_ids])
+    scores, strangers = _cosines(images, images), _cosines(images, case.distractors)
+    return [
+        (int(ids[probe]), float(scores[probe, mate]), strangers[probe])
+        for probe in range(len(ids))
+        for mate in np.flatnonzero(ids == ids[probe])
+        if mate != probe
+    ]
+
+
+@quick
+@given(tied(), st.sampled_from([1, 3, 2048]))
+def test_by_megafaces_rule_each_other_image_of_the_person_is_the_only_mate(case: Case, block: int) -> None:
+    pairs = _pairs(case)
+    fars = (0.05, 0.2, 1 / 3, 1.0)
+    result = identification(*case, candidates="megaface", bootstrap=0, block=block, fars=fars)
+    expected = sorted((who, 1 + int((strangers >= score).sum())) for who, score, strangers in pairs)
+    assert sorted(zip(result.identities.tolist(), result.ranks.tolist(), strict=True)) == expected
+    ranks = np.array([rank for _, rank in expected])
+    assert result.accuracy == (ranks == 1).mean()
+    np.testing.assert_allclose(result.cmc, [(ranks <= k).mean() for k in range(1, len(case.distractors) + 2)])
+    for count, rate in zip(result.distractor_counts, result.distractor_rates, strict=True):
+        subsets = [list(chosen) for chosen in combinations(range(len(case.distractors)), int(count))]
+        first = [np.mean([(strangers[chosen] < score).all() for chosen in subsets]) for _, score, strangers in pairs]
+        assert rate == pytest.approx(np.mean(first))
+    probes = {who: np.sum(np.concatenate([case.gallery_ids, case.probe_ids]) == who) for who, _, _ in pairs}
+    assert (result.probes, result.enrolled, result.genuine) == (sum(probes.values()), len(probes), len(pairs))
+    images = np.concatenate([case.gallery, case.probes])[np.isin(np.concatenate([case.gallery_ids, case.probe_ids]), list(probes))]
+    impostor, genuine = _cosines(images, case.distractors).ravel(), np.array([score for _, score, _ in pairs])
+    for far in fars:
+        best = [(genuine >= t).mean() for t in (np.inf, *genuine) if (impostor >= t).sum() <= far * len(impostor) + 1e-6]
+        assert result.tar_at_far[far] == pytest.approx(max(best))
+
+
+def test_by_megafaces_rule_it_does_not_matter_which_images_are_enrolled() -> None:
+    case = _people(people=8, distractors=60)
+    turned = Case(case.gallery, case.probes, case.distractors, case.gallery_ids, case.probe_ids)
+    one, other = (identification(*each, candidates="megaface", bootstrap=10) for each in (case, turned))
+    assert sorted(one.ranks) == sorted(other.ranks)
+    _assert_same(one, other, "ranks", "interval", "cmc_band", "distractor_band", "distractor_rates")
+    np.testing.assert_allclose(one.distractor_rates, other.distractor_rates)
+    assert "MegaFace" in one.protocol["candidates"]
+
+
+def test_by_megafaces_rule_other_people_are_no_candidates_and_those_with_one_image_no_probes() -> None:
+    axes = np.eye(4)
+    gallery, probes = axes[[0, 1, 2]], axes[[1]]  # person 0 looks in its other picture just like person 1
+    among = identification(probes, gallery, axes[[3]], [0], [0, 1, 2], bootstrap=0)
+    assert among.ranks.tolist() == [4]  # 0 for the right person, as much for all but person 1
+    result = identification(probes, gallery, -axes[[0, 1]], [0], [0, 1, 2], candidates="megaface", bootstrap=0)
+    assert result.ranks.tolist() == [2, 2]  # each of two distractors ties with the mate once, at 0
+    assert (result.probes, result.enrolled, result.impostors) == (2, 1, 4)
+
+
+def test_an_unknown_rule_is_an_error(complaint: Callable[..., Any]) -> None:
+    with complaint("megafaces", "did you mean 'megaface'"):
+        identification(*GOOD, candidates="megafaces")  # type: ignore[arg-type]
+
+
+# Streamed distractors
+
+
+@pytest.mark.parametrize("candidates", ["gallery", "megaface"])
+@pytest.mark.parametrize("sizes", [(200,), (1, 2, 0, 97, 100), (7,) * 29])
+def test_distractors_may_come_in_blocks_of_any_kind(candidates: Any, sizes: tuple[int, ...], tmp_path: Path) -> None:
+    case = _people(people=9)
+    case = case._replace(distractors=case.distractors.astype(np.float32))
+    whole = identification(*case, candidates=candidates, bootstrap=10)
+    case.distractors.tofile(tmp_path / "strangers")
+    mapped = np.memmap(tmp_path / "strangers", np.float32, "r", shape=case.distractors.shape)
+    cut = np.split(case.distractors, np.cumsum(sizes)[:-1])
+    for given_ in (cut, (block for block in cut), mapped):
+        _assert_same(whole, identification(*case._replace(distractors=given_), candidates=candidates, bootstrap=10, block=64))
+
+
+def test_memory_is_bounded_by_the_block(tmp_path: Path) -> None:
+    case = _people(people=20, distractors=1, dim=32)
+    rng = np.random.default_rng(0)
+    count, rows = 120_000, rng.normal(size=(2000, 32)).astype(np.float32)
+    mapped = np.memmap(tmp_path / "strangers", np.float32, "w+", shape=(count, 32))
+    for begin in range(0, count, len(rows)):
+        mapped[begin : begin + len(rows)] = rows
+    for given_ in (mapped, (rows for _ in range(count // len(rows)))):  # 31 MB in float64
+        for candidates in ("gallery", "megaface"):
+            if not isinstance(given_, np.ndarray) and candidates == "megaface":
+                continue  # a generator is used up
+            tracemalloc.start()
+            try:
+                result = identification(*case._replace(distractors=given_), candidates=candidates, bootstrap=0, block=512)  # type: ignore[arg-type]
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert result.distractors == count
+            assert peak < 8e6
+    assert result.supported(1e-6)
+
+
+def test_a_bad_block_is_named(complaint: Callable[..., Any]) -> None:
+    blocks = np.split(_nan(_people(people=3, distractors=40).distractors), [1, 2, 30])
+    with complaint("number 2 of the distractors is not finite"):
+        identification(*GOOD._replace(distractors=blocks))  # type: ignore[arg-type]
+    with complaint("distractors have shape (17,)", "(E, D)"):
+        identification(*GOOD._replace(distractors=list(GOOD.distractors)))  # type: ignore[arg-type]
+    with complaint("no distractors", "at least one row"):
+        identification(*GOOD._replace(distractors=iter([])))  # type: ignore[arg-type]
 
 
 # Intervals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from workbench.evaluation import (
     load_gaps,
     load_projection,
     load_result,
+    open_set,
     project,
     verification,
 )
@@ -33,7 +34,10 @@ from workbench.evaluation.results import save_result, stored_figures
 def _assert_equal(one: Any, other: Any) -> None:
     assert type(one) is type(other)
     for field in fields(one):
-        np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+        if is_dataclass(getattr(one, field.name)):
+            _assert_equal(getattr(one, field.name), getattr(other, field.name))
+        else:
+            np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
 
 
 @pytest.fixture
@@ -67,6 +71,31 @@ def test_a_closed_set_result_comes_back_equal(run: runs.Run) -> None:
     loaded = load_result(run, "pack")
     object.__setattr__(loaded, "name", result.name)
     _assert_equal(loaded, result)
+
+
+@pytest.mark.parametrize("candidates", ["gallery", "megaface"])
+@pytest.mark.parametrize("bootstrap", [0, 20])
+def test_an_open_set_comes_back_equal(run: runs.Run, bootstrap: int, candidates: Any) -> None:
+    rng = np.random.default_rng(0)
+    searched = rng.normal(size=(12, 4)), rng.normal(size=(3, 4)), rng.normal(size=(20, 4)), np.arange(12) % 3, np.arange(3)
+    for rank in (1, None):
+        asked = open_set(*searched, rank=rank, bootstrap=bootstrap)
+        result = replace(identification(*searched, candidates=candidates, bootstrap=bootstrap), open_set=asked)
+        _save(run, result)
+        _assert_equal(load_result(run, "pack"), replace(result, name="pack"))
+
+
+def test_an_identification_from_before_there_were_open_sets_is_read(run: runs.Run) -> None:
+    rng = np.random.default_rng(0)
+    result = identification(
+        rng.normal(size=(12, 4)), rng.normal(size=(3, 4)), rng.normal(size=(20, 4)), np.arange(12) % 3, np.arange(3)
+    )
+    _save(run, result)
+    path = run.path / runs.EVALUATION / "pack.json"
+    figures = json.loads(path.read_text())
+    del figures["probes"], figures["candidates"]
+    path.write_text(json.dumps(figures))
+    _assert_equal(load_result(run, "pack"), replace(result, name="pack"))
 
 
 def test_angles_and_projection_come_back_equal(run: runs.Run) -> None:

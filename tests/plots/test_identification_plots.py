@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from workbench import plots
-from workbench.evaluation import IdentificationResult, identification
+from workbench.evaluation import IdentificationResult, OpenSetResult, identification, open_set
 from workbench.plots.theme import colour_of
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -76,6 +77,84 @@ def test_all_of_a_line_lies_within_the_axes(function: object, result: Identifica
 @pytest.mark.parametrize("function", [plots.cmc, plots.distractors])
 def test_no_runs_give_an_empty_figure(function: object) -> None:
     assert len(function({}).data) == 0  # type: ignore[operator]
+
+
+def _open(noise: float = 0.9, people: int = 20, strangers: int = 150, bootstrap: int = 20, dim: int = 8) -> OpenSetResult:
+    rng = np.random.default_rng(0)
+    directions, ids = rng.normal(size=(people, dim)), np.repeat(np.arange(people), 2)
+    probes = directions[ids] + noise * rng.normal(size=(len(ids), dim))
+    return open_set(probes, directions, rng.normal(size=(strangers, dim)), ids, np.arange(people), bootstrap=bootstrap)
+
+
+OPEN = {
+    "usual": _open(),
+    "perfect": _open(noise=0.0),
+    "good": _open(noise=0.4, dim=16),
+    "no intervals": _open(bootstrap=0),
+    "one stranger": _open(strangers=1),
+    "one person": _open(people=1, strangers=5),
+    "hopeless": _open(noise=50.0),
+}
+
+
+def _at(line: Any, fpir: float) -> float:
+    """What a line of steps says at an FPIR."""
+    return float(line.y[np.searchsorted(line.x, fpir * (1 + 1e-9), side="right") - 1])
+
+
+@pytest.mark.parametrize("result", OPEN.values(), ids=list(OPEN))
+def test_open_set_det_shows_the_lowest_fnir_of_each_fpir(result: OpenSetResult) -> None:
+    drawn = plots.open_set_det({"arcface": result})
+    assert json.loads(drawn.to_json())
+    line = drawn.data[-1]
+    assert line.line.shape == "hv"
+    curve = result.curve
+    for fpir in (1 / len(result.nonmated), 0.1, 0.3, 1.0):
+        if fpir * len(result.nonmated) < 1:
+            continue
+        expected = curve.fnir[curve.fpir <= fpir * (1 + 1e-9)].min()
+        assert _at(line, fpir) == pytest.approx(expected) or (expected == 0 and "0%" in drawn.layout.yaxis.ticktext)
+    (left, right), (bottom, top) = drawn.layout.xaxis.range, drawn.layout.yaxis.range
+    for trace in drawn.data:
+        assert left - 1e-9 <= np.log10(min(trace.x)) <= np.log10(max(trace.x)) <= right
+        assert bottom <= np.log10(min(trace.y)) <= np.log10(max(trace.y)) <= top
+    assert len(drawn.data) == 1 + (result.band is not None)
+    assert {"100%"} <= set(drawn.layout.xaxis.ticktext) & set(drawn.layout.yaxis.ticktext)
+
+
+def test_open_set_det_has_a_line_a_run_in_the_colour_of_its_loss_with_its_band() -> None:
+    results = {"arcface-a": RESULT, "softmax-a": OPEN["usual"]}  # of the first none is known
+    drawn = plots.open_set_det(results | {"cosface-a": _with_open_set(OPEN["good"])})
+    lines = [trace for trace in drawn.data if trace.name]
+    assert [trace.line.color for trace in lines] == [colour_of("softmax"), colour_of("cosface")]
+    assert lines[0].name == f"softmax-a (FNIR {OPEN['usual'].fnir_at_fpir[0.01]:.1%} at FPIR 1%)"
+    band = drawn.data[0]
+    low, high = np.split(band.y, 2)
+    grid = np.logspace(-6, 0, 121)
+    seen = grid >= 1 / 150
+    np.testing.assert_allclose(band.x, [*grid[seen], *grid[seen][::-1]])
+    assert OPEN["usual"].band is not None
+    np.testing.assert_allclose(high[::-1], OPEN["usual"].band[1][seen])
+    assert (low >= OPEN["usual"].band[0][seen] - 1e-12).all()
+
+
+def _with_open_set(result: OpenSetResult) -> IdentificationResult:
+    return RESULT.__class__(**{**vars(RESULT), "open_set": result})
+
+
+def test_many_corners_are_thinned_and_keep_both_ends() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=10_000)
+    result = OpenSetResult({}, {}, None, 1 + rng.normal(size=10_000), np.ones(10_000, dtype=int), scores, 1, 5)
+    line = plots.open_set_det({"arcface": result}).data[-1]
+    assert 500 < len(line.x) <= 2001
+    assert line.y[0] == result.curve.fnir[result.curve.fpir == 0].min()
+    assert (np.diff(line.y) <= 0).all()
+    assert line.x[-1] == 1
+
+
+def test_open_set_det_without_runs_is_an_empty_figure() -> None:
+    assert len(plots.open_set_det({}).data) == len(plots.open_set_det({"arcface": RESULT}).data) == 0
 
 
 def test_axes_of_a_million_are_not_crowded() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import plotly.graph_objects as go
 import pytest
 
 from workbench import plots
-from workbench.evaluation import VerificationResult, identification, invariance, leaderboard, verification
+from workbench.evaluation import VerificationResult, identification, invariance, leaderboard, open_set, verification
 from workbench.plots.theme import DASHES, colour_of, styles
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -32,6 +33,7 @@ def _result(seed: int = 0, impostors: int = 200, apart: float = 0.4, bootstrap: 
 PERFECT = verification([0.9, 0.8, 0.1, 0.0], [True, True, False, False], [0, 1, 0, 1], bootstrap=5)
 RESULT = _result()
 FOUND = identification(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1, 1], [0, 1], bootstrap=5)
+ASKED = open_set(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[2:], [0, 1, 1], [0, 1], bootstrap=5)
 INVARIANCE = invariance(RESULT.scores, RESULT.same, np.arange(350) % 4 * 30, factor="yaw", bootstrap=20)
 ANGLES = (np.array([20.0, 30.0, np.nan]), np.array([80.0, 85.0, 90.0]))
 METRICS = pd.DataFrame(
@@ -66,12 +68,22 @@ def _lines(names: list[str]) -> dict[str, go.Figure]:
         "det": plots.det(dict.fromkeys(names, RESULT)),
         "cmc": plots.cmc(dict.fromkeys(names, FOUND)),
         "distractors": plots.distractors(dict.fromkeys(names, FOUND)),
+        "open_set_det": plots.open_set_det(dict.fromkeys(names, ASKED)),
         "invariance": plots.invariance(dict.fromkeys(names, INVARIANCE)),
         "invariance_tar": plots.invariance_tar(dict.fromkeys(names, INVARIANCE)),
         "margin_curves": plots.margin_curves(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
         "margin_slopes": plots.margin_slopes(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
         "training_curves": plots.training_curves(dict.fromkeys(names, METRICS)),
     }
+
+
+def _study() -> SimpleNamespace:
+    """As `experiments.alignment` gives it."""
+    pairs = [("cropped", "raw"), ("aligned", "raw"), ("aligned", "cropped")]
+    return SimpleNamespace(
+        results=dict.fromkeys(("raw", "cropped", "aligned"), RESULT),
+        differences={pair: SimpleNamespace(value=0.1, interval=(0.0, 0.2)) for pair in pairs},
+    )
 
 
 @cache
@@ -84,6 +96,8 @@ def _all() -> dict[str, go.Figure]:
         "projection": plots.projection(np.eye(3)[:, :2], np.array([0, 0, 1]), ["ann", "bob"]),
         "plane": plots.plane({"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]),
         "confusion": plots.confusion(np.array([[3, 1], [0, 4]]), ["ann", "bob"]),
+        "alignment": plots.alignment({"arcface-a": _study()}),
+        "images_per_identity": plots.images_per_identity([2, 2, 3, 40]),
     }
 
 
@@ -103,7 +117,7 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
     assert isinstance(drawn, go.Figure)
     assert len(drawn.data) > 0
     assert drawn.layout.xaxis.title.text
-    if name not in ("accuracy", "pair_angles", "centre_angles"):  # there the rows are named after the runs
+    if name not in ("accuracy", "alignment", "pair_angles", "centre_angles"):  # there the rows have names
         assert drawn.layout.yaxis.title.text
     assert json.loads(drawn.to_json())["data"]
 

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workbench.training.schedule import learning_rate, margin_ramp, order_by_identity, order_of_epoch, seed_of_step
+from workbench.training.schedule import (
+    learning_rate,
+    margin_ramp,
+    order_by_identity,
+    order_by_shard,
+    order_of_epoch,
+    seed_of_step,
+)
 
 
 def test_the_learning_rate_rises_linearly_to_its_peak() -> None:
@@ -105,3 +112,31 @@ def test_every_step_has_a_seed_of_its_own_that_torch_takes() -> None:
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seeds[0] == seed_of_step(0, 0)
+
+
+@settings(deadline=None)
+@given(
+    shard_of=st.lists(st.integers(0, 12), max_size=60).map(lambda shards: np.array(shards, dtype=np.int64)),
+    epoch=st.integers(0, 3),
+    open_shards=st.integers(1, 14),
+)
+def test_few_shards_are_at_hand_at_a_time(shard_of: NDArray[np.int64], epoch: int, open_shards: int) -> None:
+    order = order_by_shard(shard_of, epoch, 7, open_shards)
+    assert sorted(order) == list(range(len(shard_of)))
+    np.testing.assert_array_equal(order, order_by_shard(shard_of, epoch, 7, open_shards))
+    visited = shard_of[order]
+    opened = {shard: np.flatnonzero(visited == shard) for shard in set(visited.tolist())}
+    for places in opened.values():
+        assert len(set(visited[places[0] : places[-1] + 1].tolist())) <= open_shards
+
+
+def test_shards_and_their_images_come_in_another_order_each_epoch() -> None:
+    shard_of = np.repeat(np.arange(40), 25)
+    orders = [order_by_shard(shard_of, epoch, seed) for epoch, seed in ((0, 0), (1, 0), (0, 1))]
+    for order in orders:
+        assert sorted(order) == list(range(1000))
+        batches = shard_of[order].reshape(-1, 100)
+        assert all(len(set(batch.tolist())) == 4 for batch in batches)
+        assert (np.diff(order) < 0).mean() == pytest.approx(0.5, abs=0.1)
+    assert len({order.tobytes() for order in orders}) == 3
+    assert len({tuple(sorted(set(shard_of[order[:100]].tolist()))) for order in orders}) == 3

@@ -21,7 +21,7 @@ from workbench.cli.tables import TableFormat, print_table
 from workbench.errors import WorkbenchError, unknown_name
 
 if TYPE_CHECKING:
-    from workbench.evaluation import Result
+    from workbench.evaluation import OpenSetResult, Result
 
 STREAMLIT_OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -47,7 +47,30 @@ class FlipChoice(StrEnum):
     """What is done with the mirror image."""
 
     add = "add"
+    concatenate = "concatenate"
     none = "none"
+
+
+class MeanChoice(StrEnum):
+    """Whether a mean embedding is subtracted."""
+
+    none = "none"
+    subtract = "subtract"
+
+
+class DistanceChoice(StrEnum):
+    """How two embeddings are compared."""
+
+    cosine = "cosine"
+    euclidean = "euclidean"
+    euclidean_raw = "euclidean-raw"
+
+
+class ThresholdChoice(StrEnum):
+    """Which thresholds are tried."""
+
+    exact = "exact"
+    grid = "grid"
 
 
 class ChannelsChoice(StrEnum):
@@ -88,7 +111,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def train(
     data: Annotated[
-        str | None, typer.Option(help="Training set: synthfaces, synthfaces-mini, orl, fashion-mnist, folder:DIR, recordio:DIR.")
+        str | None,
+        typer.Option(help="Training set: synthfaces, orl, folder:DIR, recordio:DIR, ...; folder:DIR@100x20 is a part, A+B both."),
     ] = None,
     loss: Annotated[
         str | None, typer.Option(help="See `workbench losses`; with parts, e.g. arcface, normface+ohem, softmax+center.")
@@ -152,7 +176,15 @@ def evaluate(
         list[str],
         typer.Argument(help="Run directories, then benchmarks: synthfaces-wild, synthfaces-pose, orl, bin:FILE, pairs:LIST@ROOT."),
     ],
-    flip: Annotated[FlipChoice, typer.Option(help="Add the mirror image's embedding, or not.")] = FlipChoice.add,
+    protocol: Annotated[
+        str, typer.Option(help="workbench, arcface_torch, sphereface; what follows changes parts of it.")
+    ] = "workbench",
+    flip: Annotated[
+        FlipChoice | None, typer.Option(help="The mirror image's embedding: add it, put it behind, or neither.")
+    ] = None,
+    mean: Annotated[MeanChoice | None, typer.Option(help="Subtract the mean embedding of the other folds, or none.")] = None,
+    distance: Annotated[DistanceChoice | None, typer.Option(help="What embeddings are compared by.")] = None,
+    threshold: Annotated[ThresholdChoice | None, typer.Option(help="Try all thresholds, or arcface_torch's grid.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
@@ -167,19 +199,60 @@ def evaluate(
         raise WorkbenchError("say what to evaluate on, e.g. workbench evaluate RUN bin:lfw.bin")
 
     from workbench.evaluation import evaluate as measure
+    from workbench.evaluation.protocol import resolve
 
+    choices = {"flip": flip, "mean": mean, "distance": distance, "threshold": threshold}
+    chosen = resolve(protocol, **{option: None if choice is None else choice.value for option, choice in choices.items()})
     for folder in folders:
         for benchmark in benchmarks:
             result = measure(
                 folder,
                 benchmark,
-                flip=flip.value,
+                protocol=chosen,
                 device=device,
                 batch_size=batch_size,
                 bootstrap=bootstrap,
                 with_projection=projection,
             )
             typer.echo(_summary(f"{folder.name} on {result.name}", result))
+
+
+@app.command("alignment")
+def alignment_(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark of pairs of photos that are not cut out yet.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    bootstrap: Annotated[int, typer.Option(min=1, help="Resamples for the 95 % intervals.")] = 1000,
+    projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
+) -> None:
+    """Evaluate a run on pictures as they are, cropped to the face, and aligned; say what the difference is."""
+    from workbench import experiments
+
+    typer.echo(experiments.alignment(run, benchmark, device=device, bootstrap=bootstrap, with_projection=projection))
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    source: Annotated[str, typer.Argument(help="Training source or benchmark: folder:DIR, bin:FILE, orl, synthfaces-wild, ...")],
+    out: Annotated[Path, typer.Argument(help="File to write, OUT.npz.")],
+    flip: Annotated[
+        FlipChoice, typer.Option(help="The mirror image's embedding: add it, put it behind, or neither.")
+    ] = FlipChoice.add,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
+) -> None:
+    """Write the embeddings of all images of a source, with who is on them, for other programs."""
+    from workbench.evaluation import embed as made
+    from workbench.evaluation.embedding import check_out
+
+    check_out(out)
+    found = made(run, source, flip=flip.value, device=device, batch_size=batch_size)
+    written = found.save(out)
+    count, length = found.embeddings.shape
+    typer.echo(
+        f"{written}: {count:,} embeddings of length {length}, not normalised, {len(found.identity_names):,} identities named"
+    )
 
 
 @app.command("import")
@@ -249,6 +322,8 @@ def compare(
     if table.empty:
         raise WorkbenchError("none of the runs has been evaluated; use workbench evaluate RUN BENCHMARK")
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high", "std", "auc", "eer", "kind"]
+    if table["protocol"].nunique() > 1:
+        columns.insert(2, "protocol")
     shown = table[[column for column in columns if column in table]]
     print_table(table if table_format is TableFormat.csv else shown, table_format)
     if table_format is TableFormat.text and "identification" in set(table["kind"]):
@@ -403,7 +478,8 @@ def _summary(title: str, result: Result) -> str:
     rates = "" if isinstance(result, ClosedSetResult) else _rates(result.tar_at_far, result.supported)
     if isinstance(result, IdentificationResult):
         low, high = result.interval or (float("nan"), float("nan"))
-        return f"{title}: rank-1 {result.accuracy:.2%} [{low:.2%}, {high:.2%}] among {result.distractors:,} distractors{rates}"
+        rank_one = f"rank-1 {result.accuracy:.2%} [{low:.2%}, {high:.2%}] among {result.distractors:,} distractors"
+        return f"{title}: {rank_one}{rates}{_misses(result.open_set)}"
     if isinstance(result, ClosedSetResult):
         low, high = result.interval
         return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
@@ -417,6 +493,14 @@ def _summary(title: str, result: Result) -> str:
 def _rates(tar_at_far: Mapping[float, float], supported: Callable[[float], bool]) -> str:
     told = ", ".join(f"{far:g}: {tar:.1%}" for far, tar in tar_at_far.items() if supported(far))
     return f", TAR at FAR {told}" if told else ""
+
+
+def _misses(result: OpenSetResult | None) -> str:
+    """FNIR of an open set, at the FPIRs that there are enough strangers for."""
+    if result is None:
+        return ""
+    told = ", ".join(f"{100 * fpir:g}%: {fnir:.1%}" for fpir, fnir in result.fnir_at_fpir.items() if result.supported(fpir))
+    return f", FNIR at FPIR {told}" if told else ""
 
 
 def _serve(runs_dir: Path, port: int | None) -> int:

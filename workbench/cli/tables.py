@@ -26,7 +26,9 @@ def print_table(table: DataFrame, table_format: TableFormat, decimals: int = 4) 
     elif table_format is TableFormat.latex:
         typer.echo(table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True))
     else:
-        words = table.select_dtypes(exclude="number").astype(str)
+        texts = table.select_dtypes(exclude="number").astype(object)
+        words = texts.where(texts.notna(), "-").astype(str)
         left = {str(column): f"{{:<{words[column].str.len().max()}}}".format for column in words}
-        shown = table.to_string(index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left")
+        told = table.assign(**words)
+        shown = told.to_string(index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left")
         typer.echo("\n".join(line.rstrip() for line in shown.splitlines()))

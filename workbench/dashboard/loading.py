@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from workbench import data, evaluation, images, runs
+from workbench import data, evaluation, faces, images, runs
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -96,13 +96,15 @@ def _model(path: Path, stamp: Stamp) -> Model:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
-def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet | data.Identification:
-    return data.benchmark(spec)
+def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates:
+    with data.stored_names():
+        return data.benchmark(spec)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
 def _dataset(spec: str) -> data.Dataset:
-    return data.open(spec)
+    with data.stored_names():
+        return data.open(spec)
 
 
 def result(run: runs.Run, name: str) -> evaluation.Result:
@@ -141,7 +143,7 @@ def model(run: runs.Run) -> Model:
     return _model(run.path, _stamp(run.model_path))
 
 
-def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Dataset:
+def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates | data.Dataset:
     """The pictures behind an evaluation.
 
     Raises:
@@ -159,6 +161,17 @@ def pictures_of(run: runs.Run, name: str) -> data.Images:
     """Reader of the pictures behind an evaluation; raises as `benchmark_of`."""
     opened = benchmark_of(run, name)
     return opened.dataset.images if isinstance(opened, data.ClosedSet) else opened.images
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking for faces ...")
+def faces_on(content: bytes) -> list[faces.Face]:
+    """The faces on a photo, which is an image file's bytes, the largest first; imports onnxruntime.
+
+    Raises:
+        WorkbenchError: not an image, or there is no detector.
+    """
+    found = [face for face in faces.detect(images.decode(content)) if faces.can_be_aligned(face)]
+    return sorted(found, key=lambda face: -face.size[0] * face.size[1])
 
 
 def embed(chosen: Model, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:

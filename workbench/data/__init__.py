@@ -7,34 +7,67 @@ sample or a batch is asked for.
 from __future__ import annotations
 
 from workbench.data import (  # noqa: F401  (they register)
+    cfp,
     fashion_mnist,
     folder,
+    ijb,
+    megaface,
+    named_packs,
     orl,
+    pack,
+    packed,
     pairs,
+    prepared,
     recordio,
     synthfaces,
     synthfaces_benchmarks,
+    tfrecord,
+    torchvision_sets,
+    utkface,
     verification_pack,
+    webdataset,
 )
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification, consecutive_folds, draw_pairs
+from workbench.data.aligning import Alignment, align
+from workbench.data.benchmark import Benchmark, ClosedSet, Identification, balanced_folds, consecutive_folds, draw_pairs
+from workbench.data.commands import stored_names
 from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
-from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, open
+from workbench.data.joining import exclude, join, overlap, subset
+from workbench.data.megaface import draw_identification
+from workbench.data.prepared import prepare, unprepared
+from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
 from workbench.data.synthfaces import render
+from workbench.data.templates import Templates
 
 __all__ = [
     "BENCHMARKS",
     "SOURCES",
+    "Alignment",
     "Benchmark",
     "ClosedSet",
     "Dataset",
     "Identification",
     "Images",
     "Sample",
+    "Templates",
+    "align",
+    "balanced_folds",
     "benchmark",
     "consecutive_folds",
     "contact_sheet",
+    "draw_identification",
     "draw_pairs",
+    "exclude",
+    "is_drawn",
+    "is_source",
+    "join",
     "open",
+    "overlap",
+    "parts",
+    "prepare",
     "render",
+    "same_source",
+    "stored_names",
+    "subset",
+    "unprepared",
 ]

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from workbench.data.dataset import Images
+from workbench.data.written import Broken
 from workbench.errors import WorkbenchError
 from workbench.images import fit
 
 CHANNELS = ("rgb", "bgr")
 """Orders of the colours that networks take; AdaFace's checkpoints take BGR."""
+
+_Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]
+"""Images, their numbers, and the number and error of each image that was left out."""
 
 KEPT_BYTES = 2**30
 """Sets that take no more than this, at the network's size, are kept in memory while a run trains on them."""
@@ -52,16 +59,56 @@ class _Kept:
         return self.known[index]
 
 
-class _Fitted(TorchDataset[Tensor]):
-    def __init__(self, images: Images, size: tuple[int, int]) -> None:
-        self.images, self.size = images, size
+class _Fitted(TorchDataset[Any]):
+    """What loader processes call, with the numbers of a whole batch."""
 
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(fit(self.images[index], self.size).transpose(2, 0, 1)))
+    def __init__(self, images: Images, size: tuple[int, int], broken: Broken) -> None:
+        self.images, self.size, self.broken = images, size, broken
+
+    def __getitems__(self, numbers: list[int]) -> _Batch:
+        pixels = np.empty((len(numbers), *self.size, 3), dtype=np.uint8)
+        read: list[int] = []
+        reasons: list[tuple[int, str]] = []
+        for number in numbers:
+            try:
+                pixels[len(read)] = fit(self.images[number], self.size)
+            except WorkbenchError as error:
+                if self.broken == "stop":
+                    raise
+                reasons.append((number, str(error)))
+            else:
+                read.append(number)
+        return torch.from_numpy(pixels[: len(read)]).permute(0, 3, 1, 2), torch.tensor(read, dtype=torch.int64), reasons
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+@dataclass(frozen=True)
+class _Parts(Sampler[list[int]]):
+    """Consecutive parts of an order."""
+
+    numbers: NDArray[np.int64]
+    size: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for begin in range(0, len(self.numbers), self.size):
+            yield self.numbers[begin : begin + self.size].tolist()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.numbers) / self.size)
 
 
 def batches(
-    images: Images, order: Sequence[int] | NDArray[np.int64], size: tuple[int, int], batch_size: int, workers: int = 0
+    images: Images,
+    order: Sequence[int] | NDArray[np.int64],
+    size: tuple[int, int],
+    batch_size: int,
+    workers: int = 0,
+    *,
+    broken: Broken = "stop",
+    report: Callable[[str], object] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The images with the numbers `order`, in that order, whatever the number of workers.
 
@@ -71,23 +118,30 @@ def batches(
         size: (height, width) that every image is brought to.
         batch_size: images a batch; the last one may be smaller.
         workers: processes that decode; 0 decodes in this one.
+        broken: what to do about an image that cannot be read: raise its error, or leave it out of its batch.
+        report: with "skip", is told the error's line of each image that is left out, once.
 
     Yields:
-        images (B, 3, height, width) uint8, and their numbers (B,) int64.
+        images (B, 3, height, width) uint8, channels last in memory, and their numbers (B,) int64. With "skip" a batch may lack
+        images, or be empty: it is yielded all the same, so that the n-th is always that of the n-th part of `order`.
     """
-    numbers = torch.as_tensor(np.asarray(order, dtype=np.int64))
-    loader: DataLoader[Tensor] = DataLoader(
-        _Fitted(images, size),
-        batch_size=batch_size,
-        sampler=numbers.tolist(),
+    loader: DataLoader[_Batch] = DataLoader(
+        _Fitted(images, size, broken),
+        batch_sampler=_Parts(np.asarray(order, dtype=np.int64), batch_size),
         num_workers=workers,
+        collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
     )
     # The loader draws a seed for its workers; from an own generator, so that the caller's random state is left alone.
     loader.generator = torch.Generator()
+    reported: set[int] = set()
     try:
-        if len(numbers):  # split makes one empty part of nothing, the loader none
-            yield from zip(loader, torch.split(numbers, batch_size), strict=True)
+        for pictures, numbers, reasons in loader:
+            for number, reason in reasons:
+                if report is not None and number not in reported:
+                    report(reason)
+                reported.add(number)
+            yield pictures, numbers
     except WorkbenchError as error:  # a worker's comes with its traceback in the message; the last line is ours
         raise WorkbenchError(str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")) from None
 

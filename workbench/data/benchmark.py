@@ -93,6 +93,8 @@ class Identification:
         identity_names: names of the identities, where known.
         note: what a reader of the figures must know.
         attributes: columns of M values each (age, yaw, ...).
+        candidates: "gallery", a probe is compared with everybody in the gallery and the distractors; "megaface", with one other
+            image of its person at a time and the distractors (`workbench.evaluation.identification`).
     """
 
     name: str
@@ -104,6 +106,7 @@ class Identification:
     identity_names: tuple[str, ...] = ()
     note: str = ""
     attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    candidates: str = "gallery"
 
     def fingerprint(self) -> str:
         """16 hex digits that change when the identities or the parts images play do (not with pixels or attributes)."""
@@ -145,6 +148,27 @@ def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:
     if not 2 <= folds <= count:
         raise WorkbenchError(f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed")
     return np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)])
+
+
+def balanced_folds(same: NDArray[np.bool_], folds: int = 10) -> NDArray[np.int64]:
+    """Fold of each pair when each fold has its share of the genuine and its share of the impostor pairs, in their order.
+
+    Lists with all genuine pairs first would else give folds of one kind; where consecutive folds are balanced, these are they.
+    With fewer than `folds` pairs of a kind there are fewer folds.
+
+    Raises:
+        WorkbenchError: fewer than two pairs of a kind.
+    """
+    genuine = int(same.sum())
+    count = min(folds, genuine, len(same) - genuine)
+    if count < 2:
+        raise WorkbenchError(
+            f"{genuine} genuine and {len(same) - genuine} impostor pairs; at least two of each are needed to make folds"
+        )
+    fold_of = np.empty(len(same), dtype=np.int64)
+    for kind in (same, ~same):
+        fold_of[kind] = consecutive_folds(int(kind.sum()), count)
+    return fold_of
 
 
 def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int = 0) -> Benchmark:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -104,9 +104,14 @@ class Dataset:
         return Sample(image, int(self.identities[index]), {key: _plain(column[index]) for key, column in self.attributes.items()})
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when identities, their names or the number or order of images do (not with pixels)."""
+        """16 hex digits that change when identities, their names, the number or order of images or a draw of them do.
+
+        Pixels are not looked at.
+        """
         digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
         digest.update("\0".join(self.identity_names).encode("utf-8", "surrogateescape"))
+        for drawn in _drawn(self.images):
+            digest.update(drawn.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     def subset(self, name: str, keep: NDArray[np.int64]) -> Dataset:
@@ -117,7 +122,10 @@ class Dataset:
             Picked(self.images, keep),
             identities.astype(np.int64),
             [self.identity_names[i] for i in used],
-            {key: [column[i] for i in keep] for key, column in self.attributes.items()},
+            {
+                key: column[keep] if isinstance(column, np.ndarray) else [column[i] for i in keep]
+                for key, column in self.attributes.items()
+            },
         )
 
 
@@ -140,7 +148,76 @@ class Picked:
         return self.images[int(self.keep[index])]
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The images of several readers, one after the other."""
+
+    parts: tuple[Images, ...]
+    starts: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "starts", np.cumsum([0, *map(len, self.parts)], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        part, number = self.at(index)
+        return part[number]
+
+    def at(self, index: int) -> tuple[Images, int]:
+        """The reader that has an image, and the image's number in it. Raises IndexError past the end."""
+        index = int(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{len(self)} images, no number {index}")
+        index %= len(self)
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[part], index - int(self.starts[part])
+
+
+def _drawn(reader: Images) -> Iterator[NDArray[np.int64]]:
+    """The numbers of the images that selections have kept."""
+    if isinstance(reader, Picked):
+        yield reader.keep
+        yield from _drawn(reader.images)
+    elif isinstance(reader, Joined):
+        for part in reader.parts:
+            yield from _drawn(part)
+
+
+def source_of(reader: Images, index: int) -> tuple[Images, int]:
+    """The reader that an image comes from, behind selections and joins, and the image's number there."""
+    while isinstance(reader, Picked | Joined):
+        reader, index = reader.at(index) if isinstance(reader, Joined) else (reader.images, int(reader.keep[index]))
+    return reader, index
+
+
+def is_encoded(reader: Images, index: int) -> bool:
+    """Whether an image is kept as an image file, not as pixels."""
+    return isinstance(source_of(reader, index)[0], EncodedImages)
+
+
+def encoded_image(reader: Images, index: int) -> bytes:
+    """An image as a file: byte for byte as it is stored where it is one, else as PNG.
+
+    Raises:
+        WorkbenchError: it cannot be read. That the bytes can be decoded is not looked at.
+    """
+    source, number = source_of(reader, index)
+    return source.encoded(number) if isinstance(source, EncodedImages) else images.to_png(source[number])
+
+
+def image_name(reader: Images, index: int) -> str:
+    """What to call an image in an error: its path, its record's key, or just its number."""
+    source, number = source_of(reader, index)
+    return source.where(number) if isinstance(source, EncodedImages) else f"image {number}"
+
+
 def number_identities(labels: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
     """Labels of any kind -> (N,) identities 0..C-1 in the labels' sorted order, and their C names."""
-    names, identities = np.unique(np.asarray(labels), return_inverse=True)
+    values = np.asarray(labels)
+    if values.dtype.kind == "i" and len(values) and values.min() >= 0 and values.max() < 4 * len(values) + 2**16:
+        used = np.bincount(values) > 0  # the same without sorting millions
+        return (np.cumsum(used, dtype=np.int64) - 1)[values], [str(name) for name in np.flatnonzero(used).tolist()]
+    names, identities = np.unique(values, return_inverse=True)
     return identities.astype(np.int64), [str(name) for name in names]

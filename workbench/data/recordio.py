@@ -5,19 +5,36 @@ from __future__ import annotations
 import struct
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
+from workbench.data.indexes import remembered
+from workbench.data.reading import SharedFile
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
 
 MAGIC = 0xCED7230A
 FRAME = struct.Struct("<II")  # magic; part kind in the upper 3 bits, length in the lower 29
 HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
+
+GUESS, FARTHEST = 2**15, 2**20
+"""Bytes read of a record whose length is not known, and the most that are read where the .idx tells the next one's place."""
+CHUNK = 2**22
+"""Bytes of an .idx that are parsed at once."""
+LARGEST, MOST_PARTS = 200_000_000, 1000
+"""Bytes of a record, and the parts that it is split into, one more than it contains the magic."""
+GROUP, DENSE = 512, 2**14
+"""Records whose labels are read at once; in one piece, where there are on average no more bytes than this to a record."""
+NAMES = "identities.txt"
+"""Beside the .rec, of label 0, 1, ... a line each: no other program's, and not needed."""
+
+Keys = NDArray[np.int64] | range
 
 
 class Record(NamedTuple):
@@ -27,130 +44,281 @@ class Record(NamedTuple):
     payload: bytes
 
 
-def read_record(file: BinaryIO, offset: int, where: str) -> Record:
+def read_record(file: SharedFile, offset: int, where: str, expected: int = GUESS) -> Record:
     """Read the record that starts at `offset`, joining its parts where it is split.
+
+    Args:
+        file: the .rec file.
+        offset: byte at which the record's frame begins.
+        where: what to call the record in an error.
+        expected: bytes that the record probably takes with its frame; if that is enough, the file is read once.
 
     Raises:
         WorkbenchError: the file ends early, or there is no record at that place.
     """
-    file.seek(offset)
-    data = bytearray()
+    piece = file.read(offset, expected)
+    if len(piece) >= FRAME.size:
+        magic, coded = FRAME.unpack_from(piece)
+        if magic == MAGIC and FRAME.size + coded <= len(piece):  # of one part: its kind, 0, leaves the length alone
+            return _parse(piece, FRAME.size, FRAME.size + coded, where, offset)
+    at, size, data, parts = offset, file.size, bytearray(), 0
     while True:
-        frame = file.read(FRAME.size)
+        frame = file.read(at, FRAME.size)
         if len(frame) < FRAME.size:
             raise WorkbenchError(f"{where}: the file ends at a record's frame (byte {offset}); it is truncated")
         magic, coded = FRAME.unpack(frame)
         if magic != MAGIC:
             raise WorkbenchError(f"{where}: no record at byte {offset} (magic {magic:#x}, expected {MAGIC:#x}); wrong .idx?")
         kind, length = coded >> 29, coded & ((1 << 29) - 1)
-        part = file.read(length)
+        at += FRAME.size
+        parts += 1
+        if parts > MOST_PARTS or len(data) + length > LARGEST:
+            raise WorkbenchError(f"{where}: the record at byte {offset} is larger, or in more parts, than any picture")
+        part = file.read(at, length) if at + length <= size else b""  # nothing is read, so a wrong length takes no memory
         if len(part) < length:
             raise WorkbenchError(f"{where}: the file ends within the record at byte {offset}; it is truncated")
         data += part
         if kind in (0, 3):
-            return _parse(bytes(data), where, offset)
+            return _parse(bytes(data), 0, len(data), where, offset)
         data += struct.pack("<I", MAGIC)  # a payload is split where it contains the magic itself
-        file.seek(-length % 4, 1)
+        at += length + -length % 4
 
 
-def _parse(data: bytes, where: str, offset: int) -> Record:
-    if len(data) < HEADER.size:
-        raise WorkbenchError(f"{where}: record at byte {offset} has {len(data)} bytes, less than its header of {HEADER.size}")
-    flag, label, _, _ = HEADER.unpack_from(data)
+def _parse(data: bytes, begin: int, end: int, where: str, offset: int) -> Record:
+    """The record in data[begin:end]."""
+    if end - begin < HEADER.size:
+        raise WorkbenchError(f"{where}: record at byte {offset} has {end - begin} bytes, less than its header of {HEADER.size}")
+    flag, label, _, _ = HEADER.unpack_from(data, begin)
+    begin += HEADER.size
     if flag == 0:
-        return Record((label,), data[HEADER.size :])
-    end = HEADER.size + 4 * flag
-    if end > len(data):
-        raise WorkbenchError(f"{where}: record at byte {offset} announces {flag} labels in {len(data)} bytes")
-    return Record(struct.unpack_from(f"<{flag}f", data, HEADER.size), data[end:])
+        return Record((label,), data[begin:end])
+    if begin + 4 * flag > end:
+        raise WorkbenchError(f"{where}: record at byte {offset} announces {flag} labels in {end - begin + HEADER.size} bytes")
+    return Record(struct.unpack_from(f"<{flag}f", data, begin), data[begin + 4 * flag : end])
 
 
 @dataclass(frozen=True)
 class RecordImages(EncodedImages):
-    """The images of a .rec file. The file is opened anew for each, so that loader processes never share a position."""
+    """The images of a .rec file."""
 
-    path: Path
-    keys: NDArray[np.int64]
+    file: SharedFile
+    keys: Keys
     offsets: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def where(self, index: int) -> str:
-        return f"{self.path}, record {self.keys[index]}"
+        return f"{self.file.path}, record {self.keys[index]}"
 
     def encoded(self, index: int) -> bytes:
-        with self.path.open("rb") as file:
-            return read_record(file, int(self.offsets[index]), self.where(index)).payload
+        offset = int(self.offsets[index])
+        behind = int(self.offsets[index + 1]) - offset if index + 1 < len(self.offsets) else 0
+        return read_record(self.file, offset, self.where(index), behind if 0 < behind <= FARTHEST else GUESS).payload
 
 
 @SOURCES.register("recordio")
 def open_recordio(path: str) -> Dataset:
-    """Open DIR/train.rec through DIR/train.idx, with or without the header record 0 that gives identity ranges."""
+    """`recordio:DIR` for DIR/train.rec, or the only .rec in DIR; `recordio:FILE.rec` for another. The .idx lies beside it.
+
+    A header record 0 gives ranges of keys for each identity, and the label of one image of each is read. Without it each image's
+    label is read once, and kept in the cache where that takes long. `property` is not looked at: the records say it all.
+    """
+    rec = _rec_file(path)
+    idx = rec.with_suffix(".idx")
+    if not idx.is_file():
+        raise WorkbenchError(f"recordio:{path}: {idx.name} is missing; expected it beside {rec.name}")
+    keys, offsets = _read_index(idx, rec)
+    file = SharedFile(rec)
+    first = read_record(file, int(offsets[0]), f"{rec}, record {keys[0]}")
+    if keys[0] == 0 and len(first.labels) >= 2 and not first.payload:
+        lows, highs = _ranges(file, keys, offsets, first)
+        of_each, people = _labels_of(file, idx, _keys_at(keys, lows), offsets[lows])
+        identities = np.repeat(of_each, highs - lows)
+        chosen = _one_behind_the_other(lows, highs)
+        keys, offsets = _keys_at(keys, chosen), offsets[chosen]
+    else:
+        identities, people = _labels_of(file, idx, keys, offsets)
+    name = rec.stem if rec.stem != "train" and path.endswith(".rec") else rec.resolve().parent.name
+    return Dataset(name, RecordImages(file, keys, offsets), identities, _names(rec.with_name(NAMES), people))
+
+
+def _names(file: Path, labels: list[str]) -> list[str]:
+    """The identities' names where `write_recordio` has left a list of them, else their labels."""
+    if not file.is_file():
+        return labels
+    names = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    if last := next((label for label in labels if not 0 <= int(label) < len(names)), None):
+        raise WorkbenchError(f"{file}: {len(names):,} names, but an image has label {last}; of another set? Remove it if so")
+    return [names[int(label)] for label in labels]
+
+
+def _rec_file(path: str) -> Path:
+    if path.endswith(".rec"):
+        return existing(path, "recordio", "file")
     root = existing(path, "recordio", "folder")
-    rec, idx = root / "train.rec", root / "train.idx"
-    for file in (rec, idx):
-        if not file.is_file():
-            raise WorkbenchError(f"recordio:{path}: {file.name} is missing; expected train.rec and train.idx in the folder")
-    offset_of = _read_index(idx, rec)
-    with rec.open("rb") as stream:
-        first = read_record(stream, offset_of[min(offset_of)], f"{rec}, record {min(offset_of)}")
-        if min(offset_of) == 0 and len(first.labels) >= 2 and not first.payload:
-            keys, labels = _from_ranges(stream, rec, offset_of, first)
-        else:
-            keys = sorted(offset_of)
-            labels = [read_record(stream, offset_of[key], f"{rec}, record {key}").labels[0] for key in keys]
-    values = np.array(labels)
-    whole = (np.abs(values) < 2**53) & (np.floor(values) == values)  # False for NaN
-    if not whole.all():
-        wrong = int(np.argmin(whole))
-        raise WorkbenchError(f"{rec}, record {keys[wrong]}: the label {labels[wrong]} is not the number of an identity")
-    identities, names = number_identities(values.astype(np.int64))
-    offsets = np.array([offset_of[key] for key in keys], dtype=np.int64)
-    reader = RecordImages(rec, np.array(keys, dtype=np.int64), offsets)
-    return Dataset(root.resolve().name, reader, identities, names)
+    found = sorted(root.glob("*.rec"))
+    if root / "train.rec" in found:
+        return root / "train.rec"
+    if not found:
+        raise WorkbenchError(f"recordio:{path}: train.rec is missing; expected train.rec and train.idx in the folder")
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:5])
+        raise WorkbenchError(f"recordio:{path}: has {names}; name one of them, e.g. recordio:{root / found[0].name}")
+    return found[0]
 
 
-def _read_index(path: Path, rec: Path) -> dict[int, int]:
-    """key -> offset. Raises WorkbenchError for an empty or malformed index, or one that leads past the end of `rec`."""
+def _read_index(path: Path, rec: Path) -> tuple[Keys, NDArray[np.int64]]:
+    """Keys in ascending order, each once, and the place of each one's record; keys without a gap are a range.
+
+    Raises:
+        WorkbenchError: an empty or malformed index, or one that leads past the end of `rec`.
+    """
+    keys: list[Keys] = []
+    offsets: list[NDArray[np.int64]] = []
+    with path.open("rb") as lines:
+        while block := lines.read(CHUNK):
+            table = _parsed(block + lines.readline(), path)
+            keys.append(_as_range(table[:, 0]))
+            offsets.append(table[:, 1].copy())
+    if not keys:
+        raise WorkbenchError(f"{path}: is empty, expected lines 'key<TAB>offset'")
+    places = np.concatenate(offsets)
+    last, size = int(places.max()), rec.stat().st_size
+    if last >= size:
+        raise WorkbenchError(f"{path}: a record at byte {last}, but {rec} has {size} bytes; truncated, or of another set?")
+    if all(isinstance(part, range) for part in keys) and all(a[-1] + 1 == b[0] for a, b in pairwise(keys)):
+        return range(int(keys[0][0]), int(keys[-1][-1]) + 1), places
+    numbers = np.concatenate([np.asarray(part, dtype=np.int64) for part in keys])
+    order = np.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    last_of_each = np.append(numbers[1:] != numbers[:-1], True)  # of a key that is there twice the last counts
+    return _as_range(numbers[last_of_each]), places[order[last_of_each]]
+
+
+def _parsed(lines: bytes, path: Path) -> NDArray[np.int64]:
+    """(n, 2) numbers of a piece of an index."""
+    lines = lines if lines.endswith(b"\n") else lines + b"\n"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # NumPy only warns of an empty file and of fractions
-            table = np.loadtxt(path, dtype=np.int64, delimiter="\t", ndmin=2)
+            between = np.frombuffer(lines, dtype=np.uint8)
+            between = between[between < ord("0")]
+            if not len(between) % 2 and (between.reshape(-1, 2) == (ord("\t"), ord("\n"))).all():
+                numbers = np.fromstring(lines, dtype=np.int64, sep=" ")
+                if len(numbers) == len(between):
+                    return numbers.reshape(-1, 2)
+            table = np.loadtxt(lines.decode("utf-8", "replace").splitlines(), dtype=np.int64, delimiter="\t", ndmin=2)
     except (ValueError, Warning) as error:
         raise WorkbenchError(f"{path}: expected lines 'key<TAB>offset' ({error})") from None
     if table.shape[1:] != (2,) or len(table) == 0 or table.min() < 0:
         raise WorkbenchError(f"{path}: expected lines 'key<TAB>offset', found a table of shape {table.shape}")
-    last, size = int(table[:, 1].max()), rec.stat().st_size
-    if last >= size:
-        raise WorkbenchError(f"{path}: a record at byte {last}, but {rec} has {size} bytes; truncated, or of another set?")
-    return dict(zip(table[:, 0].tolist(), table[:, 1].tolist(), strict=True))
+    return table
 
 
-def _from_ranges(file: BinaryIO, rec: Path, offset_of: dict[int, int], first: Record) -> tuple[list[int], list[float]]:
-    """Keys of the images and their labels, from record 0 and the identity records: one look per identity, not per image."""
-    if not 1 <= first.labels[0] <= first.labels[1] <= max(offset_of) + 1:
-        raise WorkbenchError(f"{rec}, record 0: expected a range of keys in 1..{max(offset_of) + 1}, found {first.labels[:2]}")
+def _as_range(keys: NDArray[np.int64]) -> Keys:
+    first, last = int(keys[0]), int(keys[-1])
+    whole = last - first == len(keys) - 1 and bool((keys[1:] - keys[:-1] == 1).all())
+    return range(first, last + 1) if whole else keys
+
+
+def _keys_at(keys: Keys, chosen: NDArray[np.int64] | slice) -> Keys:
+    if isinstance(keys, range):
+        return keys[chosen] if isinstance(chosen, slice) else chosen + keys.start
+    return keys[chosen]
+
+
+def _positions(keys: Keys, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many keys are lower than each wanted one; its place, where it is there."""
+    found = np.clip(wanted - keys.start, 0, len(keys)) if isinstance(keys, range) else np.searchsorted(keys, wanted)
+    return found.astype(np.int64)
+
+
+def _ranges(file: SharedFile, keys: Keys, offsets: NDArray[np.int64], first: Record) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where among the keys the images of each identity begin and end, from record 0 and the identities' records."""
+    rec, most = file.path, int(keys[-1]) + 1
+    if not 1 <= first.labels[0] <= first.labels[1] <= most:
+        raise WorkbenchError(f"{rec}, record 0: expected a range of keys in 1..{most}, found {first.labels[:2]}")
     begin, end = int(first.labels[0]), int(first.labels[1])
-    keys: list[int] = []
-    labels: list[float] = []
+    images, stop = _positions(keys, np.array([begin, end])).tolist()
+    if stop - images < end - begin:
+        there = np.asarray(keys[images:stop])
+        missing = begin + int(np.argmin(np.append(there == begin + np.arange(len(there)), False)))
+        raise WorkbenchError(f"{rec}: record 0 speaks of key {missing}, which the .idx does not have")
+    spans = _labels(file, keys[images:stop], offsets[images:stop], 2)
+    good = (spans[:, 0] >= 1) & (spans[:, 0] <= spans[:, 1]) & (spans[:, 1] <= begin)  # False for NaN
+    if not good.all():
+        wrong = int(np.argmin(good))
+        found = tuple(spans[wrong].tolist())
+        raise WorkbenchError(f"{rec}, record {begin + wrong}: expected a range of image keys in 1..{begin}, found {found}")
+    lows, highs = (_positions(keys, spans[:, i].astype(np.int64)) for i in (0, 1))
+    whole = highs - lows == spans[:, 1] - spans[:, 0]
+    if not whole.all():
+        wrong = int(np.argmin(whole))
+        found = tuple(spans[wrong].tolist())
+        raise WorkbenchError(f"{rec}, record {begin + wrong}: names images {found}, of which the .idx does not have all")
+    shown = highs > lows
+    total = int((highs - lows).sum())
+    if not total:
+        raise WorkbenchError(f"{rec}: none of its {end - begin} identities has an image")
+    if total > images:
+        raise WorkbenchError(f"{rec}: its identities have {total} images, of which there are {images}; some belong to several")
+    return lows[shown], highs[shown]
 
-    def at(key: int) -> Record:
-        if key not in offset_of:
-            raise WorkbenchError(f"{rec}: record 0 speaks of key {key}, which the .idx does not have")
-        return read_record(file, offset_of[key], f"{rec}, record {key}")
 
-    for identity in range(begin, end):
-        span = at(identity).labels
-        if len(span) < 2 or not 1 <= span[0] <= span[1] <= begin:
-            raise WorkbenchError(f"{rec}, record {identity}: expected a range of image keys in 1..{begin}, found {span[:2]}")
-        members = range(int(span[0]), int(span[1]))
-        if len(keys) + len(members) >= begin:
-            raise WorkbenchError(f"{rec}, record {identity}: its images {span[:2]} belong to another identity already")
-        missing = next((key for key in members if key not in offset_of), None)
-        if missing is not None:
-            raise WorkbenchError(f"{rec}, record {identity}: names image {missing}, which the .idx does not have")
-        if members:
-            keys += members
-            labels += [at(members[0]).labels[0]] * len(members)
-    return keys, labels
+def _one_behind_the_other(lows: NDArray[np.int64], highs: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """The numbers of several ranges; a slice, which copies nothing, where each begins at the end of the one before."""
+    if (lows[1:] == highs[:-1]).all():
+        return slice(int(lows[0]), int(highs[-1]))
+    counts = highs - lows
+    return np.repeat(lows - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+
+
+def _labels_of(file: SharedFile, idx: Path, keys: Keys, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    """Identities 0..C-1 of the images in these records, and their names: the first label of each record."""
+
+    def make() -> dict[str, NDArray[np.float32]]:
+        return {"labels": _labels(file, keys, offsets, 1)[:, 0]}
+
+    values = remembered("recordio", [file.path, idx], [], make).get("labels", np.empty(0))
+    if values.shape != offsets.shape or values.dtype != np.float32:
+        values = make()["labels"]
+    whole = (np.abs(values) < 2**53) & (np.floor(values) == values)  # False for NaN
+    if not whole.all():
+        wrong = int(np.argmin(whole))
+        raise WorkbenchError(f"{file.path}, record {keys[wrong]}: the label {values[wrong]} is not the number of an identity")
+    return number_identities(values.astype(np.int32 if np.abs(values).max() < 2**31 else np.int64))  # half the memory
+
+
+def _labels(file: SharedFile, keys: Keys, offsets: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """(n, count) first labels of each record, NaN where it has fewer. The file is read from its begin to its end, once."""
+    order = None if (offsets[1:] > offsets[:-1]).all() else np.argsort(offsets)
+    found = np.empty((len(offsets), count), dtype=np.float32)
+    with tqdm(total=len(offsets), desc="labels", unit="record", delay=2, dynamic_ncols=True) as bar:
+        for begin in range(0, len(offsets), GROUP):
+            group = np.arange(begin, min(begin + GROUP, len(offsets))) if order is None else order[begin : begin + GROUP]
+            found[group], known = _first_labels(file, offsets[group], count)
+            for number in group[~known].tolist():
+                record = read_record(file, int(offsets[number]), f"{file.path}, record {keys[number]}")
+                found[number] = (*record.labels, *[np.nan] * count)[:count]
+            bar.update(len(group))
+    return found
+
+
+def _first_labels(file: SharedFile, offsets: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(n, count) labels of records in the order they lie in, and which of them are sound and of one part; the rest is not known."""
+    numbers = [("magic", "<u4"), ("coded", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8"), ("id2", "<u8")]
+    head = np.dtype([*numbers, ("more", "<f4", (count,))])
+    low, high = int(offsets[0]), int(offsets[-1]) + head.itemsize
+    if high - low <= DENSE * len(offsets):
+        piece = np.frombuffer(file.read(low, high - low).ljust(high - low, b"\0"), dtype=np.uint8)
+        raw = piece[(offsets - low)[:, None] + np.arange(head.itemsize)].tobytes()
+    else:
+        raw = b"".join(file.read(at, head.itemsize).ljust(head.itemsize, b"\0") for at in offsets.tolist())
+    heads = np.frombuffer(raw, dtype=head)
+    length, flag = heads["coded"].astype(np.int64), heads["flag"].astype(np.int64)  # of several parts: longer than any record
+    known = (heads["magic"] == MAGIC) & (length < 1 << 29) & (length >= HEADER.size + 4 * flag)
+    known &= offsets + FRAME.size + length <= file.size
+    labels = np.where(np.arange(count) < flag[:, None], heads["more"], np.float32(np.nan))
+    labels[:, 0] = np.where(flag == 0, heads["label"], heads["more"][:, 0])
+    return labels, known

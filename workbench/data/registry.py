@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from workbench.data.benchmark import Benchmark, ClosedSet, Identification, draw_pairs
 from workbench.data.dataset import Dataset
+from workbench.data.joining import apply, join, parse_options
+from workbench.data.templates import Templates
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
 
 SOURCES: Registry[Dataset] = Registry("data source")
-BENCHMARKS: Registry[Benchmark | ClosedSet | Identification] = Registry("benchmark")
+BENCHMARKS: Registry[Benchmark | ClosedSet | Identification | Templates] = Registry("benchmark")
 
 
 def open(spec: str) -> Dataset:
@@ -20,46 +26,142 @@ def open(spec: str) -> Dataset:
     Args:
         spec: `folder:DIR`, `recordio:DIR`, `orl`, `fashion-mnist`, `synthfaces` (200 synthetic people x 40 pictures, rendered
             when first opened), `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), any other size as
-            `synthfaces:500x20,seed=3,size=64`, or any source registered since.
+            `synthfaces:500x20,seed=3,size=64`, or any source registered since. Behind an @ a part is cut out:
+            `@100x20` (100 identities with at most 20 images each, * for all), `@min=5` (identities with at least 5 images),
+            `@exclude=FILE` (without the names in a list), `@seed=1` (of the draw), with commas between them. Several sets with
+            + between them are joined: `folder:a@100x20+recordio:b`.
 
     Raises:
-        WorkbenchError: unknown kind (the nearest is suggested), missing or damaged files.
+        WorkbenchError: unknown kind or option (the nearest is suggested), missing or damaged files.
     """
-    kind, path = _split(spec)
-    if kind not in SOURCES.names():
-        if kind in BENCHMARKS.names():
-            raise WorkbenchError(f"{spec!r} is a benchmark of pairs without identities; it can be evaluated, not trained on")
-        raise unknown_name("data source", kind, SOURCES.names())
-    return SOURCES.create(kind, path=path)
+    _check(spec)
+    return join([_open_part(part) for part in parts(spec)])
 
 
-def benchmark(spec: str) -> Benchmark | ClosedSet | Identification:
+def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
     """Open a benchmark by name.
 
     Args:
-        spec: `bin:FILE` (InsightFace pack), `pairs:PAIRS.TXT@ROOT` (LFW list; ROOT a folder or zip), `orl`,
+        spec: `lfw`, `cfp_fp`, `cfp_ff`, `agedb_30`, `calfw`, `cplfw` (InsightFace's packs, from the usual places or as
+            `lfw:FOLDER`), `bin:FILE` (any such pack), `pairs:PAIRS.TXT@ROOT` (LFW list, or "PATH_A PATH_B LABEL" a line;
+            ROOT a folder or zip), `cfp:DIR` (frontal against profile, `cfp:DIR,protocol=ff` frontal alone), `ijb:DIR` (templates
+            of IJB-B or IJB-C; `,norm=no` and `,score=no` take away weights of embeddings), `orl`,
+            `megaface:PROBES@DISTRACTORS` (people of one set among images of another),
             `fashion-mnist`, `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` or `-id`
-            (synthetic people whom no training set holds), or a training source such as `folder:DIR`, from which pairs are
-            drawn (`draw_pairs`).
+            (synthetic people whom no training set holds), or training sources such as `folder:DIR@min=4`, from which pairs
+            are drawn (`draw_pairs`). `cropped:SPEC` and
+            `aligned:SPEC` are a benchmark of pairs whose faces are found first, and cut out or aligned.
 
     Raises:
         WorkbenchError: unknown kind (the nearest is suggested), missing or damaged files.
     """
-    kind, path = _split(spec)
-    if kind in BENCHMARKS.names():
-        return BENCHMARKS.create(kind, path=path)
+    _check(spec)
+    if is_drawn(spec):
+        return draw_pairs(open(spec))
+    kind, _, path = spec.partition(":")
+    if kind not in BENCHMARKS.names():
+        known = {*BENCHMARKS.names(), *SOURCES.names()}
+        raise unknown_name("benchmark", next((part.kind for part in parts(spec) if part.kind not in known), kind), known)
+    return BENCHMARKS.create(kind, path=path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of a spec: `KIND:PATH@OPTIONS`."""
+
+    kind: str
+    path: str
+    options: str = ""
+
+    @property
+    def source(self) -> tuple[str, Path]:
+        """Kind and place, so that folder:a and folder:./a/ are the same."""
+        return self.kind, Path(os.path.expanduser(self.path)).resolve()
+
+
+def parts(spec: str) -> list[Part]:
+    """The data sets of a spec. Whether they are there is not looked at.
+
+    A + divides only where a known source follows, and an @ only where everything behind it are options: both can be in a path.
+    What is the path of a file or folder as it stands is not divided at all.
+    """
+    kind, _, path = spec.partition(":")
+    if kind in SOURCES.names() and _exists(path):
+        return [Part(kind, path)]
+    kinds = "|".join(map(re.escape, sorted(SOURCES.names(), key=len, reverse=True)))
+    return [_part(text) for text in re.split(rf"\+(?=(?:{kinds})(?:[:@+]|$))", spec)]
+
+
+def is_source(spec: str) -> bool:
+    """Whether a spec is of data sets with identities, which can be trained on."""
+    return all(part.kind in SOURCES.names() for part in parts(spec))
+
+
+def is_drawn(spec: str) -> bool:
+    """Whether `benchmark` draws pairs from the data sets of a spec, as they are no benchmark themselves."""
+    found = parts(spec)
+    of_its_own = len(found) == 1 and not found[0].options and found[0].kind in BENCHMARKS.names()
+    return is_source(spec) and not of_its_own
+
+
+def same_source(spec: str, other: str) -> bool:
+    """Whether two specs have a data set in common, or parts of one."""
+    return bool({part.source for part in parts(spec)} & {part.source for part in parts(other)})
+
+
+def _part(text: str) -> Part:
+    kind, _, options = text.partition("@")
     if kind in SOURCES.names():
-        return draw_pairs(SOURCES.create(kind, path=path))
-    raise unknown_name("benchmark", kind, {*BENCHMARKS.names(), *SOURCES.names()})
+        return Part(kind, "", options)
+    for at in (match.start() for match in re.finditer("@", text)):
+        kind, _, path = text[:at].partition(":")
+        with suppress(WorkbenchError):
+            if kind in SOURCES.names() and parse_options(text[at + 1 :]):
+                return Part(kind, path, text[at + 1 :])
+    kind, *behind = re.split("[:@]", text, maxsplit=1)
+    return Part(kind, "".join(behind))
 
 
-def _split(spec: str) -> tuple[str, str]:
+def _open_part(part: Part) -> Dataset:
+    if part.kind not in SOURCES.names():
+        if part.kind in BENCHMARKS.names():
+            spec = f"{part.kind}:{part.path}".rstrip(":")
+            raise WorkbenchError(f"{spec!r} is a benchmark of pairs without identities; it can be evaluated, not trained on")
+        raise unknown_name("data source", part.kind, SOURCES.names())
+    options = parse_options(part.options) if part.options else None
+    try:
+        opened = SOURCES.create(part.kind, path=part.path)
+    except WorkbenchError as error:
+        raise _slip(part) or error from None
+    return apply(opened, options) if options else opened
+
+
+def _slip(part: Part) -> WorkbenchError | None:
+    """What is misspelt in a path that could not be opened: another data set behind a +, or options behind an @."""
+    for word, colon in re.findall(r"\+([A-Za-z][\w-]*)(:|(?=[@+]|$))", part.path):
+        if word in BENCHMARKS.names():
+            return WorkbenchError(f"{word!r} is a benchmark; only data sets with identities can be joined by +")
+        if colon or get_close_matches(word, SOURCES.names(), n=1, cutoff=0.75):
+            return unknown_name("data source", word, SOURCES.names())
+    before, at, behind = part.path.rpartition("@")
+    looks = any(re.match(r"[0-9*]+x|[A-Za-z]+=", field) for field in behind.split(","))
+    if at and (looks or not before or _exists(before)):
+        try:
+            parse_options(behind)
+        except WorkbenchError as error:
+            return WorkbenchError(f"{part.kind}:{part.path}: {error}")
+    return None
+
+
+def _check(spec: str) -> None:
     if not isinstance(spec, str) or not spec:
         raise WorkbenchError(f"data are named KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}")
-    kind, _, path = spec.partition(":")
-    if kind not in {*SOURCES.names(), *BENCHMARKS.names()} and os.path.exists(os.path.expanduser(spec)):
+    if spec.partition(":")[0] not in {*SOURCES.names(), *BENCHMARKS.names()} and _exists(spec):
         raise WorkbenchError(f"{spec!r} is a path; say what it is, e.g. 'folder:{spec}' or 'recordio:{spec}'")
-    return kind, path
+
+
+def _exists(path: str) -> bool:
+    return bool(path) and os.path.exists(os.path.expanduser(path))
 
 
 def existing(path: str, kind: str, what: str) -> Path:

@@ -10,23 +10,20 @@ CACHE/synthfaces/ALBUM-PEOPLExIMAGES-FINGERPRINT/
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from workbench import runs
 from workbench.cache import cache_folder
-from workbench.data.dataset import Dataset, EncodedImages
+from workbench.data.dataset import Dataset
+from workbench.data.pack import damaged, opened
 from workbench.errors import WorkbenchError
 
-PICTURES, INDEX, ABOUT, PARTS = "images.bin", "index.npz", "about.json", "parts"
+PARTS = "parts"
 
 
 @dataclass(frozen=True)
@@ -69,39 +66,6 @@ class RenderSettings:
         return cache_folder() / self.renderer.rpartition(".")[2] / name
 
 
-@dataclass(frozen=True)
-class PackedImages(EncodedImages):
-    """JPEGs of one file; nothing is held in memory but where they begin.
-
-    The file is opened anew for each, so that loader processes never share a position. It is not mapped into memory: a
-    mapped file that is cut off later ends the process, where reading it is an error of one line.
-    """
-
-    path: Path
-    offsets: NDArray[np.int64]  # (N + 1,)
-    checksums: NDArray[np.uint32]
-    remedy: str
-
-    def __len__(self) -> int:
-        return len(self.checksums)
-
-    def where(self, index: int) -> str:
-        return f"{self.path}, image {index}"
-
-    def encoded(self, index: int) -> bytes:
-        index = range(len(self))[index]
-        begin, end = int(self.offsets[index]), int(self.offsets[index + 1])
-        try:
-            with self.path.open("rb") as file:
-                file.seek(begin)
-                encoded = file.read(end - begin)
-        except OSError as error:
-            raise WorkbenchError(f"{self.path}: cannot be read ({error.strerror}); {self.remedy}") from None
-        if zlib.crc32(encoded) != self.checksums[index]:
-            raise WorkbenchError(f"{self.where(index)}: damaged (its checksum is wrong); {self.remedy}")
-        return encoded
-
-
 def open_packed(settings: RenderSettings, name: str, remedy: str) -> Dataset:
     """Open a set that is finished.
 
@@ -119,28 +83,13 @@ def open_packed(settings: RenderSettings, name: str, remedy: str) -> Dataset:
     Raises:
         WorkbenchError: a file is missing, cut off, changed, or of another set.
     """
-    folder = settings.folder
-    try:
-        about = runs.read_json(folder / ABOUT)
-        if {key: about.get(key) for key in settings.about} != settings.about:
-            raise WorkbenchError(f"{ABOUT} is of another set")
-        size = (folder / PICTURES).stat().st_size
-        if size != about.get("bytes"):
-            raise WorkbenchError(f"{PICTURES} has {size:,} bytes, expected {about.get('bytes')}")
-        index = (folder / INDEX).read_bytes()
-        if hashlib.sha256(index).hexdigest() != about.get("index_sha256"):
-            raise WorkbenchError(f"{INDEX} was changed or is of another set")
-        with np.load(io.BytesIO(index), allow_pickle=False) as archive:
-            columns = {key: archive[key] for key in archive.files}
-        offsets, checksums = columns.pop("offsets"), columns.pop("checksums")
-        if checksums.shape != (settings.people * settings.images,) or offsets[-1] != size:
-            raise WorkbenchError(f"{INDEX} and {PICTURES} do not belong together")
-    except Exception as error:  # beside missing files whatever a damaged archive leads to
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:160]
-        raise WorkbenchError(f"{folder}: damaged ({reason or type(error).__name__}); {remedy}") from None
+    folder, count = settings.folder, settings.people * settings.images
+    images, columns, _ = opened(folder, settings.about, remedy)
+    if len(images) != count:
+        raise damaged(folder, WorkbenchError(f"{len(images)} images, expected {count}"), remedy)
     return Dataset(
         name,
-        PackedImages(folder / PICTURES, offsets, checksums, remedy),
+        images,
         np.repeat(np.arange(settings.people), settings.images),
         [f"person {number:05d}" for number in settings.numbers],
         columns,

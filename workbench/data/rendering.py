@@ -6,13 +6,11 @@ changes a byte of the result.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -29,7 +27,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench import runs
-from workbench.data.rendered import ABOUT, INDEX, PARTS, PICTURES, RenderSettings
+from workbench.data.pack import ABOUT, PICTURES, Pictures, finish
+from workbench.data.rendered import PARTS, RenderSettings
 from workbench.errors import WorkbenchError
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -240,30 +239,16 @@ def _serve(process: subprocess.Popen[bytes], todo: SimpleQueue[int], done: Calla
 
 def _join(settings: RenderSettings, folder: Path) -> None:
     """Make one file of the parts, then the index, then what announces both. Only the index is held in memory."""
-    offsets, checksums = [0], []
     columns: list[dict[str, NDArray[Any]]] = []
-    digest = hashlib.sha256()
-    with runs.atomic_path(folder / PICTURES) as temporary, temporary.open("wb") as file:
+    with runs.atomic_path(folder / PICTURES) as temporary, Pictures(temporary) as pictures:
         for person in settings.numbers:
             part = read_part(folder / PARTS, settings, person)
             if part is None or (columns and part.columns.keys() != columns[0].keys()):
                 raise WorkbenchError(f"{_part_path(folder / PARTS, person)}: was changed while the set was rendered; try again")
-            jpegs = part.jpegs.tobytes()
-            digest.update(jpegs)
-            file.write(jpegs)
             begin = 0
             for size in part.sizes.tolist():
-                checksums.append(zlib.crc32(jpegs[begin : begin + size]))
-                offsets.append(offsets[-1] + size)
+                pictures.add(part.jpegs[begin : begin + size].tobytes())
                 begin += size
             columns.append(part.columns)
-    arrays: dict[str, NDArray[Any]] = {
-        "offsets": np.array(offsets, dtype=np.int64),
-        "checksums": np.array(checksums, dtype=np.uint32),
-        **{key: np.concatenate([part[key] for part in columns]) for key in columns[0]},
-    }
-    with runs.atomic_path(folder / INDEX) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    index = hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
-    about = {"images": len(checksums), "bytes": offsets[-1], "sha256": digest.hexdigest(), "index_sha256": index}
-    runs.write_json(folder / ABOUT, settings.about | about)
+    joined = {key: np.concatenate([part[key] for part in columns]) for key in columns[0]}
+    finish(folder, pictures, joined, settings.about, compress=True)

@@ -25,6 +25,8 @@ _OPCODES = """
     UNICODE BINUNICODE SHORT_BINUNICODE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
     GLOBAL STACK_GLOBAL REDUCE BUILD
 """
+MOST_ORDERS = 4_000_000
+"""Opcodes of a pickle; the 14,000 arrays of the largest pack take some 300,000."""
 _MODULES = re.compile(r"numpy|numpy\._?core\.(multiarray|numeric)|_codecs")
 
 
@@ -47,6 +49,8 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, shape, self.dtype, _fortran, self.data = state
+        if not all(isinstance(side, int) for side in shape):  # a product of lists would fill the memory
+            raise ValueError("an array whose shape is not of whole numbers")
         if isinstance(self.dtype, _DType) and math.prod(shape[:4]) * self.dtype.size != len(self.data):
             raise ValueError(f"an array of shape {shape[:4]} with {len(self.data)} bytes")
 
@@ -77,7 +81,9 @@ class _PackUnpickler(pickle.Unpickler):
 
     def __init__(self, data: bytes) -> None:
         allowed = frozenset(_OPCODES.split())
-        for opcode, argument, _ in pickletools.genops(data):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if count > MOST_ORDERS:  # a list takes a byte in the file and 64 in memory
+                raise pickle.UnpicklingError(f"it has more than {MOST_ORDERS:,} orders")
             if opcode.name not in allowed:
                 raise pickle.UnpicklingError(f"{opcode.name} is in it, which no verification pack needs")
             if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
@@ -155,10 +161,9 @@ def _unpack(file: Path) -> tuple[list[bytes | bytearray], NDArray[np.bool_]]:
 
 
 def _as_bytes(entry: Any, file: Path, number: int) -> bytes | bytearray:
-    if isinstance(entry, bytes | bytearray):
-        return entry
-    if isinstance(entry, _Array) and isinstance(entry.dtype, _DType) and entry.dtype.code == "u1":
-        return _as_bytes(entry.data, file, number)
+    held = entry.data if isinstance(entry, _Array) and isinstance(entry.dtype, _DType) and entry.dtype.code == "u1" else entry
+    if isinstance(held, bytes | bytearray):
+        return held
     raise WorkbenchError(
         f"{file}, image {number}: expected encoded bytes or a uint8 array, found {type(entry).__name__.lstrip('_')}"
     )

@@ -8,51 +8,78 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workbench.evaluation.angles import Angles, to_centres, to_identity_means
+from workbench.evaluation import arcface_torch
+from workbench.evaluation.angles import Angles, similarity, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.identification import IdentificationResult, identification
 from workbench.evaluation.invariance import FACTORS, Gaps, InvarianceCurve, invariance
 from workbench.evaluation.leaderboard import leaderboard
+from workbench.evaluation.open_set import FPIRS, OpenSetResult, open_set
+from workbench.evaluation.paired import Difference, paired_difference
 from workbench.evaluation.projection import Projection, project
+from workbench.evaluation.protocol import PRESETS, Protocol
 from workbench.evaluation.results import Result, invariance_curves, load_angles, load_gaps, load_projection, load_result
+from workbench.evaluation.streaming import StreamedResult, all_pairs_roc, stream_roc
 from workbench.evaluation.verification import FARS, VerificationResult, roc, verification
 
 if TYPE_CHECKING:
+    from workbench.evaluation.embedding import Embeddings, embed, load_embeddings
     from workbench.evaluation.evaluate import evaluate
-    from workbench.evaluation.model import Model, load_model, similarity
+    from workbench.evaluation.model import Model, load_model
 
 __all__ = [
     "FACTORS",
     "FARS",
+    "FPIRS",
+    "PRESETS",
     "Angles",
     "ClosedSetResult",
+    "Difference",
+    "Embeddings",
     "Gaps",
     "IdentificationResult",
     "InvarianceCurve",
     "Model",
+    "OpenSetResult",
     "Projection",
+    "Protocol",
     "Result",
+    "StreamedResult",
     "VerificationResult",
+    "all_pairs_roc",
+    "arcface_torch",
     "closed_set",
+    "embed",
     "evaluate",
     "identification",
     "invariance",
     "invariance_curves",
     "leaderboard",
     "load_angles",
+    "load_embeddings",
     "load_gaps",
     "load_model",
     "load_projection",
     "load_result",
+    "open_set",
+    "paired_difference",
     "project",
     "roc",
     "similarity",
+    "stream_roc",
     "to_centres",
     "to_identity_means",
     "verification",
 ]
 
-_WITH_TORCH = {"evaluate": "evaluate", "Model": "model", "load_model": "model", "similarity": "model"}
+_WITH_TORCH = {
+    "evaluate": "evaluate",
+    "Model": "model",
+    "load_model": "model",
+    "Embeddings": "embedding",
+    "embed": "embedding",
+    "load_embeddings": "embedding",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -73,6 +73,12 @@ def of_scores(cosines: NDArray[np.floating]) -> Floats:
     return _degrees(np.asarray(cosines, dtype=np.float64))
 
 
+def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
+    """Cosine of each pair of embeddings: (P, D), (P, D) -> (P,) in [-1, 1]."""
+    cosines: Floats = np.einsum("pd,pd->p", normalised(first), normalised(second))
+    return cosines.clip(-1.0, 1.0)
+
+
 def normalised(vectors: NDArray[np.floating]) -> Floats:
     """Rows brought to length 1 in float64; a row of zeros stays."""
     values = np.asarray(vectors, dtype=np.float64)

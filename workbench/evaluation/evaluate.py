@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +19,31 @@ from workbench import data, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
 from workbench.evaluation.closed_set import NEAREST_MEAN, ClosedSetResult, closed_set, identity_means, nearest_mean
-from workbench.evaluation.identification import IdentificationResult, identification
+from workbench.evaluation.identification import Candidates, IdentificationResult, identification
 from workbench.evaluation.invariance import Gaps, pair_gaps
-from workbench.evaluation.model import Flip, Model, load_model, similarity
+from workbench.evaluation.model import Model, embedding_length, load_model
+from workbench.evaluation.open_set import open_set
 from workbench.evaluation.projection import Projection, project
+from workbench.evaluation.protocol import DEFAULT, FLIPS, Flip, Protocol, resolve
 from workbench.evaluation.results import Result, save_result, stored_figures
-from workbench.evaluation.verification import VerificationResult, verification
+from workbench.evaluation.templates import pool, template_scores, template_verification
+from workbench.evaluation.verification import VerificationResult, affordable, verification
 
 TRAIN = "train"
 """Name of the closed-set evaluation on a run's own training data."""
 MOST_IMAGES = 50_000
 """A benchmark's images that are embedded without being in a pair."""
-Target = data.Benchmark | data.ClosedSet | data.Identification
+CHUNK = 100_000
+"""Embeddings of distractors that are held in memory."""
+Target = data.Benchmark | data.ClosedSet | data.Identification | data.Templates
 
 
 def evaluate(
     run: str | Path | runs.Run,
     benchmark: str | Target,
     *,
-    flip: Flip = "add",
+    protocol: str | Protocol = DEFAULT,
+    flip: Flip | None = None,
     device: str = "auto",
     batch_size: int = 128,
     bootstrap: int = 1000,
@@ -47,56 +57,62 @@ def evaluate(
         benchmark: `bin:FILE`, `pairs:LIST@ROOT`, `orl`, `fashion-mnist`, `synthfaces-wild`, `synthfaces-pose` and others (see
             `workbench.data.benchmark`), a training source (pairs are drawn from it),
             "train" (closed set, on the run's own training data), or an opened benchmark.
-        flip: add the mirror image's embedding ("add") or not ("none").
+        protocol: how pairs are scored and thresholds chosen: "workbench", "arcface_torch", "sphereface", or a `Protocol`. Results
+            of another than the default get a name of their own, such as lfw+arcface_torch.
+        flip: in place of the protocol's: add the mirror image's embedding ("add"), put it behind ("concatenate"), or neither
+            ("none"). Of the protocol this alone also concerns identification and, but for "concatenate", closed sets.
         device: auto, cpu, cuda, ...
         batch_size: images at once.
-        bootstrap: resamples for the 95 % intervals.
+        bootstrap: resamples for the 95 % intervals; of more than 200,000 pairs fewer are drawn, and the protocol says how many.
         with_projection: compute PCA and UMAP too (a few seconds).
         progress: show bars.
 
     Returns:
-        `VerificationResult` for pairs, `ClosedSetResult` for labelled images of known classes, `IdentificationResult` for
-        people to be found among distractors.
+        `VerificationResult` for pairs and for IJB's templates, `ClosedSetResult` for labelled images of known classes,
+        `IdentificationResult` for people to be found among distractors.
 
     Raises:
-        WorkbenchError: no such run or benchmark, no model saved yet, or broken images.
+        WorkbenchError: no such run, benchmark or protocol, no model saved yet, or broken images.
     """
+    chosen = resolve(protocol, flip=flip)
+    flip = chosen.flip
     opened = runs.open(run)
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
     target = _open(opened, benchmark)
+    _check_protocol(chosen, target)
     model = load_model(opened, device)
     title = f"{opened.name} on {target.name}" if progress else ""
-    name = _file_name(opened, spec, target.name)
+    name = _file_name(opened, spec, target.name, chosen.suffix)
     gaps: Gaps | None = None
     result: Result
     angles: Angles | None
+    shown: NDArray[np.int64] | None = None  # the images that embeddings and labels are of, where not all
     if isinstance(target, data.ClosedSet):
         embeddings, result, angles = _classify(opened, model, target, flip, batch_size, title)
         labels, identity_names = target.dataset.identities, list(target.dataset.identity_names)
     elif isinstance(target, data.Identification):
-        known = np.concatenate([target.gallery, target.probes])
-        wanted = np.unique(np.concatenate([known, target.distractors]))
-        embeddings = _embed_only(model, target.images, wanted, flip, batch_size, title)
-        result = _identify(target, embeddings, flip, bootstrap)
-        labels = np.full(len(embeddings), -1, dtype=np.int64)  # angles and map are of the enrolled, not of a million strangers
-        labels[known] = target.identities[known]
-        identity_names = list(target.identity_names)
-        angles = to_identity_means(embeddings, labels)
+        result, shown, embeddings = _identify(opened, model, target, flip, batch_size, bootstrap, title)
+        labels, identity_names = target.identities[shown], list(target.identity_names)
+        angles = _among(to_identity_means(embeddings, labels), shown, len(target.images))
+    elif isinstance(target, data.Templates):
+        result, shown, embeddings = _compare_templates(model, target, flip, batch_size, bootstrap, title)
+        labels, identity_names, angles = np.full(len(shown), -1, dtype=np.int64), [], None
     else:
         gaps = pair_gaps(target.attributes, target.pairs, target.same, target.identities)
         embeddings = _embed_pairs(model, target, flip, batch_size, title)
-        result = _verify(target, embeddings, flip, bootstrap)
+        result = _verify(target, embeddings, chosen, bootstrap)
         unknown = np.full(len(embeddings), -1, dtype=np.int64)
         embedded = embeddings.any(axis=1)
         labels = unknown if target.identities is None else np.where(embedded, target.identities, unknown)
         identity_names = list(target.identity_names)
         angles = None if target.identities is None else to_identity_means(embeddings, labels)
-    result = replace(result, name=name)
+    result = replace(result, name=name, protocol={**result.protocol, "image scaling": model.scaling})
     projection: Projection | None = None
     if with_projection:
         map_title = f"{title}: map (the first UMAP of a process compiles)"
         with tqdm(total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True) as bar:
             projection = project(embeddings, labels)
+            projection = projection if shown is None else replace(projection, points=shown[projection.points])
             bar.update()
     save_result(
         opened,
@@ -122,11 +138,16 @@ def _open(run: runs.Run, benchmark: str | Target) -> Target:
         note = "training images: says how well the run fits them, not how it does on new ones"
         return data.ClosedSet(dataset, note)
     target = data.benchmark(benchmark)
-    if isinstance(target, data.ClosedSet) and benchmark.partition(":")[0] != trained_on.partition(":")[0]:
+    benchmark = data.unprepared(benchmark)  # cropped or not, they are the same people
+    kinds = [[part.kind for part in data.parts(spec)] for spec in (benchmark, trained_on)]
+    if isinstance(target, data.ClosedSet) and kinds[0] != kinds[1]:
         raise _other_classes(target, "those", run)
-    drawn = benchmark.partition(":")[0] not in data.BENCHMARKS.names()
-    if isinstance(target, data.Benchmark) and drawn and _source(benchmark) == _source(trained_on):
+    if isinstance(target, data.Benchmark) and data.is_drawn(benchmark) and data.same_source(benchmark, trained_on):
+        drawn, known = data.parts(benchmark), data.parts(trained_on)
+        whole = {part.source for part in drawn} <= {part.source for part in known}
+        whole = whole and not any(part.options for part in [*drawn, *known])
         note = "pairs of the training images: far too good for unseen people"
+        note = note if whole else "from a data set that was trained on too: far too good if people are in both parts"
         return replace(target, note=f"{note}; {target.note}")
     return target
 
@@ -135,18 +156,13 @@ def _training_set(run: runs.Run) -> data.Dataset:
     if run.config.get("loss") == runs.IMPORTED:
         raise WorkbenchError(f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark")
     trained_on = str(run.config.get("data"))
-    dataset = data.open(trained_on)
+    with data.stored_names():
+        dataset = data.open(trained_on)
     recorded = run.environment.get("data")
     known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
     if dataset.fingerprint() != known:
         raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
     return dataset
-
-
-def _source(spec: str) -> tuple[str, Path]:
-    """Kind and place, so that folder:a and folder:./a/ are the same."""
-    kind, _, path = spec.partition(":")
-    return kind, Path(path).expanduser().resolve()
 
 
 def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
@@ -169,29 +185,105 @@ def _embed_only(
     model: Model, images: data.Images, wanted: NDArray[np.int64], flip: Flip, batch_size: int, title: str
 ) -> NDArray[np.float32]:
     """Embeddings of the images with numbers `wanted`; those of the others are 0."""
-    embeddings = np.zeros((len(images), model.net.embedding_dim), dtype=np.float32)
+    embeddings = np.zeros((len(images), embedding_length(model, flip)), dtype=np.float32)
     embeddings[wanted] = model.embed(images, wanted.tolist(), flip, batch_size, title)
     return embeddings
 
 
-def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], flip: Flip, bootstrap: int) -> VerificationResult:
-    scores = similarity(embeddings[target.pairs[:, 0]], embeddings[target.pairs[:, 1]])
-    result = verification(scores, target.same, target.folds, bootstrap=bootstrap)
-    protocol = {"score": "cosine of the embeddings", "flip": _FLIPS[flip], **result.protocol}
-    return replace(result, note=target.note, protocol=protocol)
+def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], protocol: Protocol, bootstrap: int) -> VerificationResult:
+    folds = protocol.folds_of(target.folds)
+    scores = protocol.scores(embeddings, target.pairs, folds)
+    resamples = affordable(bootstrap, len(scores))
+    result = verification(scores, target.same, folds, candidates=protocol.candidates, bootstrap=resamples)
+    told = {**protocol.words(), **result.protocol, **protocol.candidates_in_words}
+    if resamples < bootstrap:
+        told["interval"] += f" ({bootstrap} were asked for; there are {len(scores):,} pairs)"
+    return replace(result, note=target.note, protocol=told)
 
 
-def _identify(target: data.Identification, embeddings: NDArray[np.float32], flip: Flip, bootstrap: int) -> IdentificationResult:
-    result = identification(
-        embeddings[target.probes],
-        embeddings[target.gallery],
-        embeddings[target.distractors],
-        target.identities[target.probes],
-        target.identities[target.gallery],
-        bootstrap=bootstrap,
-    )
-    protocol = {"score": "cosine of the embeddings", "flip": _FLIPS[flip], **result.protocol}
-    return replace(result, note=target.note, protocol=protocol)
+def _check_protocol(protocol: Protocol, target: Target) -> None:
+    """Only pairs have folds and thresholds; a closed set's logits are of embeddings as long as the class centres."""
+    if isinstance(target, data.Benchmark):
+        return
+    if replace(protocol, flip="add") != Protocol():
+        raise WorkbenchError(
+            f"{target.name}: protocol {protocol.name} is one of pairs; of its options only flip can be chosen here"
+        )
+    if isinstance(target, data.ClosedSet) and protocol.flip == "concatenate":
+        raise WorkbenchError(
+            f"{target.name}: flip is add or none for a closed set; the class centres fit no concatenated embeddings"
+        )
+
+
+def _identify(
+    run: runs.Run, model: Model, target: data.Identification, flip: Flip, batch_size: int, bootstrap: int, title: str
+) -> tuple[IdentificationResult, NDArray[np.int64], NDArray[np.float32]]:
+    """The result; numbers and embeddings of the images of enrolled people, as angles and map are not of a million strangers."""
+    known = np.unique(np.concatenate([target.gallery, target.probes]))
+    embeddings = model.embed(target.images, known.tolist(), flip, batch_size, title)
+    probes, gallery = np.searchsorted(known, target.probes), np.searchsorted(known, target.gallery)
+    searched = embeddings[probes], embeddings[gallery]
+    identities = target.identities[target.probes], target.identities[target.gallery]
+    with _embedded(run, model, target.images, target.distractors, flip, batch_size, title) as strangers:
+        result = identification(
+            *searched, strangers, *identities, candidates=cast(Candidates, target.candidates), bootstrap=bootstrap
+        )
+        asked = open_set(*searched, strangers, *identities, target.identities[target.distractors], bootstrap=bootstrap)
+    protocol = {"score": "cosine of the embeddings", "flip": FLIPS[flip], **result.protocol}
+    return replace(result, open_set=asked, note=target.note, protocol=protocol), known, embeddings
+
+
+@contextmanager
+def _embedded(
+    run: runs.Run, model: Model, images: data.Images, wanted: NDArray[np.int64], flip: Flip, batch_size: int, title: str
+) -> Iterator[NDArray[np.float32]]:
+    """Embeddings of very many images, in a file of the run directory that is gone afterwards if memory should not hold them."""
+    title = title and f"{title}: distractors"
+    if len(wanted) <= CHUNK:
+        yield model.embed(images, wanted.tolist(), flip, batch_size, title)
+        return
+    with tempfile.TemporaryFile(dir=run.path) as file:
+        count = -(-len(wanted) // CHUNK)
+        for number in range(count):
+            part = wanted[number * CHUNK : (number + 1) * CHUNK]
+            found = model.embed(images, part.tolist(), flip, batch_size, title and f"{title}, part {number + 1} of {count}")
+            try:
+                file.write(found.tobytes())
+                file.flush()
+            except OSError as error:
+                size = len(wanted) * found.shape[1] * 4 / 1e9
+                what = f"no room for the distractors' embeddings, {size:.1f} GB ({error.strerror})"
+                raise WorkbenchError(f"{run.path}: {what}") from None
+        yield np.memmap(file, np.float32, "r", shape=(len(wanted), found.shape[1]))
+
+
+def _among(angles: Angles, numbers: NDArray[np.int64], count: int) -> Angles:
+    """Angles of the images with these numbers, as angles of all images: NaN for the others."""
+    own, other = np.full(count, np.nan), np.full(count, np.nan)
+    own[numbers], other[numbers] = angles.own, angles.other
+    return Angles(own, other)
+
+
+def _compare_templates(
+    model: Model, target: data.Templates, flip: Flip, batch_size: int, bootstrap: int, title: str
+) -> tuple[VerificationResult, NDArray[np.int64], NDArray[np.float32]]:
+    """The result; numbers and embeddings of the images of templates that are in pairs."""
+    wanted = np.flatnonzero(np.isin(target.templates, target.pairs))
+    embeddings = model.embed(target.faces, wanted.tolist(), flip, batch_size, title)
+    weights = None if target.detector_scores is None else target.detector_scores[wanted]
+    numbers, pooled = pool(embeddings, target.templates[wanted], target.media[wanted], weights, keep_norm=target.keep_norm)
+    scores = template_scores(numbers, pooled, target.pairs, title and f"{title}: pairs")
+    result = template_verification(scores, target.same, bootstrap=bootstrap)
+    protocol = {
+        "protocol": "IJB 1:1",
+        "score": "cosine of the templates: mean of the embeddings of each photo or video, sum of these",
+        "flip": FLIPS[flip],
+        "length of embeddings": "as it is" if target.keep_norm else "1",
+        "weight of embeddings": "none" if weights is None else "the detector's score",
+        "alignment": "images as they are" if target.landmarks is None else "by the benchmark's landmarks, 112 x 112",
+        **result.protocol,
+    }
+    return replace(result, note=target.note, protocol=protocol), wanted, embeddings
 
 
 def _classify(
@@ -221,7 +313,7 @@ def _classify(
         note = "; ".join(part for part in (target.note, "the loss has no class centres: compared with mean embeddings") if part)
         prediction = f"{NEAREST_MEAN}, by cosine ({means})"
     result = closed_set(labels, classes, list(dataset.identity_names))
-    return embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": _FLIPS[flip]}), angles
+    return embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": FLIPS[flip]}), angles
 
 
 def _check_classes(run: runs.Run, target: data.ClosedSet, known: int) -> None:
@@ -229,12 +321,10 @@ def _check_classes(run: runs.Run, target: data.ClosedSet, known: int) -> None:
         raise _other_classes(target, f"the {known}", run)
 
 
-_FLIPS = {"add": "embeddings of image and mirror image added", "none": "none"}
-
-
-def _file_name(run: runs.Run, spec: str, name: str) -> str:
-    """The benchmark's name as file name; with a few hex digits where another benchmark has taken it."""
+def _file_name(run: runs.Run, spec: str, name: str, suffix: str) -> str:
+    """The benchmark's name as file name, with the protocol's suffix; with a few hex digits where another benchmark has taken it."""
     plain = TRAIN if spec == TRAIN else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
-    if (plain == TRAIN and spec != TRAIN) or stored_figures(run, plain).get("benchmark", spec) != spec:
-        return f"{plain}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
-    return plain
+    taken = any(stored_figures(run, known).get("benchmark", spec) != spec for known in {plain, plain + suffix})
+    if taken or (plain == TRAIN and spec != TRAIN):
+        plain += f"-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
+    return plain + suffix

@@ -14,7 +14,8 @@ from workbench.evaluation.results import load_result
 from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
-COLUMNS = ("run", "loss", "backbone", "benchmark", "kind", "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer")
+_NAMES = ("run", "loss", "backbone", "benchmark", "protocol", "kind")
+COLUMNS = (*_NAMES, "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer")
 
 _KINDS = {VerificationResult: "verification", ClosedSetResult: "closed-set", IdentificationResult: "identification"}
 
@@ -26,8 +27,8 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
         chosen: runs. benchmarks: names to keep; all by default.
 
     Returns:
-        Columns run, loss, backbone, benchmark, kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and for each
-        FAR tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its
+        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and
+        for each FAR tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its
         rank-1. Damaged evaluations are left out.
     """
     rows = []
@@ -50,6 +51,7 @@ def _row(run: Run, name: str) -> dict[str, Any]:
         "loss": run.config.get("loss"),
         "backbone": run.config.get("backbone"),
         "benchmark": name,
+        "protocol": result.protocol.get("protocol"),
         "kind": _KINDS[type(result)],
         "accuracy": result.accuracy,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.evaluation.angles import normalised
-
-Flip = Literal["add", "none"]
+from workbench.evaluation.protocol import Flip
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,12 @@ class Model:
     step: int | None = None
     channels: str = "rgb"
 
+    @property
+    def scaling(self) -> str:
+        """What is done with an image before the network sees it, to be printed beside figures."""
+        height, width = self.net.image_size
+        return f"(x - {self.pixel_mean:g}) / {self.pixel_std:g}, {self.channels.upper()}, {height} x {width}"
+
     @torch.inference_mode()
     def embed(
         self,
@@ -63,21 +67,23 @@ class Model:
         Args:
             images: reader; pictures of another size are fitted.
             order: numbers of the images wanted; all by default.
-            flip: "add" sums the embeddings of the image and its mirror image, as arcface_torch does; "none" does not.
+            flip: "add" sums the embeddings of the image and its mirror image, as arcface_torch does, "concatenate" puts the
+                latter behind the former, as SphereFace does; "none" leaves it out.
             progress: title of a progress bar; none if empty.
 
         Returns:
-            (N, D), not normalised.
+            (N, D), or (N, 2 D) if concatenated; not normalised.
         """
         numbers = range(len(images)) if order is None else order
-        found = np.empty((len(numbers), self.net.embedding_dim), dtype=np.float32)
+        found = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
         done = 0
         with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
             for batch, _ in batches(images, numbers, self.net.image_size, batch_size):
                 pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels)
                 embeddings = self.net(pixels)
-                if flip == "add":
-                    embeddings = embeddings + self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
+                if flip != "none":
+                    mirrored = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
+                    embeddings = embeddings + mirrored if flip == "add" else torch.cat([embeddings, mirrored], dim=1)
                 found[done : done + len(batch)] = embeddings.float().cpu().numpy()
                 done += len(batch)
                 bar.update(len(batch))
@@ -98,6 +104,11 @@ class Model:
         classes = torch.cat([self.loss.predicted_class(part) for part in parts])
         found: NDArray[np.int64] = classes.cpu().numpy()
         return found
+
+
+def embedding_length(model: Model, flip: Flip) -> int:
+    """Numbers in an embedding that `Model.embed` makes."""
+    return model.net.embedding_dim * (2 if flip == "concatenate" else 1)
 
 
 def load_model(run: runs.Run, device: str = "auto") -> Model:
@@ -196,9 +207,3 @@ def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Ru
     except RuntimeError as error:
         what = " ".join(str(error).split())[:160]
         raise WorkbenchError(f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({what})") from None
-
-
-def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Cosine of each pair of embeddings: (P, D), (P, D) -> (P,) in [-1, 1]."""
-    cosines: NDArray[np.float64] = np.einsum("pd,pd->p", normalised(first), normalised(second))
-    return cosines.clip(-1.0, 1.0)

@@ -14,6 +14,7 @@ from workbench.evaluation.angles import Angles
 from workbench.evaluation.closed_set import ClosedSetResult
 from workbench.evaluation.identification import IdentificationResult
 from workbench.evaluation.invariance import Gaps, InvarianceCurve, invariance
+from workbench.evaluation.open_set import OpenSetResult
 from workbench.evaluation.projection import Projection
 from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
@@ -71,11 +72,24 @@ def save_result(
             "kind": "identification",
             "interval": None if result.interval is None else list(result.interval),
             "tar_at_far": {f"{far:g}": tar for far, tar in result.tar_at_far.items()},
+            "probes": result.probes,
             "enrolled": result.enrolled,
             "genuine": result.genuine,
+            "candidates": result.candidates,
         }
         stored = {key: getattr(result, key) for key in _IDENTIFICATION_ARRAYS}
         arrays |= {key: value for key, value in stored.items() if value is not None}
+        if (open_set := result.open_set) is not None:
+            figures["open_set"] = {
+                "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in open_set.fnir_at_fpir.items()},
+                "intervals": {f"{fpir:g}": list(interval) for fpir, interval in open_set.intervals.items()},
+                "rank": open_set.rank,
+                "enrolled": open_set.enrolled,
+                "protocol": open_set.protocol,
+            }
+            arrays |= {f"{_OPEN_SET}{key}": getattr(open_set, key) for key in _OPEN_SET_ARRAYS}
+            if open_set.band is not None:
+                arrays[f"{_OPEN_SET}band"] = open_set.band
     else:
         figures |= {"kind": "closed-set", "interval": list(result.interval), "class_names": result.class_names}
         arrays |= {"labels": result.labels, "predicted": result.predicted}
@@ -136,6 +150,8 @@ def load_result(run: Run, name: str) -> Result:
 
 _IDENTIFICATION_BANDS = ("cmc_band", "distractor_band")
 _IDENTIFICATION_ARRAYS = ("cmc", "distractor_counts", "distractor_rates", "ranks", "identities", *_IDENTIFICATION_BANDS)
+_OPEN_SET = "open_set_"
+_OPEN_SET_ARRAYS = ("mated", "ranks", "nonmated")
 
 
 def _identification(name: str, figures: dict[str, Any], arrays: dict[str, Any]) -> IdentificationResult:
@@ -149,12 +165,30 @@ def _identification(name: str, figures: dict[str, Any], arrays: dict[str, Any]) 
         accuracy=figures["accuracy"],
         interval=None if interval is None else (low, high),
         tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+        probes=figures.get("probes", len(stored["ranks"])),  # stored before there was MegaFace's rule: a search a probe
         enrolled=figures["enrolled"],
         genuine=figures["genuine"],
+        candidates=figures.get("candidates", "gallery"),
+        open_set=_open_set(figures, arrays),
         name=name,
         note=figures["note"],
         protocol=figures["protocol"],
         **stored,
+    )
+
+
+def _open_set(figures: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> OpenSetResult | None:
+    stored = figures.get("open_set")
+    if stored is None:
+        return None
+    return OpenSetResult(
+        fnir_at_fpir={float(fpir): fnir for fpir, fnir in stored["fnir_at_fpir"].items()},
+        intervals={float(fpir): (low, high) for fpir, (low, high) in stored["intervals"].items()},
+        band=arrays.get(f"{_OPEN_SET}band"),
+        rank=stored["rank"],
+        enrolled=stored["enrolled"],
+        protocol=stored["protocol"],
+        **{key: arrays[f"{_OPEN_SET}{key}"] for key in _OPEN_SET_ARRAYS},
     )
 
 

@@ -22,6 +22,8 @@ from workbench.errors import WorkbenchError
 Floats = NDArray[np.float64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 LEVEL = 0.95
+MANY_PAIRS = 200_000
+"""A thousand resamples of so many pairs take about a minute."""
 BAND_FARS = np.logspace(-4, 0, 81)
 """False accept rates at which the ROC's confidence band is given."""
 
@@ -96,6 +98,7 @@ def verification(
     same: ArrayLike,
     folds: int | ArrayLike = 10,
     *,
+    candidates: ArrayLike | None = None,
     fars: Sequence[float] = FARS,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -107,6 +110,8 @@ def verification(
         same: (P,) True for genuine pairs.
         folds: (P,) number of each pair's fold, or how many consecutive folds to cut the pairs into, as
             `KFold(folds, shuffle=False)` does.
+        candidates: (T,) thresholds to choose the folds' from, where others use a grid; by default the scores themselves. All
+            other figures are exact either way.
         fars: false accept rates to give the TAR at, in (0, 1].
         bootstrap: resamples for the 95 % intervals; 0 for none. Pairs are redrawn within each fold and kind, thresholds
             chosen anew. Pairs that share an image or a person are not independent, so the intervals are, if anything,
@@ -114,7 +119,7 @@ def verification(
         seed: of the resampling.
 
     Raises:
-        WorkbenchError: shapes do not fit, a score is NaN or infinite, or there are no genuine or no impostor pairs.
+        WorkbenchError: shapes do not fit, a score or candidate is NaN or infinite, or there are no genuine or no impostor pairs.
     """
     checked_scores, checked_same = _check(scores, same)
     checked_folds = _check_folds(folds, len(checked_scores))
@@ -122,7 +127,8 @@ def verification(
         raise WorkbenchError(f"false accept rates must be in (0, 1], got {list(fars)}")
     if bootstrap < 0:
         raise WorkbenchError(f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}")
-    table = _Sorted(checked_scores, checked_same, checked_folds)
+    grid = None if candidates is None else _check_candidates(candidates)
+    table = SortedPairs(checked_scores, checked_same, checked_folds, grid)
     figures = table.figures(np.ones(len(checked_scores)), fars)
     intervals: dict[str, tuple[float, float]] = {}
     band = None
@@ -148,7 +154,7 @@ def verification(
         folds=checked_folds,
         protocol={
             "folds": int(checked_folds.max()) + 1,
-            "threshold": "best on the other folds, of equally good ones the strictest; candidates are the scores",
+            "threshold": f"best on the other folds, of equally good ones the strictest; candidates are {_told(grid)}",
             "interval": f"{LEVEL:.0%} percentile bootstrap over pairs, {bootstrap} resamples" if bootstrap else "none",
         },
     )
@@ -161,7 +167,7 @@ def roc(scores: ArrayLike, same: ArrayLike) -> Roc:
         WorkbenchError: as `verification`.
     """
     checked_scores, checked_same = _check(scores, same)
-    table = _Sorted(checked_scores, checked_same, np.zeros(len(checked_scores), dtype=np.int64))
+    table = SortedPairs(checked_scores, checked_same, np.zeros(len(checked_scores), dtype=np.int64))
     far, tar = table.curve(np.ones(len(checked_scores)))
     return Roc(far, tar, np.concatenate([[np.inf], table.scores[table.ends]]))
 
@@ -173,18 +179,25 @@ class _Figures(NamedTuple):
     band: Floats
 
 
-class _Sorted:
+class SortedPairs:
     """Pairs sorted once, highest score first, so that each bootstrap resample is a reweighting and a cumulative sum."""
 
-    def __init__(self, scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64]) -> None:
-        order = np.argsort(-scores, kind="stable")
-        self.scores, self.same, self.folds = scores[order], same[order], folds[order]
+    def __init__(self, scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], candidates: Floats | None = None) -> None:
+        self.order = np.argsort(-scores, kind="stable")
+        self.scores, self.same, self.folds = scores[self.order], same[self.order], folds[self.order]
         # A threshold cannot part equal scores: only the last of each run of them is an operating point.
         self.ends = np.flatnonzero(np.append(np.diff(self.scores) != 0, True))
         self.in_fold = self.folds == np.arange(self.folds.max() + 1)[:, None]  # (F, P)
+        # Thresholds that a fold's is chosen from, the strictest first, and how many pairs each accepts.
+        if candidates is None:  # accepting nothing means a threshold above all scores
+            self.points = np.append(np.nextafter(self.scores[0], np.inf), self.scores[self.ends])
+            self.accepted = np.append(0, self.ends + 1)
+        else:
+            self.points = candidates[::-1]
+            self.accepted = np.searchsorted(-self.scores, -self.points, side="right")
 
     def resamples(self, count: int, rng: np.random.Generator) -> Iterator[Floats]:
-        """How often each pair is drawn, pairs of one fold and kind among themselves."""
+        """How often each of the sorted pairs is drawn, pairs of one fold and kind among themselves."""
         strata = [np.flatnonzero(fold & kind) for fold in self.in_fold for kind in (self.same, ~self.same)]
         for _ in range(count):
             weights = np.zeros(len(self.scores))
@@ -201,36 +214,41 @@ class _Sorted:
 
     def figures(self, weights: Floats, fars: Sequence[float]) -> _Figures:
         far, tar = self.curve(weights)
-        fold_accuracy, fold_threshold = self._ten_fold(weights)
+        fold_accuracy, fold_threshold = self.ten_fold(weights)
         summary = {
             "accuracy": float(fold_accuracy.mean()),
             "auc": float(np.trapezoid(tar, far)),
-            "eer": _equal_error_rate(far, tar),
+            "eer": equal_error_rate(far, tar),
         }
-        summary |= {f"tar@{rate:g}": float(_tar_at(far, tar, rate)) for rate in fars}
-        return _Figures(summary, fold_accuracy, fold_threshold, _tar_at(far, tar, BAND_FARS))
+        summary |= {f"tar@{rate:g}": float(tar_at(far, tar, rate)) for rate in fars}
+        return _Figures(summary, fold_accuracy, fold_threshold, tar_at(far, tar, BAND_FARS))
 
-    def _ten_fold(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Accuracy and threshold of each fold."""
-        # Accepting a genuine pair is one right decision more, accepting an impostor one less. gain[f, k]: right decisions
-        # won in fold f by accepting everything down to operating point k; k = 0 accepts nothing.
-        gain = np.cumsum(np.where(self.same, weights, -weights) * self.in_fold, axis=1)[:, self.ends]
-        gain = np.pad(gain, ((0, 0), (1, 0)))
-        best = np.argmax(gain.sum(axis=0) - gain, axis=1)  # on the other folds; the first is the strictest
-        impostors = (weights * ~self.same * self.in_fold).sum(axis=1)
-        size = (weights * self.in_fold).sum(axis=1)
-        right = impostors + gain[np.arange(len(gain)), best]
-        # Accepting nothing means a threshold above all scores.
-        points = np.append(np.nextafter(self.scores[0], np.inf), self.scores[self.ends])
-        return right / size, points[best]
+    def ten_fold(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Accuracy and threshold of each fold, the sorted pairs counting `weights` times."""
+        # Accepting a genuine pair is one right decision more, accepting an impostor one less. gain[k]: right decisions
+        # won by accepting everything down to candidate k. Fold by fold, as all folds at once would take ten times the memory.
+        won = np.where(self.same, weights, -weights)
+        in_all = self._gain(won)
+        accuracy, threshold = np.empty(len(self.in_fold)), np.empty(len(self.in_fold))
+        for fold, inside in enumerate(self.in_fold):
+            gain = self._gain(won * inside)
+            best = int(np.argmax(in_all - gain))  # on the other folds; the first is the strictest
+            right = weights[inside & ~self.same].sum() + gain[best]
+            accuracy[fold], threshold[fold] = right / weights[inside].sum(), self.points[best]
+        return accuracy, threshold
+
+    def _gain(self, won: Floats) -> Floats:
+        """(T,) sum of what is won down to each candidate."""
+        gain: Floats = np.append(0.0, np.cumsum(won))[self.accepted]
+        return gain
 
 
-def _tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
+def tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
     """Highest TAR with FAR <= rate (a hair more, so that 3 of 30 is a rate of 0.1)."""
     return tar[np.searchsorted(far, np.asarray(rate) * (1 + 1e-9), side="right") - 1]
 
 
-def _equal_error_rate(far: Floats, tar: Floats) -> float:
+def equal_error_rate(far: Floats, tar: Floats) -> float:
     """Where FAR = 1 - TAR, on the straight line between the two operating points around it."""
     gap = far - (1.0 - tar)  # rises from -1 to 1
     after = int(np.argmax(gap >= 0))
@@ -254,6 +272,23 @@ def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_
     if not labels.any() or labels.all():
         raise WorkbenchError(f"{labels.sum()} genuine and {(~labels).sum()} impostor pairs; at least one of each is needed")
     return values, labels
+
+
+def _check_candidates(candidates: ArrayLike) -> Floats:
+    """The candidates, ascending."""
+    values = np.asarray(candidates, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise WorkbenchError(f"candidates have shape {values.shape}; expected (T,) finite thresholds, at least one")
+    return np.sort(values)
+
+
+def _told(candidates: Floats | None) -> str:
+    return "the scores" if candidates is None else f"{len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
+
+
+def affordable(bootstrap: int, pairs: int) -> int:
+    """Resamples for so many pairs: as many as asked for up to `MANY_PAIRS`, then fewer, as each takes longer, but not below 100."""
+    return min(bootstrap, max(100, bootstrap * MANY_PAIRS // max(pairs, 1)))
 
 
 def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from workbench.plots.alignment import alignment
 from workbench.plots.angles import centre_angles, margin_curves, margin_slopes, pair_angles, pair_similarity
-from workbench.plots.identification import cmc, distractors
+from workbench.plots.datasets import images_per_identity
+from workbench.plots.identification import cmc, distractors, open_set_det
 from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
@@ -13,15 +15,18 @@ from workbench.plots.training import CURVES, training_curves
 __all__ = [
     "CURVES",
     "accuracy",
+    "alignment",
     "centre_angles",
     "cmc",
     "confusion",
     "det",
     "distractors",
+    "images_per_identity",
     "invariance",
     "invariance_tar",
     "margin_curves",
     "margin_slopes",
+    "open_set_det",
     "pair_angles",
     "pair_similarity",
     "plane",

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from workbench.plots.theme import BLACK, GENUINE, GREY, IMPOSTOR, colour_of, faded, figure, styles
+from workbench.plots.theme import BLACK, GENUINE, GREY, IMPOSTOR, captioned, colour_of, faded, figure, styles
 
 Floats = NDArray[np.float64]
 PITCH = 1.3
@@ -38,7 +38,7 @@ def pair_angles(results: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Figu
             showlegend=row == 0,
             hovertemplate=f"threshold {threshold:.1f}°<extra>{name}</extra>",
         )
-    return drawn
+    return captioned(drawn, results)
 
 
 def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Figure:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from workbench.plots.theme import BLACK, GREY, colour_of, faded, figure, styles
+from workbench.plots.theme import BLACK, GREY, captioned, colour_of, faded, figure, styles
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,8 @@ class Curve(Protocol):
 def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.float64] | None = None) -> go.Figure:
     """True accept rate against false accept rate (logarithmic), one line per run, with its 95 % band.
 
-    FARs below one impostor pair, which no figure supports, lie in the grey field. Hovering shows the threshold.
+    FARs below one impostor pair, which no figure supports, lie in the grey field. Hovering shows the threshold. A line below the
+    figure says by which protocol the results were made.
 
     Args:
         results: {run name: verification result}.
@@ -68,10 +69,11 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
             )
         # Steps, as between two points no threshold lies. FAR 0 has no logarithm: its best point is drawn at the left edge.
         begin = int(np.flatnonzero(far == 0)[-1])
+        kept = begin + _told_apart(np.log10(np.maximum(far[begin:], floor / 3)), tar[begin:])
         drawn.add_scatter(
-            x=np.maximum(far[begin:], floor / 3),
-            y=tar[begin:],
-            customdata=np.column_stack([far, thresholds])[begin:],
+            x=np.maximum(far[kept], floor / 3),
+            y=tar[kept],
+            customdata=np.column_stack([far, thresholds])[kept],
             name=f"{name} (AUC {result.auc:.3f})",
             legendgroup=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.2, "shape": "hv"},
@@ -80,7 +82,7 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
     drawn.update_xaxes(type="log", range=[np.log10(floor / 3), 0], exponentformat="power", dtick=1)
     drawn.update_yaxes(range=[0, 1.01], tickformat=".0%")
     _grey_out(drawn, floor)
-    return drawn
+    return captioned(drawn, results)
 
 
 def det(results: Mapping[str, Any]) -> go.Figure:
@@ -95,7 +97,9 @@ def det(results: Mapping[str, Any]) -> go.Figure:
     for name, style in styles(results).items():
         result: Curve = results[name]
         far, tar, thresholds = result.roc
-        inside = (far > 0) & (far < 1) & (tar > 0) & (tar < 1)
+        inside = np.flatnonzero((far > 0) & (far < 1) & (tar > 0) & (tar < 1))
+        # Log-odds are nearly what is drawn, and quickly made of millions.
+        inside = inside[_told_apart(*(np.log(rates[inside] / (1 - rates[inside])) for rates in (far, tar)))]
         drawn.add_scatter(
             x=_deviate(far[inside]),
             y=_deviate(1 - tar[inside]),
@@ -112,7 +116,20 @@ def det(results: Mapping[str, Any]) -> go.Figure:
     drawn.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, hoverinfo="skip", showlegend=False
     )
-    return drawn
+    return captioned(drawn, results)
+
+
+MOST_POINTS, CELLS = 10_000, 2000
+"""Longer lines, as of IJB-C's fifteen million pairs, are drawn with a point each 2000th of an axis."""
+
+
+def _told_apart(x: Floats, y: Floats) -> NDArray[np.int64]:
+    """Numbers of those points of a line that rises or falls all along which can be told from the one before, and of the last."""
+    if len(x) <= MOST_POINTS:
+        return np.arange(len(x))
+    cells = [np.floor((values - values.min()) * (CELLS / max(np.ptp(values), 1e-12))) for values in (x, y)]
+    fresh = np.any([np.diff(cell) != 0 for cell in cells], axis=0)
+    return np.flatnonzero(np.concatenate([[True], fresh[:-1], [True]]))
 
 
 PANELS_A_ROW = 4

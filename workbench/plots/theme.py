@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -103,3 +104,45 @@ def figure(x: str, y: str) -> go.Figure:
             "yaxis": {"title": {"text": y}, **axis},
         }
     )
+
+
+_SAID = ("protocol", "score", "flip", "mean subtracted")
+"""What of a result's protocol a figure says; pages list the rest."""
+CAPTION_WIDTH, CAPTION_LINE = 100, 15
+
+
+def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
+    """The figure with a small line below it that says how its results were made, and of which runs where that differs.
+
+    Args:
+        drawn: figure with its layout's height and bottom margin set.
+        results: {run name: result}; those without a `protocol` that says anything of scores are passed over.
+    """
+    runs: dict[str, list[str]] = {}
+    for name, result in results.items():
+        known = getattr(result, "protocol", {})
+        said = "; ".join(
+            f"{key}: {known[key]}" for key in _SAID if known.get(key, "none") != "none" or (key == "flip" and key in known)
+        )
+        runs.setdefault(said, []).append(name)
+    texts = [said if len(runs) == 1 else f"{', '.join(names)}: {said}" for said, names in runs.items() if said]
+    lines = [line for text in texts for line in textwrap.wrap(text, CAPTION_WIDTH, subsequent_indent="    ")]
+    if not lines:
+        return drawn
+    below, more = drawn.layout.margin.b, CAPTION_LINE * len(lines) + 8
+    drawn.add_annotation(
+        x=0,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=-below,
+        align="left",
+        showarrow=False,
+        text="<br>".join(line.replace("    ", "\u2003") for line in lines),
+        font={"size": 11, "color": BLACK},
+        opacity=0.75,
+    )
+    drawn.update_layout(height=drawn.layout.height + more, margin_b=below + more)
+    return drawn

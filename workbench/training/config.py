@@ -57,6 +57,9 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     seed: int = Field(0, ge=0, lt=2**63, description="of the weights, the order and the augmentation")
     workers: int | None = Field(None, ge=0, description="processes that decode; by default none on a CPU, up to 8 on a GPU")
+    broken: Literal["stop", "skip"] = Field(
+        "stop", description="at an image that cannot be read: stop, or go on without it and name it in the run's broken.txt"
+    )
     log_every: Positive = Field(10, description="steps between two lines of metrics.jsonl")
     runs_dir: str = Field("runs", description="folder of the run directories")
     name: str | None = Field(None, description="name of the run; by default loss, backbone, date and time")

@@ -6,11 +6,13 @@ import json
 import math
 import os
 import re
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,13 +22,21 @@ from tqdm.auto import tqdm
 
 from workbench import backbones, data, losses, runs
 from workbench.data.batches import batches, kept, mirror_some, to_network
+from workbench.data.webdataset import shards_to_fetch
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.hardware import environment, loader_workers, resolve_precision
 from workbench.training.interrupt import stop_on_signal
-from workbench.training.schedule import learning_rate, margin_ramp, order_by_identity, order_of_epoch, seed_of_step
+from workbench.training.schedule import (
+    learning_rate,
+    margin_ramp,
+    order_by_identity,
+    order_by_shard,
+    order_of_epoch,
+    seed_of_step,
+)
 
 CHECKPOINT_SECONDS, EPOCH_CHECKPOINT_SECONDS = 300.0, 15.0
 SHARES = {"accuracy": "accuracy", "active_triplets": "active triplets"}
@@ -109,7 +119,9 @@ class _Work:
     def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
         length = self.steps_an_epoch * self.batch_size
         if self.images_per_identity is None:
-            return order_of_epoch(len(self.data), epoch, seed)[:length]
+            shard_of = shards_to_fetch(self.data.images)
+            order = order_of_epoch(len(self.data), epoch, seed) if shard_of is None else order_by_shard(shard_of, epoch, seed)
+            return order[:length]
         identities = self.data.identities
         return order_by_identity(identities, self.images_per_identity, self.batch_size, length, epoch, seed)
 
@@ -126,7 +138,8 @@ def _prepare(config: TrainConfig, resuming: bool = False) -> _Work:
     """Open and build everything; bad settings fail here, before a run directory exists."""
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    dataset = data.open(config.data)
+    with data.stored_names() if resuming else nullcontext():
+        dataset = data.open(config.data)
     if len(dataset) < 2 or dataset.num_identities < 2:
         raise WorkbenchError(
             f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
@@ -187,6 +200,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
     workers = loader_workers(config.workers, work.device)
     pictures = kept(work.data.images, net.image_size, workers)
     parameters = [*net.parameters(), *loss.parameters()]
+    value = norm = torch.zeros(())  # of the last update
     net.train()
 
     metrics = (run.path / runs.METRICS).open("ab")
@@ -194,33 +208,38 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
     metrics.seek(0, os.SEEK_END)  # truncating does not move the position, which the next checkpoint records
     bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
     pulse = _Pulse(run, total)
+    left_out = _LeftOut(run, bar)
     with metrics, bar, stop_on_signal() as request:
         since, images_since = time.perf_counter(), 0
         while step < total:
             epoch, begin = divmod(step, steps_an_epoch)
             order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
-            for images, numbers in batches(pictures, order, net.image_size, batch_size, workers):
+            updates = 0
+            for images, numbers in _read(config, pictures, order, net.image_size, batch_size, workers, left_out):
                 lr = learning_rate(step, total, warmup, config.lr)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 loss.ramp = margin_ramp(step, ramp)
 
-                images = images.to(work.device, non_blocking=True)
-                labels = identities[numbers].to(work.device, non_blocking=True)
-                if config.flip:
-                    images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
-                with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-                    embeddings = net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
-                value = loss(embeddings, labels)
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-                optimizer.step()
+                usable = len(images) >= 2  # batch normalisation needs company
+                if usable:
+                    images = images.to(work.device, non_blocking=True)
+                    labels = identities[numbers].to(work.device, non_blocking=True)
+                    if config.flip:
+                        images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
+                    with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
+                        embeddings = net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
+                    value = loss(embeddings, labels)
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()
+                    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                    optimizer.step()
+                    updates += 1
 
                 step += 1
                 images_since += len(images)
                 epoch_done = step % steps_an_epoch == 0
-                if step % config.log_every == 0 or epoch_done:
+                if usable and (step % config.log_every == 0 or epoch_done):
                     row = _measure(loss, embeddings.detach(), labels, value, step, steps_an_epoch)
                     row |= {"lr": lr, "images_per_second": images_since / (time.perf_counter() - since)}
                     since, images_since = time.perf_counter(), 0
@@ -235,7 +254,50 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                     pulse.checkpointed()
                 if request.signal:
                     raise KeyboardInterrupt(request.signal.name)
+            if not updates and not begin:
+                raise WorkbenchError(
+                    f"{config.data}: no batch of epoch {epoch + 1} has two images that can be read; see {left_out.path}"
+                )
     run.set_status("finished", step=step, total=total)
+
+
+def _read(
+    config: TrainConfig,
+    pictures: data.Images,
+    order: NDArray[np.int64],
+    size: tuple[int, int],
+    batch_size: int,
+    workers: int,
+    left_out: _LeftOut,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an order; an error of theirs says how to go on."""
+    try:
+        yield from batches(pictures, order, size, batch_size, workers, broken=config.broken, report=left_out)
+    except WorkbenchError as error:
+        raise WorkbenchError(
+            f"{error}; to go on without such images set broken: skip, to find them all `workbench data info {config.data} --verify`"
+        ) from None
+
+
+class _LeftOut:
+    """Names images that cannot be read in broken.txt, each once, also when a run is resumed."""
+
+    MOST_SHOWN = 5
+
+    def __init__(self, run: runs.Run, bar: tqdm[NoReturn]) -> None:
+        self.path, self.bar = run.path / runs.BROKEN, bar
+        self.known = set(self.path.read_text(encoding="utf-8", errors="replace").splitlines()) if self.path.is_file() else set()
+
+    def __call__(self, reason: str) -> None:
+        line = reason.encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8
+        if line in self.known:
+            return
+        self.known.add(line)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if not self.bar.disable and len(self.known) <= self.MOST_SHOWN:
+            rest = f"; others only in {self.path}" if len(self.known) == self.MOST_SHOWN else ""
+            self.bar.write(f"left out: {line}{rest}", file=sys.stderr)
 
 
 class _Pulse:

@@ -31,6 +31,24 @@ def order_of_epoch(count: int, epoch: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
+def order_by_shard(shard_of: NDArray[np.int64], epoch: int, seed: int, open_shards: int = 4) -> NDArray[np.int64]:
+    """The order in which epoch number `epoch` visits images of which only those of a few files can be at hand.
+
+    The files take turns in a random order, `open_shards` at a time, and the images of these are shuffled together.
+
+    Args:
+        shard_of: (N,) number of the file that holds each image, 0 or more.
+        open_shards: files that are at hand at the same time.
+
+    Returns:
+        (N,) numbers of images.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    turn = rng.permutation(int(shard_of.max(initial=-1)) + 1) // open_shards
+    shuffled = rng.permutation(len(shard_of))
+    return shuffled[np.argsort(turn[shard_of[shuffled]], kind="stable")]
+
+
 def order_by_identity(
     identities: NDArray[np.int64], images_per_identity: int, batch_size: int, length: int, epoch: int, seed: int
 ) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
 from workbench.evaluation.closed_set import NEAREST_MEAN
+from workbench.evaluation.protocol import as_cosines
 from workbench.evaluation.results import stored_figures
 
 
@@ -25,7 +26,7 @@ def show(selection: Selection) -> None:
         centres = _centres(selection, name)
         st.markdown(f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two.")
         chart(plots.centre_angles(angles), "centres")
-    results = verification_results(selection)
+    results = verification_results(selection, as_cosines)
     if results:
         st.subheader("Between two images")
         st.markdown("Where the two hills overlap, no threshold is right; the dotted line is the one that was chosen.")

@@ -1,4 +1,4 @@
-"""Who is found first, by rank and by the number of strangers."""
+"""Who is found first, by rank and by the number of strangers, and who is found at all when strangers search too."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ def show(selection: Selection) -> None:
     if not results:
         return
     first = next(iter(results.values()))
+    others = f"{first.distractors:,} distractors, strangers who are on no probe"
+    if first.candidates == "megaface":
+        compared = f"one other image of its person at a time ({len(first.ranks):,} searches, MegaFace's rule) and {others}"
+    else:
+        compared = f"the {first.enrolled:,} people of the gallery and {others}"
     st.markdown(
-        f"Each of {len(first.ranks):,} probes of **{name}** is compared with the {first.enrolled:,} people of the gallery and "
-        f"{first.distractors:,} distractors, strangers who are on no probe. Rank-1: the right person scores highest of all. "
-        "Bands: 95 % bootstrap intervals over people."
+        f"Each of {first.probes:,} probes of **{name}** is compared with {compared}. Rank-1: the right person scores highest of "
+        "all. Bands: 95 % bootstrap intervals over people."
     )
     st.subheader("More strangers, more mistakes")
     st.markdown("What looks solved among few candidates need not be among many: compare the right ends, not the left ones.")
@@ -40,6 +44,19 @@ def show(selection: Selection) -> None:
     st.subheader("How far down the list")
     st.markdown("The share of probes whose person is among the first *k* candidates (CMC), with all distractors.")
     chart(plots.cmc(results), "cmc")
+    st.subheader("When strangers search too")
+    searched = {run: result.open_set for run, result in results.items() if result.open_set is not None}
+    if searched:
+        one = next(iter(searched.values()))
+        st.markdown(
+            f"At a door most who come may not be enrolled. Here the distractors are probes as well and the gallery holds its "
+            f"{one.enrolled:,} people alone; a threshold decides whether anybody is found. FPIR: the share of strangers for whom "
+            "somebody is. FNIR: the share of enrolled people who are missed, because their score is too low or somebody else's "
+            "is higher; where a line levels off, no threshold helps. Compare lines at the false alarms that you can bear."
+        )
+        chart(plots.open_set_det(searched), "open-set")
+    else:
+        st.info("These evaluations were stored before open-set figures were made; run `workbench evaluate` again to see them.")
     protocol(results)
 
 

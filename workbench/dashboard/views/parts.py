@@ -32,8 +32,16 @@ def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[s
     return found
 
 
-def verification_results(selection: Selection) -> dict[str, evaluation.VerificationResult]:
-    """Results of the selected runs on the selected benchmark, where it is one of pairs; else says what to choose."""
+View = Callable[[evaluation.VerificationResult], evaluation.VerificationResult | None]
+
+
+def verification_results(selection: Selection, view: View | None = None) -> dict[str, evaluation.VerificationResult]:
+    """Results of the selected runs on the selected benchmark, where it is one of pairs; else says what to choose.
+
+    Args:
+        selection: what the sidebar says.
+        view: what the page makes of a result; None for one whose protocol it cannot show, which is then said.
+    """
     name = selection.benchmark
     if name is None:
         nothing_evaluated(selection)
@@ -45,7 +53,13 @@ def verification_results(selection: Selection) -> dict[str, evaluation.Verificat
         what = "people to be found, see the page Identification" if identified else "classes"
         kind = "is a benchmark of identification" if identified else "is a closed set"
         st.info(f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar.")
-    return results
+    if view is None:
+        return results
+    viewed = {run: view(result) for run, result in results.items()}
+    if left_out := [run for run, result in viewed.items() if result is None]:
+        by = results[left_out[0]].protocol.get("protocol")
+        st.info(f"Not shown here: {', '.join(left_out)} on **{name}**; scores of the protocol {by} are no cosines of two photos.")
+    return {run: result for run, result in viewed.items() if result is not None}
 
 
 def one_of(
@@ -81,16 +95,21 @@ def nothing_evaluated(selection: Selection) -> None:
 
 
 def protocol(results: Mapping[str, evaluation.Result]) -> None:
-    """How the figures on the page were made."""
+    """How the figures on the page were made, and what was another way in some runs."""
     if not results:
         return
     result = next(iter(results.values()))
     lines = [f"**{key}**: {value}" for key, value in result.protocol.items()]
+    for run, other in results.items():
+        changed = {key: value for key, value in other.protocol.items() if result.protocol.get(key) != value}
+        lines += [f"**{key} of {run}**: {value}" for key, value in changed.items()]
     if isinstance(result, evaluation.VerificationResult):
         genuine = int(result.same.sum())
         lines.insert(0, f"**pairs**: {genuine:,} genuine, {result.impostors:,} impostor")
     if isinstance(result, evaluation.IdentificationResult):
         lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
+        if result.open_set is not None:
+            lines += [f"**open set, {key}**: {value}" for key, value in result.open_set.protocol.items()]
     if result.note:
         lines.append(f"**note**: {result.note}")
     with st.expander(f"Protocol on {result.name}"):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from workbench import data, evaluation, images, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, protocol, verification_results
+from workbench.dashboard.views.uploads import ALIGN, AS_IT_IS, CROP, SIDE, Photo, upload
 from workbench.errors import WorkbenchError
-
-Picture = NDArray[np.uint8]
-SIDE = 280
+from workbench.evaluation.protocol import of_two_photos
 
 
 def show(selection: Selection) -> None:
     st.title("Two photos")
-    results = verification_results(selection)
+    results = verification_results(selection, of_two_photos)
     upload, pick = "Upload two photos", "Pick a pair from the benchmark"
     source = st.radio("Photos", [upload, pick], key="photos", bind="query-params", horizontal=True, label_visibility="collapsed")
     pair = _uploaded() if source == upload else _picked(selection, results)
@@ -28,7 +26,8 @@ def show(selection: Selection) -> None:
         st.subheader(run.name)
         try:
             model = loading.model(run)
-            first, second = loading.embed(model, list(pair))[:, None]
+            side = max(model.net.image_size)
+            first, second = loading.embed(model, [photo.seen(side) for photo in pair])[:, None]
         except WorkbenchError as error:
             st.warning(str(error), icon=":material/warning:")
             continue
@@ -57,42 +56,22 @@ def _verdict(similarity: float, result: evaluation.VerificationResult | None, be
         chart(plots.pair_similarity(result, similarity, run), f"pair-{run}")
 
 
-def _uploaded() -> tuple[Picture, Picture] | None:
+def _uploaded() -> tuple[Photo, Photo] | None:
     st.markdown(
-        "The networks expect a face that fills the picture, upright, eyes at the same height. Faces are not searched for: "
-        "crop your photos, or zoom in here. Photos stay on this machine and are not stored."
+        "The networks expect a face that fills the picture, upright, with eyes and mouth where the training images have them. "
+        "**align** finds the face and brings it there; **crop** cuts out its box and leaves it turned as it is. Photos stay on "
+        "this machine and are not stored."
     )
-    found = [_one_upload(column, label) for column, label in zip(st.columns(2), ("First photo", "Second photo"), strict=True)]
-    if found[0] is None or found[1] is None:
-        return None
-    return found[0], found[1]
+    how = st.segmented_control("Prepare", [ALIGN, CROP, AS_IT_IS], default=ALIGN, key="prepare", bind="query-params")
+    found = []
+    for column, label in zip(st.columns(2), ("First photo", "Second photo"), strict=True):
+        with column:
+            found.append(upload(label, how or ALIGN))
+    first, second = found
+    return None if first is None or second is None else (first, second)
 
 
-def _one_upload(column: st.delta_generator.DeltaGenerator, label: str) -> Picture | None:
-    with column:
-        file = st.file_uploader(label, max_upload_size=20, key=label)
-        if file is None:
-            return None
-        try:
-            picture = images.decode(file.getvalue(), file.name)
-        except WorkbenchError as error:
-            st.error(str(error), icon=":material/broken_image:")
-            return None
-        zoom = st.slider("Zoom", 1.0, 4.0, 1.0, 0.1, key=f"zoom {label}", help="Keeps the middle of the photo.")
-        seen = _middle(picture, zoom)
-        st.image(images.fit(seen, (SIDE, SIDE)), caption=f"{file.name}, as the networks see it", width=SIDE)
-        return seen
-
-
-def _middle(picture: Picture, zoom: float) -> Picture:
-    """The central square, 1 / zoom of the shorter side."""
-    height, width = picture.shape[:2]
-    side = max(round(min(height, width) / zoom), 1)
-    top, left = (height - side) // 2, (width - side) // 2
-    return picture[top : top + side, left : left + side]
-
-
-def _picked(selection: Selection, results: dict[str, evaluation.VerificationResult]) -> tuple[Picture, Picture] | None:
+def _picked(selection: Selection, results: dict[str, evaluation.VerificationResult]) -> tuple[Photo, Photo] | None:
     """A pair of the benchmark; the hardest ones are those the first run gets most wrong."""
     run = next((run for run in selection.chosen if run.name in results), None)
     if run is None or selection.benchmark is None:
@@ -102,7 +81,7 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
     try:
         benchmark = loading.benchmark_of(run, selection.benchmark)
         if not isinstance(benchmark, data.Benchmark):
-            raise WorkbenchError(f"{selection.benchmark}: has no pairs")
+            raise WorkbenchError(f"{selection.benchmark}: has no pairs of single pictures")
         if not np.array_equal(benchmark.same, result.same):
             raise WorkbenchError(f"{selection.benchmark} is no longer what {run.name} was evaluated on")
         number = _choose_pair(result, run)
@@ -113,7 +92,7 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
     with st.container(horizontal=True):
         st.image(images.fit(first, (SIDE, SIDE)), caption=f"pair {number}, first image", width=SIDE)
         st.image(images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE)
-    return first, second
+    return Photo(first), Photo(second)
 
 
 def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:

@@ -1,0 +1,433 @@
+"""Finding and aligning the faces of a whole set: files, report, being stopped and called again, odd names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_face import photo
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from workbench import cli, data, faces, images
+from workbench.data import Alignment, aligning
+from workbench.data.dataset import Dataset
+
+Complaint = Callable[..., AbstractContextManager[None]]
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """ann with two photos, one of them turned and in a folder of its own; bob with nobody on it; cid with two people."""
+    root = tmp_path / "photos"
+    save(root / "ann" / "a.png", photo((120, 60, 40)))
+    save(root / "ann" / "trip" / "b.bmp", photo((140, 40, 60), turn=15))
+    save(root / "bob" / "wall.png", photo())
+    save(root / "cid" / "two.png", photo((80, 90, 90), (110, 140, 0)))
+    return root
+
+
+def align(source: Path | str | Dataset, out: Path, **options: Any) -> Alignment:
+    spec = f"folder:{source}" if isinstance(source, Path) else source
+    return data.align(spec, out, **{"workers": 0, "progress": False, **options})
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "alignment.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("*/**/*") if path.is_file()}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_faces_are_aligned_into_folders_of_the_same_names(photos: Path, out: Path) -> None:
+    done = align(photos, out)
+    opened = data.open(f"folder:{out}")
+    assert list(opened.attributes["file"]) == ["ann/a.jpg", "ann/trip/b.jpg", "cid/two.jpg"]
+    assert list(opened.identity_names) == ["ann", "cid"]
+    assert {image.shape for image in (opened.images[number] for number in range(3))} == {(112, 112, 3)}
+    assert done.outcomes == {"aligned": 3, "cropped": 0, "missed": 1, "broken": 0}
+    assert (done.misses, done.lost, done.profiles, done.several) == (["bob/wall.png"], ["bob"], 0, 1)
+
+
+def test_the_pixels_are_those_of_the_library(photos: Path, out: Path) -> None:
+    align(photos, out, format="png", size=(112, 96))
+    (expected,) = faces.align(images.read(photos / "ann" / "trip" / "b.bmp"), size=(112, 96))
+    assert np.array_equal(images.read(out / "ann" / "trip" / "b.png"), expected.image)
+
+
+def test_jpegs_are_nearly_as_good(photos: Path, out: Path) -> None:
+    align(photos, out)
+    (expected,) = faces.align(images.read(photos / "ann" / "a.png"))
+    difference = np.abs(images.read(out / "ann" / "a.jpg").astype(int) - expected.image)
+    assert difference.mean() < 1.5
+
+
+def test_the_table_has_a_row_an_image(photos: Path, out: Path) -> None:
+    align(photos, out)
+    table = {row["file"]: row for row in rows(out)}
+    assert {name: (row["identity"], row["outcome"], row["found"]) for name, row in table.items()} == {
+        "ann/a.jpg": ("ann", "aligned", "1"),
+        "ann/trip/b.jpg": ("ann", "aligned", "1"),
+        "bob/wall.jpg": ("bob", "missed", "0"),
+        "cid/two.jpg": ("cid", "aligned", "2"),
+    }
+    (face,) = faces.detect(images.read(photos / "ann" / "a.png"))
+    row = table["ann/a.jpg"]
+    assert [float(row[key]) for key in ("x0", "y0", "x1", "y1")] == pytest.approx(face.box.tolist(), abs=0.01)
+    assert [float(row[key]) for key in ("nose_x", "mouth_right_y")] == pytest.approx(
+        face.landmarks[[2, 4], [0, 1]].tolist(), abs=0.01
+    )
+    assert float(row["score"]) == pytest.approx(face.score, abs=1e-3)
+    assert row["profile"] == "False"
+    assert 0 < float(row["residual"]) < 6
+    assert float(row["eyes"]) > 30
+    assert table["bob/wall.jpg"]["score"] == ""
+
+
+@pytest.mark.parametrize(("which", "side"), [("largest", 110), ("central", 80)])
+def test_of_several_faces_one_is_taken(photos: Path, out: Path, which: str, side: int) -> None:
+    align(photos, out, which=which)
+    row = next(row for row in rows(out) if row["identity"] == "cid")
+    assert float(row["x1"]) - float(row["x0"]) == pytest.approx(0.65 * side, rel=0.15)
+
+
+def test_where_no_face_is_found_the_middle_can_be_taken(photos: Path, out: Path) -> None:
+    done = align(photos, out, miss="crop", format="png")
+    assert done.outcomes == {"aligned": 3, "cropped": 1, "missed": 0, "broken": 0}
+    assert (done.misses, done.lost) == (["bob/wall.png"], [])
+    expected = images.fit(images.read(photos / "bob" / "wall.png"), (112, 112))
+    assert np.array_equal(images.read(out / "bob" / "wall.png"), expected)
+
+
+def test_broken_images_are_reported_and_looked_at_again(photos: Path, out: Path) -> None:
+    (photos / "ann" / "c.png").write_bytes(b"not a picture")
+    done = align(photos, out)
+    assert done.outcomes == {"aligned": 3, "cropped": 0, "missed": 1, "broken": 1}
+    assert [name for name, _ in done.broken] == ["ann/c.png"]
+    assert "not an image" in next(row["reason"] for row in rows(out) if row["outcome"] == "broken")
+    save(photos / "ann" / "c.png", photo((100, 10, 10)))
+    again = align(photos, out)
+    assert again.outcomes == {"aligned": 4, "cropped": 0, "missed": 1, "broken": 0}
+    assert (out / "ann" / "c.jpg").is_file()
+
+
+def test_broken_images_can_end_it(photos: Path, out: Path, complaint: Complaint) -> None:
+    (photos / "bob" / "z.png").write_bytes(b"not a picture")
+    with complaint("z.png", "not an image"):
+        align(photos, out, broken="stop")
+    shutil.rmtree(photos / "bob")
+
+
+def test_the_summary_says_what_happened(photos: Path, out: Path) -> None:
+    (photos / "dan").mkdir()
+    (photos / "dan" / "d.png").write_bytes(b"")
+    for number in range(12):
+        save(photos / "bob" / f"{number:02d}.png", photo(size=(40, 40)))
+    said = str(align(photos, out)).splitlines()
+    assert said[0] == f"{out}: 3 of 17 images aligned, 0 of them profiles; 1 show several faces"
+    assert said[1].startswith("no face found in 13, left out: bob/00.png, bob/01.png")
+    assert said[1].endswith("bob/09.png, ...")
+    assert said[2].startswith("broken, left out: 1: ")
+    assert said[3] == "identities of whom nothing is left: 2: bob, dan"
+
+
+@pytest.fixture
+def done_images(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were worked on."""
+    seen: list[str] = []
+    real = aligning.Aligner._one
+
+    def one(self: aligning.Aligner, number: int, name: str) -> dict[str, Any]:
+        seen.append(name)
+        return real(self, number, name)
+
+    monkeypatch.setattr(aligning.Aligner, "_one", one)
+    return seen
+
+
+def test_what_is_there_is_not_done_again(photos: Path, out: Path, done_images: list[str]) -> None:
+    first = align(photos, out)
+    before = files(out)
+    done_images.clear()
+    assert align(photos, out) == first
+    assert done_images == []
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_file_that_is_gone_is_made_again(photos: Path, out: Path, done_images: list[str], damage: str) -> None:
+    align(photos, out)
+    before = files(out)
+    done_images.clear()
+    if damage == "gone":
+        (out / "ann" / "a.jpg").unlink()
+    else:
+        (out / "ann" / "a.jpg").write_bytes(b"\xff\xd8")
+    align(photos, out)
+    assert done_images == ["ann/a.jpg"]
+    assert files(out) == before
+    assert len(rows(out)) == 4
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    photos: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done_images: list[str]
+) -> None:
+    align(photos, tmp_path / "whole")
+    real = faces.detect
+    monkeypatch.setattr(aligning, "CHUNK", 1)
+
+    def interrupted(image: NDArray[np.uint8], **options: Any) -> list[faces.Face]:
+        if len(done_images) > 2:
+            raise KeyboardInterrupt
+        return real(image, **options)
+
+    done_images.clear()
+    monkeypatch.setattr(faces, "detect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        align(photos, out)
+    assert len((out / "alignment.jsonl").read_text().splitlines()) == 3
+    monkeypatch.setattr(faces, "detect", real)
+    done_images.clear()
+    align(photos, out)
+    assert len(done_images) == 2
+    assert files(out) == files(tmp_path / "whole")
+    assert rows(out) == rows(tmp_path / "whole")
+
+
+KILLED = """
+import sys, time
+from workbench import data, faces
+from workbench.data import aligning
+aligning.CHUNK = 1
+real = faces.detect
+def slow(image, **options):
+    time.sleep(0.4)
+    return real(image, **options)
+faces.detect = slow
+data.align(sys.argv[1], sys.argv[2], workers=0, progress=False)
+"""
+
+
+def test_a_kill_keeps_what_is_finished(photos: Path, out: Path, tmp_path: Path, done_images: list[str]) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, f"folder:{photos}", str(out)])
+    log, end = out / "alignment.jsonl", time.monotonic() + 60
+    while not (log.is_file() and log.read_text().count("\n") >= 3):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+    align(photos, out)
+    assert 1 <= len(done_images) <= 2
+    align(photos, tmp_path / "whole")
+    assert files(out) == files(tmp_path / "whole")
+    assert rows(out) == rows(tmp_path / "whole")
+    assert not (out / aligning.UNFINISHED).exists()
+
+
+def test_a_line_that_was_cut_off_is_done_again(photos: Path, out: Path, done_images: list[str]) -> None:
+    align(photos, out)
+    log = out / "alignment.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+    done_images.clear()
+    align(photos, out)
+    assert done_images == ["cid/two.jpg"]
+    align(photos, out)
+    assert done_images == ["cid/two.jpg"]
+    assert all(isinstance(json.loads(line), dict) for line in log.read_text().splitlines()[-1:])
+
+
+def test_worker_processes_make_the_same(photos: Path, out: Path, tmp_path: Path) -> None:
+    for number in range(20):  # more than one piece of work
+        save(photos / "bob" / f"{number}.png", photo(size=(40, 40)))
+    one = align(photos, out)
+    two = align(photos, tmp_path / "two", workers=2)
+    assert files(out) == files(tmp_path / "two")
+    assert rows(out) == rows(tmp_path / "two")
+    assert two.outcomes == one.outcomes
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"size": 64}, ("size", "112x112", "64x64")),
+        ({"which": "central"}, ("which largest, not central",)),
+        ({"miss": "crop"}, ("miss skip, not crop",)),
+        ({"format": "png"}, ("format jpg, not png",)),
+        ({"detector": "retinaface"}, ("detector auto, not retinaface",)),
+    ],
+    ids=lambda value: str(next(iter(value))),
+)
+def test_other_settings_need_another_folder(
+    photos: Path, out: Path, options: dict[str, Any], told: tuple[str, ...], complaint: Complaint
+) -> None:
+    align(photos, out)
+    with complaint(out, "was begun with", *told, "name another folder"):
+        align(photos, out, **options)
+
+
+def test_other_images_need_another_folder(photos: Path, out: Path, complaint: Complaint) -> None:
+    align(photos, out)
+    save(photos / "ann" / "new.png", photo((100, 10, 10)))
+    with complaint("was begun with other images of photos"):
+        align(photos, out)
+    with complaint("was begun with photos, not with other"):
+        align(Path(shutil.copytree(photos, photos.parent / "other")), out)
+
+
+@pytest.mark.parametrize("log", [b"", b"[", b"\xff\n", b"{}\n"])
+def test_a_damaged_log_is_said(photos: Path, out: Path, log: bytes, complaint: Complaint) -> None:
+    align(photos, out)
+    (out / "alignment.jsonl").write_bytes(log)
+    with complaint("alignment.jsonl is damaged"):
+        align(photos, out)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"which": "all"}, ("which face", "largest or central", "all")),
+        ({"miss": "drop"}, ("miss: expected skip or crop",)),
+        ({"broken": "ignore"}, ("broken: expected skip or stop",)),
+        ({"format": "gif"}, ("format: expected jpg or png",)),
+        ({"size": 0}, ("size",)),
+        ({"detector": "retinafaces"}, ("retinafaces", "did you mean")),
+        ({"workers": -1}, ("workers must be 0 or more",)),
+    ],
+    ids=lambda value: str(next(iter(value))),
+)
+def test_wrong_settings_are_one_line(
+    photos: Path, out: Path, options: dict[str, Any], told: tuple[str, ...], complaint: Complaint
+) -> None:
+    with complaint(*told):
+        align(photos, out, **options)
+
+
+def test_a_folder_of_something_else_is_left_alone(photos: Path, out: Path, complaint: Complaint) -> None:
+    save(out / "mine.png", photo(size=(8, 8)))
+    with complaint("is not empty", "mine.png"):
+        align(photos, out)
+    with complaint("cannot be written"):
+        align(photos, out / "mine.png")
+
+
+def test_two_at_once_are_refused(photos: Path, out: Path, complaint: Complaint) -> None:
+    out.mkdir()
+    with FileLock(out / ".lock"), complaint("another process is aligning into it"):
+        align(photos, out)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The same photo many times."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return photo((120, 60, 40))
+
+
+@pytest.fixture
+def odd() -> Dataset:
+    names = ["../up", "a/b", "a_b", ".hidden", "", "nul\0", "x" * 300, "Å sa", "a:b", "dot."]
+    return Dataset("odd", Faces(len(names)), np.arange(len(names)), names)
+
+
+def test_odd_names_stay_inside_and_apart(odd: Dataset, out: Path) -> None:
+    assert align(odd, out, format="png").outcomes["aligned"] == len(odd)
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert made == sorted(f"{'x' * 200 if name == 'x' else name}/000001.png" for name in (
+        "__up", "a_b", "a_b-2", "_hidden", "_", "nul_", "x", "Å sa", "a_b-3", "dot"
+    ))  # fmt: skip
+    assert {path.name for path in out.parent.iterdir()} == {"out"}
+    assert data.open(f"folder:{out}").num_identities == len(odd)
+
+
+def test_odd_file_names_stay_inside_and_apart(out: Path) -> None:
+    called = ["ann/a.jpg", "ann/a.png", "../../etc/passwd.jpg", "/abs/x.jpg", "ann/..", "ann\\b.jpg", "ann/.c.jpg", "ann/a-2.gif"]
+    dataset = Dataset("odd", Faces(8), np.zeros(8, dtype=np.int64), ["ann"], {"file": called})
+    names = aligning.file_names(dataset, "jpg")
+    assert names[:2] == ["ann/a.jpg", "ann/a-2.jpg"]
+    assert names[5] == "ann/b.jpg"
+    assert len(set(names)) == 8
+    for name in names:
+        assert name.startswith("ann/")
+        assert not any(part.startswith(".") or not part for part in name.split("/"))
+
+
+def test_sources_without_files_are_numbered_by_person() -> None:
+    dataset = Dataset("plain", Faces(4), np.array([0, 1, 0, 1]), ["ann", "bob"])
+    assert aligning.file_names(dataset, "png") == ["ann/000001.png", "bob/000001.png", "ann/000002.png", "bob/000002.png"]
+
+
+def test_files_elsewhere_than_in_the_persons_folder_are_put_there() -> None:
+    dataset = Dataset("chips", Faces(2), np.array([0, 1]), ["m", "f"], {"file": ["20_0.jpg.chip.jpg", "part1/30_1.jpg"]})
+    assert aligning.file_names(dataset, "jpg") == ["m/20_0.jpg.chip.jpg", "f/part1/30_1.jpg"]
+
+
+def test_the_command(photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def workbench(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["workbench", "data", "align", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    assert workbench(f"folder:{photos}", out, "--size", "112x96", "--format", "png", "--workers", 0) == 0
+    said = capsys.readouterr()
+    assert f"{out}: 3 of 4 images aligned" in said.out
+    assert f"workbench data info folder:{out}" in said.out
+    assert "aligning" in said.err
+    assert images.read(out / "ann" / "a.png").shape == (112, 96, 3)
+    assert workbench(f"folder:{photos}", out, "--workers", 0) == 2
+    assert "was begun with size 112x96" in capsys.readouterr().err
+    assert workbench(f"folder:{photos}", out, "--size", "big") == 2
+    assert "--size 'big'" in capsys.readouterr().err
+
+
+def test_photos_of_lfw(workbench_data: Path, out: Path, tmp_path: Path) -> None:
+    """Untouched photos: all are found, few are profiles, and aligning again finds next to nothing to turn."""
+    from zipfile import ZipFile
+
+    with ZipFile(workbench_data / "lfw" / "lfw_250_300pairs.zip") as archive:
+        wanted = [name for name in archive.namelist() if name.endswith(".jpg")][:40]
+        archive.extractall(tmp_path / "raw", wanted)
+    (root,) = (tmp_path / "raw").iterdir()
+    done = align(root, out)
+    assert done.outcomes["aligned"] == 40
+    assert done.profiles <= 4
+    opened = data.open(f"folder:{out}")
+    turned = []
+    for number in range(40):
+        padded = np.pad(opened.images[number], ((40, 40), (40, 40), (0, 0)))
+        if found := faces.choose(faces.detect(padded, threads=1), padded.shape, "central"):
+            turned.append(abs(faces.fit(found[0].landmarks - 40, faces.template()).angle))
+    assert len(turned) >= 36
+    assert np.median(turned) < 3

@@ -1,0 +1,147 @@
+"""The embeddings of a set of images in a file, for other programs: `np.load` reads it, and nothing in it can run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench import data, runs
+from workbench.errors import WorkbenchError
+from workbench.evaluation.model import load_model
+from workbench.evaluation.protocol import FLIPS, Flip
+
+Source = data.Dataset | data.Benchmark | data.ClosedSet | data.Identification | data.Templates
+PARTS = ("pairs", "same", "folds", "gallery", "probes", "distractors", "templates", "media")
+"""What is taken over of a benchmark, to score it elsewhere."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a run makes of a set of images.
+
+    Attributes:
+        embeddings: (N, D) float32, not normalised; 2 D numbers where the mirror image's are put behind.
+        identities: (N,) int64 who is on each image; -1 where it is not known.
+        identity_names: their names, where known.
+        files: N names of files, or None where the source does not tell.
+        parts: arrays of a benchmark, such as pairs (P, 2), same (P,) and folds (P,); of bin:FILE pair i is images 2 i and 2 i + 1.
+        made: how: run, step, source, flip, image scaling.
+    """
+
+    embeddings: NDArray[np.float32]
+    identities: NDArray[np.int64]
+    identity_names: tuple[str, ...] = ()
+    files: tuple[str, ...] | None = None
+    parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> Path:
+        """Write an .npz: embeddings, identities, identity_names, files and parts where known, and `made` as JSON text.
+
+        Raises:
+            WorkbenchError: the name does not end in .npz, or the file cannot be written.
+        """
+        out = check_out(path)
+        arrays: dict[str, NDArray[Any]] = {"embeddings": self.embeddings, "identities": self.identities, **self.parts}
+        arrays |= {"identity_names": np.array(self.identity_names, dtype=str), "made": np.array(json.dumps(dict(self.made)))}
+        if self.files is not None:
+            arrays["files"] = np.array(self.files, dtype=str)
+        try:
+            with runs.atomic_path(out) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+        except OSError as error:
+            raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None
+        return out
+
+
+def embed(
+    run: str | Path | runs.Run,
+    source: str | Source,
+    *,
+    flip: Flip = "add",
+    device: str = "auto",
+    batch_size: int = 128,
+    progress: bool = True,
+) -> Embeddings:
+    """Embed all images of a training source or benchmark.
+
+    Args:
+        run: run directory.
+        source: a spec of either (where it is both, the training source), or an opened one.
+        flip: what is done with the mirror image: its embedding added ("add"), put behind ("concatenate"), or nothing ("none").
+        device: auto, cpu, cuda, ...
+        batch_size: images at once.
+        progress: show a bar.
+
+    Raises:
+        WorkbenchError: no such run or source, no model saved yet, or broken images.
+    """
+    if flip not in FLIPS:
+        raise WorkbenchError(f"flip must be one of {', '.join(FLIPS)}, got {flip!r}")
+    opened = runs.open(run)
+    given = (data.open(source) if data.is_source(source) else data.benchmark(source)) if isinstance(source, str) else source
+    target = given.dataset if isinstance(given, data.ClosedSet) else given
+    model = load_model(opened, device)
+    images = target.faces if isinstance(target, data.Templates) else target.images
+    title = f"{opened.name}: embeddings of {target.name}" if progress else ""
+    found = model.embed(images, flip=flip, batch_size=batch_size, progress=title)
+    identities = getattr(target, "identities", None)
+    files = target.attributes.get("file")
+    return Embeddings(
+        found,
+        np.full(len(found), -1, dtype=np.int64) if identities is None else identities,
+        tuple(getattr(target, "identity_names", ())),
+        None if files is None else tuple(map(str, files)),
+        {part: getattr(target, part) for part in PARTS if hasattr(target, part)},
+        {
+            "run": opened.name,
+            "step": model.step,
+            "source": source if isinstance(source, str) else target.name,
+            "fingerprint": target.fingerprint(),
+            "flip": FLIPS[flip],
+            "image scaling": model.scaling,
+            "normalised": False,
+        },
+    )
+
+
+def load_embeddings(path: str | Path) -> Embeddings:
+    """Read what `Embeddings.save` wrote.
+
+    Raises:
+        WorkbenchError: missing, damaged, or no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        return Embeddings(
+            arrays["embeddings"],
+            arrays["identities"],
+            tuple(arrays["identity_names"].tolist()),
+            tuple(arrays["files"].tolist()) if "files" in arrays else None,
+            {part: arrays[part] for part in PARTS if part in arrays},
+            json.loads(str(arrays["made"])),
+        )
+    except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
+        reason = " ".join(str(error).split())[:160]
+        raise WorkbenchError(f"{path}: holds no embeddings ({reason}); expected an .npz of `workbench embed`") from None
+
+
+def check_out(path: str | Path) -> Path:
+    """A path that embeddings can be written to, before they are computed.
+
+    Raises:
+        WorkbenchError: it does not end in .npz, or its folder is not there.
+    """
+    out = Path(path)
+    if out.suffix != ".npz":
+        raise WorkbenchError(f"{out}: embeddings are written as .npz; give a name such as {out.with_suffix('.npz').name}")
+    if not out.parent.is_dir():
+        raise WorkbenchError(f"{out.parent}: no such folder to write {out.name} into")
+    return out
