@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
-from workbench.data.rendering import cores
+from workbench.data.processes import cores
 
 
 def machine(*packages: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from workbench import runs
-from workbench.data import rendering
+from workbench.data import processes, rendering
 from workbench.data.rendered import RenderSettings
 from workbench.errors import WorkbenchError
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.out is not None and not given.out.parent.is_dir():
             raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
-        found = measure(settings, given.workers or rendering.cores(), given.parts)
+        found = measure(settings, given.workers or processes.cores(), given.parts)
         print("\n".join(table(found)))
         if given.out is not None:
             runs.write_json(given.out, found)
@@ -185,20 +186,23 @@ def memory(settings: RenderSettings) -> list[dict[str, float]]:
     found = []
     with (
         tempfile.TemporaryDirectory() as parts,
-        rendering._start(settings, Path(parts)) as worker,
+        processes._start() as worker,
         tqdm(total=4 * settings.people, desc="memory", unit="person", dynamic_ncols=True) as bar,
     ):
         assert worker.stdin is not None
         assert worker.stdout is not None
         status = Path(f"/proc/{worker.pid}/status")
-        for person in range(4 * settings.people if status.is_file() else 0):
-            worker.stdin.write(f"{person}\n".encode())
+        people = range(4 * settings.people if status.is_file() else 0)
+        job = pickle.dumps(rendering.Renderer(settings, Path(parts)))
+        for number, said in enumerate([job, *(f"{person}\n".encode() for person in people)]):
+            worker.stdin.write(said)
+            worker.stdin.flush()
             if error := json.loads(worker.stdout.readline() or '{"error": "the worker ended"}').get("error"):
                 raise WorkbenchError(error)
-            bar.update()
-            if person + 1 in (settings.people, 4 * settings.people):
+            bar.update(number > 0)
+            if number in (settings.people, 4 * settings.people):
                 lines = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
-                found.append({"people": person + 1, "peak_mb": int(lines["VmHWM"].split()[0]) * 1024 / 1e6})
+                found.append({"people": number, "peak_mb": int(lines["VmHWM"].split()[0]) * 1024 / 1e6})
     return found
 
 

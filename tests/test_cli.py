@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from workbench import __version__, cli, runs
+from workbench import __version__, cli, faces, runs
 
 COMMANDS = (
     "train",
@@ -396,6 +396,9 @@ def test_doctor(workbench: Workbench) -> None:
     assert said.code == 0
     for word in ("torch", "device", "precision", "arcface", "smallresnet"):
         assert word in said.out
+    lines = [line.split(maxsplit=1) for line in said.out.splitlines()]
+    for name, lacks in faces.detectors().items():
+        assert [name, lacks or "there"] in lines
 
 
 def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path) -> None:

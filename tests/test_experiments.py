@@ -96,6 +96,17 @@ def test_only_what_is_new_is_done(configs: list[TrainConfig], done: list[str]) -
     assert done == ["train softmax", "evaluate softmax on train", "train arcface", "evaluate arcface on train"]
 
 
+def test_what_was_measured_by_another_protocol_is_still_to_be_measured(
+    configs: list[TrainConfig], done: list[str], faces: Path
+) -> None:
+    (run,) = _sweep(configs[:1])
+    evaluate(run, f"folder:{faces}", protocol="arcface_torch", bootstrap=0, with_projection=False, progress=False)
+    done.clear()
+    _sweep(configs[:1], f"folder:{faces}")
+    assert done == ["evaluate softmax on folder"]
+    assert run.evaluations() == ["faces", "faces+arcface_torch"]
+
+
 def test_a_damaged_evaluation_is_made_again(configs: list[TrainConfig], done: list[str]) -> None:
     (run,) = _sweep(configs[:1], "train")
     (run.path / runs.EVALUATION / "train.npz").write_bytes(b"PK")

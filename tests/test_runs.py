@@ -357,6 +357,11 @@ def test_yaml_reads_numbers_as_what_they_look_like(text: str, value: object) -> 
     assert runs.read_yaml(text) == value
 
 
+def test_a_text_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
+    settings = {"name": "1e3", "data": "2E-5", "lr": 1e-05, "epochs": 3}
+    assert runs.create(tmp_path, "one", settings).config == settings
+
+
 @pytest.mark.parametrize("text", ["!!python/object:os.x {}", "2026-13-45", "[" * 5000, "a: b: c"])
 def test_yaml_that_cannot_be_read_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (its words are the parser's)

@@ -119,8 +119,8 @@ def _state(run: runs.Run) -> str:
 
 
 def _evaluated_on(run: runs.Run) -> set[str]:
-    """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed."""
-    stored = [stored_figures(run, name) for name in run.evaluations()]
+    """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed, nor by another protocol."""
+    stored = [stored_figures(run, name) for name in run.evaluations() if "+" not in name]  # lfw+arcface_torch
     return {str(figures.get("benchmark")) for figures in stored if figures.get("step") == run.status.get("step")}
 
 

@@ -102,7 +102,12 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 takes 1e-3, without a point, for text; here it is the number it looks like."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+$"), list("+-0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """Puts a text such as "1e3" into quotes, so that it is read as a text again."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+$"), list("+-0123456789"))
 
 
 def read_yaml(text: str) -> Any:
@@ -253,7 +258,7 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
         except OSError as error:
             raise WorkbenchError(f"{path}: cannot be made ({error.strerror})") from None
     run = Run(path)
-    write_text(path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    write_text(path / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
     run.set_status("queued")
     return run
 

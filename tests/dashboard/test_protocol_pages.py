@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from workbench import runs
 from workbench.evaluation import PRESETS, load_result
 from workbench.evaluation.results import save_result
+from workbench.evaluation.templates import IJB_PROTOCOL
 
 Opened = Callable[..., AppTest]
 
@@ -52,8 +53,25 @@ def test_figures_and_pages_say_which_protocol(open_page: Opened, folder: Path) -
 def test_each_protocol_has_its_row_of_panels(open_page: Opened, folder: Path) -> None:
     app = open_page("", folder)
     _shown(app)
-    titles = [note["text"] for note in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["annotations"]]
+    notes = json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["annotations"]
+    titles = [note["text"].replace("<br>", "") for note in notes]
     assert {"people", "people+arcface_torch", "people+sphereface"} <= set(titles)
+
+
+def test_templates_have_rates_but_no_accuracy(open_page: Opened, folder: Path) -> None:
+    for run in runs.list(folder):
+        if "people" in run.evaluations():
+            usual = load_result(run, "people")
+            words = {**usual.protocol, "protocol": IJB_PROTOCOL, "score": "cosine of the templates"}
+            save_result(run, "ijb-c", "ijb:x", replace(usual, protocol=words), None, None, [])
+    app = open_page("", folder, benchmark="ijb-c")
+    assert "mean ± standard deviation" not in _shown(app)
+    titles = [note["text"] for note in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["annotations"]]
+    assert "people" in titles
+    assert "ijb-c" not in titles
+    columns = list(app.dataframe[0].value.columns)
+    assert columns[:3] == ["Run", "AUC", "EER"]
+    assert "Not shown here" in _shown(open_page("photos", folder, benchmark="ijb-c"))  # two photos are no templates
 
 
 def test_angles_of_distances_are_those_of_their_cosines(open_page: Opened, folder: Path) -> None:

@@ -383,6 +383,11 @@ def test_odd_file_names_stay_inside_and_apart(out: Path) -> None:
         assert not any(part.startswith(".") or not part for part in name.split("/"))
 
 
+def test_names_that_differ_in_capitals_alone_are_kept_apart() -> None:
+    dataset = Dataset("capitals", Faces(3), np.array([0, 1, 0]), ["Ann", "ann"], {"file": ["Ann/a.jpg", "ann/a.jpg", "Ann/A.jpg"]})
+    assert aligning.file_names(dataset, "jpg") == ["Ann/a.jpg", "ann-2/a.jpg", "Ann/A-2.jpg"]
+
+
 def test_sources_without_files_are_numbered_by_person() -> None:
     dataset = Dataset("plain", Faces(4), np.array([0, 1, 0, 1]), ["ann", "bob"])
     assert aligning.file_names(dataset, "png") == ["ann/000001.png", "bob/000001.png", "ann/000002.png", "bob/000002.png"]

@@ -119,6 +119,17 @@ def test_hidden_and_other_files_are_no_distractors(probes: Path, strangers: Path
     assert len(opened(f"{probes}@{strangers}").distractors) == len(STRANGERS)
 
 
+def test_behind_a_link_two_points_lead_back(probes: Path, strangers: Path, tmp_path: Path) -> None:
+    """Not to the folder around that which the link leads to, where the system would look."""
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "1.png").write_bytes(picture(1, 1, 1))
+    (strangers / "1.png").write_bytes(picture(2, 2, 2))
+    (strangers / "link").symlink_to(tmp_path / "elsewhere" / "deep")
+    others = listed(tmp_path / "list.json", path=["link/../1.png"])
+    bench = opened(f"{probes}@{others}:{strangers}")
+    assert seen(bench, bench.distractors) == [(2, 2)]
+
+
 @pytest.mark.parametrize("outside", ["../secret.png", "Bob/../../secret.png", "/etc/passwd", "link/secret.png", "a\0b.png"])
 def test_a_list_leads_nowhere_else(
     probes: Path, strangers: Path, tmp_path: Path, outside: str, complaint: Callable[..., Any]

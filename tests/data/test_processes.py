@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -62,6 +63,17 @@ def test_what_goes_wrong_in_a_worker_is_one_line(
 ) -> None:
     with complaint(reason):
         processes.work(job, [1], print, workers=1)
+
+
+def test_a_worker_that_ends_before_it_listens_is_one_line(complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(processes, "_start", start)
+    with complaint("a worker process ended (exit code 0"):
+        processes.work(double, [1], print, workers=1)
 
 
 def test_what_cannot_be_sent_is_said(complaint: Complaint) -> None:

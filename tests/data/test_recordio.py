@@ -96,6 +96,23 @@ def test_an_identity_without_images_is_passed_over(tmp_path: Path) -> None:
     check(data.open(f"recordio:{write(tmp_path / 'a', records)}"))
 
 
+def test_images_in_no_range_say_themselves_whose_they_are(tmp_path: Path) -> None:
+    check(data.open(f"recordio:{write(tmp_path / 'a', with_ranges(ranges=((2, 3), (4, 6), (6, 7))))}"))
+    check(data.open(f"recordio:{write(tmp_path / 'b', with_ranges(ranges=((1, 3), (3, 4), (6, 6))))}"))
+
+
+def test_keys_that_float32_rounds_lead_to_the_right_identities(tmp_path: Path) -> None:
+    """As in Glint360K, whose last identities have keys above 2^24, of which float32 knows the even ones."""
+    last = 2**24
+    shown = {last - 2: 5, last - 1: 5, last: 8, last + 1: 8, last + 2: 8, last + 3: 9, last + 4: 9}
+    spans = ((last - 2, last), (last, last + 3), (last + 3, last + 5))
+    begin = last + 5
+    records = [(0, packed((begin, begin + 3))), *((key, packed(label, picture(label))) for key, label in shown.items())]
+    dataset = data.open(f"recordio:{write(tmp_path / 'a', [*records, *((begin + i, packed(s)) for i, s in enumerate(spans))])}")
+    assert [dataset.identity_names[who] for who in dataset.identities] == ["5", "5", "8", "8", "8", "9", "9"]
+    assert [int(dataset.images[i][0, 0, 0]) for i in range(7)] == [5, 5, 8, 8, 8, 9, 9]
+
+
 def test_a_payload_that_contains_the_magic_is_joined_from_its_parts(tmp_path: Path) -> None:
     payloads = [packed(1, MAGIC), packed(1, b"abcd" + MAGIC + b"xyz"), packed(1, MAGIC * 3 + b"1"), packed(1, b"a" + MAGIC + b"bc")]
     write(tmp_path, list(enumerate(payloads, 1)))
@@ -277,6 +294,7 @@ def test_a_malformed_index_is_an_error(index: bytes, tmp_path: Path, complaint: 
         ((7, 10), ((1, 3), (3,), (6, 7))),
         ((3e38, 3.3e38), RANGES),
         ((7, 10), ((1, 7), (1, 7), (1, 7))),
+        ((7, 10), ((1, 3), (2, 4), (6, 7))),
     ],
 )
 def test_hostile_ranges_are_errors(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import data
-from workbench.data.summary import MOST_BINS, bars, describe, find_broken, histogram, in_bytes, size_on_disk, write_broken
+from workbench.data.summary import MOST_BINS, bars, describe, find_broken, histogram, in_bytes, ranges, size_on_disk, write_broken
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,16 @@ def test_every_broken_image_is_found(identity_folder: Path, tmp_path: Path, comp
     assert (tmp_path / "new" / "a.csv").read_text().splitlines()[1].startswith(f'{identity_folder}/ann/1.png,"empty (0')
     with complaint("people: cannot be written"):
         write_broken(found, identity_folder)
+
+
+def test_many_texts_are_left_out_before_an_array_is_made_of_them() -> None:
+    class Names(list[str]):
+        def __array__(self, *_: object, **__: object) -> None:
+            raise AssertionError
+
+    columns: dict[str, Any] = {
+        "file": Names(map(str, range(100))),
+        "light": ["L1", "L2", "L1"],
+        "set": np.array(["a", "b", "a"], dtype=object),
+    }
+    assert ranges(columns) == {"light": "L1 2, L2 1", "set": "a 2, b 1"}

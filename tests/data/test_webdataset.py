@@ -395,7 +395,11 @@ def test_shards_behind_a_command_are_fetched_once(tmp_path: Path) -> None:
     assert webdataset.shards_to_fetch(dataset.images).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]  # type: ignore[union-attr]
     part = dataset.subset("part", np.array([7, 3]))
     assert webdataset.shards_to_fetch(part.images).tolist() == [2, 1]  # type: ignore[union-attr]
-    assert webdataset.shards_to_fetch(data.open(f"webdataset:{tmp_path}").images) is None
+    here = data.open(f"webdataset:{tmp_path}")
+    assert webdataset.shards_to_fetch(here.images) is None
+    assert webdataset.shards_to_fetch(data.join([here, here]).images) is None
+    both = data.join([part, here, dataset])
+    assert webdataset.shards_to_fetch(both.images).tolist() == [2, 1, *[-1] * 8, 3, 3, 3, 4, 4, 4, 5, 5]  # type: ignore[union-attr]
 
 
 def test_other_processes_fetch_none_twice(tmp_path: Path, cache: Path) -> None:
@@ -531,3 +535,7 @@ def test_texts_are_held_in_one_piece() -> None:
     assert len(Texts.of([])) == 0
     with pytest.raises(IndexError):
         texts[5]
+
+
+def test_a_command_keeps_its_backslashes() -> None:
+    assert webdataset._expanded(r"pipe:cat my\ faces-{0..1}.tar") == [r"pipe:cat my\ faces-0.tar", r"pipe:cat my\ faces-1.tar"]

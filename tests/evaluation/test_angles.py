@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workbench.evaluation import to_centres, to_identity_means
-from workbench.evaluation.angles import CHUNK, normalised, of_scores
+from workbench.evaluation.angles import CHUNK, normalised
 
 
 def _unit(vector: Sequence[float]) -> list[float]:
@@ -124,10 +124,6 @@ def test_more_images_than_fit_in_a_chunk_make_no_difference() -> None:
     np.testing.assert_allclose(whole.other, np.degrees(np.arccos(cosines.max(axis=1))))
     for part in (slice(0, CHUNK), slice(CHUNK, None)):
         np.testing.assert_allclose(to_centres(embeddings[part], labels[part], centres).other, whole.other[part])
-
-
-def test_scores_become_angles_even_a_hair_out_of_range() -> None:
-    np.testing.assert_allclose(of_scores(np.array([1 + 1e-12, 0.5, 0, -1 - 1e-12])), [0, 60, 90, 180])
 
 
 @pytest.mark.parametrize(

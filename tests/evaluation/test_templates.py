@@ -21,6 +21,7 @@ from workbench.cli import app
 from workbench.evaluation import VerificationResult, leaderboard, load_model, load_projection, load_result, verification
 from workbench.evaluation import projection as projection_module
 from workbench.evaluation import templates as module
+from workbench.evaluation.protocol import of_two_photos
 from workbench.evaluation.templates import IJB_FARS, nearest_tar, pool, template_scores, template_verification
 
 FAKE_IJB = Path(__file__).parents[1] / "data" / "fake_ijb.py"
@@ -253,6 +254,9 @@ def test_a_result_is_stored_and_on_the_leaderboard(run: runs.Run, root: Path, mo
     table = leaderboard([run], ["ijb-c"])
     assert table["tar@1e-05"].tolist() == [result.tar_at_far[1e-5]]
     assert not table["tar@1e-05_supported"].item()
+    assert table["auc"].tolist() == [result.auc]
+    assert table[["accuracy", "std", "accuracy_low", "accuracy_high"]].isna().all(axis=None)  # IJB defines none
+    assert of_two_photos(result) is None  # two photos by themselves are no templates
     projection = load_projection(run, "ijb-c")
     assert projection is not None
     bench = data.benchmark(f"ijb:{root}")

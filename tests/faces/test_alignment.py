@@ -207,6 +207,16 @@ def test_a_large_face_is_averaged_down(scale: float) -> None:
     assert np.abs(crop - expected).max() < 1.6  # the slope itself is cut to whole numbers
 
 
+@pytest.mark.parametrize("scale", [0.9, 0.45, 0.238, 0.202, 0.107])
+@pytest.mark.parametrize("degrees", [0, -4, 27])
+def test_nothing_dark_comes_in_from_what_is_not_shown(scale: float, degrees: float) -> None:
+    for side in (12, 14, 16):
+        factor = scale * np.exp(1j * np.radians(degrees))
+        turn = np.array([(factor.real, -factor.imag), (factor.imag, factor.real)])
+        matrix = np.column_stack([turn, (side - 1) / 2 - turn @ (150, 150)])
+        assert (faces.transform(np.full((300, 300, 3), 255, dtype=np.uint8), matrix, (side, side)) == 255).all()
+
+
 def test_only_the_part_that_is_shown_costs_memory(modest_memory: None) -> None:
     image = np.zeros((6000, 8000, 3), dtype=np.uint8)
     landmarks = faces.template() + np.array((5000, 4000))

@@ -55,6 +55,14 @@ def test_rank_one_is_drawn_against_the_number_of_distractors() -> None:
     np.testing.assert_array_equal(band.y, np.concatenate([RESULT.distractor_band[0], RESULT.distractor_band[1][::-1]]))
 
 
+def test_a_line_below_says_whom_a_probe_is_compared_with_and_when_somebody_is_found() -> None:
+    for function in (plots.cmc, plots.distractors):
+        said = " ".join(note.text for note in function({"arcface": RESULT}).layout.annotations)
+        assert said.startswith("candidates: everybody in the gallery")
+    said = " ".join(note.text for note in plots.open_set_det({"arcface": OPEN["good"]}).layout.annotations)
+    assert "found: score reaches the threshold and the person comes first" in said
+
+
 @pytest.mark.parametrize("function", [plots.cmc, plots.distractors])
 def test_runs_have_the_colours_of_their_losses(function: object) -> None:
     drawn = function({"arcface-a": RESULT, "softmax-a": ODD["no intervals"]})  # type: ignore[operator]

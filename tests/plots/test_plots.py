@@ -226,6 +226,9 @@ def test_accuracy_without_intervals_or_rows_can_be_drawn() -> None:
     for changed in (table.drop(columns=["accuracy_low", "accuracy_high"]), table.assign(accuracy_low=np.nan)):
         assert plots.accuracy(changed).data[0].error_x.arrayminus[0] == 0
     assert len(plots.accuracy(leaderboard([])).data) == 0
+    both = _table(["arcface-a"], ("lfw", "ijb-c"))
+    drawn = plots.accuracy(both.assign(accuracy=both["accuracy"].where(both["benchmark"] == "lfw")))
+    assert [note.text for note in drawn.layout.annotations] == ["lfw"]  # of templates there is none
 
 
 # Angles and similarity

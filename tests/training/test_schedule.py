@@ -130,6 +130,17 @@ def test_few_shards_are_at_hand_at_a_time(shard_of: NDArray[np.int64], epoch: in
         assert len(set(visited[places[0] : places[-1] + 1].tolist())) <= open_shards
 
 
+def test_images_at_hand_come_at_any_turn() -> None:
+    shard_of = np.concatenate([np.repeat(np.arange(10), 50), np.full(1000, -1)])
+    order = order_by_shard(shard_of, 0, 3, 2)
+    assert sorted(order) == list(range(1500))
+    visited = shard_of[order]
+    fetched = visited[visited >= 0].reshape(5, 100)  # two shards of 50 images a turn
+    assert [len(set(turn.tolist())) for turn in fetched] == [2] * 5
+    assert all(40 < np.count_nonzero(part < 0) < 95 for part in visited.reshape(-1, 100))
+    assert sorted(order_by_shard(np.full(5, -1), 0, 3)) == list(range(5))
+
+
 def test_shards_and_their_images_come_in_another_order_each_epoch() -> None:
     shard_of = np.repeat(np.arange(40), 25)
     orders = [order_by_shard(shard_of, epoch, seed) for epoch, seed in ((0, 0), (1, 0), (0, 1))]

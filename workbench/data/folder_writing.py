@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data.dataset import Dataset
-from workbench.data.written import Broken, Written, new_folder, readable, size_of
+from workbench.data.written import Broken, Written, new_folder, readable, size_of, suffix_of
 
-_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 LONGEST_NAME = 100
@@ -41,7 +40,7 @@ def write_folder(dataset: Dataset, out: Path, *, broken: Broken = "stop", progre
             taken[who] = taken.get(who, 0) + 1
             folder = temporary / names[who]
             folder.mkdir(exist_ok=True)
-            (folder / f"{names[who]}_{taken[who]:04d}{_suffix(encoded)}").write_bytes(encoded)
+            (folder / f"{names[who]}_{taken[who]:04d}{suffix_of(encoded)}").write_bytes(encoded)
         size = size_of(temporary)
     return Written(out, sum(taken.values()), len(taken), size, left_out)
 
@@ -59,10 +58,3 @@ def folder_names(names: Sequence[str]) -> list[str]:
         given.add(new.casefold())
         found.append(new)
     return found
-
-
-def _suffix(encoded: bytes) -> str:
-    """The suffix of an image file, from its first bytes."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return ".webp"
-    return next((suffix for begin, suffix in _SUFFIXES.items() if encoded.startswith(begin)), ".ppm")

@@ -212,8 +212,11 @@ def _read_list(side: str) -> tuple[Path, Path, list[str], list[str] | None]:
         if not all(isinstance(person, str | int) for person in people):
             raise WorkbenchError(f'{file}: "id" has what is neither a name nor a number')
         people = [str(person) for person in people]
-    if outside := next((path for path in paths if inside(root, path) is None), None):
+    below = [found for path in paths if (found := inside(root, path)) is not None]
+    if len(below) < len(paths):
+        outside = next(path for path in paths if inside(root, path) is None)
         raise WorkbenchError(f"{file}: {outside[:200]!r} leads out of {root}; paths must lie below it")
+    paths = below  # not as they are: behind a link, ".." leads elsewhere
     if missing := [path for path in paths if not os.path.isfile(root / path)]:
         raise WorkbenchError(
             f"{root}: {len(missing):,} of the {len(paths):,} images that {file.name} lists are missing, e.g. {missing[0][:200]}"

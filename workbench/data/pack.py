@@ -129,7 +129,8 @@ def opened(folder: Path, expected: Mapping[str, object], remedy: str) -> tuple[P
             raise WorkbenchError(f"{INDEX} was changed or is of another set")
         columns: Arrays = load(folder / INDEX)
         offsets, checksums = columns.pop("offsets"), columns.pop("checksums")
-        if checksums.shape != (about.get("images", len(checksums)),) or len(offsets) != len(checksums) + 1 or offsets[-1] != size:
+        count = len(checksums)
+        if checksums.shape != (about.get("images", count),) or offsets.shape != (count + 1,) or offsets[-1] != size:
             raise WorkbenchError(f"{INDEX} and {PICTURES} do not belong together")
         lengths = np.diff(offsets)
         if offsets.dtype != np.int64 or offsets[0] != 0 or ((lengths < 0) | (lengths > LARGEST)).any():

@@ -17,7 +17,7 @@ def _real_folder(path: str) -> str:
 
 
 def inside(root: Path, name: str) -> str | None:
-    """`name` relative to `root`, with links resolved only to look where they lead; None where it leads out of `root`.
+    """`name` relative to `root`, with "/" between folders; None where it leads out of `root`. Links are resolved only for that.
 
     An absolute path, `..` and a link are all right as long as they stay inside. The file need not be there.
     """
@@ -36,7 +36,7 @@ def inside(root: Path, name: str) -> str | None:
     if not real.startswith(os.path.join(base, "")):
         return None
     relative = os.path.relpath(whole, root)
-    return os.path.relpath(real, base) if relative.startswith("..") else relative
+    return (os.path.relpath(real, base) if relative.startswith("..") else relative).replace(os.sep, "/")
 
 
 def with_options(path: str, kind: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:

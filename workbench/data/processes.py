@@ -1,6 +1,7 @@
 """Work on many images in worker processes: a job is sent to each of them once, then one piece of work after the other.
 
-They are not of `multiprocessing`, which runs the caller's main module again in each (see `rendering.py`).
+They are not of `multiprocessing`, which runs the caller's main module again in each: a script without a guard, or what Streamlit
+takes for the main module, would start to train or to draw there.
 """
 
 from __future__ import annotations
@@ -12,18 +13,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Any
 
-from workbench.data.rendering import THREADS, cores
 from workbench.errors import WorkbenchError
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 Job = Callable[[Any], Any]
 """From a piece of work to its answer, both as JSON has them; a job itself can be pickled, and so can what it holds."""
 
 
-def work(job: Job, pieces: Sequence[Any], done: Callable[[Any], object], *, workers: int | None = None) -> None:
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work(
+    job: Job,
+    pieces: Sequence[Any],
+    done: Callable[[Any], object],
+    *,
+    workers: int | None = None,
+    called: Callable[[Any], str] | None = None,
+) -> None:
     """Do every piece of work, in no fixed order.
 
     Args:
@@ -31,6 +45,7 @@ def work(job: Job, pieces: Sequence[Any], done: Callable[[Any], object], *, work
         pieces: what to do it with.
         done: is told the answers, one at a time.
         workers: processes, one thread each; 0 works in this one. As many as there are cores by default.
+        called: what to call a piece in the error of a process that ended with it in hand.
 
     Raises:
         WorkbenchError: of the job, or a process ended.
@@ -58,7 +73,7 @@ def work(job: Job, pieces: Sequence[Any], done: Callable[[Any], object], *, work
         try:
             for _ in range(count):
                 processes.append(_start())
-            for task in as_completed([threads.submit(_serve, process, sent, todo, one_by_one) for process in processes]):
+            for task in as_completed([threads.submit(_serve, process, sent, todo, one_by_one, called) for process in processes]):
                 task.result()
         except BaseException:
             for process in processes:
@@ -81,26 +96,34 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "workbench.data.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | dict.fromkeys((*THREADS, "OPENCV_FOR_THREADS_NUM"), "1") | {"PYTHONPATH": path},
+        env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
         start_new_session=True,  # Ctrl-C is for us; a worker whose parent is gone ends with its standard input
     )
 
 
-def _serve(process: subprocess.Popen[bytes], job: bytes, todo: SimpleQueue[Any], done: Callable[[Any], None]) -> None:
+def _serve(
+    process: subprocess.Popen[bytes],
+    job: bytes,
+    todo: SimpleQueue[Any],
+    done: Callable[[Any], None],
+    called: Callable[[Any], str] | None,
+) -> None:
     with process:  # closes its standard input at the end, and waits for it
         assert process.stdin is not None
         assert process.stdout is not None
-        said = job
+        said, at = job, ""
         while True:
             try:
                 process.stdin.write(said)
                 process.stdin.flush()
                 answer = process.stdout.readline()
-            except BrokenPipeError:
+            except OSError:  # a broken pipe, which Windows calls by another name
                 answer = b""
+                with suppress(OSError):
+                    process.stdin.close()  # which tries again to send what is left
             if not answer:
                 raise WorkbenchError(
-                    f"a worker process ended (exit code {process.wait()}; -9 may mean out of memory: use fewer workers)"
+                    f"a worker process ended{at} (exit code {process.wait()}; -9 may mean out of memory: use fewer workers)"
                 )
             told = json.loads(answer)
             if "error" in told:
@@ -108,6 +131,7 @@ def _serve(process: subprocess.Popen[bytes], job: bytes, todo: SimpleQueue[Any],
             if said is not job:
                 done(told["answer"])
             try:
-                said = json.dumps(todo.get_nowait()).encode() + b"\n"
+                piece = todo.get_nowait()
             except Empty:
                 return
+            said, at = json.dumps(piece).encode() + b"\n", f" at {called(piece)}" if called else ""

@@ -31,6 +31,8 @@ LARGEST, MOST_PARTS = 200_000_000, 1000
 """Bytes of a record, and the parts that it is split into, one more than it contains the magic."""
 GROUP, DENSE = 512, 2**14
 """Records whose labels are read at once; in one piece, where there are on average no more bytes than this to a record."""
+EXACT = 2**24
+"""Up to there float32, in which record 0 and the identities' records have their ranges of keys, knows every whole number."""
 NAMES = "identities.txt"
 """Beside the .rec, of label 0, 1, ... a line each: no other program's, and not needed."""
 
@@ -121,8 +123,9 @@ class RecordImages(EncodedImages):
 def open_recordio(path: str) -> Dataset:
     """`recordio:DIR` for DIR/train.rec, or the only .rec in DIR; `recordio:FILE.rec` for another. The .idx lies beside it.
 
-    A header record 0 gives ranges of keys for each identity, and the label of one image of each is read. Without it each image's
-    label is read once, and kept in the cache where that takes long. `property` is not looked at: the records say it all.
+    A header record 0 gives ranges of keys for each identity, and the label of one image of each is read; images in no range, or
+    beyond the 2^24 keys that float32 tells apart, say themselves whose they are. Without it each image's label is read once, and
+    kept in the cache where that takes long. `property` is not looked at: the records say it all.
     """
     rec = _rec_file(path)
     idx = rec.with_suffix(".idx")
@@ -235,35 +238,55 @@ def _positions(keys: Keys, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _ranges(file: SharedFile, keys: Keys, offsets: NDArray[np.int64], first: Record) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where among the keys the images of each identity begin and end, from record 0 and the identities' records."""
+    """Where among the keys the images of each identity begin and end, from record 0 and the identities' records.
+
+    An image that is in no identity's range, or whose key float32 need not know, is a range of its own.
+    """
     rec, most = file.path, int(keys[-1]) + 1
-    if not 1 <= first.labels[0] <= first.labels[1] <= most:
+    said, last = first.labels[:2]
+    if not 1 <= said <= last <= np.float32(most):
         raise WorkbenchError(f"{rec}, record 0: expected a range of keys in 1..{most}, found {first.labels[:2]}")
-    begin, end = int(first.labels[0]), int(first.labels[1])
-    images, stop = _positions(keys, np.array([begin, end])).tolist()
+    begin, end = _first_range(file, keys, offsets, int(said)), min(int(last), most)
+    start, exact, images, stop = _positions(keys, np.array([1, min(EXACT, begin), begin, end])).tolist()
     if stop - images < end - begin:
         there = np.asarray(keys[images:stop])
         missing = begin + int(np.argmin(np.append(there == begin + np.arange(len(there)), False)))
         raise WorkbenchError(f"{rec}: record 0 speaks of key {missing}, which the .idx does not have")
     spans = _labels(file, keys[images:stop], offsets[images:stop], 2)
-    good = (spans[:, 0] >= 1) & (spans[:, 0] <= spans[:, 1]) & (spans[:, 1] <= begin)  # False for NaN
+    good = (spans[:, 0] >= 1) & (spans[:, 0] <= spans[:, 1]) & (spans[:, 1] <= np.float32(begin))  # False for NaN
     if not good.all():
         wrong = int(np.argmin(good))
         found = tuple(spans[wrong].tolist())
         raise WorkbenchError(f"{rec}, record {begin + wrong}: expected a range of image keys in 1..{begin}, found {found}")
-    lows, highs = (_positions(keys, spans[:, i].astype(np.int64)) for i in (0, 1))
-    whole = highs - lows == spans[:, 1] - spans[:, 0]
+    known = np.minimum(spans, min(EXACT, begin)).astype(np.int64)
+    lows, highs = (_positions(keys, known[:, i]) for i in (0, 1))
+    whole = highs - lows == known[:, 1] - known[:, 0]
     if not whole.all():
         wrong = int(np.argmin(whole))
         found = tuple(spans[wrong].tolist())
         raise WorkbenchError(f"{rec}, record {begin + wrong}: names images {found}, of which the .idx does not have all")
     shown = highs > lows
-    total = int((highs - lows).sum())
-    if not total:
+    if not shown.any():
         raise WorkbenchError(f"{rec}: none of its {end - begin} identities has an image")
-    if total > images:
-        raise WorkbenchError(f"{rec}: its identities have {total} images, of which there are {images}; some belong to several")
-    return lows[shown], highs[shown]
+    lows, highs = lows[shown], highs[shown]
+    order = np.argsort(lows)
+    behind, ahead = np.concatenate([[start], highs[order]]), np.concatenate([lows[order], [exact]])
+    if (behind > ahead).any():
+        raise WorkbenchError(f"{rec}: its identities have {(highs - lows).sum()} images; some belong to several identities")
+    gaps = np.flatnonzero(ahead > behind)
+    alone = [np.arange(behind[gap], ahead[gap]) for gap in gaps] + [np.arange(exact, images)]
+    return np.concatenate([lows, *alone]), np.concatenate([highs, *(numbers + 1 for numbers in alone)])
+
+
+def _first_range(file: SharedFile, keys: Keys, offsets: NDArray[np.int64], said: int) -> int:
+    """The key of the first identity's record, which record 0 says to be `said`, rounded to float32."""
+    error = int(np.spacing(np.float32(said)) / 2)
+    near = _positions(keys, np.array([said - error, said + error + 1])).tolist()
+    for number in range(*near) if error else ():
+        record = read_record(file, int(offsets[number]), f"{file.path}, record {keys[number]}")
+        if len(record.labels) == 2 and not record.payload:
+            return int(keys[number])
+    return said
 
 
 def _one_behind_the_other(lows: NDArray[np.int64], highs: NDArray[np.int64]) -> NDArray[np.int64] | slice:

@@ -24,7 +24,8 @@ def open(spec: str) -> Dataset:
     """Open a training set by name.
 
     Args:
-        spec: `folder:DIR`, `recordio:DIR`, `orl`, `fashion-mnist`, `synthfaces` (200 synthetic people x 40 pictures, rendered
+        spec: `folder:DIR`, `recordio:DIR`, `tfrecord:FILE`, `packed:PREFIX`, `webdataset:PATTERN`, `pack:DIR`, `utkface:DIR`,
+            `celeba:ROOT`, `lfw-people:ROOT`, `orl`, `fashion-mnist`, `synthfaces` (200 synthetic people x 40 pictures, rendered
             when first opened), `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), any other size as
             `synthfaces:500x20,seed=3,size=64`, or any source registered since. Behind an @ a part is cut out:
             `@100x20` (100 identities with at most 20 images each, * for all), `@min=5` (identities with at least 5 images),

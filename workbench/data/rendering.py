@@ -6,19 +6,14 @@ changes a byte of the result.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,10 +23,9 @@ from tqdm.auto import tqdm
 
 from workbench import runs
 from workbench.data.pack import ABOUT, PICTURES, Pictures, finish
+from workbench.data.processes import cores, work
 from workbench.data.rendered import PARTS, RenderSettings
 from workbench.errors import WorkbenchError
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class Part(NamedTuple):
@@ -85,11 +79,6 @@ def unwritable(folder: Path, error: OSError) -> WorkbenchError:
     )
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _alone(folder: Path, progress: bool) -> Iterator[None]:
     """Hold the set's lock, which the system takes back from a process that dies."""
@@ -124,12 +113,13 @@ def _render(settings: RenderSettings, folder: Path, workers: int, progress: bool
             "or set WORKBENCH_CACHE to another folder"
         )
     with tqdm(total=total, initial=total - left, desc="rendering", unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        if workers and missing:
-            _in_processes(settings, parts, missing, min(workers, len(missing)), bar.update)
-        else:
-            for person in missing:
-                write_part(parts, settings, person)
-                bar.update(settings.images)
+        work(
+            Renderer(settings, parts),
+            missing,
+            lambda _: bar.update(settings.images),
+            workers=workers,
+            called=lambda person: f"person {person}",
+        )
     _join(settings, folder)
 
 
@@ -173,68 +163,24 @@ def _part_path(parts: Path, person: int) -> Path:
     return parts / f"{person:07d}.npz"
 
 
-def _in_processes(settings: RenderSettings, parts: Path, people: list[int], count: int, done: Callable[[int], object]) -> None:
-    """Render in `count` processes, each with a thread here that hands it one person after the other.
+@dataclass(frozen=True)
+class Renderer:
+    """What a worker process does with the number of a person."""
 
-    They are not of `multiprocessing`, which runs the caller's main module again in each: a script without a guard, or what
-    Streamlit takes for the main module, would start to train or to draw there.
-    """
-    todo: SimpleQueue[int] = SimpleQueue()
-    for person in people:
-        todo.put(person)
-    lock = Lock()
+    settings: RenderSettings
+    parts: Path
 
-    def counted() -> None:
-        with lock:
-            done(settings.images)
-
-    processes: list[subprocess.Popen[bytes]] = []
-    with ThreadPoolExecutor(count) as threads:
+    def __call__(self, person: int) -> None:
         try:
-            for _ in range(count):
-                processes.append(_start(settings, parts))
-            for task in as_completed([threads.submit(_serve, process, todo, counted, settings) for process in processes]):
-                task.result()
-        except BaseException:
-            for process in processes:
-                process.kill()  # its file in hand has a temporary name; finished ones stay
+            write_part(self.parts, self.settings, person)
+        except WorkbenchError:
             raise
-
-
-def _start(settings: RenderSettings, parts: Path) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "workbench.data.render_worker", json.dumps(asdict(settings)), str(parts)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is for us; a worker whose parent is gone ends with its standard input
-    )
-
-
-def _serve(process: subprocess.Popen[bytes], todo: SimpleQueue[int], done: Callable[[], None], settings: RenderSettings) -> None:
-    with process:  # closes its standard input at the end, and waits for it
-        assert process.stdin is not None
-        assert process.stdout is not None
-        while True:
-            try:
-                person = todo.get_nowait()
-            except Empty:
-                return
-            try:
-                process.stdin.write(f"{person}\n".encode())
-                answer = process.stdout.readline()
-            except BrokenPipeError:
-                answer = b""
-            if not answer:
-                raise WorkbenchError(
-                    f"the process that rendered person {person} ended (exit code {process.wait()}; -9 may mean out of memory: "
-                    "use fewer workers)"
-                )
-            if error := json.loads(answer).get("error"):
-                raise WorkbenchError(error)
-            done()
+        except OSError as error:
+            raise unwritable(self.parts.parent, error) from None
+        except Exception as error:
+            traceback.print_exc()  # a fault of the renderer; its one line goes to the user
+            reason = " ".join(repr(error).split())[:300]
+            raise WorkbenchError(f"{self.settings.renderer} failed on person {person}: {reason}") from None
 
 
 def _join(settings: RenderSettings, folder: Path) -> None:

@@ -164,8 +164,22 @@ def ranges(attributes: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, 
     Args:
         attributes: columns of a value an image. Columns of arrays (landmarks) and of many texts (file names) are left out.
     """
-    columns = {name: np.asarray(values) for name, values in attributes.items()}
+    columns = {name: np.asarray(values) for name, values in attributes.items() if not _many_texts(values)}
     return {name: words for name, column in columns.items() if column.ndim == 1 and (words := _range(column))}
+
+
+def _many_texts(values: Sequence[Any] | NDArray[Any]) -> bool:
+    """Found out without an array of them, in which all texts are as long as the longest."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return False
+    seen: set[str] = set()
+    for value in values:
+        if not isinstance(value, str):
+            return False
+        seen.add(value)
+        if len(seen) > MOST_VALUES:
+            return True
+    return False
 
 
 def _range(column: NDArray[Any]) -> str:

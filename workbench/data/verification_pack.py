@@ -25,7 +25,7 @@ _OPCODES = """
     UNICODE BINUNICODE SHORT_BINUNICODE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
     GLOBAL STACK_GLOBAL REDUCE BUILD
 """
-MOST_ORDERS = 4_000_000
+MOST_ORDERS = 2_000_000
 """Opcodes of a pickle; the 14,000 arrays of the largest pack take some 300,000."""
 _MODULES = re.compile(r"numpy|numpy\._?core\.(multiarray|numeric)|_codecs")
 

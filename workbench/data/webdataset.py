@@ -22,19 +22,18 @@ from braceexpand import braceexpand
 from numpy.typing import NDArray
 
 from workbench.data.commands import allow
-from workbench.data.dataset import Dataset, EncodedImages, Images, Picked
+from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.indexes import Arrays, Texts, load, remembered, save
 from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched
 from workbench.data.shards import Index, look_through
-from workbench.data.written import Broken, Written, new_folder, readable, size_of
+from workbench.data.written import Broken, Written, new_folder, readable, size_of, suffix_of
 from workbench.errors import WorkbenchError
 
 INDEX = "index.npz"
 MOST_SHARDS = 1_000_000
 IMAGES_A_SHARD = 10_000
-_KINDS = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,17 @@ class ShardImages(EncodedImages):
 
 
 def shards_to_fetch(images: Images) -> NDArray[np.int64] | None:
-    """(N,) the shard of each image where these have to be fetched one by one; None where images can be read in any order."""
+    """(N,) the shard of each image where these have to be fetched one by one, -1 for an image that is at hand; None if all are."""
     if isinstance(images, Picked):
         shard_of = shards_to_fetch(images.images)
         return None if shard_of is None else shard_of[images.keep]
+    if isinstance(images, Joined):
+        parts = [shards_to_fetch(part) for part in images.parts]
+        if all(part is None for part in parts):
+            return None
+        columns = [np.full(len(at_hand), -1) if part is None else part for part, at_hand in zip(parts, images.parts, strict=True)]
+        firsts = np.cumsum([0, *(column.max(initial=-1) + 1 for column in columns)])
+        return np.concatenate([np.where(column < 0, -1, column + first) for column, first in zip(columns, firsts, strict=False)])
     return images.shard_of if isinstance(images, ShardImages) and images.remote else None
 
 
@@ -125,7 +131,7 @@ def _expanded(pattern: str) -> list[str]:
     ):
         raise WorkbenchError(f"webdataset:{pattern[:200]}: more than {MOST_SHARDS:,} shards")
     try:
-        found = list(islice(braceexpand(pattern), MOST_SHARDS + 1))
+        found = list(islice(braceexpand(pattern, escape=False), MOST_SHARDS + 1))
     except ValueError as error:
         raise WorkbenchError(f"webdataset:{pattern[:200]}: {error}") from None
     if len(found) > MOST_SHARDS:
@@ -259,7 +265,7 @@ def write(
                 dataset.images, broken, left_out=left_out, numbers=order, progress=progress, title="writing shards"
             ):
                 label = str(int(dataset.identities[number])).encode()
-                writer.write({"__key__": f"{number:09d}", _kind(encoded): encoded, "cls": label})
+                writer.write({"__key__": f"{number:09d}", suffix_of(encoded)[1:]: encoded, "cls": label})
         index = _index_of(dataset, temporary, progress)
         save(temporary / INDEX, index.arrays)
         size = size_of(temporary)
@@ -284,10 +290,3 @@ def _index_of(dataset: Dataset, folder: Path, progress: bool) -> Index:
         Texts.of(dataset.identity_names[int(label)] for label in found.identity_names),
         Texts.of(names),
     )
-
-
-def _kind(encoded: bytes) -> str:
-    """The suffix of an image file, from its first bytes."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "webp"
-    return next((kind for begin, kind in _KINDS.items() if encoded.startswith(begin)), "ppm")

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from workbench.errors import WorkbenchError
 
 Broken = Literal["stop", "skip"]
 """What to do about an image that cannot be read: raise its error, or leave it out and report it."""
+_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,13 @@ def portable(encoded: bytes, where: str) -> bytes:
     return encoded if plain else images.to_png(images.decode(encoded, where))
 
 
+def suffix_of(encoded: bytes) -> str:
+    """The suffix of an image file, from its first bytes."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for begin, suffix in _SUFFIXES.items() if encoded.startswith(begin)), ".ppm")
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Give out a temporary path beside `path`, which becomes `path` when all went well.
@@ -130,6 +138,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         yield temporary
         temporary.chmod(0o755)
+        with suppress(FileNotFoundError):
+            path.rmdir()  # an empty one, which Windows does not replace
         os.replace(temporary, path)
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workbench.evaluation import arcface_torch
+from workbench.evaluation import arcface_torch, templates
 from workbench.evaluation.angles import Angles, similarity, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.identification import IdentificationResult, identification
@@ -67,6 +67,7 @@ __all__ = [
     "roc",
     "similarity",
     "stream_roc",
+    "templates",
     "to_centres",
     "to_identity_means",
     "verification",

@@ -68,11 +68,6 @@ def to_identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64
     return Angles(own, other)
 
 
-def of_scores(cosines: NDArray[np.floating]) -> Floats:
-    """Angles in degrees of pairs with these cosines."""
-    return _degrees(np.asarray(cosines, dtype=np.float64))
-
-
 def similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
     """Cosine of each pair of embeddings: (P, D), (P, D) -> (P,) in [-1, 1]."""
     cosines: Floats = np.einsum("pd,pd->p", normalised(first), normalised(second))

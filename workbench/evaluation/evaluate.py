@@ -24,9 +24,9 @@ from workbench.evaluation.invariance import Gaps, pair_gaps
 from workbench.evaluation.model import Model, embedding_length, load_model
 from workbench.evaluation.open_set import open_set
 from workbench.evaluation.projection import Projection, project
-from workbench.evaluation.protocol import DEFAULT, FLIPS, Flip, Protocol, resolve
+from workbench.evaluation.protocol import DEFAULT, FLIPS, SCORES, Flip, Protocol, resolve
 from workbench.evaluation.results import Result, save_result, stored_figures
-from workbench.evaluation.templates import pool, template_scores, template_verification
+from workbench.evaluation.templates import IJB_PROTOCOL, pool, template_scores, template_verification
 from workbench.evaluation.verification import VerificationResult, affordable, verification
 
 TRAIN = "train"
@@ -60,7 +60,7 @@ def evaluate(
         protocol: how pairs are scored and thresholds chosen: "workbench", "arcface_torch", "sphereface", or a `Protocol`. Results
             of another than the default get a name of their own, such as lfw+arcface_torch.
         flip: in place of the protocol's: add the mirror image's embedding ("add"), put it behind ("concatenate"), or neither
-            ("none"). Of the protocol this alone also concerns identification and, but for "concatenate", closed sets.
+            ("none"). Of the protocol this alone also concerns identification, templates and, but for "concatenate", closed sets.
         device: auto, cpu, cuda, ...
         batch_size: images at once.
         bootstrap: resamples for the 95 % intervals; of more than 200,000 pairs fewer are drawn, and the protocol says how many.
@@ -229,8 +229,9 @@ def _identify(
             *searched, strangers, *identities, candidates=cast(Candidates, target.candidates), bootstrap=bootstrap
         )
         asked = open_set(*searched, strangers, *identities, target.identities[target.distractors], bootstrap=bootstrap)
-    protocol = {"score": "cosine of the embeddings", "flip": FLIPS[flip], **result.protocol}
-    return replace(result, open_set=asked, note=target.note, protocol=protocol), known, embeddings
+    scored = {"score": SCORES["cosine"], "flip": FLIPS[flip]}
+    asked = replace(asked, protocol={**scored, **asked.protocol})
+    return replace(result, open_set=asked, note=target.note, protocol={**scored, **result.protocol}), known, embeddings
 
 
 @contextmanager
@@ -275,7 +276,7 @@ def _compare_templates(
     scores = template_scores(numbers, pooled, target.pairs, title and f"{title}: pairs")
     result = template_verification(scores, target.same, bootstrap=bootstrap)
     protocol = {
-        "protocol": "IJB 1:1",
+        "protocol": IJB_PROTOCOL,
         "score": "cosine of the templates: mean of the embeddings of each photo or video, sum of these",
         "flip": FLIPS[flip],
         "length of embeddings": "as it is" if target.keep_norm else "1",

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.closed_set import ClosedSetResult
 from workbench.evaluation.identification import IdentificationResult
 from workbench.evaluation.results import load_result
+from workbench.evaluation.templates import IJB_PROTOCOL
 from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
@@ -29,7 +30,7 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
     Returns:
         Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and
         for each FAR tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its
-        rank-1. Damaged evaluations are left out.
+        rank-1; one of templates has none, as nearly all of IJB's pairs are impostors. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:
@@ -53,8 +54,9 @@ def _row(run: Run, name: str) -> dict[str, Any]:
         "benchmark": name,
         "protocol": result.protocol.get("protocol"),
         "kind": _KINDS[type(result)],
-        "accuracy": result.accuracy,
     }
+    if row["protocol"] != IJB_PROTOCOL:
+        row["accuracy"] = result.accuracy
     if isinstance(result, ClosedSetResult):
         row["accuracy_low"], row["accuracy_high"] = result.interval
         return row
@@ -63,7 +65,10 @@ def _row(run: Run, name: str) -> dict[str, Any]:
     if isinstance(result, IdentificationResult):
         row["accuracy_low"], row["accuracy_high"] = result.interval or (float("nan"), float("nan"))
         return row
-    row |= {"std": result.std, "auc": result.auc, "eer": result.eer}
+    row |= {"auc": result.auc, "eer": result.eer}
+    if "accuracy" in row:
+        row["std"] = result.std
     for key, (low, high) in result.intervals.items():
-        row[f"{key}_low"], row[f"{key}_high"] = low, high
+        if key in row:
+            row[f"{key}_low"], row[f"{key}_high"] = low, high
     return row

@@ -39,8 +39,8 @@ def paired_difference(first: VerificationResult, second: VerificationResult, *, 
     """Accuracy of `first` minus that of `second`, on the same pairs.
 
     Both are resampled together: a resample draws pairs within each fold and kind, and what it draws counts for both, with
-    thresholds chosen anew for each. What makes a pair hard for both then falls out, so that the interval is narrower than two
-    separate ones suggest. It says nothing of another training run.
+    thresholds chosen anew for each; from its scores, even where its own accuracy is one of a grid. What makes a pair hard for
+    both then falls out, so that the interval is narrower than two separate ones suggest. It says nothing of another training run.
 
     Args:
         first, second: results on one benchmark.

@@ -194,9 +194,13 @@ def as_cosines(result: VerificationResult) -> VerificationResult | None:
 
 
 def of_two_photos(result: VerificationResult) -> VerificationResult | None:
-    """The result as cosines, where it was made as two photos by themselves are compared: mirror image added, no mean known."""
-    usual = {"flip": FLIPS["add"], "mean subtracted": MEANS["none"]}
-    return as_cosines(result) if all(result.protocol.get(key, value) == value for key, value in usual.items()) else None
+    """The result as cosines, where it was made as two photos by themselves are compared: mirror image added, no mean known.
+
+    Scores of whole templates, which are pooled from many pictures, are higher than those of two.
+    """
+    usual = {"flip": (FLIPS["add"],), "mean subtracted": (MEANS["none"],), "score": tuple(SCORES.values())}
+    alike = all(result.protocol.get(key, values[0]) in values for key, values in usual.items())
+    return as_cosines(result) if alike else None
 
 
 def _other_folds_means(embeddings: NDArray[np.floating], pairs: Integers, folds: Integers) -> dict[int, Floats]:

@@ -21,6 +21,8 @@ from workbench.evaluation.verification import VerificationResult, affordable, ro
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 IJB_FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+IJB_PROTOCOL = "IJB 1:1"
+"""Name of the protocol in results; they have no accuracy to be shown, as nearly all pairs are impostors."""
 MOST_RESAMPLED = 2_000_000
 """Of more pairs no bootstrap is made: a resample of IJB-C's takes ten seconds."""
 CHUNK_IMAGES, CHUNK_PAIRS = 20_000, 4096

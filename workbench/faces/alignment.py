@@ -33,7 +33,7 @@ class Fit:
         residual: root mean square distance of the five landmarks from the template after the transform, in pixels of the
             112 x 112 crop, whatever the size of the crop.
         scale: pixels of the crop per pixel of the picture; below 1 the face is shrunk.
-        angle: by how many degrees the face was turned in the picture, in (-180, 180]; positive is clockwise as one sees it.
+        angle: by how many degrees the face was turned in the picture, in [-180, 180); positive is clockwise as one sees it.
     """
 
     matrix: NDArray[np.float64]
@@ -192,7 +192,7 @@ def _region(
     corners = np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]) @ turn.T + shift
     reach = np.array(image.shape[1::-1])
     low = np.clip(np.floor(corners.min(0)) - square, 0, reach).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + square + 1, 0, reach).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 2 * square, 0, reach).astype(int)  # a square that is cut off is partly frame
     if (low >= high).any():
         return None, low.astype(np.float64)
     part = image[low[1] : high[1], low[0] : high[0]]

@@ -47,7 +47,7 @@ class YuNet:
     @staticmethod
     def lacks() -> str:
         """What it needs before it works; empty if nothing."""
-        return "OpenCV is missing: pip install opencv-python-headless" if find_spec("cv2") is None else "a file: yunet:FILE"
+        return "OpenCV is missing: pip install opencv-python-headless" if find_spec("cv2") is None else "needs a file: yunet:FILE"
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
         """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""

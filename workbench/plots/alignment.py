@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.plots.theme import BLACK, GREY, colour_of, figure
+from workbench.plots.theme import BLACK, GREY, captioned, colour_of, figure
 
 ROWS = {"raw": "pictures as they are", "cropped": "face found, cropped", "aligned": "face found, aligned"}
 STEP = 0.2
@@ -54,7 +54,7 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
     )
     drawn.update_xaxes(tickformat=".0%", title_standoff=8)
     drawn.update_layout(height=250 + 60 * max(len(studies) - 1, 0), showlegend=True)
-    return drawn
+    return captioned(drawn, {name: study.results["raw"] for name, study in studies.items()})
 
 
 def _differences(drawn: go.Figure, study: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from workbench.plots.theme import BLACK, GREY, Style, faded, figure, styles
+from workbench.plots.theme import BLACK, GREY, Style, captioned, faded, figure, styles
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def cmc(results: Mapping[str, Any]) -> go.Figure:
         label = f"{name} (rank-1 {result.accuracy:.1%})"
         _line(drawn, label, style, np.arange(1, len(result.cmc) + 1), result.cmc, result.cmc_band, "rank %{x}: %{y:.2%}")
     _axes(drawn, [len(result.cmc) for result in results.values()], [_lowest(r.cmc, r.cmc_band) for r in results.values()])
-    return drawn
+    return captioned(drawn, results)
 
 
 def distractors(results: Mapping[str, Any]) -> go.Figure:
@@ -47,7 +47,7 @@ def distractors(results: Mapping[str, Any]) -> go.Figure:
         _line(drawn, label, style, result.distractor_counts, result.distractor_rates, result.distractor_band, hover)
     lows = [_lowest(result.distractor_rates, result.distractor_band) for result in results.values()]
     _axes(drawn, [int(result.distractor_counts[-1]) for result in results.values()], lows)
-    return drawn
+    return captioned(drawn, results)
 
 
 def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Floats | None = None) -> go.Figure:
@@ -101,7 +101,7 @@ def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Float
         text=f"◂ below 1 stranger in {1 / floor:,.0f}",
         font={"size": 11, "color": BLACK},
     )
-    return drawn
+    return captioned(drawn, found)
 
 
 MOST_CORNERS = 2000

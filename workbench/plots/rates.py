@@ -54,7 +54,7 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
         result: Curve = results[name]
         far, tar, thresholds = result.roc
         if result.band is not None:
-            seen = grid >= 1 / result.impostors
+            seen = grid >= (1 - 1e-9) / result.impostors
             outline = np.concatenate([grid[seen], grid[seen][::-1]])
             edge = np.concatenate([result.band[0][seen], result.band[1][seen][::-1]])
             drawn.add_scatter(
@@ -92,7 +92,7 @@ def det(results: Mapping[str, Any]) -> go.Figure:
     distributed give straight lines; the dotted diagonal is where both rates are equal.
     """
     drawn = figure("False accept rate (FAR)", "False reject rate (1 - TAR)")
-    ticks = np.array([1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4, 0.6])
+    ticks = np.array([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4, 0.6])
     floor = _floor(results)
     for name, style in styles(results).items():
         result: Curve = results[name]
@@ -140,20 +140,22 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
 
     Args:
         table: columns run, benchmark, accuracy, accuracy_low, accuracy_high, as `wb.evaluation.leaderboard` makes it; where
-            there is a column kind, the axis of an identification says that it is rank-1.
+            there is a column kind, the axis of an identification says that it is rank-1. Rows without accuracy are left out.
     """
-    benchmarks = list(dict.fromkeys(table["benchmark"])) if len(table) else []
+    table = table.dropna(subset="accuracy")
+    benchmarks = list(dict.fromkeys(table["benchmark"]))
     rows_of_panels = -(-max(len(benchmarks), 1) // PANELS_A_ROW)
     columns = -(-max(len(benchmarks), 1) // rows_of_panels)
     runs = max(table["run"].nunique() if len(table) else 1, 1)
-    row_height = 110 + 34 * runs
+    second_line = 20 if any("+" in name for name in benchmarks) else 0  # of a title, which says by which protocol
+    row_height = 110 + 34 * runs + second_line
     drawn = make_subplots(
         rows_of_panels,
         columns,
         shared_yaxes=True,
-        subplot_titles=benchmarks,
+        subplot_titles=[name.replace("+", "<br>+", 1) for name in benchmarks],
         horizontal_spacing=0.04,
-        vertical_spacing=95 / (rows_of_panels * row_height),
+        vertical_spacing=(95 + second_line) / (rows_of_panels * row_height),
         figure=figure("", ""),
     )
     for (run, benchmark), rows in table.groupby(["run", "benchmark"], sort=False):
@@ -177,8 +179,8 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
     for number in range(len(benchmarks), rows_of_panels * columns):
         drawn.update_xaxes(visible=False, **_panel(number, columns))
         drawn.update_yaxes(visible=False, **_panel(number, columns))
-    drawn.update_yaxes(autorange="reversed", automargin=True)
-    drawn.update_layout(height=rows_of_panels * row_height + 40, margin={"t": 40})
+    drawn.update_yaxes(autorange="reversed", automargin=True, ticks="", showline=True, linecolor=GREY)
+    drawn.update_layout(height=rows_of_panels * row_height + 40, margin={"t": 40 + second_line})
     return drawn
 
 

@@ -106,9 +106,9 @@ def figure(x: str, y: str) -> go.Figure:
     )
 
 
-_SAID = ("protocol", "score", "flip", "mean subtracted")
+_SAID = ("protocol", "score", "flip", "mean subtracted", "candidates", "found")
 """What of a result's protocol a figure says; pages list the rest."""
-CAPTION_WIDTH, CAPTION_LINE = 100, 15
+CAPTION_WIDTH, CAPTION_LINE, CAPTION_GAP = 100, 15, 6
 
 
 def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
@@ -129,7 +129,7 @@ def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
     lines = [line for text in texts for line in textwrap.wrap(text, CAPTION_WIDTH, subsequent_indent="    ")]
     if not lines:
         return drawn
-    below, more = drawn.layout.margin.b, CAPTION_LINE * len(lines) + 8
+    below, more = drawn.layout.margin.b + CAPTION_GAP, CAPTION_LINE * len(lines) + CAPTION_GAP + 8
     drawn.add_annotation(
         x=0,
         y=0,
@@ -144,5 +144,5 @@ def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
         font={"size": 11, "color": BLACK},
         opacity=0.75,
     )
-    drawn.update_layout(height=drawn.layout.height + more, margin_b=below + more)
+    drawn.update_layout(height=drawn.layout.height + more, margin_b=drawn.layout.margin.b + more)
     return drawn

@@ -37,16 +37,18 @@ def order_by_shard(shard_of: NDArray[np.int64], epoch: int, seed: int, open_shar
     The files take turns in a random order, `open_shards` at a time, and the images of these are shuffled together.
 
     Args:
-        shard_of: (N,) number of the file that holds each image, 0 or more.
+        shard_of: (N,) number of the file that holds each image; -1 for one that is always at hand, which comes at any turn.
         open_shards: files that are at hand at the same time.
 
     Returns:
         (N,) numbers of images.
     """
     rng = np.random.default_rng([seed, epoch])
-    turn = rng.permutation(int(shard_of.max(initial=-1)) + 1) // open_shards
+    turn = rng.permutation(int(shard_of.max(initial=0)) + 1) // open_shards
     shuffled = rng.permutation(len(shard_of))
-    return shuffled[np.argsort(turn[shard_of[shuffled]], kind="stable")]
+    turn_of, at_hand = turn[shard_of[shuffled]], shard_of[shuffled] < 0
+    turn_of[at_hand] = rng.integers(turn.max() + 1, size=np.count_nonzero(at_hand))
+    return shuffled[np.argsort(turn_of, kind="stable")]
 
 
 def order_by_identity(

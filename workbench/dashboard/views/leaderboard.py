@@ -25,7 +25,7 @@ def show(selection: Selection) -> None:
         nothing_evaluated(selection)
     else:
         table = loading.leaderboard(selection.chosen)
-        if not table.empty:
+        if table["accuracy"].notna().any():
             st.markdown(
                 "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Intervals that overlap "
                 "are no ranking."
@@ -51,7 +51,9 @@ def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
 
 
 def _pairs(name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame) -> None:
-    caption = "Accuracy: mean ± standard deviation over the folds. In brackets: 95 % bootstrap interval."
+    caption = "In brackets: 95 % bootstrap interval."
+    if any(result.protocol.get("protocol") != evaluation.templates.IJB_PROTOCOL for result in results.values()):
+        caption = f"Accuracy: mean ± standard deviation over the folds. {caption}"
     _figures(name, results, table, {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)}, caption)
 
 
@@ -100,7 +102,8 @@ def _readable(rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]) -> tupl
         supported[title] = [bool(row.get(f"{key}_supported", True)) for _, row in rows.iterrows()]
 
     for key, (title, digits) in titles.items():
-        add(title, key, digits)
+        if key in rows:
+            add(title, key, digits)
     for key in rows.columns:
         if key.startswith("tar@") and key.count("_") == 0:
             add(f"TAR at FAR {float(key.removeprefix('tar@')):g}", key)

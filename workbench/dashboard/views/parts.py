@@ -109,7 +109,8 @@ def protocol(results: Mapping[str, evaluation.Result]) -> None:
     if isinstance(result, evaluation.IdentificationResult):
         lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
         if result.open_set is not None:
-            lines += [f"**open set, {key}**: {value}" for key, value in result.open_set.protocol.items()]
+            others = {key: value for key, value in result.open_set.protocol.items() if result.protocol.get(key) != value}
+            lines += [f"**open set, {key}**: {value}" for key, value in others.items()]
     if result.note:
         lines.append(f"**note**: {result.note}")
     with st.expander(f"Protocol on {result.name}"):

@@ -16,7 +16,7 @@ def show(selection: Selection) -> None:
         return
     st.markdown(
         f"How many genuine pairs of **{selection.benchmark}** are accepted, against how many impostor pairs slip through. "
-        "Point at a curve to read the threshold. Bands: bootstrap intervals."
+        "Point at a curve to read the threshold. Bands: 95 % bootstrap intervals over pairs."
     )
     chart(plots.roc(results), "roc")
     with st.expander("DET: the same as error rates", expanded=True):
