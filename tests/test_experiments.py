@@ -246,6 +246,9 @@ def test_alignment_asks_for_pairs_by_name(
         experiments.alignment(run, data.benchmark(f"folder:{photos}"))  # type: ignore[arg-type]
     with complaint("train: is a closed set"):
         experiments.alignment(run, "train", progress=False)
+    for spec in (f"aligned:folder:{photos}", f"cropped:aligned:folder:{photos}"):
+        with complaint(f"{spec}: give folder:{photos} itself", "compares it raw, cropped and aligned"):
+            experiments.alignment(run, spec, progress=False)
     assert run.evaluations() == []
 
 

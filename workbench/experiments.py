@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import runs
+from workbench import data, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Difference, VerificationResult, evaluate, paired_difference
 from workbench.evaluation.evaluate import TRAIN
@@ -173,6 +173,8 @@ def alignment(
         raise WorkbenchError("the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the results can name it")
     if benchmark == TRAIN:
         raise WorkbenchError(f"{TRAIN}: is a closed set; what alignment is worth is measured on pairs of photos")
+    if (beneath := data.unprepared(benchmark)) not in ("", benchmark):
+        raise WorkbenchError(f"{benchmark}: give {beneath} itself; this compares it raw, cropped and aligned")
     results: dict[str, VerificationResult] = {}
     for key in ("aligned", "cropped", "raw"):  # one that is not of pairs is refused before anything is computed
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"

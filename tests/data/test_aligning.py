@@ -89,15 +89,15 @@ def test_jpegs_are_nearly_as_good(photos: Path, out: Path) -> None:
 
 def test_the_table_has_a_row_an_image(photos: Path, out: Path) -> None:
     align(photos, out)
-    table = {row["file"]: row for row in rows(out)}
-    assert {name: (row["identity"], row["outcome"], row["found"]) for name, row in table.items()} == {
-        "ann/a.jpg": ("ann", "aligned", "1"),
-        "ann/trip/b.jpg": ("ann", "aligned", "1"),
-        "bob/wall.jpg": ("bob", "missed", "0"),
-        "cid/two.jpg": ("cid", "aligned", "2"),
+    table = {row["photo"]: row for row in rows(out)}
+    assert {name: (row["file"], row["identity"], row["outcome"], row["found"]) for name, row in table.items()} == {
+        "ann/a.png": ("ann/a.jpg", "ann", "aligned", "1"),
+        "ann/trip/b.bmp": ("ann/trip/b.jpg", "ann", "aligned", "1"),
+        "bob/wall.png": ("", "bob", "missed", "0"),
+        "cid/two.png": ("cid/two.jpg", "cid", "aligned", "2"),
     }
     (face,) = faces.detect(images.read(photos / "ann" / "a.png"))
-    row = table["ann/a.jpg"]
+    row = table["ann/a.png"]
     assert [float(row[key]) for key in ("x0", "y0", "x1", "y1")] == pytest.approx(face.box.tolist(), abs=0.01)
     assert [float(row[key]) for key in ("nose_x", "mouth_right_y")] == pytest.approx(
         face.landmarks[[2, 4], [0, 1]].tolist(), abs=0.01
@@ -106,7 +106,7 @@ def test_the_table_has_a_row_an_image(photos: Path, out: Path) -> None:
     assert row["profile"] == "False"
     assert 0 < float(row["residual"]) < 6
     assert float(row["eyes"]) > 30
-    assert table["bob/wall.jpg"]["score"] == ""
+    assert table["bob/wall.png"]["score"] == ""
 
 
 @pytest.mark.parametrize(("which", "side"), [("largest", 110), ("central", 80)])
@@ -129,7 +129,9 @@ def test_broken_images_are_reported_and_looked_at_again(photos: Path, out: Path)
     done = align(photos, out)
     assert done.outcomes == {"aligned": 3, "cropped": 0, "missed": 1, "broken": 1}
     assert [name for name, _ in done.broken] == ["ann/c.png"]
-    assert "not an image" in next(row["reason"] for row in rows(out) if row["outcome"] == "broken")
+    (row,) = (row for row in rows(out) if row["outcome"] == "broken")
+    assert (row["photo"], row["file"]) == ("ann/c.png", "")
+    assert "not an image" in row["reason"]
     save(photos / "ann" / "c.png", photo((100, 10, 10)))
     again = align(photos, out)
     assert again.outcomes == {"aligned": 4, "cropped": 0, "missed": 1, "broken": 0}
@@ -149,11 +151,23 @@ def test_the_summary_says_what_happened(photos: Path, out: Path) -> None:
     for number in range(12):
         save(photos / "bob" / f"{number:02d}.png", photo(size=(40, 40)))
     said = str(align(photos, out)).splitlines()
-    assert said[0] == f"{out}: 3 of 17 images aligned, 0 of them profiles; 1 show several faces"
-    assert said[1].startswith("no face found in 13, left out: bob/00.png, bob/01.png")
-    assert said[1].endswith("bob/09.png, ...")
-    assert said[2].startswith("broken, left out: 1: ")
-    assert said[3] == "identities of whom nothing is left: 2: bob, dan"
+    assert said[0] == f"{out}: 3 of 17 images aligned, 0 of them profiles; 1 shows several faces"
+    assert said[1] == "no face found in 13, left out:"
+    assert said[2:12] == [f"  bob/{number:02d}.png" for number in range(10)]
+    assert said[12] == "  ... and 3 more, see alignment.csv"
+    assert said[13] == "broken, left out: 1:"
+    assert "d.png: empty" in said[14]
+    assert said[15:] == ["identities of whom nothing is left: 2: bob, dan"]
+
+
+def test_the_summary_of_one_image_is_in_the_singular(out: Path) -> None:
+    done = Alignment(out, 1, {"aligned": 1, "cropped": 0, "missed": 0, "broken": 0}, 1, 0)
+    assert str(done) == f"{out}: 1 of 1 image aligned, 1 of them a profile; 0 show several faces"
+
+
+def test_photos_without_files_are_called_as_their_reader_does(out: Path) -> None:
+    align(Dataset("plain", Faces(2), np.array([0, 1]), ["ann", "bob"]), out)
+    assert [(row["photo"], row["file"]) for row in rows(out)] == [("image 0", "ann/000001.jpg"), ("image 1", "bob/000001.jpg")]
 
 
 @pytest.fixture
@@ -317,6 +331,7 @@ def test_a_damaged_log_is_said(photos: Path, out: Path, log: bytes, complaint: C
         ({"format": "gif"}, ("format: expected jpg or png",)),
         ({"size": 0}, ("size",)),
         ({"detector": "retinafaces"}, ("retinafaces", "did you mean")),
+        ({"detector": "yunet:nope"}, ("yunet:nope: there is no such file",)),
         ({"workers": -1}, ("workers must be 0 or more",)),
     ],
     ids=lambda value: str(next(iter(value))),
@@ -326,14 +341,26 @@ def test_wrong_settings_are_one_line(
 ) -> None:
     with complaint(*told):
         align(photos, out, **options)
+    assert not out.exists()
+
+
+def test_a_call_that_finished_nothing_does_not_bind_the_next(photos: Path, out: Path, complaint: Complaint) -> None:
+    (photos / "ann" / "a.png").write_bytes(b"not a picture")
+    with complaint("a.png"):
+        align(photos, out, broken="stop")
+    assert align(photos, out, size=64, format="png").outcomes["aligned"] == 2
+    with complaint("was begun with size 64x64"):
+        align(photos, out)
 
 
 def test_a_folder_of_something_else_is_left_alone(photos: Path, out: Path, complaint: Complaint) -> None:
     save(out / "mine.png", photo(size=(8, 8)))
     with complaint("is not empty", "mine.png"):
         align(photos, out)
-    with complaint("cannot be written"):
+    with complaint("mine.png: is a file; a folder for the faces is wanted"):
         align(photos, out / "mine.png")
+    with complaint("cannot be written"):
+        align(photos, out / "mine.png" / "deeper")
 
 
 def test_two_at_once_are_refused(photos: Path, out: Path, complaint: Complaint) -> None:

@@ -101,13 +101,13 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
         (("pairs", "synthfaces:2x2,size=32", "a.bin"), "at least 4 are needed"),
         (("pack", "synthfaces:2x2,size=32", "file/a.rec"), "cannot be written"),
         (("pack", "synthfaces:2x2,size=32", "file", "--format", "folder"), "is there already"),
-        (("pack", "bin:nowhere.bin", "a.rec"), "benchmark of pairs"),
+        (("pack", "bin:nowhere.bin", "a.rec"), "is a benchmark"),
         (("pack", "lfw", "a.bin"), "no lfw.bin"),
         (("pairs", "synthfaces:2x2,size=32", "a.csv"), "NAME.bin"),
         (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list is of files in one folder"),
         (("pairs", "synthfaces:2x2,size=32", "a.bin", "--folds", "1"), "--folds"),
         (("overlap", "synthfaces:2x2,size=32"), "Missing argument"),
-        (("overlap", "bin:x.bin", "orl"), "not trained on"),
+        (("overlap", "bin:x.bin", "orl"), "is a benchmark"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_written(workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -210,7 +210,7 @@ def test_pack_writes_what_the_name_says(
     said = workbench("pack", f"folder:{identity_folder}@2x2", out, *kind)
     assert said.code == 0
     path, told = said.out.split(": ", 1)
-    assert Path(path).resolve() == here / "a"
+    assert Path(path).resolve() == here / out
     assert told.startswith("4 images of 2 identities, ")
     spec = said.out.split("; ")[1].split(" opens it")[0]
     assert spec.startswith(f"{opener}:")

@@ -57,8 +57,8 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path, complaint: Callable
 
 
 def test_a_path_that_is_missing_or_a_file_is_an_error(identity_folder: Path, complaint: Callable[..., Any]) -> None:
-    for path in (identity_folder / "nobody", identity_folder / "ann" / "0.png"):
-        with complaint(path, "no such folder"):
+    for path, said in ((identity_folder / "nobody", "no such folder"), (identity_folder / "ann" / "0.png", "expected a folder")):
+        with complaint(path, said):
             data.open(f"folder:{path}")
     with complaint("folder:FOLDER"):
         data.open("folder:")

@@ -135,7 +135,7 @@ def test_people_in_both_sets_are_found_by_name(complaint: Complaint) -> None:
     assert data.overlap(["Ann Lee", "Bob", "Cid"], ["cid", "ann_lee", "Dan"]) == ["Ann Lee", "Cid"]
     assert data.overlap(["Bob"], ["Dan"]) == []
     for first, second, side in ((["1", "22"], ["Ann"], "first"), (["Ann"], ["1"], "second"), (["Ann"], [], "second")):
-        with complaint(f"names of the {side} set", "none" if not second else "just numbers"):
+        with complaint(f"names of the {side} set", "not known" if not second else "just numbers"):
             data.overlap(first, second)
 
 
@@ -210,18 +210,18 @@ def test_options_are_read_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", "is no option"),
-        ("100", "is no option"),
-        ("0x5", "is no option"),
-        ("-1x5", "is no option"),
+        ("", "cannot be read as an option"),
+        ("100", "cannot be read as an option"),
+        ("0x5", "cannot be read as an option"),
+        ("-1x5", "cannot be read as an option"),
         ("mni=5", "did you mean 'min'"),
-        ("min=0", "'min=0' is not as"),
+        ("min=0", "'min=0' cannot be read as an option"),
         ("min=many", "PEOPLExIMAGES"),
         ("seed=-1", "'seed=-1'"),
         ("exclude=", "exclude=FILE"),
         ("min=2,min=3", "given twice"),
         ("1x1,2x2", "given twice"),
-        ("9999999999x1", "is no option"),
+        ("9999999999x1", "cannot be read as an option"),
     ],
 )
 def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> None:
@@ -267,8 +267,8 @@ def test_a_path_that_is_there_is_not_divided(identity_folder: Path, tmp_path: Pa
         ("+synthface-mini", "did you mean 'synthfaces-mini'"),
         ("@mni=5", "unknown option of a data set 'mni': did you mean 'min'"),
         ("@3x3,mni=5", "did you mean 'min'"),
-        ("@3xfour", "'3xfour' is no option"),
-        ("@what", "'what' is no option"),
+        ("@3xfour", "'3xfour' cannot be read as an option"),
+        ("@what", "'what' cannot be read as an option"),
         ("/nowhere+x", "no such folder"),
         ("/me@home", "no such folder"),
         ("@4x3", "4 are asked for"),

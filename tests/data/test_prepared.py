@@ -221,7 +221,7 @@ def test_the_name_without_the_preparation() -> None:
 
 
 def test_prepared_benchmarks_are_no_training_sets(people: Path, complaint: Complaint) -> None:
-    with complaint("can be evaluated, not trained on"):
+    with complaint("to be evaluated on"):
         data.open(f"aligned:folder:{people}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from workbench import data
@@ -61,7 +62,7 @@ def test_a_path_too_long_for_the_file_system_is_missing(
 
 
 def test_a_benchmark_cannot_be_trained_on(complaint: Callable[..., Any]) -> None:
-    with complaint("bin:x.bin", "benchmark", "not trained on"):
+    with complaint("bin:x.bin", "is a benchmark", "folder:DIR"):
         data.open("bin:x.bin")
 
 
@@ -78,3 +79,25 @@ def test_pairs_are_drawn_from_a_source(identity_folder: Path) -> None:
     assert isinstance(bench, data.Benchmark)
     assert bench.name == "people"
     assert bench.folds.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_a_slip_in_a_join_or_in_options_is_named(identity_folder: Path, complaint: Callable[..., Any]) -> None:
+    with complaint("'nothing' behind the + is no data set", f"folder:{identity_folder}+KIND:PATH"):
+        data.open(f"folder:{identity_folder}+nothing")
+    with complaint("all options stand behind one @, @2x1,min=2"):
+        data.open(f"folder:{identity_folder}@2x1@min=2")
+
+
+def test_a_file_is_told_from_a_folder(identity_folder: Path, complaint: Callable[..., Any]) -> None:
+    (identity_folder / "a.zip").write_bytes(b"PK")
+    with complaint("is a file, expected a folder; unpack it"):
+        data.open(f"folder:{identity_folder}/a.zip")
+    with complaint("is a folder, expected a file"):
+        data.benchmark(f"bin:{identity_folder}")
+
+
+def test_what_is_opened_prints_as_one_line(identity_folder: Path) -> None:
+    dataset = data.open(f"folder:{identity_folder}")
+    assert repr(dataset) == "<Dataset people: 6 images of 3 identities>"
+    pairs = data.Benchmark("b", dataset.images, np.array([[0, 1], [0, 2]]), np.array([True, False]), np.array([0, 1]))
+    assert repr(pairs) == "<Benchmark b: 1 genuine and 1 impostor pairs>"

@@ -66,7 +66,6 @@ def test_a_data_set_in_words(identity_folder: Path) -> None:
         "images per identity: 2 to 2, median 2",
         f"fingerprint: {opened.fingerprint()}",
         f"size on disk: {in_bytes(size)}",
-        "file: ann/0.png 1, ann/1.png 1, bob/0.png 1, bob/1.png 1, cid/0.png 1, cid/1.png 1",
     ]
     joined = data.join([opened, data.subset(opened, 1, 1)])
     lines = describe(joined, "y")

@@ -109,7 +109,7 @@ def faces(identity_folder: Path) -> data.Dataset:
 
 def test_what_is_written_is_read_in_the_same_order(faces: data.Dataset, tmp_path: Path) -> None:
     written = webdataset.write(faces, tmp_path / "100%d" / "out.tar", progress=False, images_a_shard=4)
-    assert (written.path, written.images, written.identities) == (tmp_path / "100%d" / "out", 6, 3)
+    assert (written.path, written.images, written.identities) == (tmp_path / "100%d" / "out.tar", 6, 3)
     assert written.bytes == sum(file.stat().st_size for file in written.path.iterdir())
     assert sorted(file.name for file in written.path.iterdir()) == ["index.npz", "out-000000.tar", "out-000001.tar"]
     again = data.open(f"webdataset:{written.path}")

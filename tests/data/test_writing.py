@@ -84,6 +84,8 @@ def test_who_has_no_image_left_is_left_out(kind: str, people: data.Dataset, iden
 def test_the_format_is_in_the_name(people: data.Dataset, tmp_path: Path, complaint: Complaint) -> None:
     names = {"a.bin": "bin", "a/train.REC": "rec", "a.rec": "rec", "a.tar": "tar", "a": "pack", "a.b": "pack"}
     assert {name: format_of(Path(name)) for name in names} == names
+    with complaint("a.zip", ".zip is not written"):
+        format_of(Path("a.zip"))
     with complaint("unknown format 'zip'"):
         write(people, tmp_path / "a", "zip")
     with complaint("bench is a benchmark; only pairs"):

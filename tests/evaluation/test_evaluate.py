@@ -35,6 +35,7 @@ from workbench.evaluation import (
     load_projection,
     load_result,
 )
+from workbench.evaluation.model import Model
 from workbench.evaluation.verification import affordable
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
@@ -410,9 +411,13 @@ def test_a_damaged_evaluation_is_replaced_by_evaluating_again(run: runs.Run, oth
 # What goes wrong
 
 
-def test_a_pack_with_genuine_pairs_alone_is_an_error_and_stores_nothing(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
-    pack = _pack(tmp_path / "pack.bin", [True] * 4)
-    with complaint("4 genuine and 0 impostor pairs"):
+@pytest.mark.parametrize(("kind", "said"), [(True, "4 genuine and 0 impostor pairs"), (False, "0 genuine and 4 impostor pairs")])
+def test_a_pack_with_pairs_of_one_kind_is_an_error_before_anything_is_embedded(
+    run: runs.Run, tmp_path: Path, complaint: Any, monkeypatch: pytest.MonkeyPatch, kind: bool, said: str
+) -> None:
+    monkeypatch.delattr(Model, "embed")
+    pack = _pack(tmp_path / "pack.bin", [kind] * 4)
+    with complaint("pack: ", said):
         _evaluate(run, f"bin:{pack}")
     assert run.evaluations() == []
     assert not (run.path / runs.EVALUATION).exists()

@@ -122,6 +122,7 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("import small.pth --image-size 16x", "--image-size '16x'"),
         ("import small.pth --image-size 16x16x16", "such as 112x96"),
         ("import small.pth --image-size -16", "--image-size '-16'"),
+        ("import small.pth --image-size 16x99999", "16 x 99999: a side is at most 4096"),
         ("import small.pth --image-size 16 --channels gbr", "--channels"),
         ("import small.pth --image-size 16 --pixel-std 0", "pixel_std must be a positive number"),
         ("import small.pth --image-size 16 --pixel-mean nan", "pixel_mean must be a number"),

@@ -212,6 +212,14 @@ def test_every_detector_says_what_it_lacks() -> None:
     assert "yunet" in found
 
 
+def test_a_detector_is_checked_before_there_are_pictures(complaint: Complaint) -> None:
+    faces.check_detector("auto")
+    with complaint("unknown face detector 'retinafce'", "did you mean 'retinaface'?"):
+        faces.check_detector("retinafce")
+    with complaint("yunet:nope: there is no such file"):
+        faces.check_detector("yunet:nope")
+
+
 def test_an_unknown_detector_is_refused(complaint: Complaint) -> None:
     with complaint("unknown face detector 'retinafce'", "did you mean 'retinaface'?"):
         faces.detect(np.zeros((9, 9, 3), dtype=np.uint8), detector="retinafce")

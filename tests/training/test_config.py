@@ -46,6 +46,8 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("images_per_identity", 2.5),
         ("embedding_dim", 0),
         ("image_size", 0),
+        ("image_size", 100_000),
+        ("image_size", (112, 4097)),
         ("image_size", (16, -1)),
         ("image_size", [16]),
         ("image_size", [16, 16, 16]),
@@ -79,6 +81,12 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
 )
 def test_a_value_out_of_range_names_its_setting(setting: str, value: Any) -> None:
     _refused(f"'?{setting}'?", **{setting: value})
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(4097, 4097), ([112, 4097], 4097), ([0, 112], 0), ([16], r"\[16\]")])
+def test_of_an_image_size_the_side_that_is_wrong_is_named(value: Any, wrong: object) -> None:
+    _refused(f"setting 'image_size' is {wrong}: input should be", image_size=value)
+    assert TrainConfig(data="synthfaces", image_size=[4096, 1]).image_size == (4096, 1)
 
 
 @pytest.mark.parametrize("where", ["loss_options", "backbone_options"])

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 
+LARGEST_SIDE = 4096
+"""Pixels of a side of the input; more is a slip, and would end for want of memory."""
 Activation = Callable[[int], nn.Module]
 """Makes the activation for a number of channels."""
 
@@ -124,6 +126,9 @@ def as_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """`112` -> (112, 112); (height, width) stays. Raises WorkbenchError for anything else."""
     try:
         height, width = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-        return index(height), index(width)
+        size = index(height), index(width)
     except (TypeError, ValueError):
         raise WorkbenchError(f"image_size must be a whole number of pixels or (height, width), got {image_size!r}") from None
+    if max(size) > LARGEST_SIDE:
+        raise WorkbenchError(f"image_size {size[0]} x {size[1]}: a side is at most {LARGEST_SIDE} pixels")
+    return size

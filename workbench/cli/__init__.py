@@ -87,7 +87,7 @@ def main() -> None:
     except WorkbenchError as error:
         _fail(str(error))
     except _USAGE_ERROR as error:
-        _fail(error.format_message())
+        _fail(error.format_message().replace(": Value error, ", ": ", 1))  # pydantic's words, which typer passes on
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # newer versions of typer make it of Ctrl-C themselves

@@ -63,7 +63,7 @@ def data_info(
 @data_app.command("pack")
 def data_pack(
     spec: Annotated[str, typer.Argument(help="Data set, e.g. folder:DIR@exclude=FILE; for a .bin also a benchmark of pairs.")],
-    out: Annotated[Path, typer.Argument(help="Folder or file; the end of its name says the format: .bin, .rec, .tar.")],
+    out: Annotated[Path, typer.Argument(help="Its name may say the format: .bin (a file), .rec, .tar, else a pack (all folders).")],
     kind: Annotated[PackFormat | None, typer.Option("--format", help="pack (fast, of this workbench), rec (MXNet), ...")] = None,
     broken: Annotated[BrokenChoice, typer.Option(help="At an image that cannot be read: stop, or skip it.")] = BrokenChoice.stop,
 ) -> None:
@@ -112,6 +112,8 @@ def data_overlap(
         typer.echo("".join(f"  {name}\n" for name in shared[:MOST_SHOWN]), nl=False)
         if len(shared) > MOST_SHOWN:
             typer.echo(f"  ... and {len(shared) - MOST_SHOWN:,} more; --out FILE writes them all")
+    elif len(shared) == len(names[0]):
+        typer.echo(f"{out} is not written: nobody would be left")
     elif shared:
         try:
             runs.write_text(out, "".join(f"{name}\n" for name in shared))

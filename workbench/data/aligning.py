@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from workbench import faces, images, runs
 from workbench.data import processes
-from workbench.data.dataset import Dataset, Images
+from workbench.data.dataset import Dataset, Images, image_name
 from workbench.data.registry import open as open_dataset
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
@@ -41,6 +41,7 @@ LONGEST_NAME = 200
 """In bytes; most file systems allow 255, and a suffix and a number follow."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 COLUMNS = (
+    "photo",
     "file",
     "identity",
     "outcome",
@@ -49,7 +50,9 @@ COLUMNS = (
     *(f"{point}_{axis}" for point in LANDMARKS for axis in "xy"),
     *("score", "residual", "profile", "eyes", "sharpness", "yaw", "reason"),
 )
-"""Of alignment.csv. Places are in pixels of the source image; for the others see `faces.AlignedFace` and `faces.Quality`."""
+"""Of alignment.csv: the photo as its source calls it, and the file in OUT, empty where none was written. Places are in pixels of
+the source image; for the others see `faces.AlignedFace` and `faces.Quality`."""
+MOST_SHOWN = 10
 
 Row = dict[str, Any]
 
@@ -66,8 +69,8 @@ class Alignment:
         profiles: how many aligned faces are seen from the side.
         several: how many images show more than one face.
         lost: identities of whom no image is left.
-        misses: files in which no face was found.
-        broken: (file, reason) of the images that cannot be read.
+        misses: photos in which no face was found, as the source calls them.
+        broken: (photo, reason) of the images that cannot be read.
     """
 
     path: Path
@@ -88,14 +91,15 @@ class Alignment:
         """A few lines for people."""
         count = self.outcomes
         lines = [
-            f"{self.path}: {count['aligned']:,} of {self.images:,} images aligned, {self.profiles:,} of them profiles; "
-            f"{self.several:,} show several faces"
+            f"{self.path}: {count['aligned']:,} of {self.images:,} image{'s' * (self.images != 1)} aligned, "
+            f"{self.profiles:,} of them {'profiles' if self.profiles != 1 else 'a profile'}; "
+            f"{self.several:,} {'show' if self.several != 1 else 'shows'} several faces"
         ]
         if self.misses:
             done = "their middle was taken" if count["cropped"] else "left out"
-            lines.append(f"no face found in {len(self.misses):,}, {done}: {_first(self.misses)}")
+            lines += [f"no face found in {len(self.misses):,}, {done}:", *_listed(self.misses)]
         if self.broken:
-            lines.append(f"broken, left out: {len(self.broken):,}: {_first([reason for _, reason in self.broken])}")
+            lines += [f"broken, left out: {len(self.broken):,}:", *_listed([reason for _, reason in self.broken])]
         if self.lost:
             lines.append(f"identities of whom nothing is left: {len(self.lost):,}: {_first(self.lost)}")
         return "\n".join(lines)
@@ -134,8 +138,8 @@ def align(
         What was found; `print` it. The figures of each image are in OUT/alignment.csv.
 
     Raises:
-        WorkbenchError: the source cannot be opened, OUT holds something else or was made with other settings, or cannot be
-            written.
+        WorkbenchError: the source or the detector cannot be opened, OUT is a file, holds something else or was made with other
+            settings, or cannot be written.
         KeyboardInterrupt: Ctrl-C; what is finished stays so.
     """
     for given, known, what in (
@@ -147,8 +151,12 @@ def align(
         if given not in known:
             raise WorkbenchError(f"{what}: expected {' or '.join(known)}, got {given!r}")
     height, width = height_width(size)
-    dataset = open_dataset(source) if isinstance(source, str) else source
+    faces.check_detector(detector)
+    processes.check_workers(workers)
     folder = Path(out).expanduser()
+    if os.path.isfile(folder):
+        raise WorkbenchError(f"{folder}: is a file; a folder for the faces is wanted")
+    dataset = open_dataset(source) if isinstance(source, str) else source
     settings = {
         "source": dataset.name,
         "fingerprint": _fingerprint(dataset),
@@ -310,11 +318,12 @@ def _safe(name: str) -> str:
 def _begun(folder: Path, settings: Row, names: Sequence[str]) -> NDArray[np.int64]:
     """(N,) where in the log the line of each image begins that an earlier call did and that is still there; -1 for the others.
 
-    Begins the log where there was no such call.
+    Begins the log where there was no such call, or one that finished nothing.
     """
     path, begins = folder / LOG, np.full(len(names), -1, dtype=np.int64)
-    if not path.is_file():
-        if others := sorted(entry.name for entry in folder.iterdir() if entry.name not in (".lock", UNFINISHED)):
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (".lock", UNFINISHED, LOG))
+    if not path.is_file() or (not others and _has_settings_alone(path)):
+        if others:
             raise WorkbenchError(f"{folder}: is not empty (it has {others[0]}) and was not made by aligning; name another folder")
         runs.write_text(path, json.dumps(settings) + "\n")
         return begins
@@ -333,6 +342,11 @@ def _begun(folder: Path, settings: Row, names: Sequence[str]) -> NDArray[np.int6
         with path.open("ab") as log:
             log.write(b"\n")
     return begins
+
+
+def _has_settings_alone(path: Path) -> bool:
+    with path.open("rb") as log:
+        return bool(_row(log.readline())) and not log.read(1)
 
 
 def _row(line: bytes) -> Row:
@@ -385,23 +399,30 @@ def _report(folder: Path, dataset: Dataset, names: Sequence[str], begins: NDArra
             identity = int(dataset.identities[number])
             places = [*row.get("box", [""] * 4), *row.get("landmarks", [""] * 10)]
             rest = [row.get(key, "") for key in COLUMNS[-7:]]
-            identity_name, outcome = dataset.identity_names[identity], row["outcome"]
-            table.writerow([names[number], identity_name, outcome, row.get("found", ""), *places, *rest])
+            photo = str(called[number]) if called is not None else image_name(dataset.images, number)
+            outcome = row["outcome"]
+            written = names[number] if outcome in ("aligned", "cropped") else ""
+            table.writerow([photo, written, dataset.identity_names[identity], outcome, row.get("found", ""), *places, *rest])
             outcomes[outcome] += 1
             profiles += bool(row.get("profile"))
             several += row.get("found", 0) > 1
-            left[identity] |= outcome in ("aligned", "cropped")
-            where = str(called[number]) if called is not None else f"{identity_name}, image {number}"
+            left[identity] |= bool(written)
             if outcome in ("cropped", "missed"):
-                misses.append(where)
+                misses.append(photo)
             elif outcome == "broken":
-                broken.append((where, str(row["reason"])))
+                broken.append((photo, str(row["reason"])))
     lost = [dataset.identity_names[identity] for identity in np.flatnonzero(~left).tolist()]
     return Alignment(folder, len(dataset), outcomes, profiles, several, lost, misses, broken)
 
 
-def _first(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
+
+
+def _listed(names: Sequence[str]) -> list[str]:
+    """The first of them, a line each, and how many more there are."""
+    more = len(names) - MOST_SHOWN
+    return [f"  {name}" for name in names[:MOST_SHOWN]] + ([f"  ... and {more:,} more, see {TABLE}"] if more > 0 else [])
 
 
 def _unwritable(folder: Path, error: OSError) -> WorkbenchError:

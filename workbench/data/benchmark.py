@@ -40,6 +40,10 @@ class Benchmark:
     note: str = ""
     attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        genuine = int(self.same.sum())
+        return f"<Benchmark {self.name}: {genuine:,} genuine and {len(self.same) - genuine:,} impostor pairs>"
+
     def fingerprint(self) -> str:
         """16 hex digits that change when the pairs, their kind or the identities do (not with pixels or attributes)."""
         digest = hashlib.sha256(self.pairs.astype("<i8").tobytes() + self.same.tobytes())
@@ -107,6 +111,10 @@ class Identification:
     note: str = ""
     attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     candidates: str = "gallery"
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.probes):,} probes, {len(self.gallery):,} enrolled images, {len(self.distractors):,} distractors"
+        return f"<Identification {self.name}: {parts}>"
 
     def fingerprint(self) -> str:
         """16 hex digits that change when the identities or the parts images play do (not with pixels or attributes)."""

@@ -82,6 +82,9 @@ class Dataset:
                 f"{self.name}: {len(self.identity_names)} identity names, but the images use {len(np.unique(self.identities))}"
             )
 
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {len(self):,} images of {self.num_identities:,} identities>"
+
     @property
     def num_identities(self) -> int:
         return len(self.identity_names)

@@ -61,7 +61,7 @@ def parse_options(text: str) -> Options:
         if sides:
             found = {name: None if side == "*" else int(side) for name, side in zip(_SIDES, sides.groups(), strict=True)}
         elif not equals:
-            raise WorkbenchError(f"{field[:60]!r} is no option of a data set; known: {_HOW}")
+            raise WorkbenchError(f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}")
         elif key not in _KEYS:
             raise unknown_name("option of a data set", key[:60], _KEYS)
         elif key == "exclude" and value:
@@ -71,7 +71,7 @@ def parse_options(text: str) -> Options:
         elif key != "exclude" and re.fullmatch(_NUMBER, value):
             found = {_KEYS[key]: int(value)}
         else:
-            raise WorkbenchError(f"{field[:60]!r} is not as an option of a data set should be; known: {_HOW}")
+            raise WorkbenchError(f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}, each number at least 1")
         if given.keys() & found.keys():
             raise WorkbenchError(f"{field[:60]!r}: this option of a data set is given twice")
         given |= found
@@ -268,8 +268,8 @@ def overlap(names: Sequence[str], others: Sequence[str]) -> list[str]:
     """
     for side, words in (("first", names), ("second", others)):
         if all(re.fullmatch(r"[0-9]*", name) for name in words):
-            what = f"just numbers, e.g. {words[0]!r}" if len(words) else "none"
-            raise WorkbenchError(f"people are compared by name, and the names of the {side} set are {what}")
+            what = f"are just numbers, e.g. {words[0]!r}" if len(words) else "are not known; a list of pairs has them, a pack not"
+            raise WorkbenchError(f"people are compared by name, and the names of the {side} set {what}")
     known = {normalised(name) for name in others}
     return [name for name in names if normalised(name) in known]
 

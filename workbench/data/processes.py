@@ -30,6 +30,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_workers(workers: int | None) -> None:
+    """Raises WorkbenchError where `work` would, before anything is written."""
+    if workers is not None and workers < 0:
+        raise WorkbenchError(f"workers must be 0 or more, got {workers}")
+
+
 def work(
     job: Job,
     pieces: Sequence[Any],
@@ -51,8 +57,7 @@ def work(
         WorkbenchError: of the job, or a process ended.
         KeyboardInterrupt: Ctrl-C; no answer follows.
     """
-    if workers is not None and workers < 0:
-        raise WorkbenchError(f"workers must be 0 or more, got {workers}")
+    check_workers(workers)
     count = min(cores() if workers is None else workers, len(pieces))
     if not count:
         for piece in pieces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def open_recordio(path: str) -> Dataset:
         keys, offsets = _keys_at(keys, chosen), offsets[chosen]
     else:
         identities, people = _labels_of(file, idx, keys, offsets)
-    name = rec.stem if rec.stem != "train" and path.endswith(".rec") else rec.resolve().parent.name
+    name = rec.stem if rec.stem != "train" and path.endswith(".rec") else rec.resolve().parent.name.removesuffix(".rec")
     return Dataset(name, RecordImages(file, keys, offsets), identities, _names(rec.with_name(NAMES), people))
 
 
@@ -157,7 +158,7 @@ def _names(file: Path, labels: list[str]) -> list[str]:
 
 
 def _rec_file(path: str) -> Path:
-    if path.endswith(".rec"):
+    if path.endswith(".rec") and not os.path.isdir(os.path.expanduser(path)):
         return existing(path, "recordio", "file")
     root = existing(path, "recordio", "folder")
     found = sorted(root.glob("*.rec"))

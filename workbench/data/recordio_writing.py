@@ -26,11 +26,11 @@ def write_recordio(dataset: Dataset, out: Path, *, broken: Broken = "stop", prog
 
     Args:
         dataset: what is written. The format has no place for names of identities; these go to identities.txt.
-        out: the folder, or the train.rec that is to be in it; of another name that ends in .rec, what is before that.
+        out: the folder, which may be called NAME.rec, or the train.rec that is to be in it.
         broken: "stop" or "skip".
         progress: show a bar.
     """
-    folder = out.parent if out.name == "train.rec" else out.with_suffix("") if out.suffix.lower() == ".rec" else out
+    folder = out.parent if out.name == "train.rec" else out
     left_out: list[tuple[str, str]] = []
     with new_folder(folder) as temporary:
         with (

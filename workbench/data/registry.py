@@ -127,7 +127,7 @@ def _open_part(part: Part) -> Dataset:
     if part.kind not in SOURCES.names():
         if part.kind in BENCHMARKS.names():
             spec = f"{part.kind}:{part.path}".rstrip(":")
-            raise WorkbenchError(f"{spec!r} is a benchmark of pairs without identities; it can be evaluated, not trained on")
+            raise WorkbenchError(f"{spec!r} is a benchmark, to be evaluated on; here a data set is wanted, e.g. folder:DIR")
         raise unknown_name("data source", part.kind, SOURCES.names())
     options = parse_options(part.options) if part.options else None
     try:
@@ -144,7 +144,12 @@ def _slip(part: Part) -> WorkbenchError | None:
             return WorkbenchError(f"{word!r} is a benchmark; only data sets with identities can be joined by +")
         if colon or get_close_matches(word, SOURCES.names(), n=1, cutoff=0.75):
             return unknown_name("data source", word, SOURCES.names())
+    before, plus, behind = part.path.rpartition("+")
+    if plus and _exists(before):
+        return WorkbenchError(f"{behind!r} behind the + is no data set; join them as {part.kind}:{before}+KIND:PATH")
     before, at, behind = part.path.rpartition("@")
+    if at and part.options and _exists(before):
+        return WorkbenchError(f"{part.kind}:{before}: all options stand behind one @, @{behind},{part.options}")
     looks = any(re.match(r"[0-9*]+x|[A-Za-z]+=", field) for field in behind.split(","))
     if at and (looks or not before or _exists(before)):
         try:
@@ -178,5 +183,7 @@ def existing(path: str, kind: str, what: str) -> Path:
         raise WorkbenchError(f"{kind}: needs a path behind the colon, {kind}:{what.upper()}")
     found = os.path.expanduser(path)  # os.path answers no where pathlib raises: a name too long, a user who is not there
     if not (os.path.isdir(found) if what == "folder" else os.path.isfile(found)):
-        raise WorkbenchError(f"{kind}:{path}: no such {what}")
+        other = "file" if what == "folder" else "folder"
+        reason = f"is a {other}, expected a {what}" if os.path.exists(found) else f"no such {what}"
+        raise WorkbenchError(f"{kind}:{path}: {reason}{'; unpack it' * (found.endswith('.zip') and os.path.isfile(found))}")
     return Path(found)

@@ -191,6 +191,6 @@ def _range(column: NDArray[Any]) -> str:
             return "not known"
         return f"{column.min():.4g} to {column.max():.4g}, median {np.median(column):.4g}"
     values, counts = np.unique(column.astype(str), return_counts=True)
-    if len(values) > MOST_VALUES:
+    if len(values) > MOST_VALUES or 2 < len(values) == len(column):  # names of files
         return ""
     return ", ".join(f"{value} {count:,}" for value, count in zip(values, counts, strict=True) if value)

@@ -243,7 +243,7 @@ def write(
 
     Args:
         dataset: what is written.
-        out: a folder that is not there yet; of a name that ends in .tar, what is before that.
+        out: a folder that is not there yet; it may be called NAME.tar.
         broken: "stop" or "skip".
         progress: show a bar.
         images_a_shard: images in each shard but the last; fewer where they take more than a gigabyte.
@@ -255,11 +255,10 @@ def write(
 
     if images_a_shard < 1:
         raise WorkbenchError(f"images_a_shard is {images_a_shard}: at least 1")
-    folder = out.with_suffix("") if out.suffix.lower() == ".tar" else out
     left_out: list[tuple[str, str]] = []
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
-    with new_folder(folder) as temporary:
-        pattern = str(temporary / folder.name).replace("%", "%%") + "-%06d.tar"
+    with new_folder(out) as temporary:
+        pattern = str(temporary / (out.stem if out.suffix.lower() == ".tar" else out.name)).replace("%", "%%") + "-%06d.tar"
         with ShardWriter(pattern, maxcount=images_a_shard, maxsize=1e9, verbose=0, encoder=False, mtime=0) as writer:
             for number, encoded in readable(
                 dataset.images, broken, left_out=left_out, numbers=order, progress=progress, title="writing shards"
@@ -269,7 +268,7 @@ def write(
         index = _index_of(dataset, temporary, progress)
         save(temporary / INDEX, index.arrays)
         size = size_of(temporary)
-    return Written(folder, len(index.names), len(index.identity_names), size, left_out)
+    return Written(out, len(index.names), len(index.identity_names), size, left_out)
 
 
 def _index_of(dataset: Dataset, folder: Path, progress: bool) -> Index:

@@ -57,9 +57,19 @@ def write(
 
 
 def format_of(out: Path) -> str:
-    """The format that a name ends in: .bin, .rec, .tar; otherwise "pack"."""
+    """The format that a name ends in: .bin, .rec, .tar; otherwise "pack".
+
+    Raises:
+        WorkbenchError: the name is that of a file of some format that is not written.
+    """
     kind = out.suffix.lower().removeprefix(".")
+    if kind in NOT_WRITTEN:
+        raise WorkbenchError(f"{out}: .{kind} is not written; a pack is a folder without such an ending, else give --format")
     return kind if kind in ("bin", "rec", "tar") else "pack"
+
+
+NOT_WRITTEN = frozenset({"csv", "idx", "json", "npz", "txt", "tfrecord", "tfrecords", "tgz", "gz", "zip"})
+"""Ends of names that nobody gives to a folder."""
 
 
 WRITERS: dict[str, Writer] = {

@@ -80,6 +80,7 @@ def evaluate(
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
     target = _open(opened, benchmark)
     _check_protocol(chosen, target)
+    _check_pairs(target)
     model = load_model(opened, device)
     title = f"{opened.name} on {target.name}" if progress else ""
     name = _file_name(opened, spec, target.name, chosen.suffix)
@@ -213,6 +214,16 @@ def _check_protocol(protocol: Protocol, target: Target) -> None:
         raise WorkbenchError(
             f"{target.name}: flip is add or none for a closed set; the class centres fit no concatenated embeddings"
         )
+
+
+def _check_pairs(target: Target) -> None:
+    """Before minutes are spent on embeddings that no rate can be computed of."""
+    if isinstance(target, data.Benchmark | data.Templates):
+        genuine, count = int(np.count_nonzero(target.same)), len(target.same)
+        if genuine in (0, count):
+            raise WorkbenchError(
+                f"{target.name}: {genuine:,} genuine and {count - genuine:,} impostor pairs; at least one of each is needed"
+            )
 
 
 def _identify(

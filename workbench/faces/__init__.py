@@ -6,7 +6,7 @@ The default detector's weights come with an installed package; nothing is downlo
 from workbench.faces.aligned import AlignedFace, align, align_face
 from workbench.faces.alignment import ARCFACE, Fit, can_be_aligned, crop, fit, template, transform, warp
 from workbench.faces.centerface import CenterFace
-from workbench.faces.detection import detect, detect_many
+from workbench.faces.detection import check_detector, detect, detect_many
 from workbench.faces.detectors import DETECTORS, Detector, detectors, register
 from workbench.faces.face import Face, choose
 from workbench.faces.quality import PROFILE, Quality, quality
@@ -28,6 +28,7 @@ __all__ = [
     "align",
     "align_face",
     "can_be_aligned",
+    "check_detector",
     "choose",
     "crop",
     "detect",

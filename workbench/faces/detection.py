@@ -53,9 +53,7 @@ def detect(
         raise WorkbenchError(f"threshold {threshold!r}: expected a score in 0..1")
     if not 32 <= largest_side <= 8192:
         raise WorkbenchError(f"largest_side {largest_side!r}: expected 32..8192 pixels")
-    for name in AUTO if detector == "auto" else (detector,):
-        if detector == "auto" and name == "centerface" and CenterFace.lacks():
-            continue
+    for name in _meant(detector):
         one = _open(name, threads)
         if found := _find(image, one, one.threshold if threshold is None else threshold, largest_side):
             return found
@@ -75,6 +73,23 @@ def detect_many(
     They go through the network one by one, as together they take as long on a CPU; several processes do more.
     """
     return [detect(image, detector=detector, threshold=threshold, largest_side=largest_side, threads=threads) for image in images]
+
+
+def check_detector(detector: str) -> None:
+    """Open a detector before there is work for it.
+
+    Raises:
+        WorkbenchError: no such detector, or its weights are missing.
+    """
+    for name in _meant(detector):
+        _open(name, threads=1)
+
+
+def _meant(detector: str) -> list[str]:
+    """The detectors that are tried one after the other."""
+    if detector != "auto":
+        return [detector]
+    return [name for name in AUTO if name != "centerface" or not CenterFace.lacks()]
 
 
 def _open(detector: str, threads: int) -> Detector:

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench.backbones.base import LARGEST_SIDE
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.runs import IMPORTED, read_settings
 
 Positive = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
 class TrainConfig(BaseModel):
@@ -37,7 +39,7 @@ class TrainConfig(BaseModel):
         {}, description="options of the loss, e.g. {s: 32, m: 0.4, head: streamed}; of a part under its name: {ohem: {keep: 0.5}}"
     )
     embedding_dim: Positive = Field(128, description="length of an embedding")
-    image_size: Positive | tuple[Positive, Positive] = Field(112, description="input in pixels: a side, or [height, width]")
+    image_size: Side | tuple[Side, Side] = Field(112, description="input in pixels: a side, or [height, width]")
     pixel_mean: float = Field(127.5, description="subtracted from pixel values 0..255")
     pixel_std: float = Field(127.5, gt=0, description="what they are then divided by")
     channels: Literal["rgb", "bgr"] = Field("rgb", description="order of the colours in the input")
@@ -81,6 +83,9 @@ class TrainConfig(BaseModel):
 
 def _one_line(error: ValidationError) -> WorkbenchError:
     first = error.errors()[0]
+    # Of a setting that can be of several types, what lies deepest is of the type that was meant.
+    same = [one for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
+    first = max(same, key=lambda one: len(one["loc"]) if one["type"] != "missing" else 0)
     setting = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         return unknown_name("setting", setting, TrainConfig.model_fields)
