@@ -57,7 +57,9 @@ def test_a_worker_has_one_thread() -> None:
     assert answers == ["1", "1"]
 
 
-@pytest.mark.parametrize(("job", "reason"), [(refuse, "no 1 today"), (fail, "ZeroDivisionError"), (die, "exit code 9")], ids=["refuse", "fail", "die"])
+@pytest.mark.parametrize(
+    ("job", "reason"), [(refuse, "no 1 today"), (fail, "ZeroDivisionError"), (die, "exit code 9")], ids=["refuse", "fail", "die"]
+)
 def test_what_goes_wrong_in_a_worker_is_one_line(
     job: Callable[[int], object], reason: str, complaint: Complaint, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -257,7 +257,11 @@ def test_shards_of_something_else_are_an_error(
         data.open(f"webdataset:{tar(tmp_path / 'odd.tar', members)}")
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"x" * 5000, gzip.compress(bytes(1000), mtime=0), bytes(511)], ids=["empty", "short", "long", "gzip", "cut"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"x" * 5000, gzip.compress(bytes(1000), mtime=0), bytes(511)],
+    ids=["empty", "short", "long", "gzip", "cut"],
+)
 def test_what_is_no_tar_is_an_error(content: bytes, tmp_path: Path, complaint: Callable[..., Any]) -> None:
     (tmp_path / "odd.tar").write_bytes(content)
     with complaint("odd.tar"):
