@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo app lab test lint clean
+.PHONY: help setup demo app lab test coverage lint clean
 
 help:  ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,7 +19,10 @@ app: .venv/.installed  ## Open the dashboard on runs/
 lab: .venv/.installed  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-test: .venv/.dev  ## Run all tests, with coverage
+test: .venv/.dev  ## Run all tests
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
+
+coverage: .venv/.dev  ## Run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term:skip-covered
 
 lint: .venv/.dev  ## Check style and types
