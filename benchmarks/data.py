@@ -49,7 +49,7 @@ NAMES = {
 }
 KINDS = {
     "recordio": "a .rec with record 0 and its identities' ranges",
-    "shuffled": "a .rec without record 0, its labels kept by an earlier opening",
+    "shuffled": "a .rec without record 0, opened for the second time; its labels are kept only where reading them took over 2 s",
     "pack": "a pack",
 }
 BATCH = 128

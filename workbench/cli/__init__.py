@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import typer
 
 from workbench import __version__
 from workbench.cli.data import data_app
+from workbench.cli.options import short, sides
 from workbench.cli.tables import TableFormat, print_table
 from workbench.errors import WorkbenchError, unknown_name
 
@@ -274,7 +274,7 @@ def import_(
         name=name,
         runs_dir=runs_dir,
         backbone=backbone,
-        image_size=None if image_size is None else _sides(image_size),
+        image_size=None if image_size is None else sides(image_size),
         pixel_mean=pixel_mean,
         pixel_std=pixel_std,
         channels=None if channels is None else channels.value,
@@ -340,7 +340,7 @@ def backbones_(
     """Print a table of the backbones: parameters, multiply-adds, heads, paper."""
     from workbench import catalogue
 
-    table = catalogue.backbone_table(name, embedding_dim, None if image_size is None else _sides(image_size))
+    table = catalogue.backbone_table(name, embedding_dim, None if image_size is None else sides(image_size))
     if table_format is not TableFormat.csv:
         table["parameters"] /= 1e6
         table["multiply_adds"] /= 1e9
@@ -439,11 +439,11 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise WorkbenchError(f"{option} {_short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
+            raise WorkbenchError(f"{option} {short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
         try:
             found[name.strip()] = read_yaml(value)
         except ValueError:
-            raise WorkbenchError(f"{option} {_short(text)}: cannot be read as a value") from None
+            raise WorkbenchError(f"{option} {short(text)}: cannot be read as a value") from None
     return found
 
 
@@ -459,18 +459,6 @@ def _nested(options: dict[str, Any], option: str) -> dict[str, Any]:
         else:
             raise WorkbenchError(f"{option}: {part!r} is given a value and options of its own")
     return found
-
-
-def _sides(text: str) -> int | tuple[int, int]:
-    """112 or 112x96 (height x width)."""
-    sides = text.lower().split("x")
-    if not all(re.fullmatch(r"[0-9]{1,5}", side) for side in sides) or len(sides) > 2:
-        raise WorkbenchError(f"--image-size {_short(text)}: expected a side such as 112, or height and width such as 112x96")
-    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def _summary(title: str, result: Result) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workbench.cli.options import sides
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -157,13 +158,10 @@ def data_align(
     """Find and align the faces of a data set, into a folder per identity; called again it does what is missing."""
     from workbench import data
 
-    sides = size.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and len(side) < 6 for side in sides):
-        raise WorkbenchError(f"--size {size[:40]!r}: expected a side such as 112, or height and width such as 112x96")
     done = data.align(
         source,
         out,
-        size=(int(sides[0]), int(sides[-1])),
+        size=sides(size, "--size"),
         which=which,
         detector=detector,
         miss=miss,
