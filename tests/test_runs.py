@@ -15,6 +15,7 @@ import pytest
 
 from workbench import runs
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: P
     runs.write_text(path, "old")
 
     def fail() -> None:
-        with runs.atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
             temporary.write_text("half")
             raise failure
 
@@ -56,7 +57,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: P
 
 def test_a_failed_rename_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file.txt").mkdir()
-    with pytest.raises(OSError, match=r"file\.txt"):
+    with pytest.raises(WorkbenchError, match=r"file\.txt"):
         runs.write_text(tmp_path / "file.txt", "text")
     assert os.listdir(tmp_path) == ["file.txt"]
 

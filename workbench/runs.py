@@ -18,12 +18,9 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -35,6 +32,7 @@ import yaml
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,23 +49,6 @@ STATES = ("queued", "running", "finished", "failed", "stopped")
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
 """A run that says "running" without a sign of life for this long is shown as "stalled"."""
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give out a temporary path beside `path`; on success it becomes `path`, on any exception it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

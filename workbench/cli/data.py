@@ -10,6 +10,7 @@ import typer
 
 from workbench.cli.options import sides
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 if TYPE_CHECKING:
     from workbench.data import Benchmark, ClosedSet, Dataset, Identification, Templates
@@ -181,7 +182,7 @@ def data_show(
     scale: Annotated[int, typer.Option(min=1, help="Enlarge that many times.")] = 2,
 ) -> None:
     """Write a contact sheet of a data set or benchmark: a row a person."""
-    from workbench import data, runs
+    from workbench import data
     from workbench.images import to_png
 
     held = _held(_opened(name))
@@ -190,7 +191,7 @@ def data_show(
         raise WorkbenchError(f"--out {file}: a PNG is written, give it a name that ends in .png")
     sheet = to_png(data.contact_sheet(held, people, images, scale))
     try:
-        with runs.atomic_path(file) as temporary:
+        with atomic_path(file) as temporary:
             temporary.write_bytes(sheet)
     except OSError as error:
         raise WorkbenchError(f"{file}: cannot be written ({error.strerror})") from None

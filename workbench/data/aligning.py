@@ -32,6 +32,7 @@ from workbench.data.dataset import Dataset, Images, image_name
 from workbench.data.registry import open as open_dataset
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
+from workbench.files import atomic_path
 
 LOG, TABLE, UNFINISHED = "alignment.jsonl", "alignment.csv", ".unfinished"
 OUTCOMES = ("aligned", "cropped", "missed", "broken")
@@ -388,7 +389,7 @@ def _report(folder: Path, dataset: Dataset, names: Sequence[str], begins: NDArra
     misses, broken = [], []
     with (
         (folder / LOG).open("rb") as log,
-        runs.atomic_path(folder / TABLE) as temporary,
+        atomic_path(folder / TABLE) as temporary,
         temporary.open("w", encoding="utf-8", errors="replace", newline="") as file,
     ):
         table = csv.writer(file)

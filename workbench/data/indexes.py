@@ -16,9 +16,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench import runs
 from workbench.cache import cache_folder
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 VERSION = 1
 KEPT_SECONDS = 2.0
@@ -54,7 +54,7 @@ def remembered(kind: str, files: Sequence[Path], about: Sequence[str], make: Cal
 
 def save(path: Path, arrays: Arrays) -> None:
     """Write arrays as .npz, atomically."""
-    with runs.atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 

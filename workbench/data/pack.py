@@ -29,6 +29,7 @@ from workbench.data.reading import SharedFile
 from workbench.data.registry import SOURCES, existing
 from workbench.data.written import Broken, Written, new_folder, readable, size_of
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 PICTURES, INDEX, ABOUT = "images.bin", "index.npz", "about.json"
 Arrays = dict[str, Any]
@@ -99,7 +100,7 @@ class Pictures:
 def finish(folder: Path, pictures: Pictures, columns: Arrays, about: Mapping[str, Any], compress: bool) -> None:
     """Write the index of a file of images that is there, and then what announces both."""
     arrays: Arrays = {**pictures.arrays, **columns}
-    with runs.atomic_path(folder / INDEX) as temporary, temporary.open("wb") as file:
+    with atomic_path(folder / INDEX) as temporary, temporary.open("wb") as file:
         (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
     sizes = {"images": len(pictures.checksums), "bytes": pictures.offsets[-1], "sha256": pictures.digest.hexdigest()}
     runs.write_json(folder / ABOUT, {**about, **sizes, "index_sha256": _sha256(folder / INDEX)})

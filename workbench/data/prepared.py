@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from workbench import faces, images, runs
+from workbench import faces, images
 from workbench.cache import cache_folder
 from workbench.data import processes
 from workbench.data.aligning import find_one
@@ -25,6 +25,7 @@ from workbench.data.dataset import EncodedImages, Images, source_of
 from workbench.data.registry import BENCHMARKS, benchmark
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
+from workbench.files import atomic_path
 
 VERSION = 1
 """Of what is kept in the cache; raised when detection changes."""
@@ -255,7 +256,7 @@ def _kept(path: Path, count: int) -> NDArray[np.float64] | None:
 
 def _keep(path: Path, rows: NDArray[np.float64]) -> None:
     try:
-        with runs.atomic_path(path) as temporary, temporary.open("wb") as file:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, faces=rows)
     except OSError as error:
         raise WorkbenchError(

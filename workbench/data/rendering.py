@@ -21,11 +21,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from workbench import runs
 from workbench.data.pack import ABOUT, PICTURES, Pictures, finish
 from workbench.data.processes import cores, work
 from workbench.data.rendered import PARTS, RenderSettings
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 
 class Part(NamedTuple):
@@ -140,7 +140,7 @@ def write_part(parts: Path, settings: RenderSettings, person: int) -> None:
         "landmarks": np.array([portrait.landmarks for portrait in portraits], dtype=np.float32),
         **{key: np.array([portrait.attributes[key] for portrait in portraits]) for key in portraits[0].attributes},
     }
-    with runs.atomic_path(_part_path(parts, person)) as temporary, temporary.open("wb") as file:
+    with atomic_path(_part_path(parts, person)) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -186,7 +186,7 @@ class Renderer:
 def _join(settings: RenderSettings, folder: Path) -> None:
     """Make one file of the parts, then the index, then what announces both. Only the index is held in memory."""
     columns: list[dict[str, NDArray[Any]]] = []
-    with runs.atomic_path(folder / PICTURES) as temporary, Pictures(temporary) as pictures:
+    with atomic_path(folder / PICTURES) as temporary, Pictures(temporary) as pictures:
         for person in settings.numbers:
             part = read_part(folder / PARTS, settings, person)
             if part is None or (columns and part.columns.keys() != columns[0].keys()):

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from workbench import runs
 from workbench.data.benchmark import Benchmark, ClosedSet, Identification
 from workbench.data.dataset import Dataset, Images, Joined, image_name
 from workbench.data.folder import Files
@@ -19,6 +18,7 @@ from workbench.data.templates import Templates
 from workbench.data.verification_pack import HeldImages
 from workbench.data.written import where_and_why
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 MOST_VALUES = 12
 MOST_BINS, BAR = 12, 40
@@ -149,7 +149,7 @@ def find_broken(reader: Images, progress: bool = True) -> list[tuple[str, str]]:
 def write_broken(broken: Sequence[tuple[str, str]], out: Path) -> None:
     """A CSV file with the columns image and reason. Raises WorkbenchError where it cannot be written."""
     try:
-        with runs.atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("image", "reason"), *broken])
     except OSError as error:
         raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None

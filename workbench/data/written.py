@@ -13,9 +13,10 @@ from typing import Literal
 
 from tqdm.auto import tqdm
 
-from workbench import images, runs
+from workbench import images
 from workbench.data.dataset import Images, encoded_image, image_name, is_encoded
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 
 Broken = Literal["stop", "skip"]
 """What to do about an image that cannot be read: raise its error, or leave it out and report it."""
@@ -116,7 +117,7 @@ def new_file(path: Path) -> Iterator[Path]:
     if path.exists():
         raise WorkbenchError(f"{path}: is there already; remove it or give another name")
     try:
-        with runs.atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
             yield temporary
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be written ({error.strerror or error})") from None

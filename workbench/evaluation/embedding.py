@@ -15,6 +15,7 @@ from workbench import data, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation.model import load_model
 from workbench.evaluation.protocol import FLIPS, Flip
+from workbench.files import atomic_path
 
 Source = data.Dataset | data.Benchmark | data.ClosedSet | data.Identification | data.Templates
 PARTS = ("pairs", "same", "folds", "gallery", "probes", "distractors", "templates", "media")
@@ -53,7 +54,7 @@ class Embeddings:
         if self.files is not None:
             arrays["files"] = np.array(self.files, dtype=str)
         try:
-            with runs.atomic_path(out) as temporary, temporary.open("wb") as file:
+            with atomic_path(out) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None

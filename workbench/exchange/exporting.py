@@ -22,6 +22,7 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
 from workbench.evaluation.model import Model, load_model
 from workbench.evaluation.onnx_network import OnnxNetwork
+from workbench.files import atomic_path
 
 INPUT, OUTPUT = "images", "embeddings"
 TOLERANCE = 1e-4
@@ -71,7 +72,7 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
     content = _written(model, opened)
     difference = _difference(model, content, str(target))
     try:
-        with runs.atomic_path(target) as temporary:
+        with atomic_path(target) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise WorkbenchError(f"{target}: cannot be written ({error.strerror})") from None

@@ -22,6 +22,7 @@ from workbench.data.batches import CHANNELS
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.onnx_network import OnnxNetwork, external_files, parse
 from workbench.exchange.state_dict import fitting_backbone, read_state_dict
+from workbench.files import atomic_path
 
 SUFFIX = ".onnx"
 _PASSED_ON = ("Cast", "Identity", "Transpose")
@@ -97,7 +98,7 @@ def import_model(
     of = network["backbone"] if isinstance(content, dict) else re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
     run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{of}", config)
     try:
-        with runs.atomic_path(run.model_path) as temporary:
+        with atomic_path(run.model_path) as temporary:
             if isinstance(content, dict):
                 save_file(content, temporary)
             else:

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 from workbench.losses import Loss
-from workbench.runs import CHECKPOINT, MODEL, Run, atomic_path
+from workbench.runs import CHECKPOINT, MODEL, Run
 
 
 def save(run: Run, net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, step: int, metrics_bytes: int) -> None:
