@@ -210,7 +210,7 @@ def test_what_alignment_is_worth(configs: list[TrainConfig], photos: Path, tmp_p
     run = train(configs[0], progress=False)
     spec = f"folder:{photos}"
     options: dict[str, Any] = {"device": "cpu", "with_projection": False, "progress": False}
-    study = experiments.alignment(run, spec, bootstrap=40, **options)
+    study = experiments.alignment(run, spec, **options)
     assert run.evaluations() == ["photos", "photos-aligned", "photos-cropped"]
     assert list(study.results) == ["raw", "cropped", "aligned"]
     for key, name in (("raw", "photos"), ("cropped", "photos-cropped"), ("aligned", "photos-aligned")):
@@ -257,7 +257,7 @@ def test_the_command_says_what_alignment_is_worth(
 ) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     run = train(configs[0], progress=False)
-    words = ["alignment", str(run.path), f"folder:{photos}", "--device", "cpu", "--bootstrap", "20", "--no-projection"]
+    words = ["alignment", str(run.path), f"folder:{photos}", "--device", "cpu", "--no-projection"]
     monkeypatch.setattr(sys, "argv", ["workbench", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()

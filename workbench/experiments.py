@@ -152,9 +152,7 @@ class AlignmentStudy:
         return "\n".join(lines)
 
 
-def alignment(
-    run: str | Path | runs.Run, benchmark: str, *, bootstrap: int = 1000, progress: bool = True, **options: Any
-) -> AlignmentStudy:
+def alignment(run: str | Path | runs.Run, benchmark: str, *, progress: bool = True, **options: Any) -> AlignmentStudy:
     """Does alignment matter? The run's accuracy on the same pairs as they are, cropped to the face, and aligned.
 
     The three are stored as evaluations of the run: BENCHMARK, `cropped:BENCHMARK` and `aligned:BENCHMARK`.
@@ -162,7 +160,6 @@ def alignment(
     Args:
         run: run directory.
         benchmark: name of a benchmark of pairs, of photos in which the face is not cut out yet.
-        bootstrap: resamples for the intervals, at least 1.
         progress: show bars.
         options: others of `wb.evaluate`: flip, device, batch_size, with_projection, ...
 
@@ -178,10 +175,10 @@ def alignment(
     results: dict[str, VerificationResult] = {}
     for key in ("aligned", "cropped", "raw"):  # one that is not of pairs is refused before anything is computed
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"
-        result = evaluate(run, spec, bootstrap=bootstrap, progress=progress, **options)
+        result = evaluate(run, spec, progress=progress, **options)
         assert isinstance(result, VerificationResult)
         results[key] = result
     results = {key: results[key] for key in ("raw", "cropped", "aligned")}
     compared = (("cropped", "raw"), ("aligned", "raw"), ("aligned", "cropped"))
-    differences = {(a, b): paired_difference(results[a], results[b], bootstrap=bootstrap) for a, b in compared}
+    differences = {(a, b): paired_difference(results[a], results[b]) for a, b in compared}
     return AlignmentStudy(runs.open(run).name, benchmark, results, differences)

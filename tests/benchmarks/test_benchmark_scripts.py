@@ -144,7 +144,7 @@ def test_verification_is_measured_beside_arcface_torch_and_agrees_with_it(tmp_pa
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["arcface_torch"]["equal"] is True
     assert found["arcface_torch"]["times_as_fast"] > 0
-    assert found["bootstrap"]["resamples_1000_seconds"] > 0
+    assert found["intervals"]["with_seconds"] > 0
     assert 0 <= found["stream"]["tar_at_1e-6"] <= 1
     assert "30,000 impostor scores" in done.stdout
 

@@ -29,7 +29,7 @@ def evaluate_sweep(run: runs.Run, slope: float, impostors: int = 300, controlled
     gaps = {name: np.concatenate([np.where(mine, level, np.nan), none]) for name, mine in (("yaw", of_yaw), ("age", ~of_yaw))}
     one = rng.integers(10, size=impostors)
     pairs = np.concatenate([np.stack([people, people], 1), np.stack([one, (one + 1) % 10], 1)])
-    result = verification(scores, np.arange(len(scores)) < 80, np.arange(len(scores)) % 2, bootstrap=5)
+    result = verification(scores, np.arange(len(scores)) < 80, np.arange(len(scores)) % 2)
     save_result(run, SWEEP, "sweep:x", result, None, None, [], gaps=Gaps(gaps, pairs, controlled))
 
 

@@ -119,7 +119,7 @@ def test_the_preset_of_that_name_finds_the_same_accuracy_by_fold() -> None:
     protocol = PRESETS["arcface_torch"]
     pairs = np.arange(1200).reshape(600, 2)
     folds = np.repeat(np.arange(10), 60)
-    result = verification(protocol.scores(raw, pairs, folds), same, folds, candidates=protocol.candidates, bootstrap=0)
+    result = verification(protocol.scores(raw, pairs, folds), same, folds, candidates=protocol.candidates, intervals=False)
     np.testing.assert_array_equal(result.fold_accuracy, expected.accuracy)
     for threshold in arcface_torch.ACCURACY_THRESHOLDS[[0, 30, 120, 399]]:
         far, tar = result.rates_at(np.nextafter(-threshold, np.inf))

@@ -26,6 +26,7 @@ from workbench.evaluation import (
     ClosedSetResult,
     IdentificationResult,
     Protocol,
+    VerificationResult,
     arcface_torch,
     invariance_curves,
     leaderboard,
@@ -36,7 +37,6 @@ from workbench.evaluation import (
     load_result,
 )
 from workbench.evaluation.model import Model
-from workbench.evaluation.verification import affordable
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
 
@@ -276,12 +276,19 @@ def test_a_protocol_that_does_not_fit_is_refused(
     assert run.evaluations() == []
 
 
-def test_of_very_many_pairs_fewer_resamples_are_drawn_and_told(
-    run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules[affordable.__module__], "MANY_PAIRS", 4)  # the function hides the module of its name
-    interval = _evaluate(run, f"folder:{others}", bootstrap=150).protocol["interval"]
-    assert "100 resamples (150 were asked for; there are 80 pairs)" in interval
+def test_intervals_know_the_people_of_the_pairs(run: runs.Run, others: Path) -> None:
+    benchmark = data.benchmark(f"folder:{others}")
+    assert isinstance(benchmark, data.Benchmark)
+    assert benchmark.identities is not None
+    result = _evaluate(run, benchmark)
+    np.testing.assert_array_equal(result.people, benchmark.identities[benchmark.pairs])
+    assert "people (4 in all)" in result.protocol["interval"]
+    stored = load_result(run, benchmark.name)
+    assert isinstance(stored, VerificationResult)
+    np.testing.assert_array_equal(stored.people, result.people)
+    anonymous = replace(benchmark, identities=None, identity_names=())
+    assert "who is on the pairs is not known" in _evaluate(run, anonymous).protocol["interval"]
+    assert _evaluate(run, benchmark, bootstrap=0).intervals == {}
 
 
 def test_labels_never_influence_scores(run: runs.Run, others: Path) -> None:

@@ -234,10 +234,10 @@ def test_distractor_counts_are_round_and_end_with_all_of_them() -> None:
     assert one.distractors == 1
 
 
-def test_a_far_below_one_impostor_pair_is_not_supported() -> None:
+def test_a_far_below_ten_false_accepts_expected_of_different_people_is_not_supported() -> None:
     result = identification(*_people(), bootstrap=0)
     assert result.impostors == 30 * 4 * 200
-    assert [far for far in result.tar_at_far if not result.supported(far)] == [1e-5, 1e-6]
+    assert [far for far in result.tar_at_far if not result.supported(far)] == [1e-3, 1e-4, 1e-5, 1e-6]  # 30 x 200 comparisons
 
 
 # MegaFace's rule

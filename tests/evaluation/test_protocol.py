@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from workbench.evaluation import PRESETS, Protocol, verification
 from workbench.evaluation.arcface_torch import ACCURACY_THRESHOLDS
 from workbench.evaluation.protocol import SCORES, as_cosines, of_two_photos, resolve
-from workbench.evaluation.verification import affordable
 
 PAIRS, IMAGES, LENGTH = 30, 20, 5
 FOLDS = np.repeat(np.arange(3), 10)
@@ -85,20 +84,20 @@ def test_the_grid_accepts_distances_below_its_thresholds(seed: int, distance: An
     embeddings[1::2][same] = embeddings[0::2][same] + rng.normal(size=(10, 3)) * 0.7
     protocol = Protocol(distance=distance, threshold="grid")
     scores = protocol.scores(embeddings, pairs, folds)
-    result = verification(scores, same, folds, candidates=protocol.candidates, bootstrap=5)
+    result = verification(scores, same, folds, candidates=protocol.candidates)
     apart = 2 - 2 * scores if distance == "cosine" else -scores
     for fold in (0, 1):
         right = [((apart < t) == same)[folds != fold].mean() for t in ACCURACY_THRESHOLDS]
         kept = ACCURACY_THRESHOLDS[np.argmax(right)]
         assert result.fold_accuracy[fold] == pytest.approx(((apart < kept) == same)[folds == fold].mean())
-    exact = verification(scores, same, folds, bootstrap=0)
+    exact = verification(scores, same, folds, intervals=False)
     assert (result.auc, result.eer, result.tar_at_far) == (exact.auc, exact.eer, exact.tar_at_far)
 
 
 def test_cosine_and_distance_at_length_1_give_the_same_exact_figures(embeddings: Any, pairs: Any) -> None:
     same = np.arange(PAIRS) % 2 == 0
     one, other = (
-        verification(Protocol(distance=distance).scores(embeddings, pairs, FOLDS), same, FOLDS, bootstrap=0)
+        verification(Protocol(distance=distance).scores(embeddings, pairs, FOLDS), same, FOLDS, intervals=False)
         for distance in ("cosine", "euclidean")
     )
     np.testing.assert_allclose(one.fold_accuracy, other.fold_accuracy)
@@ -155,7 +154,7 @@ def test_every_option_is_told_in_words() -> None:
 
 def _result(protocol: Protocol, embeddings: Any, pairs: Any) -> Any:
     scores = protocol.scores(embeddings, pairs, FOLDS)
-    result = verification(scores, np.arange(PAIRS) % 2 == 0, FOLDS, candidates=protocol.candidates, bootstrap=0)
+    result = verification(scores, np.arange(PAIRS) % 2 == 0, FOLDS, candidates=protocol.candidates, intervals=False)
     return replace(result, protocol={**protocol.words(), **result.protocol})
 
 
@@ -175,7 +174,7 @@ def test_two_photos_are_judged_only_by_results_of_single_photos(embeddings: Any,
     for protocol in (Protocol(flip="none"), Protocol(mean="subtract"), PRESETS["sphereface"]):
         assert of_two_photos(_result(protocol, embeddings, pairs)) is None
     assert of_two_photos(_result(PRESETS["arcface_torch"], embeddings, pairs)) is not None
-    by_itself = verification([1, 2, 3, 4], [0, 0, 1, 1], folds=[0, 1, 0, 1], bootstrap=0)
+    by_itself = verification([1, 2, 3, 4], [0, 0, 1, 1], folds=[0, 1, 0, 1], intervals=False)
     assert of_two_photos(by_itself) is by_itself
 
 
@@ -212,11 +211,3 @@ def test_a_preset_is_found_by_its_name_and_changed(complaint: Any) -> None:
 def test_candidates_that_are_no_thresholds_are_one_readable_line(candidates: Any, complaint: Any) -> None:
     with complaint("candidates"):
         verification([1, 2, 3, 4], [0, 0, 1, 1], folds=2, candidates=candidates)
-
-
-@pytest.mark.parametrize(
-    ("asked", "pairs", "drawn"),
-    [(1000, 6000, 1000), (1000, 200_000, 1000), (1000, 10**6, 200), (1000, 10**9, 100), (20, 10**9, 20)],
-)
-def test_of_very_many_pairs_fewer_resamples_are_drawn(asked: int, pairs: int, drawn: int) -> None:
-    assert affordable(asked, pairs) == drawn

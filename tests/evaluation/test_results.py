@@ -54,9 +54,9 @@ def _pairs(**options: Any) -> Any:
     return verification(scores, np.arange(40) % 2 == 0, **options)
 
 
-@pytest.mark.parametrize("bootstrap", [0, 20])
-def test_a_verification_result_comes_back_equal(run: runs.Run, bootstrap: int) -> None:
-    result = _pairs(bootstrap=bootstrap)
+@pytest.mark.parametrize("options", [{"intervals": False}, {}, {"people": np.arange(80).reshape(40, 2) // 4}])
+def test_a_verification_result_comes_back_equal(run: runs.Run, options: dict[str, Any]) -> None:
+    result = _pairs(**options)
     _save(run, result)
     loaded = load_result(run, "pack")
     assert loaded.name == "pack"

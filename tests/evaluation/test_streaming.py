@@ -28,7 +28,7 @@ def _assert_as_if_at_once(found: StreamedResult, genuine: NDArray[np.floating], 
     assert (found.genuine, found.impostors) == (len(genuine), len(impostors))
     assert found.auc == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
     if len(scores) > 1:
-        expected = verification(scores, same, folds=2, fars=list(found.tar_at_far), bootstrap=0)
+        expected = verification(scores, same, folds=2, fars=list(found.tar_at_far), intervals=False)
         assert found.eer == pytest.approx(expected.eer, abs=1e-12)
         assert found.tar_at_far == expected.tar_at_far
     # At every threshold at which the TAR changes, both rates; and what lies between is level.
@@ -61,8 +61,8 @@ def test_many_scores_of_another_precision() -> None:
     genuine, impostors = rng.normal(0.5, 0.2, 300).astype(np.float32), rng.normal(0, 0.2, 200_000).astype(np.float32)
     found = stream_roc(genuine, np.array_split(impostors, 7), fars=[1e-1, 1e-3, 1e-5], progress="scores", total=200_000)
     _assert_as_if_at_once(found, genuine.astype(float), impostors.astype(float))
-    assert found.supported(1e-5)
-    assert not found.supported(1e-6)
+    assert found.supported(1e-4)
+    assert not found.supported(1e-5)
 
 
 def test_memory_is_not_that_of_the_impostor_scores() -> None:

@@ -137,7 +137,7 @@ def test_rates_are_those_of_scikit_learns_curve(seed: int, steps: int) -> None:
     nearest = nearest_tar(scores, same, fars)
     assert nearest == pytest.approx({far: as_published(scores, same, far) for far in fars})
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
-    result = template_verification(scores, same, bootstrap=0)
+    result = template_verification(scores, same, intervals=False)
     assert result.auc == pytest.approx(roc_auc_score(same, scores))
     assert result.tar_at_far == pytest.approx({far: tpr[fpr <= far * (1 + 1e-9)].max() for far in IJB_FARS})
 
@@ -145,17 +145,17 @@ def test_rates_are_those_of_scikit_learns_curve(seed: int, steps: int) -> None:
 def test_the_nearest_point_may_accept_more_impostors_than_the_rate_says() -> None:
     scores, same = np.array([5, 4, 3, 2, 1.0]), np.array([True, False, True, False, True])
     assert nearest_tar(scores, same, [0.4]) == {0.4: 2 / 3}
-    assert template_verification([*scores, 0], [*same, False], bootstrap=0).tar_at_far[0.1] == 1 / 3
+    assert template_verification([*scores, 0], [*same, False], intervals=False).tar_at_far[0.1] == 1 / 3
 
 
 def test_the_result_is_that_of_verification_with_balanced_folds() -> None:
     rng = np.random.default_rng(0)
     same = np.repeat([True, False], [55, 400])  # genuine pairs first, as in IJB's lists
     scores = rng.normal(size=455) + 2 * same
-    result = template_verification(scores, same, bootstrap=20)
+    result = template_verification(scores, same)
     assert np.bincount(result.folds[same]).tolist() == [6] * 5 + [5] * 5
     assert np.bincount(result.folds[~same]).tolist() == [40] * 10
-    plain = verification(scores, same, result.folds, fars=IJB_FARS, bootstrap=20)
+    plain = verification(scores, same, result.folds, fars=IJB_FARS)
     assert (result.accuracy, result.eer, result.intervals) == (plain.accuracy, plain.eer, plain.intervals)
     assert list(result.tar_at_far) == list(IJB_FARS)
     assert not result.supported(1e-3)
@@ -165,9 +165,9 @@ def test_the_result_is_that_of_verification_with_balanced_folds() -> None:
     assert "IJB defines none; always giving the more frequent answer would have 87.91%" in result.protocol["accuracy"]
 
 
-def test_very_many_pairs_are_not_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_RESAMPLED", 99)
-    result = template_verification(np.arange(100.0), np.arange(100) % 3 == 0, bootstrap=20)
+def test_very_many_pairs_get_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WITH_INTERVALS", 99)
+    result = template_verification(np.arange(100.0), np.arange(100) % 3 == 0)
     assert result.intervals == {}
     assert result.protocol["interval"] == "none, as there are more than 99 pairs"
 

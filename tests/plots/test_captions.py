@@ -15,7 +15,7 @@ from workbench.evaluation import PRESETS, VerificationResult, verification
 from workbench.plots.theme import CAPTION_LINE, CAPTION_WIDTH, captioned, figure
 
 SCORES = np.random.default_rng(0).normal(size=60)
-PLAIN = verification(SCORES / 4, np.arange(60) % 2 == 0, bootstrap=5)
+PLAIN = verification(SCORES / 4, np.arange(60) % 2 == 0)
 FIGURES = [plots.roc, plots.det, plots.pair_angles]
 every_figure = pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
 

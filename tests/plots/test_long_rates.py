@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 def result() -> VerificationResult:
     rng = np.random.default_rng(0)
     same = np.arange(300_000) < 20_000
-    return verification(rng.normal(size=300_000) + 2.5 * same, same, np.arange(300_000) % 2, bootstrap=0)
+    return verification(rng.normal(size=300_000) + 2.5 * same, same, np.arange(300_000) % 2, intervals=False)
 
 
 def test_few_points_stand_for_all(result: VerificationResult) -> None:
@@ -41,6 +41,6 @@ def test_few_points_stand_for_all(result: VerificationResult) -> None:
 def test_of_few_pairs_every_point_is_drawn() -> None:
     rng = np.random.default_rng(0)
     same = np.arange(500) < 200
-    short = verification(rng.normal(size=500) + same, same, np.arange(500) % 2, bootstrap=0)
+    short = verification(rng.normal(size=500) + same, same, np.arange(500) % 2, intervals=False)
     far = short.roc.far
     assert len(plots.roc({"a": short}).data[0].x) == len(far) - np.flatnonzero(far == 0)[-1]

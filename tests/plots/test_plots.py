@@ -24,13 +24,13 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 LOSSES = ("softmax", "normface", "sphereface", "cosface", "arcface", "triplet")
 
 
-def _result(seed: int = 0, impostors: int = 200, apart: float = 0.4, bootstrap: int = 20) -> VerificationResult:
+def _result(seed: int = 0, impostors: int = 200, apart: float = 0.4, intervals: bool = True) -> VerificationResult:
     rng = np.random.default_rng(seed)
     scores = np.concatenate([rng.normal(apart, 0.2, 150), rng.normal(0, 0.2, impostors)]).clip(-1, 1)
-    return verification(scores, np.arange(len(scores)) < 150, np.arange(len(scores)) % 2, bootstrap=bootstrap)
+    return verification(scores, np.arange(len(scores)) < 150, np.arange(len(scores)) % 2, intervals=intervals)
 
 
-PERFECT = verification([0.9, 0.8, 0.1, 0.0], [True, True, False, False], [0, 1, 0, 1], bootstrap=5)
+PERFECT = verification([0.9, 0.8, 0.1, 0.0], [True, True, False, False], [0, 1, 0, 1])
 RESULT = _result()
 FOUND = identification(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1, 1], [0, 1], bootstrap=5)
 ASKED = open_set(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[2:], [0, 1, 1], [0, 1], bootstrap=5)
@@ -169,7 +169,7 @@ def test_the_roc_has_a_logarithmic_far_axis_and_shows_thresholds() -> None:
 
 @pytest.mark.parametrize("impostors", [[200], [50, 1000]])
 def test_the_grey_field_covers_what_no_run_supports(impostors: list[int]) -> None:
-    drawn = plots.roc({f"run{count}": _result(impostors=count, bootstrap=0) for count in impostors})
+    drawn = plots.roc({f"run{count}": _result(impostors=count, intervals=False) for count in impostors})
     (field,) = [shape for shape in drawn.layout.shapes if shape.type == "rect"]
     assert field.x1 == pytest.approx(1 / max(impostors))
     assert np.log10(field.x0) <= drawn.layout.xaxis.range[0] + 1e-9
@@ -181,7 +181,7 @@ def test_the_band_is_drawn_only_where_the_run_supports_it() -> None:
     assert not band.name
     assert min(band.x) >= 1 / RESULT.impostors
     assert line.legendgroup == band.legendgroup
-    assert len(plots.roc({"arcface": _result(bootstrap=0)}).data) == 1
+    assert len(plots.roc({"arcface": _result(intervals=False)}).data) == 1
 
 
 def test_the_det_has_normal_deviate_axes() -> None:
@@ -195,7 +195,7 @@ def test_the_det_has_normal_deviate_axes() -> None:
     assert list(diagonal.x) == list(diagonal.y)
 
 
-@pytest.mark.parametrize("result", [PERFECT, _result(impostors=1, bootstrap=5)])
+@pytest.mark.parametrize("result", [PERFECT, _result(impostors=1)])
 def test_perfect_and_tiny_results_can_be_drawn(result: VerificationResult) -> None:
     for function in (plots.roc, plots.det, plots.pair_angles):
         assert json.loads(function({"arcface": result}).to_json())

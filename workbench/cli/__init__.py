@@ -187,7 +187,9 @@ def evaluate(
     threshold: Annotated[ThresholdChoice | None, typer.Option(help="Try all thresholds, or arcface_torch's grid.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals.")] = 1000,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples for the 95 % intervals of identification; 0: no intervals of any kind.")
+    ] = 1000,
     projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
 ) -> None:
     """Evaluate runs on benchmarks; results go into the run directories and are printed."""
@@ -222,13 +224,12 @@ def alignment_(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     benchmark: Annotated[str, typer.Argument(help="Benchmark of pairs of photos that are not cut out yet.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    bootstrap: Annotated[int, typer.Option(min=1, help="Resamples for the 95 % intervals.")] = 1000,
     projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
 ) -> None:
     """Evaluate a run on pictures as they are, cropped to the face, and aligned; say what the difference is."""
     from workbench import experiments
 
-    typer.echo(experiments.alignment(run, benchmark, device=device, bootstrap=bootstrap, with_projection=projection))
+    typer.echo(experiments.alignment(run, benchmark, device=device, with_projection=projection))
 
 
 @app.command()
@@ -473,7 +474,7 @@ def _summary(title: str, result: Result) -> str:
         low, high = result.interval
         return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
     low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
-    accuracy = f"accuracy {result.accuracy:.2%} ± {result.std:.2%} [{low:.2%}, {high:.2%}], "
+    accuracy = f"accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}] (standard deviation of the folds {result.std:.2%}), "
     if result.protocol.get("protocol") == templates.IJB_PROTOCOL:
         accuracy = ""
     return f"{title}: {accuracy}AUC {result.auc:.4f}, EER {result.eer:.2%}{rates}"

@@ -90,6 +90,12 @@ def _leaderboard(paths: Sequence[Path], stamps: Sequence[Stamp]) -> pd.DataFrame
     return evaluation.leaderboard([runs.Run(path) for path in paths])
 
 
+@st.cache_data(max_entries=64, show_spinner="Comparing the runs pair by pair ...")
+def _clearly_best(paths: Sequence[Path], name: str, stamps: Sequence[Stamp]) -> str | None:
+    results = {path.name: evaluation.load_result(runs.Run(path), name) for path in paths}
+    return evaluation.clearly_best({run: one for run, one in results.items() if isinstance(one, evaluation.VerificationResult)})
+
+
 @st.cache_resource(max_entries=6, show_spinner="Loading the model (the first one takes some seconds) ...")
 def _model(path: Path, stamp: Stamp) -> Model:
     return evaluation.load_model(runs.Run(path), device="cpu")
@@ -136,6 +142,11 @@ def metrics(run: runs.Run) -> pd.DataFrame:
 def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
     stamps = [_evaluation_stamp(run, name) for run in chosen for name in run.evaluations()]
     return _leaderboard([run.path for run in chosen], stamps)
+
+
+def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
+    """Name of the run that is more accurate than every other one; raises WorkbenchError as `evaluation.clearly_best`."""
+    return _clearly_best([run.path for run in chosen], name, [_evaluation_stamp(run, name) for run in chosen])
 
 
 def model(run: runs.Run) -> Model:

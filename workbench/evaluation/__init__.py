@@ -15,7 +15,7 @@ from workbench.evaluation.identification import IdentificationResult, identifica
 from workbench.evaluation.invariance import FACTORS, Gaps, InvarianceCurve, invariance
 from workbench.evaluation.leaderboard import leaderboard
 from workbench.evaluation.open_set import FPIRS, OpenSetResult, open_set
-from workbench.evaluation.paired import Difference, paired_difference
+from workbench.evaluation.paired import Difference, clearly_best, differences, paired_difference
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import PRESETS, Protocol
 from workbench.evaluation.results import Result, invariance_curves, load_angles, load_gaps, load_projection, load_result
@@ -48,7 +48,9 @@ __all__ = [
     "VerificationResult",
     "all_pairs_roc",
     "arcface_torch",
+    "clearly_best",
     "closed_set",
+    "differences",
     "embed",
     "evaluate",
     "identification",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import CHUNK, normalised
-from workbench.evaluation.verification import LEVEL
+from workbench.evaluation.intervals import LEVEL
 
 NEAREST_MEAN = "nearest class mean"
 """How the protocol's "prediction" begins where no class centres were learned."""

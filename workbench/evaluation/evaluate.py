@@ -27,7 +27,7 @@ from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, FLIPS, SCORES, Flip, Protocol, resolve
 from workbench.evaluation.results import Result, save_result, stored_figures
 from workbench.evaluation.templates import IJB_PROTOCOL, pool, template_scores, template_verification
-from workbench.evaluation.verification import VerificationResult, affordable, verification
+from workbench.evaluation.verification import VerificationResult, verification
 
 TRAIN = "train"
 """Name of the closed-set evaluation on a run's own training data."""
@@ -63,7 +63,8 @@ def evaluate(
             ("none"). Of the protocol this alone also concerns identification, templates and, but for "concatenate", closed sets.
         device: auto, cpu, cuda, ...
         batch_size: images at once.
-        bootstrap: resamples for the 95 % intervals; of more than 200,000 pairs fewer are drawn, and the protocol says how many.
+        bootstrap: resamples for the 95 % intervals of identification; 0 for no intervals of any kind. Those of pairs are by a
+            jackknife over folds or people, which draws nothing.
         with_projection: compute PCA and UMAP too (a few seconds).
         progress: show bars.
 
@@ -194,11 +195,9 @@ def _embed_only(
 def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], protocol: Protocol, bootstrap: int) -> VerificationResult:
     folds = protocol.folds_of(target.folds)
     scores = protocol.scores(embeddings, target.pairs, folds)
-    resamples = affordable(bootstrap, len(scores))
-    result = verification(scores, target.same, folds, candidates=protocol.candidates, bootstrap=resamples)
+    people = None if target.identities is None else target.identities[target.pairs]
+    result = verification(scores, target.same, folds, people=people, candidates=protocol.candidates, intervals=bootstrap > 0)
     told = {**protocol.words(), **result.protocol, **protocol.candidates_in_words}
-    if resamples < bootstrap:
-        told["interval"] += f" ({bootstrap} were asked for; there are {len(scores):,} pairs)"
     return replace(result, note=target.note, protocol=told)
 
 
@@ -285,7 +284,7 @@ def _compare_templates(
     weights = None if target.detector_scores is None else target.detector_scores[wanted]
     numbers, pooled = pool(embeddings, target.templates[wanted], target.media[wanted], weights, keep_norm=target.keep_norm)
     scores = template_scores(numbers, pooled, target.pairs, title and f"{title}: pairs")
-    result = template_verification(scores, target.same, bootstrap=bootstrap)
+    result = template_verification(scores, target.same, intervals=bootstrap > 0)
     protocol = {
         "protocol": IJB_PROTOCOL,
         "score": "cosine of the templates: mean of the embeddings of each photo or video, sum of these",

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
 from workbench.evaluation.open_set import OpenSetResult
 from workbench.evaluation.search import (
     BLOCK,
@@ -30,7 +31,6 @@ from workbench.evaluation.search import (
     known_count,
     parts,
 )
-from workbench.evaluation.verification import LEVEL
 
 FARS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 MAX_RANK = 100
@@ -94,8 +94,11 @@ class IdentificationResult:
         return self.probes * self.distractors
 
     def supported(self, far: float) -> bool:
-        """Can this FAR be told from 0 at all? It takes 1 / FAR impostor pairs."""
-        return self.impostors * far >= 1.0 - 1e-9
+        """Whether at least 10 false accepts are expected at this FAR among comparisons of different people.
+
+        Several probes of a person with the same stranger are one such comparison.
+        """
+        return supported(min(self.impostors, len(np.unique(self.identities)) * self.distractors), far)
 
 
 def identification(
@@ -180,7 +183,7 @@ def identification(
         protocol={
             **_PROTOCOLS[candidates],
             "fewer distractors": "mean over all subsets of that size",
-            "interval": "none" if band is None else f"{LEVEL:.0%} percentile bootstrap over people, {bootstrap} resamples",
+            "interval": "none" if band is None else bootstrap_in_words(f"{len(people):,} people", bootstrap),
         },
     )
 

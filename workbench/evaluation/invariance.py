@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.evaluation.verification import LEVEL
+from workbench.evaluation.intervals import LEVEL
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

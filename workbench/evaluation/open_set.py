@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError
+from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
 from workbench.evaluation.search import BLOCK, Enrolled, Floats, Integers, Strangers, among_enrolled, blocks, enrol, parts
-from workbench.evaluation.verification import LEVEL
 
 FPIRS = (0.1, 0.01, 0.001)
 BAND_FPIRS = np.logspace(-6, 0, 121)
@@ -81,8 +81,8 @@ class OpenSetResult:
         return float((self.nonmated >= threshold).mean()), float((~found).mean())
 
     def supported(self, fpir: float) -> bool:
-        """Can this FPIR be told from 0 at all? It takes 1 / FPIR non-mated searches."""
-        return len(self.nonmated) * fpir >= 1.0 - 1e-9
+        """Whether at least 10 false positives are expected at this FPIR among the non-mated searches."""
+        return supported(len(self.nonmated), fpir)
 
     @property
     def _in_place(self) -> NDArray[np.bool_]:
@@ -138,6 +138,7 @@ def open_set(
     fnirs = table.fnir(np.ones(len(best)), np.ones(len(highest)), asked)
     edges = _edges(table, known.wanted, strangers, asked, bootstrap, seed)
     count = len(fpirs)
+    people = f"{len(np.unique(known.wanted)):,} people and {len(np.unique(strangers)):,} strangers"
     return OpenSetResult(
         fnir_at_fpir=dict(zip(fpirs, fnirs[:count].tolist(), strict=True)),
         intervals={}
@@ -152,7 +153,7 @@ def open_set(
         protocol={
             "found": "score reaches the threshold" + _PLACES.get(rank, f" and the person is among the first {rank}"),
             "threshold": "lowest with which no more of the non-mated probes find somebody; candidates are the scores",
-            "interval": "none" if edges is None else f"{LEVEL:.0%} percentile bootstrap over people, {bootstrap} resamples",
+            "interval": "none" if edges is None else bootstrap_in_words(people, bootstrap),
         },
     )
 

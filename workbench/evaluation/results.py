@@ -65,6 +65,8 @@ def save_result(
         }
         arrays |= {"scores": result.scores, "same": result.same, "folds": result.folds}
         arrays |= {"fold_accuracy": result.fold_accuracy, "fold_threshold": result.fold_threshold}
+        if result.people is not None:
+            arrays["people"] = result.people
         if result.band is not None:
             arrays["band"] = result.band
     elif isinstance(result, IdentificationResult):
@@ -143,6 +145,7 @@ def load_result(run: Run, name: str) -> Result:
             name=name,
             note=figures["note"],
             protocol=figures["protocol"],
+            people=arrays.get("people"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(run, name, error) from None

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
 from workbench.errors import WorkbenchError
+from workbench.evaluation.intervals import supported
 from workbench.evaluation.search import BLOCK, blocks, parts
 from workbench.evaluation.verification import Roc, equal_error_rate, tar_at
 
@@ -50,11 +51,11 @@ class StreamedResult:
 
     @property
     def band(self) -> None:
-        """There is none: a bootstrap would need the scores again."""
+        """There is none: a jackknife would need the scores again."""
 
     def supported(self, far: float) -> bool:
-        """Can this FAR be told from 0 at all? It takes 1 / FAR impostor scores."""
-        return self.impostors * far >= 1.0 - 1e-9
+        """Whether at least 10 false accepts are expected at this FAR."""
+        return supported(self.impostors, far)
 
 
 def stream_roc(

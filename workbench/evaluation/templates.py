@@ -16,15 +16,15 @@ from tqdm.auto import tqdm
 from workbench.data.benchmark import balanced_folds
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
-from workbench.evaluation.verification import VerificationResult, affordable, roc, verification
+from workbench.evaluation.verification import VerificationResult, roc, verification
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 IJB_FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 IJB_PROTOCOL = "IJB 1:1"
 """Name of the protocol in results; they have no accuracy to be shown, as nearly all pairs are impostors."""
-MOST_RESAMPLED = 2_000_000
-"""Of more pairs no bootstrap is made: a resample of IJB-C's takes ten seconds."""
+MOST_WITH_INTERVALS = 2_000_000
+"""Of more pairs no intervals are made: the figures of IJB-C's pairs without one of ten groups take ten seconds."""
 CHUNK_IMAGES, CHUNK_PAIRS = 20_000, 4096
 
 
@@ -123,22 +123,21 @@ def _nearest(far: Floats, tar: Floats, impostors: int, genuine: int, fars: Seque
     return {rate: float(tar[kept[np.argmin(np.abs(far[kept] - rate))]]) for rate in fars}
 
 
-def template_verification(scores: ArrayLike, same: ArrayLike, *, bootstrap: int = 1000, seed: int = 0) -> VerificationResult:
+def template_verification(scores: ArrayLike, same: ArrayLike, *, intervals: bool = True) -> VerificationResult:
     """Evaluate scored pairs of templates: TAR at FAR from 1e-1 down to 1e-6 by this project's rule, and by that of publications.
 
     IJB defines no folds. Those of the accuracy are tenths of the genuine and of the impostor pairs, in the order of the list.
 
     Args:
         scores, same: (P,) of pairs.
-        bootstrap: resamples for the 95 % intervals; fewer are drawn of many pairs, and none of more than two million.
-        seed: of the resampling.
+        intervals: compute 95 % intervals, unless there are more than two million pairs.
 
     Raises:
         WorkbenchError: as `workbench.evaluation.verification`, or there are fewer than two pairs of a kind.
     """
     kinds = np.asarray(same, dtype=bool)
-    draws = 0 if len(kinds) > MOST_RESAMPLED else affordable(bootstrap, len(kinds))
-    result = verification(scores, same, balanced_folds(kinds), fars=IJB_FARS, bootstrap=draws, seed=seed)
+    few_enough = len(kinds) <= MOST_WITH_INTERVALS
+    result = verification(scores, same, balanced_folds(kinds), fars=IJB_FARS, intervals=intervals and few_enough)
     genuine = int(kinds.sum())
     nearest = _nearest(*result.roc[:2], result.impostors, genuine, IJB_FARS)
     rejecting = max(result.impostors, genuine) / len(kinds)
@@ -150,6 +149,6 @@ def template_verification(scores: ArrayLike, same: ArrayLike, *, bootstrap: int 
         ),
         "accuracy": f"IJB defines none; always giving the more frequent answer would have {rejecting:.2%}",
     }
-    if bootstrap and not draws:
-        protocol["interval"] = f"none, as there are more than {MOST_RESAMPLED:,} pairs"
+    if intervals and not few_enough:
+        protocol["interval"] = f"none, as there are more than {MOST_WITH_INTERVALS:,} pairs"
     return replace(result, protocol=protocol)

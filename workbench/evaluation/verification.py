@@ -1,14 +1,14 @@
-"""Verification: from scores of pairs to accuracy, ROC, AUC, EER and TAR at FAR, each with a bootstrap interval.
+"""Verification: from scores of pairs to accuracy, ROC, AUC, EER and TAR at FAR, each with a confidence interval.
 
 A score is a similarity, higher for pairs that look more alike; a pair is accepted as genuine where its score reaches the
 threshold. TAR is the share of genuine pairs accepted, FAR the share of impostor pairs accepted.
 
-Everything is exact: the candidate thresholds are the scores themselves, not a grid.
+Everything is exact: all scores are candidates for the threshold, not a grid. How intervals are made is in `intervals.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,12 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
+from workbench.evaluation.intervals import (
+    LEVEL,
+    WELL_SUPPORTED,
+    Groups,
+    bounds_with_few_false_accepts,
+    check_people,
+    groups_of,
+    proportion_interval,
+    standard_error,
+    supported,
+)
 
 Floats = NDArray[np.float64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
-LEVEL = 0.95
-MANY_PAIRS = 200_000
-"""A thousand resamples of so many pairs take about a minute."""
 BAND_FARS = np.logspace(-4, 0, 81)
 """False accept rates at which the ROC's confidence band is given."""
 
@@ -42,14 +50,17 @@ class VerificationResult:
 
     Attributes:
         accuracy, std: mean and population standard deviation over the folds, each tested at the threshold that is best on
-            all other folds (of equally good ones the strictest).
+            all other folds (of equally good ones the strictest, in the middle of the gap between two scores that it lies in). The
+            standard deviation says how much the folds differ, not how exact the accuracy is; that is its interval.
         fold_accuracy, fold_threshold: (F,) the same by fold.
         auc: area under the ROC, ties counted half.
         eer: the rate at which FAR and 1 - TAR meet.
         tar_at_far: {FAR: highest TAR whose false accepts do not exceed FAR}.
-        intervals: bootstrap interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if not asked for.
-        band: (2, len(BAND_FARS)) low and high TAR of the ROC's band at `BAND_FARS`, or None.
+        intervals: 95 % interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if not asked for, or where
+            there are too few people to make one.
+        band: (2, len(BAND_FARS)) low and high TAR at each of `BAND_FARS`, pointwise, or None.
         scores, same, folds: (P,) the input.
+        people: (P, 2) who is on the two images of each pair; None where it is not known.
         protocol: how the figures were made, to be printed beside them.
     """
 
@@ -68,6 +79,7 @@ class VerificationResult:
     name: str = ""
     note: str = ""
     protocol: dict[str, Any] = field(default_factory=dict)
+    people: NDArray[np.int64] | None = None
 
     @property
     def threshold(self) -> float:
@@ -79,8 +91,12 @@ class VerificationResult:
         return int((~self.same).sum())
 
     def supported(self, far: float) -> bool:
-        """Can this FAR be told from 0 at all? It takes 1 / FAR impostor pairs."""
-        return self.impostors * far >= 1.0 - 1e-9
+        """Whether at least 10 false accepts are expected at this FAR. With fewer, the TAR at it is biased upwards."""
+        return supported(self.impostors, far)
+
+    def well_supported(self, far: float) -> bool:
+        """Whether at least 30 false accepts are expected at this FAR (Doddington's rule of 30)."""
+        return supported(self.impostors, far, WELL_SUPPORTED)
 
     @cached_property
     def roc(self) -> Roc:
@@ -98,10 +114,10 @@ def verification(
     same: ArrayLike,
     folds: int | ArrayLike = 10,
     *,
+    people: ArrayLike | None = None,
     candidates: ArrayLike | None = None,
     fars: Sequence[float] = FARS,
-    bootstrap: int = 1000,
-    seed: int = 0,
+    intervals: bool = True,
 ) -> VerificationResult:
     """Evaluate scored pairs.
 
@@ -110,35 +126,29 @@ def verification(
         same: (P,) True for genuine pairs.
         folds: (P,) number of each pair's fold, or how many consecutive folds to cut the pairs into, as
             `KFold(folds, shuffle=False)` does.
-        candidates: (T,) thresholds to choose the folds' from, where others use a grid; by default the scores themselves. All
+        people: (P, 2) who is on the two images of each pair, as integers; -1 where it is not known. Intervals need it, as pairs
+            that share a person are not independent. Without it pairs of different folds are assumed to share nobody.
+        candidates: (T,) thresholds to choose the folds' from, where others use a grid; by default any threshold. All
             other figures are exact either way.
         fars: false accept rates to give the TAR at, in (0, 1].
-        bootstrap: resamples for the 95 % intervals; 0 for none. Pairs are redrawn within each fold and kind, thresholds
-            chosen anew. Pairs that share an image or a person are not independent, so the intervals are, if anything,
-            too narrow; and they say nothing of another training run.
-        seed: of the resampling.
+        intervals: compute 95 % intervals, by a jackknife over folds or people (`intervals.py`). They say nothing of another
+            training run. Where fewer than 10 false accepts are expected, a TAR at FAR has a lower and an upper bound instead.
 
     Raises:
         WorkbenchError: shapes do not fit, a score or candidate is NaN or infinite, or there are no genuine or no impostor pairs.
     """
     checked_scores, checked_same = _check(scores, same)
     checked_folds = _check_folds(folds, len(checked_scores))
+    checked_people = check_people(people, len(checked_scores))
     if any(not 0 < far <= 1 for far in fars):
         raise WorkbenchError(f"false accept rates must be in (0, 1], got {list(fars)}")
-    if bootstrap < 0:
-        raise WorkbenchError(f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}")
     grid = None if candidates is None else _check_candidates(candidates)
     table = SortedPairs(checked_scores, checked_same, checked_folds, grid)
     figures = table.figures(np.ones(len(checked_scores)), fars)
-    intervals: dict[str, tuple[float, float]] = {}
-    band = None
-    if bootstrap:
-        draws = [table.figures(weights, fars) for weights in table.resamples(bootstrap, np.random.default_rng(seed))]
-        tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        for key in draws[0].summary:
-            low, high = np.quantile([draw.summary[key] for draw in draws], tails)
-            intervals[key] = (float(low), float(high))
-        band = np.quantile([draw.band for draw in draws], tails, axis=0)
+    found = _Intervals({}, None, "none")
+    if intervals:
+        groups = groups_of(checked_same, checked_folds, checked_people)
+        found = _intervals(table, figures, groups, fars, _units(checked_same, checked_people))
     return VerificationResult(
         accuracy=figures.summary["accuracy"],
         std=float(figures.fold_accuracy.std()),
@@ -147,17 +157,119 @@ def verification(
         auc=figures.summary["auc"],
         eer=figures.summary["eer"],
         tar_at_far={far: figures.summary[f"tar@{far:g}"] for far in fars},
-        intervals=intervals,
-        band=band,
+        intervals=found.by_figure,
+        band=found.band,
         scores=checked_scores,
         same=checked_same,
         folds=checked_folds,
         protocol={
             "folds": int(checked_folds.max()) + 1,
-            "threshold": f"best on the other folds, of equally good ones the strictest; candidates are {_told(grid)}",
-            "interval": f"{LEVEL:.0%} percentile bootstrap over pairs, {bootstrap} resamples" if bootstrap else "none",
+            "threshold": f"best on the other folds, of equally good ones the strictest; {_candidates_in_words(grid)}",
+            "interval": found.words,
         },
+        people=checked_people,
     )
+
+
+class _Intervals(NamedTuple):
+    by_figure: dict[str, tuple[float, float]]
+    band: Floats | None
+    words: str
+
+
+class _Units(NamedTuple):
+    """Independent trials to count where the data show no spread, as when no pair is judged wrongly."""
+
+    of: dict[str, int]
+    genuine: int
+
+
+def _units(same: NDArray[np.bool_], people: NDArray[np.int64] | None) -> _Units:
+    """People, or pairs where it is not known who is on them."""
+    if people is not None:
+        count = len(np.unique(people))
+        return _Units({"accuracy": count, "auc": count, "eer": count}, len(np.unique(people[same])))
+    genuine, impostors = int(same.sum()), int((~same).sum())
+    fewer = min(genuine, impostors)
+    return _Units({"accuracy": len(same), "auc": fewer, "eer": fewer}, genuine)
+
+
+def _intervals(table: SortedPairs, figures: _Figures, groups: Groups, fars: Sequence[float], units: _Units) -> _Intervals:
+    """Intervals of all figures, from what they are without each of the groups."""
+    kept = ~groups.left_out[:, table.order]
+    if not ((kept & table.same).any(axis=1) & (kept & ~table.same).any(axis=1)).all():
+        return _Intervals({}, None, "none: without one of the people there are no genuine or no impostor pairs")
+    without = [table.figures(weights.astype(np.float64), fars) for weights in kept]
+    genuine, impostors = table.genuine, table.impostors
+    right = right_decisions(table.scores, table.same, table.folds, figures.fold_threshold)
+    errors = {key: float(standard_error([other.summary[key] for other in without])) for key in figures.summary}
+    errors["accuracy"] = float(standard_error(accuracy_without(right, table.folds, ~kept)))
+    errors["auc"] = max(errors["auc"], auc_standard_error(table.scores, table.same))
+    most = {"accuracy": len(table.same), "auc": np.inf, "eer": 4 / (1 / genuine + 1 / impostors)}
+    found: dict[str, tuple[float, float]] = {}
+    for key, value in figures.summary.items():
+        counted = units.of.get(key, units.genuine)
+        low, high = proportion_interval(value, errors[key], groups.degrees_of_freedom, counted, most.get(key, genuine))
+        found[key] = (float(low), float(high))
+    far, tar = table.curve(np.ones(len(table.same)))
+    rare = [rate for rate in fars if not supported(impostors, rate)]
+    low, high = bounds_with_few_false_accepts(far, tar, rare, impostors, units.genuine)
+    found |= {f"tar@{rate:g}": (float(a), float(b)) for rate, a, b in zip(rare, low, high, strict=True)}
+
+    band_errors = standard_error([other.band for other in without])
+    edges = np.array(proportion_interval(figures.band, band_errors, groups.degrees_of_freedom, units.genuine, genuine))
+    few = np.array([not supported(impostors, rate) for rate in BAND_FARS])
+    edges[:, few] = bounds_with_few_false_accepts(far, tar, BAND_FARS[few], impostors, units.genuine)
+    edges[0] = np.minimum.accumulate(edges[0][::-1])[::-1]  # TAR rises with FAR, and so do its limits
+    edges[1] = np.maximum.accumulate(edges[1])
+    edges[:, BAND_FARS >= 1] = 1.0
+    words = f"{LEVEL:.0%}, pointwise in curves, jackknife over {groups.words}"
+    return _Intervals(found, edges, words)
+
+
+def right_decisions(scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], thresholds: Floats) -> NDArray[np.bool_]:
+    """(P,) whether each pair is judged rightly at its fold's threshold."""
+    right: NDArray[np.bool_] = (scores >= thresholds[folds]) == same
+    return right
+
+
+def accuracy_without(right: NDArray[np.bool_], folds: NDArray[np.int64], left_out: NDArray[np.bool_]) -> Floats:
+    """Accuracy, the mean over the folds, without each group of pairs; thresholds stay as they are.
+
+    Thresholds that are chosen anew jump from group to group and would make the accuracy look less certain than it is. Near
+    the best threshold the accuracy itself hardly depends on it. With the folds as groups, the jackknife's standard error is
+    then that of the mean of the folds' accuracies, which is what LFW's authors report.
+
+    Args:
+        right: (P,) whether each pair is judged rightly.
+        folds: (P,) number of its fold.
+        left_out: (G, P) the pairs of each group.
+
+    Returns:
+        (G,) accuracies.
+    """
+    kept = (~left_out).astype(np.float64)
+    by_fold = (folds == np.arange(folds.max() + 1)[:, None]).T.astype(np.float64)  # (P, F)
+    counts = kept @ by_fold
+    rights = kept @ (by_fold * right[:, None])
+    with np.errstate(invalid="ignore"):
+        accuracies: Floats = np.nanmean(rights / counts, axis=1)  # a fold that is left out whole has none
+    return accuracies
+
+
+def auc_standard_error(scores: Floats, same: NDArray[np.bool_]) -> float:
+    """Standard error of the AUC of independent pairs, below which no other estimate of it can be believed.
+
+    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating characteristic
+    curves", Biometrics 1988: the variances of the share of impostors that each genuine pair exceeds, and the other way round.
+    """
+    genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
+    variance = 0.0
+    for ours, theirs in ((genuine, impostor), (impostor, genuine)):
+        if len(ours) > 1:
+            beaten = (np.searchsorted(theirs, ours, side="left") + np.searchsorted(theirs, ours, side="right")) / (2 * len(theirs))
+            variance += float(beaten.var(ddof=1)) / len(ours)
+    return float(np.sqrt(variance))
 
 
 def roc(scores: ArrayLike, same: ArrayLike) -> Roc:
@@ -180,7 +292,7 @@ class _Figures(NamedTuple):
 
 
 class SortedPairs:
-    """Pairs sorted once, highest score first, so that each bootstrap resample is a reweighting and a cumulative sum."""
+    """Pairs sorted once, highest score first, so that figures without some of them are a reweighting and a cumulative sum."""
 
     def __init__(self, scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], candidates: Floats | None = None) -> None:
         self.order = np.argsort(-scores, kind="stable")
@@ -188,23 +300,13 @@ class SortedPairs:
         # A threshold cannot part equal scores: only the last of each run of them is an operating point.
         self.ends = np.flatnonzero(np.append(np.diff(self.scores) != 0, True))
         self.in_fold = self.folds == np.arange(self.folds.max() + 1)[:, None]  # (F, P)
-        # Thresholds that a fold's is chosen from, the strictest first, and how many pairs each accepts.
-        if candidates is None:  # accepting nothing means a threshold above all scores
-            self.points = np.append(np.nextafter(self.scores[0], np.inf), self.scores[self.ends])
+        self.genuine, self.impostors = int(same.sum()), int((~same).sum())
+        # How many pairs each threshold that a fold's is chosen from accepts, the strictest first.
+        self.candidates = None if candidates is None else candidates[::-1]
+        if self.candidates is None:
             self.accepted = np.append(0, self.ends + 1)
         else:
-            self.points = candidates[::-1]
-            self.accepted = np.searchsorted(-self.scores, -self.points, side="right")
-
-    def resamples(self, count: int, rng: np.random.Generator) -> Iterator[Floats]:
-        """How often each of the sorted pairs is drawn, pairs of one fold and kind among themselves."""
-        strata = [np.flatnonzero(fold & kind) for fold in self.in_fold for kind in (self.same, ~self.same)]
-        for _ in range(count):
-            weights = np.zeros(len(self.scores))
-            for members in strata:
-                if len(members):
-                    weights[members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)))
-            yield weights
+            self.accepted = np.searchsorted(-self.scores, -self.candidates, side="right")
 
     def curve(self, weights: Floats) -> tuple[Floats, Floats]:
         """(FAR, TAR) at every operating point, the empty one first."""
@@ -216,7 +318,7 @@ class SortedPairs:
         far, tar = self.curve(weights)
         fold_accuracy, fold_threshold = self.ten_fold(weights)
         summary = {
-            "accuracy": float(fold_accuracy.mean()),
+            "accuracy": float(fold_accuracy.mean()) if len(fold_accuracy) else np.nan,
             "auc": float(np.trapezoid(tar, far)),
             "eer": equal_error_rate(far, tar),
         }
@@ -224,23 +326,35 @@ class SortedPairs:
         return _Figures(summary, fold_accuracy, fold_threshold, tar_at(far, tar, BAND_FARS))
 
     def ten_fold(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Accuracy and threshold of each fold, the sorted pairs counting `weights` times."""
-        # Accepting a genuine pair is one right decision more, accepting an impostor one less. gain[k]: right decisions
-        # won by accepting everything down to candidate k. Fold by fold, as all folds at once would take ten times the memory.
-        won = np.where(self.same, weights, -weights)
-        in_all = self._gain(won)
-        accuracy, threshold = np.empty(len(self.in_fold)), np.empty(len(self.in_fold))
-        for fold, inside in enumerate(self.in_fold):
-            gain = self._gain(won * inside)
-            best = int(np.argmax(in_all - gain))  # on the other folds; the first is the strictest
-            right = weights[inside & ~self.same].sum() + gain[best]
-            accuracy[fold], threshold[fold] = right / weights[inside].sum(), self.points[best]
-        return accuracy, threshold
+        """Accuracy and threshold of each fold that has pairs and others beside it, the sorted pairs counting `weights` times."""
+        accuracy, threshold = [], []
+        for inside in self.in_fold:
+            counts, others = weights[inside], np.where(inside, 0.0, weights)
+            if counts.any() and others.any():
+                chosen = self._best_threshold(others)
+                right = (self.scores[inside] >= chosen) == self.same[inside]
+                accuracy.append(float(counts[right].sum() / counts.sum()))
+                threshold.append(chosen)
+        return np.array(accuracy), np.array(threshold)
 
-    def _gain(self, won: Floats) -> Floats:
-        """(T,) sum of what is won down to each candidate."""
-        gain: Floats = np.append(0.0, np.cumsum(won))[self.accepted]
-        return gain
+    def _best_threshold(self, weights: Floats) -> float:
+        """The threshold with the most right decisions on pairs that count `weights` times; of equally good ones the strictest."""
+        # Accepting a genuine pair is one right decision more, accepting an impostor one less.
+        won = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
+        best = int(np.argmax(won))
+        if self.candidates is not None:
+            return float(self.candidates[best])
+        counted = np.flatnonzero(weights > 0)
+        reached = int(np.searchsorted(counted, self.accepted[best]))
+        if reached == 0:  # accepting nothing means a threshold above all scores
+            return float(np.nextafter(self.scores[counted[0]], np.inf))
+        above = self.scores[counted[reached - 1]]
+        if reached == len(counted):
+            return float(above)
+        # Any threshold between two scores decides alike on these pairs. The middle is the fairest to others.
+        below = self.scores[counted[reached]]
+        middle = below + (above - below) / 2
+        return float(middle if middle > below else above)
 
 
 def tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
@@ -282,13 +396,10 @@ def _check_candidates(candidates: ArrayLike) -> Floats:
     return np.sort(values)
 
 
-def _told(candidates: Floats | None) -> str:
-    return "the scores" if candidates is None else f"{len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
-
-
-def affordable(bootstrap: int, pairs: int) -> int:
-    """Resamples for so many pairs: as many as asked for up to `MANY_PAIRS`, then fewer, as each takes longer, but not below 100."""
-    return min(bootstrap, max(100, bootstrap * MANY_PAIRS // max(pairs, 1)))
+def _candidates_in_words(candidates: Floats | None) -> str:
+    if candidates is None:
+        return "in the middle between two scores"
+    return f"candidates are {len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
 
 
 def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:

@@ -53,8 +53,9 @@ def distractors(results: Mapping[str, Any]) -> go.Figure:
 def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Floats | None = None) -> go.Figure:
     """Misses against false alarms when strangers search too: FNIR against FPIR, both logarithmic, a line per run.
 
-    Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271, 2019. FPIRs below one
-    non-mated search, which no figure supports, lie in the grey field. Bands: 95 %, people redrawn. Hovering shows the threshold.
+    Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271, 2019. FPIRs
+    at which fewer than 10 false positives are expected lie in the grey field. Bands: pointwise 95 %, people redrawn. Hovering
+    shows the threshold.
 
     Args:
         results: {run name: open-set result}, or identification results that hold one.
@@ -90,15 +91,16 @@ def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Float
         )
     _percent(drawn.update_xaxes, floor / 2, floor)
     _percent(drawn.update_yaxes, bottom / 1.05, bottom, {least: "0%"} if missed.min() == 0 else {})
-    drawn.add_vrect(x0=floor / 2, x1=floor, fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
+    supported = min(10 * floor, 1.0)
+    drawn.add_vrect(x0=floor / 2, x1=supported, fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
     drawn.add_annotation(
-        x=np.log10(floor),
+        x=np.log10(supported),
         y=0.02,
         yref="paper",
-        xanchor="left",
+        xanchor="right" if supported > 0.05 else "left",
         yanchor="bottom",
         showarrow=False,
-        text=f"◂ below 1 stranger in {1 / floor:,.0f}",
+        text=f"◂ below 10 expected false positives (FPIR {supported:.2g})",
         font={"size": 11, "color": BLACK},
     )
     return captioned(drawn, found)

@@ -38,10 +38,10 @@ class Curve(Protocol):
 
 
 def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.float64] | None = None) -> go.Figure:
-    """True accept rate against false accept rate (logarithmic), one line per run, with its 95 % band.
+    """True accept rate against false accept rate (logarithmic), one line per run, with its pointwise 95 % band.
 
-    FARs below one impostor pair, which no figure supports, lie in the grey field. Hovering shows the threshold. A line below the
-    figure says by which protocol the results were made.
+    FARs at which fewer than 10 false accepts are expected lie in the grey field, where the bands are lower and upper bounds.
+    Hovering shows the threshold. A line below the figure says by which protocol the results were made.
 
     Args:
         results: {run name: verification result}.
@@ -81,7 +81,8 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
         )
     drawn.update_xaxes(type="log", range=[np.log10(floor / 3), 0], exponentformat="power", dtick=1)
     drawn.update_yaxes(range=[0, 1.01], tickformat=".0%")
-    _grey_out(drawn, floor)
+    supported = min(10 * floor, 1.0)
+    _grey_out(drawn, (floor / 3, supported), np.log10(supported), supported)
     return captioned(drawn, results)
 
 
@@ -108,11 +109,14 @@ def det(results: Mapping[str, Any]) -> go.Figure:
             line={"color": style.colour, "dash": style.dash, "width": 2.2},
             hovertemplate="FAR %{customdata[0]:.2e}, FRR %{customdata[1]:.2e}<br>threshold %{customdata[2]:.3f}",
         )
+    supported = min(10 * floor, 0.5)
     marks = ticks[(ticks >= floor)]
     ends = [float(_deviate(np.array([min(floor, 0.01)]))[0]) - 0.1, float(_deviate(np.array([0.7]))[0])]
     axis = {"tickvals": _deviate(marks), "ticktext": [f"{100 * mark:g} %" for mark in marks], "range": ends}
     drawn.update_xaxes(**axis)
     drawn.update_yaxes(**axis)
+    edge = float(_deviate(np.array([supported]))[0])
+    _grey_out(drawn, (ends[0], edge), edge, supported)
     drawn.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, hoverinfo="skip", showlegend=False
     )
@@ -193,18 +197,26 @@ def _deviate(rates: Floats) -> Floats:
 
 
 def _floor(results: Mapping[str, Any]) -> float:
-    """The lowest FAR that any of the results can support."""
+    """The lowest FAR above 0 that any of the results can have: that of one false accept."""
     return min((1 / result.impostors for result in results.values()), default=1e-4)
 
 
-def _grey_out(drawn: go.Figure, floor: float) -> None:
-    drawn.add_vrect(x0=floor / 3, x1=floor, fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
+def _grey_out(drawn: go.Figure, field: tuple[float, float], edge: float, supported: float) -> None:
+    """A grey field where too few false accepts are expected, labelled where it ends.
+
+    Args:
+        field: left and right end, as rates on a logarithmic axis or in the axis' own units.
+        edge: the right end in the axis' own units.
+        supported: the FAR there.
+    """
+    drawn.add_vrect(x0=field[0], x1=field[1], fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
     drawn.add_annotation(
-        x=np.log10(floor),
+        x=edge,
         y=0.02,
-        xanchor="left",
+        yref="paper",
+        xanchor="right" if supported > 0.05 else "left",
         yanchor="bottom",
         showarrow=False,
-        text=f"◂ below 1 impostor pair in {1 / floor:,.0f}",
+        text=f"◂ below 10 expected false accepts (FAR {supported:.2g})",
         font={"size": 11, "color": BLACK},
     )

@@ -106,7 +106,7 @@ def figure(x: str, y: str) -> go.Figure:
     )
 
 
-_SAID = ("protocol", "score", "flip", "mean subtracted", "candidates", "found")
+_SAID = ("protocol", "score", "flip", "mean subtracted", "candidates", "found", "interval")
 """What of a result's protocol a figure says; pages list the rest."""
 CAPTION_WIDTH, CAPTION_LINE, CAPTION_GAP = 100, 15, 6
 

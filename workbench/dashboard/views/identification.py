@@ -36,7 +36,7 @@ def show(selection: Selection) -> None:
         compared = f"the {first.enrolled:,} people of the gallery and {others}"
     st.markdown(
         f"Each of {first.probes:,} probes of **{name}** is compared with {compared}. Rank-1: the right person scores highest of "
-        "all. Bands: 95 % bootstrap intervals over people."
+        "all. Bands: 95 % intervals of each point by itself, from a bootstrap over people."
     )
     st.subheader("More strangers, more mistakes")
     st.markdown("What looks solved among few candidates need not be among many: compare the right ends, not the left ones.")

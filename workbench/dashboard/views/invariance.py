@@ -38,7 +38,7 @@ def show(selection: Selection) -> None:
         return
     fars = [far for far in evaluation.FARS if all(results[run].supported(far) for run in gaps)]
     if not fars:
-        st.info(f"**{name}** has fewer than 10 impostor pairs, too few to fix a threshold by.")
+        st.info(f"**{name}** has fewer than 100 impostor pairs, too few to fix a threshold by.")
         return
     factor, far = _choice(factors, fars)
     chosen = [run for run in evaluated if run.name in gaps and factor in gaps[run.name].by_factor]
@@ -84,7 +84,7 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
         for run, curve in curves.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True)
-    st.caption("In brackets and as bands: 95 % intervals, from a bootstrap over people. >: not within what was measured.")
+    st.caption("In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: not within what was measured.")
 
 
 def _knows(run: runs.Run, name: str) -> bool:

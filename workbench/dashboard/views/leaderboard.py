@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,8 +27,9 @@ def show(selection: Selection) -> None:
         table = loading.leaderboard(selection.chosen)
         if table["accuracy"].notna().any():
             st.markdown(
-                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Intervals that overlap "
-                "are no ranking."
+                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Whether two runs differ "
+                "is not seen by whether their intervals overlap, as both are measured on the same pairs; their paired difference "
+                "says it."
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
@@ -36,7 +37,7 @@ def show(selection: Selection) -> None:
         closed = {run: result for run, result in results.items() if isinstance(result, evaluation.ClosedSetResult)}
         identified = {run: result for run, result in results.items() if isinstance(result, evaluation.IdentificationResult)}
         if pairs:
-            _pairs(name, pairs, table)
+            _pairs(name, pairs, table, [run for run in selection.chosen if run.name in pairs])
         if identified:
             _identified(name, identified, table)
         if closed:
@@ -50,18 +51,43 @@ def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
     return loading.result(run, name)
 
 
-def _pairs(name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame) -> None:
-    caption = "In brackets: 95 % bootstrap interval."
-    if any(result.protocol.get("protocol") != evaluation.templates.IJB_PROTOCOL for result in results.values()):
-        caption = f"Accuracy: mean ± standard deviation over the folds. {caption}"
+def _pairs(
+    name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame, evaluated: Sequence[runs.Run]
+) -> None:
+    caption = "In brackets: 95 % interval."
+    with_accuracy = [result for result in results.values() if _has_accuracy(result)]
+    if with_accuracy:
+        caption = f"Accuracy: mean over the folds. {caption}"
     _figures(name, results, table, {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)}, caption)
+    if len(with_accuracy) > 1:
+        _best(name, [run for run in evaluated if _has_accuracy(results[run.name])])
+
+
+def _has_accuracy(result: evaluation.VerificationResult) -> bool:
+    return result.protocol.get("protocol") != evaluation.templates.IJB_PROTOCOL
+
+
+def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
+    """Say whether a run is better than all others, after correction for the number of comparisons."""
+    try:
+        best = loading.clearly_best(evaluated, name)
+    except WorkbenchError as error:
+        st.caption(f"No best run is marked: {error}")
+        return
+    count = len(evaluated) * (len(evaluated) - 1) // 2
+    how = f"by paired differences on the same pairs, with Holm's correction for {count:,} comparison{'s' * (count > 1)}"
+    if best is None:
+        st.markdown(f"**No run is clearly the best** of these ({how}).")
+    else:
+        st.markdown(f":material/trophy: **{best}** is more accurate than each of the others ({how}).")
+    st.caption("This speaks of these runs, not of their losses: the same loss trained with another seed gives another run.")
 
 
 def _identified(name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame) -> None:
     first = next(iter(results.values()))
     caption = (
         f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the gallery and {first.distractors:,} "
-        "distractors. In brackets: 95 % bootstrap interval over people."
+        "distractors. In brackets: 95 % interval, from a bootstrap over people."
     )
     _figures(name, results, table, {"accuracy": ("Rank-1", 1)}, caption)
 
@@ -73,7 +99,10 @@ def _figures(
     rows = table[(table["benchmark"] == name) & table["run"].isin(results)].dropna(axis="columns", how="all")
     shown, supported = _readable(rows, titles)
     st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
-    st.caption(f"{caption} Grey: there are too few impostor pairs to tell this false accept rate from 0.")
+    st.caption(
+        f"{caption} Grey: fewer than 10 false accepts are expected at this rate; the figure is biased upwards, "
+        "and the brackets give a lower and an upper bound."
+    )
     left, right, _ = st.columns([1, 1, 4])
     left.download_button("CSV", rows.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:")
     right.download_button("LaTeX", shown.to_latex(index=False, escape=True), f"{name}.tex", icon=":material/download:")
@@ -92,8 +121,6 @@ def _readable(rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]) -> tupl
     def add(title: str, key: str, digits: int = 1) -> None:
         def cell(row: pd.Series) -> str:
             text = f"{row[key]:.{digits}%}"
-            if key == "accuracy" and pd.notna(row.get("std")):
-                text += f" ± {row['std']:.{digits}%}"
             if pd.notna(row.get(f"{key}_low")):
                 text += f"  [{row[f'{key}_low']:.{digits}%}, {row[f'{key}_high']:.{digits}%}]"
             return text

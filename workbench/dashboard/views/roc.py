@@ -16,7 +16,8 @@ def show(selection: Selection) -> None:
         return
     st.markdown(
         f"How many genuine pairs of **{selection.benchmark}** are accepted, against how many impostor pairs slip through. "
-        "Point at a curve to read the threshold. Bands: 95 % bootstrap intervals over pairs."
+        "Point at a curve to read the threshold. Bands: 95 % intervals of each point by itself; a whole curve leaves its band more "
+        "often. In the grey field fewer than 10 false accepts are expected, and the band gives a lower and an upper bound."
     )
     chart(plots.roc(results), "roc")
     with st.expander("DET: the same as error rates", expanded=True):
