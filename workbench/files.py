@@ -48,6 +48,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, an OSError of writing to `path` becomes the one line that says so.
+
+    Raises:
+        WorkbenchError: the file cannot be opened or written to, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:
     """Check, before long work, that files can be written into a folder.
 
