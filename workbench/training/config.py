@@ -26,6 +26,9 @@ class TrainConfig(BaseModel):
     def __init__(self, **settings: Any) -> None:
         if settings.get("loss") == IMPORTED:
             raise WorkbenchError(f"loss {IMPORTED!r} stands for a model from elsewhere; such a run cannot be trained or resumed")
+        for name, value in settings.items():  # pydantic takes true for the number 1
+            if isinstance(value, bool) and (field := type(self).model_fields.get(name)) and field.annotation is not bool:
+                raise WorkbenchError(f"setting {name!r} is {str(value).lower()}: true and false are not among its values")
         try:
             super().__init__(**settings)
         except ValidationError as error:
