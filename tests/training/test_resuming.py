@@ -270,16 +270,18 @@ def test_a_killed_run_is_resumed_at_once(settings: dict[str, Any], workers: int)
         "wb.train(json.loads(sys.argv[1]), progress=False)"
     )
     long = settings | {"epochs": 100_000, "workers": workers}
-    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(long)])
     path = Path("runs/a")
-    deadline = time.monotonic() + 120
-    while not (path / runs.CHECKPOINT).is_file():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert runs.open(path).state == "running"
-    process.kill()
-    process.wait()
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(long)])
+    try:
+        deadline = time.monotonic() + 300
+        while not (path / runs.CHECKPOINT).is_file():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert runs.open(path).state == "running"
+    finally:
+        process.kill()
+        process.wait()
     assert json.loads((path / runs.STATUS).read_text())["state"] == "running"
     assert runs.open(path).state == "stalled"
     step = _state_of(runs.open(path))["step"]
