@@ -274,6 +274,12 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def check_name(name: str) -> None:
+    """Raises WorkbenchError where a run cannot be called so: the name is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
+        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+
+
 def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
     """Make a new run directory with its config.yaml, state "queued".
 
@@ -285,8 +291,7 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
     Raises:
         WorkbenchError: the name is no plain folder name, or the folder cannot be made or written to; none is left then.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
-        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+    check_name(name)
     root = Path(runs_dir)
     for number in range(1, 10_000):
         path = root / (name if number == 1 else f"{name}-{number}")

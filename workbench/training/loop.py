@@ -81,10 +81,11 @@ def train(
 
 
 def _begin(config: TrainConfig, progress: bool) -> runs.Run:
+    name = config.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}"))
+    runs.check_name(name)
     with _own_random_state(config.seed):
         work = _prepare(config)
         checkpoint.check_space(Path(config.runs_dir), work.net, work.loss)
-        name = config.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}"))
         run = runs.create(config.runs_dir, name, config.plain())
         with run.lock(), _ends(run, Status(run, config.epochs * work.steps_an_epoch, step=0, saved=None)) as status:
             run.write_environment(environment(work.device, work.precision, work.data, work.without_partner))
