@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_space_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.listdir(tmp_path) == []
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _folder: Usage(10 << 20, 6 << 20, 4 << 20))
     files.check_writable(tmp_path, 2 << 20)
-    with pytest.raises(WorkbenchError, match="4 MiB are free on this disk, about 6 MiB are needed"):
+    with pytest.raises(WorkbenchError, match=r"4\.0 MiB are free on this disk, about 6\.0 MiB are needed"):
         files.check_writable(tmp_path, 5 << 20)
 
 
@@ -70,3 +70,20 @@ def test_a_folder_without_permission_is_one_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(files.tempfile, "NamedTemporaryFile", refuse)  # root may write anywhere
     with pytest.raises(WorkbenchError, match="cannot be written \\(Permission denied\\)"):
         files.check_writable(tmp_path)
+
+
+def test_a_file_that_is_still_held_open_takes_no_room_after_a_failure(tmp_path: Path) -> None:
+    held: list[IO[bytes]] = []
+
+    def fail() -> None:
+        with files.atomic_path(tmp_path / "large.bin") as temporary:
+            held.append(temporary.open("wb"))
+            held[0].write(b"0" * 100_000)
+            held[0].flush()
+            raise RuntimeError("no room")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert os.fstat(held[0].fileno()).st_size == 0
+    held[0].close()
+    assert os.listdir(tmp_path) == []

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from workbench.errors import WorkbenchError, unknown_name
@@ -118,3 +120,94 @@ def test_a_notebook_cell_that_is_run_again_replaces_its_own_entry() -> None:
 def test_tables_are_separate() -> None:
     _table()
     assert Registry[Any]("cheese").names() == []
+
+
+def _typed() -> Registry[Any]:
+    table: Registry[Any] = Registry("cheese")
+
+    @table.register("edam")
+    class Edam:
+        """Takes anything, as a class does that never looks at its options."""
+
+        def __init__(
+            self,
+            age: float = 1.0,
+            holes: int = 3,
+            rind: bool = True,
+            colour: Literal["red", "yellow"] = "red",
+            version: Literal[1, 2] = 1,
+            size: int | tuple[int, int] = 3,
+            layers: tuple[int, ...] = (1,),
+            label: str | None = None,
+            made_by: Any = None,
+        ) -> None:
+            pass
+
+    @table.register("strict")
+    def strict(age: float) -> float:
+        return math.sqrt(age)
+
+    return table
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"age": 3},
+        {"age": np.float32(2.5), "holes": np.int64(4)},
+        {"rind": False},
+        {"colour": "yellow", "version": 2},
+        {"size": 5},
+        {"size": [5, 6]},
+        {"size": (5, 6)},
+        {"layers": []},
+        {"layers": [1, 2, 3]},
+        {"label": None},
+        {"label": "x"},
+        {"made_by": object()},
+    ],
+    ids=str,
+)
+def test_values_of_the_types_that_are_stated_are_taken(options: dict[str, Any]) -> None:
+    _typed().create("edam", **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("age", "half", "a finite number"),
+        ("age", True, "a finite number"),
+        ("age", None, "a finite number"),
+        ("age", math.nan, "a finite number"),
+        ("age", math.inf, "a finite number"),
+        ("holes", 2.0, "a whole number"),
+        ("holes", False, "a whole number"),
+        ("rind", "nope", "true or false"),
+        ("rind", 1, "true or false"),
+        ("rind", None, "true or false"),
+        ("colour", 1, "one of 'red', 'yellow'"),
+        ("version", 3, "one of 1, 2"),
+        ("version", True, "one of 1, 2"),
+        ("size", [1, 2, 3], "a whole number or [a whole number, a whole number]"),
+        ("size", "5x6", "a whole number or [a whole number, a whole number]"),
+        ("layers", [1, "2"], "a list of a whole number, ..."),
+        ("label", 3, "a text or null"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_named_with_what_is_expected(option: str, value: Any, expected: str) -> None:
+    with pytest.raises(WorkbenchError) as caught:
+        _typed().create("edam", **{option: value})
+    assert str(caught.value) == f"cheese 'edam': option {option!r} is {value!r}, expected {expected}"
+
+
+def test_a_choice_that_is_misspelt_is_suggested() -> None:
+    with pytest.raises(WorkbenchError, match="unknown colour of cheese 'edam' 'yelow': did you mean 'yellow'"):
+        _typed().create("edam", colour="yelow")
+
+
+def test_what_python_says_of_a_type_is_replaced_by_the_option() -> None:
+    with pytest.raises(WorkbenchError, match=r"^cheese 'strict': option 'age' is 'half', expected a finite number$"):
+        _typed().create("strict", age="half")
+    with pytest.raises(WorkbenchError, match=r"^cheese 'strict': math domain error$|^cheese 'strict': expected a nonneg"):
+        _typed().create("strict", age=-1.0)

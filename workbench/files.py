@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
@@ -45,7 +45,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise WorkbenchError(f"{path}: cannot be written (the disk is full); free some space and run again") from error
         raise
     finally:
+        with suppress(OSError):  # it is gone where it has become `path`
+            os.truncate(temporary, 0)  # whoever failed to write it may hold it open, and with it the room on the disk
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, an OSError of writing to `path` becomes the one line that says so.
+
+    Raises:
+        WorkbenchError: the file cannot be opened or written to, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from None
 
 
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:
@@ -71,7 +86,7 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
     free = free_bytes(there)
     if free < needed_bytes + RESERVE:
         raise WorkbenchError(
-            f"{folder}: {free / 2**20:.0f} MiB are free on this disk, about {(needed_bytes + RESERVE) / 2**20:.0f} MiB are needed; "
+            f"{folder}: {free / 2**20:.1f} MiB are free on this disk, about {(needed_bytes + RESERVE) / 2**20:.1f} MiB are needed; "
             "free some space or choose another folder"
         )
 

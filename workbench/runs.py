@@ -8,7 +8,8 @@
     model.safetensors    weights of the backbone ("backbone.*") and the class centres ("loss.*")
     model.onnx           in its place where an ONNX file was imported
     evaluation/NAME.json + NAME.npz    figures of one benchmark, and the arrays to draw them again
-    status.json          queued | running (with heartbeat) | finished | failed (why) | stopped
+    status.json          queued | running (with heartbeat) | finished | failed (why) | stopped; step reached, step of the checkpoint
+    run.lock             empty; the operating system's lock on it is held by whoever trains the run, and ends with its process
 
 Files are written under a temporary name in the same folder and renamed, so a reader never sees half of one.
 Nothing here needs torch.
@@ -19,8 +20,10 @@ from __future__ import annotations
 import builtins
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError, unknown_name
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS, EVALUATION = "last.ckpt", "model.safetensors", "status.json", "evaluation"
-BROKEN = "broken.txt"
+BROKEN, LOCK = "broken.txt", "run.lock"
 
 ONNX_MODEL = "model.onnx"
 IMPORTED, ONNX = "imported", "onnx"
@@ -49,6 +53,8 @@ STATES = ("queued", "running", "finished", "failed", "stopped")
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 120.0
 """A run that says "running" without a sign of life for this long is shown as "stalled"."""
+LOCK_SECONDS = 1.0
+"""How long a lock is waited for: whoever only looks whether it is held has it for an instant."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,18 +152,72 @@ class Run:
         return read_json(self.path / ENVIRONMENT)
 
     @property
+    def data_folder(self) -> str | None:
+        """The folder from which a relative path in `config["data"]` is meant; None where the run does not say."""
+        recorded = self.environment.get("data")
+        folder = recorded.get("folder") if isinstance(recorded, dict) else None
+        return folder if isinstance(folder, str) else None
+
+    @property
     def status(self) -> dict[str, Any]:
         """status.json as it is now: `state`, `heartbeat` (seconds since 1970), `message`, progress."""
         return read_json(self.path / STATUS)
 
     @property
     def state(self) -> str:
-        """One of `STATES`, or "stalled" for a run that is said to be running and gives no sign of life."""
+        """One of `STATES`, or "stalled" for a run that is said to be running while nobody does so.
+
+        Nobody does where the last heartbeat is old, or where the run's lock is free. The lock of a run on a read-only
+        disk cannot be looked at; the heartbeat alone decides there.
+        """
         status = self.status
         state = str(status.get("state"))
         heartbeat = status.get("heartbeat")
         alive = isinstance(heartbeat, int | float) and time.time() - heartbeat <= STALE_SECONDS
-        return "stalled" if state == "running" and not alive else state
+        return "stalled" if state == "running" and (not alive or self._lock_is_free()) else state
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """While inside, this process alone trains the run. The lock ends with the process, however that ends.
+
+        Raises:
+            WorkbenchError: another process has it, or the folder cannot be written to or knows no locks.
+        """
+        lock = FileLock(self.path / LOCK, timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise WorkbenchError(f"{self.path}: is being trained already, by another process; wait for it or stop it") from None
+        except (OSError, NotImplementedError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise WorkbenchError(
+                f"{self.path / LOCK}: cannot be locked ({reason}); a run is trained in a folder that can be written to, "
+                "on a file system with locks"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock_is_free(self) -> bool:
+        """Whether certainly nobody trains the run; False where that cannot be found out."""
+        if not (self.path / LOCK).is_file():
+            return False
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return True
+        except (Timeout, OSError, NotImplementedError):
+            return False
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.yaml, of plain values."""
+        self.__dict__.pop("config", None)  # what was read before
+        write_text(self.path / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write environment.json."""
+        self.__dict__.pop("environment", None)
+        write_json(self.path / ENVIRONMENT, environment)
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table, one row a logged step. A last line that was cut off is left out."""
@@ -214,6 +274,12 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def check_name(name: str) -> None:
+    """Raises WorkbenchError where a run cannot be called so: the name is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
+        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+
+
 def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
     """Make a new run directory with its config.yaml, state "queued".
 
@@ -223,10 +289,9 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
         config: plain values only.
 
     Raises:
-        WorkbenchError: the name is no plain folder name, or the folder cannot be made.
+        WorkbenchError: the name is no plain folder name, or the folder cannot be made or written to; none is left then.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
-        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+    check_name(name)
     root = Path(runs_dir)
     for number in range(1, 10_000):
         path = root / (name if number == 1 else f"{name}-{number}")
@@ -239,8 +304,12 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
         except OSError as error:
             raise WorkbenchError(f"{path}: cannot be made ({error.strerror})") from None
     run = Run(path)
-    write_text(path / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
-    run.set_status("queued")
+    try:
+        run.write_config(config)
+        run.set_status("queued")
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     return run
 
 

@@ -581,3 +581,23 @@ def test_cosines_stay_in_range_for_parallel_vectors(cosine: float) -> None:
     cosines = loss.cosines(cosine * 3.0 * loss.weight).diagonal()
     assert cosines.abs().max() <= 1.0
     torch.testing.assert_close(cosines, torch.full_like(cosines, cosine))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("arcface", {"m": "half"}, "loss 'arcface': option 'm' is 'half', expected a finite number"),
+        ("cosface", {"s": "half"}, "loss 'cosface': option 's' is 'half', expected a finite number"),
+        ("arcface", {"easy_margin": "nope"}, "loss 'arcface': option 'easy_margin' is 'nope', expected true or false"),
+        ("softmax", {"bias": 1}, "loss 'softmax': option 'bias' is 1, expected true or false"),
+        ("arcface", {"s": True}, "loss 'arcface': option 's' is True, expected a finite number"),
+        ("arcface", {"sample_rate": True}, "option 'sample_rate' is True, expected a finite number"),
+        ("normface+ohem", {"ohem": {"keep": True}}, "part of a loss 'ohem': option 'keep' is True, expected a finite number"),
+        ("softmax+triplet", {"triplet": {"weight": True}}, "loss 'triplet': option 'weight' is True, expected a finite number"),
+        ("softmax+triplet", {"triplet": {"squared": "no way"}}, "option 'squared' is 'no way', expected true or false"),
+    ],
+)
+def test_an_option_of_another_type_is_named(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(wb.WorkbenchError) as caught:
+        wb.losses.create(name, embedding_dim=4, num_classes=3, **options)
+    assert said in str(caught.value)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 import workbench as wb
 from workbench import runs
-from workbench.training import TrainConfig, checkpoint, loop
+from workbench.training import TrainConfig, checkpoint, clipping, loop, records
 from workbench.training.hardware import loader_workers, resolve_precision
 
 PEOPLE, IMAGES, BATCH, EPOCHS = 4, 8, 8, 3
@@ -137,7 +137,7 @@ def _assert_one_line(caught: pytest.ExceptionInfo[wb.WorkbenchError]) -> None:
 
 def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -> None:
     assert sorted(os.listdir(whole.path)) == sorted(
-        [runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.CHECKPOINT, runs.MODEL, runs.STATUS]
+        [runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.CHECKPOINT, runs.MODEL, runs.STATUS, runs.LOCK]
     )
     assert whole.state == "finished"
     assert whole.status["step"] == whole.status["total"] == STEPS * EPOCHS
@@ -151,7 +151,7 @@ def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -
 def test_metrics_have_a_row_a_step_with_these_columns(whole: runs.Run) -> None:
     table = whole.metrics()
     expected = {"step", "epoch", "loss", "accuracy", "target_angle_mean", "target_angle_std", "lr", "images_per_second"}
-    assert set(table.columns) == expected | {"margin_ramp", "scale"}
+    assert set(table.columns) == expected | {"margin_ramp", "scale", "clipped"}
     assert table["step"].tolist() == list(range(1, STEPS * EPOCHS + 1))
     assert table["epoch"].iloc[-1] == EPOCHS
     assert np.isfinite(table.to_numpy(float)).all()
@@ -218,7 +218,7 @@ def test_sphereface_logs_its_annealing_and_the_length_of_its_embeddings(settings
 
 def test_triplet_logs_what_it_has(settings: dict[str, Any]) -> None:
     run = _train(settings, loss="triplet", loss_options={})
-    expected = {"step", "epoch", "loss", "lr", "images_per_second", "margin_ramp"}
+    expected = {"step", "epoch", "loss", "lr", "images_per_second", "margin_ramp", "clipped"}
     table = run.metrics()
     assert set(table.columns) == expected | {"active_triplets", "genuine_angle_mean", "impostor_angle_mean"}
     assert np.isfinite(table.to_numpy(float)).all()
@@ -422,7 +422,7 @@ def test_a_second_ctrl_c_interrupts_at_once(settings: dict[str, Any], monkeypatc
 def test_a_crashed_run_resumes_from_its_last_checkpoint_without_repeated_rows(
     settings: dict[str, Any], whole: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "EPOCH_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
     _at_step(monkeypatch, 2 * STEPS - 1, _crash)
     with pytest.raises(RuntimeError, match="power cut"):
         _train(settings)
@@ -442,7 +442,7 @@ def test_an_interrupt_soon_after_a_resume_keeps_the_metrics_whole(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "EPOCH_CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
         _at_step(patch, 2 * STEPS - 1, _crash)
         with pytest.raises(RuntimeError):
             _train(settings, log_every=3)
@@ -568,7 +568,7 @@ def test_a_truncated_checkpoint_is_refused(stopped: runs.Run) -> None:
 def test_a_checkpoint_of_another_model_is_refused(stopped: runs.Run) -> None:
     config = stopped.config | {"backbone_options": {"width": 12}}
     runs.write_text(stopped.path / runs.CONFIG, yaml.safe_dump(config))
-    _assert_not_resumed(stopped, "not a checkpoint of this run")
+    _assert_not_resumed(stopped, "cannot go on with backbone_options from")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"data": {}}', '{"data": null}', '{"data": 3}', "["])
@@ -700,7 +700,7 @@ def test_broken_pictures_are_left_out_and_named_once(
     lines = (run.path / runs.BROKEN).read_text().splitlines()
     assert sorted(lines) == sorted(f"{tmp_path / 'own' / name}: {lines[0].partition(': ')[2]}" for name in names)
     shown = [line for line in capfd.readouterr().err.splitlines() if "left out: " in line]
-    assert len(shown) == loop._LeftOut.MOST_SHOWN
+    assert len(shown) == records.LeftOut.MOST_SHOWN
     assert f"others only in {run.path / runs.BROKEN}" in shown[-1]
 
 
@@ -771,7 +771,7 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_keeps_the_checkpoint_befo
         kept.update({name: Path("runs/a", name).read_bytes() for name in (runs.CHECKPOINT, runs.MODEL)})
         monkeypatch.setattr(loop, "to_network", lambda *arguments: real(*arguments) * torch.nan)
 
-    monkeypatch.setattr(loop, "EPOCH_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
     _at_step(monkeypatch, STEPS + 1, poison)
     with pytest.raises(wb.WorkbenchError, match=r"the loss became nan at step .*lower lr") as caught:
         _train(settings, log_every=log_every)
@@ -785,13 +785,13 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_keeps_the_checkpoint_befo
 
 
 def test_weights_that_are_not_numbers_are_never_saved(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = torch.nn.utils.clip_grad_norm_
+    real = clipping.clip_grad_norm_
 
     def overflow(parameters: list[torch.nn.Parameter], limit: float) -> torch.Tensor:
         parameters[0].grad.fill_(torch.inf)  # a gradient can overflow where the loss did not
         return real(parameters, limit)
 
-    _at_step(monkeypatch, STEPS * EPOCHS - 1, lambda: monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", overflow))
+    _at_step(monkeypatch, STEPS * EPOCHS - 1, lambda: monkeypatch.setattr(clipping, "clip_grad_norm_", overflow))
     with pytest.raises(wb.WorkbenchError) as caught:
         _train(settings)
     _assert_one_line(caught)
@@ -800,13 +800,13 @@ def test_weights_that_are_not_numbers_are_never_saved(settings: dict[str, Any], 
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "EPOCH_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     _at_step(monkeypatch, STEPS, lambda: monkeypatch.setattr(checkpoint.torch, "save", full))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(wb.WorkbenchError, match=r"cannot be written \(No space left"):
         _train(settings)
     run = runs.open("runs/a")
     assert run.state == "failed"

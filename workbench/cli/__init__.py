@@ -133,7 +133,10 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options given here go before it.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, NAME=VALUE; repeatable.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run directory; no other option then.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with this run directory; what may be given besides: --epochs, --device, --precision, --data."),
+    ] = None,
 ) -> None:
     """Train a backbone under a loss; leaves a run directory."""
     options = {
@@ -155,8 +158,8 @@ def train(
     given |= _pairs(setting, "--set")
     if loss_option:
         given["loss_options"] = _nested(_pairs(loss_option, "--loss-option"), "--loss-option")
-    if resume is not None and (given or config is not None):
-        raise WorkbenchError("--resume takes all settings from the run; give no other option with it")
+    if resume is not None and config is not None:
+        raise WorkbenchError("--resume takes its settings from the run, so --config cannot be given with it")
     if resume is None and config is None and "data" not in given:
         raise WorkbenchError("say what to train on: --data folder:DIR, or --config FILE, or --resume RUN")
 
@@ -164,7 +167,7 @@ def train(
     from workbench.training import train as start
 
     if resume is not None:
-        run = start(resume=resume)
+        run = start(resume=resume, changes=given)
     else:
         run = start(TrainConfig.read(config, **given) if config is not None else TrainConfig(**given))
     typer.echo(f"{run.path}: {run.state}. Next: workbench evaluate {run.path} train")
@@ -441,6 +444,8 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise WorkbenchError(f"{option} {short(text)}: expected NAME=VALUE, e.g. {option} m=0.4")
+        if name.strip() in found:
+            raise WorkbenchError(f"{option} {short(name.strip())} is given twice")
         try:
             found[name.strip()] = read_yaml(value)
         except ValueError:

@@ -12,6 +12,7 @@ from workbench.errors import WorkbenchError, unknown_name
 from workbench.losses.base import ClassificationLoss, Loss, Term
 from workbench.losses.head import HeadName
 from workbench.losses.registry import LOSSES, PARTS
+from workbench.registry import check_options
 
 ALONE = "softmax"
 """What a part is added to where no loss is named: `center` is softmax with centre loss, as in its paper."""
@@ -89,6 +90,7 @@ def create(
         loss.use_head(head, sample_rate)
     elif head != "auto":
         raise WorkbenchError(f"loss {first!r} has no class centres, so no head can be chosen for it")
+    check_options(f"loss {name!r}", create, {"head": head, "sample_rate": sample_rate})
     return loss
 
 
@@ -122,6 +124,7 @@ def _taken(name: str) -> Mapping[str, inspect.Parameter]:
 
 def _as_term(name: str, sizes: dict[str, int], options: dict[str, Any]) -> Term:
     weight = options.pop("weight", 1.0)
+    check_options(f"loss {name!r}", Added, {"weight": weight})
     loss = LOSSES.create(name, **sizes, **options)
     if isinstance(loss, ClassificationLoss):
         raise WorkbenchError(f"loss {name!r} has class centres of its own and cannot be added; what can: {_addable()}")

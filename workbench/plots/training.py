@@ -26,6 +26,8 @@ CURVES = {
     "non_dominant": "Images nearest to a lesser sub-centre",
     "center": "Centre loss",
     "mhe": "Energy of the class centres",
+    "clipped": "Steps whose gradient was clipped, backbone",
+    "clipped_loss": "Steps whose gradient was clipped, class centres",
     "lr": "Learning rate",
     "images_per_second": "Images per second",
 }
@@ -64,6 +66,6 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
         lowest = min((float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0)
         drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
         drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-    if column in ("accuracy", "active_triplets", "margin_ramp", "non_dominant"):
+    if column in ("accuracy", "active_triplets", "margin_ramp", "non_dominant", "clipped", "clipped_loss"):
         drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return drawn

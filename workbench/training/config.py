@@ -26,6 +26,9 @@ class TrainConfig(BaseModel):
     def __init__(self, **settings: Any) -> None:
         if settings.get("loss") == IMPORTED:
             raise WorkbenchError(f"loss {IMPORTED!r} stands for a model from elsewhere; such a run cannot be trained or resumed")
+        for name, value in settings.items():  # pydantic takes true for the number 1
+            if isinstance(value, bool) and (field := type(self).model_fields.get(name)) and field.annotation is not bool:
+                raise WorkbenchError(f"setting {name!r} is {str(value).lower()}: true and false are not among its values")
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -51,7 +54,10 @@ class TrainConfig(BaseModel):
     lr: float = Field(0.1, gt=0, description="highest learning rate of SGD with momentum")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all weights")
-    clip_norm: float = Field(5.0, gt=0, description="largest norm of the gradient; longer ones are shortened")
+    clip_norm: float = Field(5.0, gt=0, description="largest norm of the backbone's gradient; longer ones are shortened")
+    clip_norm_loss: float | None = Field(
+        None, gt=0, description="largest norm of the gradient of the loss's own weights (class centres); by default any"
+    )
     warmup_epochs: float = Field(1.0, ge=0, description="epochs over which the learning rate rises from 0")
     margin_ramp_epochs: float = Field(0.0, ge=0, description="epochs over which the margin grows from 0 to its full size")
     flip: bool = Field(True, description="mirror half of the images at random")

@@ -42,8 +42,13 @@ def loader_workers(wanted: int | None, device: torch.device) -> int:
     return 0 if device.type == "cpu" else min(8, max((os.cpu_count() or 1) - 1, 1))
 
 
-def environment(device: torch.device, precision: str, data: Dataset) -> dict[str, Any]:
-    """What environment.json records."""
+def environment(device: torch.device, precision: str, data: Dataset, without_partner: int | None = None) -> dict[str, Any]:
+    """What environment.json records.
+
+    Args:
+        without_partner: identities with one image, where the loss compares images of one identity; None where it does not.
+    """
+    partners = {} if without_partner is None else {"identities_without_partner": without_partner}
     return {
         "workbench": __version__,
         "git_commit": _git_commit(),
@@ -57,7 +62,9 @@ def environment(device: torch.device, precision: str, data: Dataset) -> dict[str
             "name": data.name,
             "images": len(data),
             "identities": data.num_identities,
+            **partners,
             "fingerprint": data.fingerprint(),
+            "folder": str(Path.cwd()),  # from which a relative path in config.yaml is meant
         },
     }
 

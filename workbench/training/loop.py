@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +23,12 @@ from workbench.data.webdataset import shards_to_fetch
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
+from workbench.training.clipping import Clipper
 from workbench.training.config import TrainConfig
 from workbench.training.hardware import environment, loader_workers, resolve_precision
 from workbench.training.interrupt import stop_on_signal
+from workbench.training.records import LeftOut, Metrics, Status
+from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.schedule import (
     learning_rate,
     margin_ramp,
@@ -36,9 +36,9 @@ from workbench.training.schedule import (
     order_by_shard,
     order_of_epoch,
     seed_of_step,
+    without_copies,
 )
 
-CHECKPOINT_SECONDS, EPOCH_CHECKPOINT_SECONDS = 300.0, 15.0
 SHARES = {"accuracy": "accuracy", "active_triplets": "active triplets"}
 """Columns of metrics.jsonl that the progress bar shows, where the loss has them."""
 
@@ -47,59 +47,113 @@ def train(
     config: TrainConfig | str | Path | Mapping[str, Any] | None = None,
     *,
     resume: str | Path | runs.Run | None = None,
+    changes: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> runs.Run:
     """Train a backbone under a loss, or go on with a run that stopped.
 
     Args:
         config: settings, a mapping of them, or the path of a YAML file. Left out when resuming.
-        resume: a run directory; its own config.yaml says what to do. On a CPU it goes on bit for bit.
+        resume: a run directory; its own config.yaml says what to do. On a CPU it goes on bit for bit. A finished run goes on
+            where it is to have more epochs than it had.
+        changes: settings that are to be different from now on when resuming, one of `resuming.MAY_CHANGE`: more epochs,
+            another device, another place of the same data. They are written to config.yaml.
         progress: show a bar with loss, accuracy, learning rate and images a second.
 
     Returns:
         The run, finished.
 
     Raises:
-        WorkbenchError: bad settings, data or checkpoint (nothing is written then), or the loss became NaN.
+        WorkbenchError: bad settings, data or checkpoint, a setting that cannot be changed any more, a run that another process
+            trains, a folder that cannot be written to or has no room (nothing is written then); numbers became NaN or
+            infinite, or the disk is full (the run has failed then, and keeps the checkpoint before).
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     if (config is None) == (resume is None):
         raise WorkbenchError("train: give either a config or a run to resume")
-    if resume is not None:
-        run = runs.open(resume)
-        settings = _as_config(run.config)
-        if run.state == "finished":
-            return run
-        if run.state == "running":
-            raise WorkbenchError(f"{run.path}: is being trained already (its status.json shows a recent heartbeat)")
-    else:
-        settings = _as_config(config)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(settings.seed)
-        work = _prepare(settings, resuming=resume is not None)
-        if resume is not None:
-            recorded = run.environment.get("data")
-            if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
-                raise WorkbenchError(f"{run.path}: {settings.data!r} is not the data the run began with; start a new run")
-            step, metrics_bytes = checkpoint.load(run, work.net, work.loss, work.optimizer)
-        else:
-            name = settings.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{settings.loss}-{settings.backbone}"))
-            run = runs.create(settings.runs_dir, name, settings.plain())
-            runs.write_json(run.path / runs.ENVIRONMENT, environment(work.device, work.precision, work.data))
-            step, metrics_bytes = 0, 0
-        try:
-            _loop(run, settings, work, step, metrics_bytes, progress)
-        except KeyboardInterrupt:
-            run.set_status("stopped", message=f"interrupted; go on with workbench train --resume {run.path}", **_progress(run))
-            raise
-        except BaseException as error:
-            run.set_status("failed", message=f"{type(error).__name__}: {error}", **_progress(run))
-            raise
+    if resume is None:
+        if changes:
+            raise WorkbenchError("train: changes are for a run that is resumed; put them into the config")
+        return _begin(_as_config(config), progress)
+    run = runs.open(resume)
+    with run.lock():
+        return _go_on(run, changes or {}, progress)
+
+
+def _begin(config: TrainConfig, progress: bool) -> runs.Run:
+    name = config.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}"))
+    runs.check_name(name)
+    with _own_random_state(config.seed):
+        work = _prepare(config)
+        checkpoint.check_space(Path(config.runs_dir), work.net, work.loss)
+        run = runs.create(config.runs_dir, name, config.plain())
+        with run.lock(), _ends(run, Status(run, config.epochs * work.steps_an_epoch, step=0, saved=None)) as status:
+            run.write_environment(environment(work.device, work.precision, work.data, work.without_partner))
+            _loop(run, config, work, status, 0, progress)
     return run
 
 
-def _progress(run: runs.Run) -> dict[str, Any]:
-    return {key: value for key, value in run.status.items() if key in ("step", "total")}
+def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Run:
+    """What `train` does to resume a run whose lock is held."""
+    config = resumed_settings(run, changes)
+    finished = run.status.get("state") == "finished"
+    if finished and not changes and not (run.path / runs.CHECKPOINT).exists():
+        return run  # its owner has kept the model alone
+    state = checkpoint.read(run)
+    different = changed(run, config, state["config"]) if "config" in state else {}  # older checkpoints do not say
+    if finished and "config" in state and "epochs" not in different:
+        return run
+    with _own_random_state(config.seed):
+        work = _prepare(config, run, new_data="data" in changes)
+        recorded = run.environment.get("data")
+        if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
+            raise WorkbenchError(f"{run.path}: {config.data!r} is not the data the run began with; start a new run")
+        step, total = state["step"], config.epochs * work.steps_an_epoch
+        check_steps(run, config, step, work.steps_an_epoch)
+        checkpoint.restore(run, state, work.net, work.loss, work.optimizer, work.clipper)
+        if finished and step == total:
+            return run
+        checkpoint.check_space(run.path, work.net, work.loss)
+        with _ends(run, Status(run, total, step=step, saved=step)) as status:
+            _record_resumption(run, config, work, step, different, new_data="data" in changes)
+            _loop(run, config, work, status, state["metrics_bytes"], progress)
+    return run
+
+
+def _record_resumption(
+    run: runs.Run, config: TrainConfig, work: _Work, step: int, different: Mapping[str, Any], new_data: bool
+) -> None:
+    """Bring config.yaml and environment.json up to date with how the run goes on."""
+    if new_data:
+        run.environment["data"]["folder"] = str(Path.cwd())
+    now = environment(work.device, work.precision, work.data, work.without_partner)
+    said = {key: now[key] for key in ("workbench", "torch", "device", "precision")}
+    resumed = [*run.environment.get("resumed", []), {"step": step, **said, "changes": dict(different)}]
+    run.write_environment(run.environment | {"resumed": resumed})
+    if config.plain() != run.config:
+        run.write_config(config.plain())
+
+
+@contextmanager
+def _own_random_state(seed: int) -> Iterator[None]:
+    """The caller's random state is what it was before when this is left."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _ends(run: runs.Run, status: Status) -> Iterator[Status]:
+    """However training ends, status.json says so."""
+    try:
+        yield status
+        status.finished()
+    except KeyboardInterrupt:
+        status.stopped()
+        raise
+    except BaseException as error:
+        status.failed(error)
+        raise
 
 
 @dataclass
@@ -110,11 +164,14 @@ class _Work:
     net: backbones.Backbone
     loss: losses.Loss
     optimizer: torch.optim.Optimizer
+    clipper: Clipper
     device: torch.device
     precision: str
     batch_size: int
     steps_an_epoch: int
     images_per_identity: int | None
+    without_partner: int | None
+    """Identities with one image, where the loss compares images of one identity."""
 
     def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
         length = self.steps_an_epoch * self.batch_size
@@ -134,12 +191,20 @@ def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> T
     return TrainConfig(**{str(key): value for key, value in (config or {}).items()})
 
 
-def _prepare(config: TrainConfig, resuming: bool = False) -> _Work:
-    """Open and build everything; bad settings fail here, before a run directory exists."""
+def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = False) -> _Work:
+    """Open and build everything; bad settings fail here, before a run directory exists.
+
+    Args:
+        run: the one that is resumed; its data and weights are there already.
+        new_data: whether its data stand at a place that the caller has given, not its config.yaml.
+    """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    with data.stored_names() if resuming else nullcontext():
+    if run is None or new_data:
         dataset = data.open(config.data)
+    else:
+        remedy = "where the data have moved, give their new place, e.g. workbench train --resume RUN --data folder:DIR"
+        dataset = data.open_stored(config.data, run.data_folder, str(run.path / runs.CONFIG), remedy)
     if len(dataset) < 2 or dataset.num_identities < 2:
         raise WorkbenchError(
             f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
@@ -151,7 +216,7 @@ def _prepare(config: TrainConfig, resuming: bool = False) -> _Work:
         for option in taken:
             if option in options:
                 raise WorkbenchError(f"{setting}: {option!r} is not set there; it follows from the other settings and the data")
-    options = backbones.without_fetching(config.backbone_options) if resuming else config.backbone_options
+    options = config.backbone_options if run is None else backbones.without_fetching(config.backbone_options)
     net = (
         backbones.create(config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **options)
         .to(device)
@@ -167,8 +232,23 @@ def _prepare(config: TrainConfig, resuming: bool = False) -> _Work:
         weight_decay=config.weight_decay,
         fused=device.type in ("cpu", "cuda"),  # needs no copy of the gradients, which a million class centres would feel
     )
+    clipper = Clipper(net, loss, config.clip_norm, config.clip_norm_loss)
     batch_size, steps_an_epoch, together = _batches(config, loss, len(dataset))
-    return _Work(dataset, net, loss, optimizer, device, precision, batch_size, steps_an_epoch, together)
+    alone = _without_partner(config, loss, dataset)
+    return _Work(dataset, net, loss, optimizer, clipper, device, precision, batch_size, steps_an_epoch, together, alone)
+
+
+def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Dataset) -> int | None:
+    """Number of identities with one image, where the loss compares images of one identity; None where it does not."""
+    if loss.images_per_identity is None:
+        return None
+    alone = int(np.count_nonzero(np.bincount(dataset.identities) == 1))
+    if alone == dataset.num_identities:
+        raise WorkbenchError(
+            f"{config.data}: no identity has two images, but {config.loss} compares images of one identity; give data with "
+            "more, or a loss with class centres such as arcface"
+        )
+    return alone
 
 
 def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
@@ -190,32 +270,32 @@ def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, i
     return batch_size, max(count // batch_size, 1), together
 
 
-def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_bytes: int, progress: bool) -> None:
-    net, loss, optimizer = work.net, work.loss, work.optimizer
+def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metrics_bytes: int, progress: bool) -> None:
+    net, loss, optimizer, clipper = work.net, work.loss, work.optimizer, work.clipper
     identities = torch.from_numpy(work.data.identities)
     batch_size, steps_an_epoch = work.batch_size, work.steps_an_epoch
-    total = config.epochs * steps_an_epoch
+    step, total = status.step, status.total
     warmup = round(config.warmup_epochs * steps_an_epoch)
     ramp = round(config.margin_ramp_epochs * steps_an_epoch)
     workers = loader_workers(config.workers, work.device)
     pictures = kept(work.data.images, net.image_size, workers)
-    parameters = [*net.parameters(), *loss.parameters()]
-    value = norm = torch.zeros(())  # of the last update
+    seen: Tensor | None = None  # the images of the last update, its loss and its gradient's norm
+    value = norm = torch.zeros(())
     net.train()
 
-    metrics = (run.path / runs.METRICS).open("ab")
-    metrics.truncate(min(metrics_bytes, metrics.tell()))
-    metrics.seek(0, os.SEEK_END)  # truncating does not move the position, which the next checkpoint records
     bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
-    pulse = _Pulse(run, total)
-    left_out = _LeftOut(run, bar)
-    with metrics, bar, stop_on_signal() as request:
+    left_out = LeftOut(run, bar)
+    with Metrics(run.path / runs.METRICS, metrics_bytes) as metrics, bar, stop_on_signal() as request:
+        if progress and work.without_partner:
+            bar.write(_said_without_partner(work), file=sys.stderr)
         since, images_since = time.perf_counter(), 0
         while step < total:
             epoch, begin = divmod(step, steps_an_epoch)
             order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
             updates = 0
             for images, numbers in _read(config, pictures, order, net.image_size, batch_size, workers, left_out):
+                if loss.images_per_identity is not None:
+                    images, numbers = without_copies(images, numbers)
                 lr = learning_rate(step, total, warmup, config.lr)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
@@ -223,7 +303,7 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
 
                 usable = len(images) >= 2  # batch normalisation needs company
                 if usable:
-                    images = images.to(work.device, non_blocking=True)
+                    seen = images = images.to(work.device, non_blocking=True)
                     labels = identities[numbers].to(work.device, non_blocking=True)
                     if config.flip:
                         images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
@@ -232,33 +312,36 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, step: int, metrics_by
                     value = loss(embeddings, labels)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
-                    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                    norm = clipper.clip()
                     optimizer.step()
                     updates += 1
 
                 step += 1
                 images_since += len(images)
                 epoch_done = step % steps_an_epoch == 0
+                status.beat(step)
                 if usable and (step % config.log_every == 0 or epoch_done):
-                    row = _measure(loss, embeddings.detach(), labels, value, step, steps_an_epoch)
+                    _check_finite(value, norm, config, status)
+                    row = {"step": step, "epoch": step / steps_an_epoch, "loss": value.item()}
+                    row |= loss.measure(embeddings.detach(), labels) | clipper.shares()
                     row |= {"lr": lr, "images_per_second": images_since / (time.perf_counter() - since)}
                     since, images_since = time.perf_counter(), 0
-                    metrics.write(json.dumps(row).encode() + b"\n")
-                    metrics.flush()
+                    metrics.append(row)
                     learned = "".join(f"{word} {row[key]:.1%}, " for key, word in SHARES.items() if key in row)
                     bar.set_postfix_str(f"loss {row['loss']:.3f}, {learned}lr {lr:.4f}, {row['images_per_second']:.0f} images/s")
                 bar.update()
-                pulse.beat(step)
-                if step == total or request.signal or pulse.checkpoint_due(epoch_done):
-                    _save(run, work, value, norm, step, metrics.tell())
-                    pulse.checkpointed()
+                if step == total or request.signal or status.checkpoint_due(epoch_done):
+                    _check_finite(value, norm, config, status)
+                    _check_embeddings(seen, config, work, status)
+                    remedy = _remedy(config, status)
+                    checkpoint.save(run, config.plain(), net, loss, optimizer, clipper, step, metrics.length, remedy)
+                    status.checkpointed()
                 if request.signal:
                     raise KeyboardInterrupt(request.signal.name)
             if not updates and not begin:
                 raise WorkbenchError(
                     f"{config.data}: no batch of epoch {epoch + 1} has two images that can be read; see {left_out.path}"
                 )
-    run.set_status("finished", step=step, total=total)
 
 
 def _read(
@@ -268,7 +351,7 @@ def _read(
     size: tuple[int, int],
     batch_size: int,
     workers: int,
-    left_out: _LeftOut,
+    left_out: LeftOut,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an order; an error of theirs says how to go on."""
     try:
@@ -279,66 +362,39 @@ def _read(
         ) from None
 
 
-class _LeftOut:
-    """Names images that cannot be read in broken.txt, each once, also when a run is resumed."""
-
-    MOST_SHOWN = 5
-
-    def __init__(self, run: runs.Run, bar: tqdm[NoReturn]) -> None:
-        self.path, self.bar = run.path / runs.BROKEN, bar
-        self.known = set(self.path.read_text(encoding="utf-8", errors="replace").splitlines()) if self.path.is_file() else set()
-
-    def __call__(self, reason: str) -> None:
-        line = reason.encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8
-        if line in self.known:
-            return
-        self.known.add(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if not self.bar.disable and len(self.known) <= self.MOST_SHOWN:
-            rest = f"; others only in {self.path}" if len(self.known) == self.MOST_SHOWN else ""
-            self.bar.write(f"left out: {line}{rest}", file=sys.stderr)
+def _said_without_partner(work: _Work) -> str:
+    alone, of = work.without_partner or 0, work.data.num_identities
+    return (
+        f"note: {alone:,} of {of:,} identities ({alone / of:.0%}) have one image; as anchors they have no partner, and are seen as "
+        "images of others only"
+    )
 
 
-class _Pulse:
-    """Signs of life in status.json, and the clock of checkpoints."""
-
-    def __init__(self, run: runs.Run, total: int) -> None:
-        self.run, self.total = run, total
-        self.beaten = -math.inf
-        self.saved = time.monotonic()
-
-    def beat(self, step: int) -> None:
-        if time.monotonic() - self.beaten >= runs.HEARTBEAT_SECONDS:
-            self.beaten = time.monotonic()
-            self.run.set_status("running", step=step, total=self.total)
-
-    def checkpoint_due(self, epoch_done: bool) -> bool:
-        """After each epoch, but not all the time where epochs are short; within long ones now and then."""
-        return time.monotonic() - self.saved >= (EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS)
-
-    def checkpointed(self) -> None:
-        self.saved = time.monotonic()
-
-
-def _save(run: runs.Run, work: _Work, value: Tensor, norm: Tensor, step: int, metrics_bytes: int) -> None:
-    _check_finite(value, step)
-    _check_finite(norm, step, "gradient")  # it can overflow where the loss did not, and takes the weights with it
-    checkpoint.save(run, work.net, work.loss, work.optimizer, step, metrics_bytes)
-
-
-def _check_finite(value: Tensor, step: int, what: str = "loss") -> None:
-    if not torch.isfinite(value):
-        raise WorkbenchError(
-            f"the {what} became {value.item()} at step {step}; lower lr, lengthen warmup_epochs or margin_ramp_epochs, "
-            "or lower the scale s (the last checkpoint is from before)"
-        )
+def _check_finite(value: Tensor, norm: Tensor, config: TrainConfig, status: Status) -> None:
+    """Of the last update; the gradient can overflow where the loss did not, and takes the weights with it."""
+    for what, number in (("loss", value), ("gradient", norm)):
+        if not torch.isfinite(number):
+            raise WorkbenchError(f"the {what} became {number.item()} at step {status.step}; {_remedy(config, status)}")
 
 
 @torch.no_grad()
-def _measure(
-    loss: losses.Loss, embeddings: Tensor, labels: Tensor, value: Tensor, step: int, steps_an_epoch: int
-) -> dict[str, Any]:
-    """One line of metrics.jsonl, of the batch just seen."""
-    _check_finite(value, step)
-    return {"step": step, "epoch": step / steps_an_epoch, "loss": value.item(), **loss.measure(embeddings, labels)}
+def _check_embeddings(images: Tensor | None, config: TrainConfig, work: _Work, status: Status) -> None:
+    """Of images of the last update, made as evaluation makes them, with the running statistics of batch normalisation."""
+    if images is None:
+        return
+    work.net.eval()
+    embeddings = work.net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
+    work.net.train()
+    wrong = int((~embeddings.isfinite()).any(1).sum())
+    if wrong:
+        raise WorkbenchError(
+            f"at step {status.step}, {wrong} of {len(images)} embeddings of training images hold NaN or infinity when the network "
+            f"is used as in evaluation; {_remedy(config, status)}"
+        )
+
+
+def _remedy(config: TrainConfig, status: Status) -> str:
+    return (
+        f"in a new run, lower lr (it was {config.lr:g}), lengthen warmup_epochs or margin_ramp_epochs, or lower the scale s "
+        f"({status.last_checkpoint()})"
+    )

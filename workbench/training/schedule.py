@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
@@ -58,8 +60,8 @@ def order_by_identity(
 
     Hermans et al., "In defense of the triplet loss for person re-identification", 2017, section 2 ("PK batches"). All
     identities take turns, each round in a new random order, K images at a time from their own shuffled images; an
-    identity that has shown all begins again, within a turn too if it has fewer than K. So all identities are shown
-    equally often, however many images they have, and a batch never holds an identity twice where there are P of them.
+    identity that has shown all begins again, within a turn too if it has fewer than K (see `without_copies`). So all identities
+    are shown equally often, however many images they have, and a batch never holds an identity twice where there are P of them.
 
     Args:
         identities: (N,) identity of each image, 0..C-1, every number in use.
@@ -88,6 +90,25 @@ def order_by_identity(
     shown = np.repeat(np.arange(len(rounds)), len(counts))[:turns] * images_per_identity
     place = (shown[:, None] + np.arange(images_per_identity)) % counts[turn][:, None]
     return by_identity[begin[turn][:, None] + place].ravel()
+
+
+def without_copies(images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch without the images that it holds more than once, as it does where an identity has fewer than K.
+
+    A loss that compares images of one identity would take an image and its copy for two pictures of a person.
+
+    Args:
+        images: (N, ...).
+        numbers: (N,) number of each image.
+
+    Returns:
+        Both, (M, ...) and (M,) with M <= N, in the order of their first places; the same tensors where nothing is left out.
+    """
+    _, first = np.unique(numbers.numpy(), return_index=True)
+    if len(first) == len(numbers):
+        return images, numbers
+    keep = torch.from_numpy(np.sort(first))
+    return images[keep].contiguous(memory_format=torch.channels_last), numbers[keep]
 
 
 def seed_of_step(step: int, seed: int) -> int:
