@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import workbench as wb
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 
 every_head = pytest.mark.parametrize("kind", get_args(Head))
 
@@ -139,3 +139,52 @@ def test_importing_the_backbones_imports_no_torchvision() -> None:
 def test_sizes_that_are_none(size: Any) -> None:
     with pytest.raises(wb.WorkbenchError, match=r"image_size must be a whole number of pixels or \(height, width\), got"):
         wb.backbones.create("smallresnet", image_size=size)
+
+
+@pytest.mark.parametrize("scale", get_args(Scale))
+@every_head
+def test_the_scale_of_the_closing_norm(kind: Head, scale: Scale) -> None:
+    head = embedding_head(kind, 4, (2, 3), 5, scale=scale)
+    closing = head[-1]
+    assert isinstance(closing, nn.BatchNorm1d)
+    trained = {key for key, parameter in closing.named_parameters() if parameter.requires_grad}
+    assert trained == {"trained": {"weight", "bias"}, "frozen": {"bias"}, "none": set()}[scale]
+    optimizer = torch.optim.SGD([*head.parameters()], lr=0.5, weight_decay=0.1)
+    for seed in range(3):
+        x = torch.randn(16, 4, 2, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        (-head(x).norm(dim=1).mean()).backward()  # asks for longer embeddings
+        optimizer.step()
+    if closing.bias is not None:
+        nn.init.zeros_(closing.bias)
+    mean_square = head(x).square().sum(1).mean().item()
+    if scale == "trained":
+        assert mean_square > 5.5
+    else:
+        assert mean_square == pytest.approx(5.0, rel=0.02)  # D, whatever was trained
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in wb.backbones.names() if not name.startswith("sphereface")] + ["torchvision:resnet18"]
+)
+@pytest.mark.parametrize("scale", get_args(Scale))
+def test_every_backbone_with_a_closing_norm_has_the_option(name: str, scale: Scale) -> None:
+    assert wb.backbones.accepts(name, "scale")
+    with torch.device("meta"):
+        net = wb.backbones.create(name, embedding_dim=3, image_size=32, scale=scale)
+    closing = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d) and layer.num_features == 3][-1]
+    assert closing.affine == (scale != "none")
+    assert scale == "none" or closing.weight.requires_grad == (scale == "trained")
+
+
+def test_a_network_without_norm_has_no_scale() -> None:
+    assert not wb.backbones.accepts("sphereface20", "scale")
+    with pytest.raises(wb.WorkbenchError, match="did you mean 'smallresnet'"):
+        wb.backbones.accepts("smalresnet", "scale")
+
+
+@pytest.mark.parametrize("scale", ["freezed", "Trained", None, 1])
+def test_an_unknown_scale_is_an_error_in_one_line(scale: Any) -> None:
+    with pytest.raises(wb.WorkbenchError, match=r"scale of the head .*known: frozen, none, trained") as caught:
+        embedding_head("gap", 4, (2, 3), 5, scale=scale)
+    assert "\n" not in str(caught.value)

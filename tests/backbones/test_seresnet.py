@@ -67,3 +67,17 @@ def test_seresnet50_learns_two_people_apart() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
+
+
+def test_the_exact_variant_has_prelu_in_the_gates_a_fixed_closing_scale_and_insightface_s_eps() -> None:
+    torch.manual_seed(0)
+    net = wb.backbones.create("seresnet18", embedding_dim=4, image_size=16, exact=True)
+    gates = [layer for layer in net.modules() if isinstance(layer, wb.backbones.base.SqueezeExcite)]
+    assert [gate.act.num_parameters for gate in gates] == [4, 4, 8, 8, 16, 16, 32, 32]
+    assert [key for key, parameter in net.named_parameters() if not parameter.requires_grad] == ["head.3.weight"]
+    assert {layer.eps for layer in net.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)} == {2e-5}
+    gate, x = gates[0], torch.randn(2, 64, 3, 3)
+    squeeze, excite = (layer.weight[:, :, 0, 0] for layer in (gate.squeeze, gate.excite))
+    inner = x.mean((2, 3)) @ squeeze.T + gate.squeeze.bias
+    opened = torch.sigmoid(torch.where(inner > 0, inner, 0.25 * inner) @ excite.T + gate.excite.bias)
+    torch.testing.assert_close(gate(x), x * opened[:, :, None, None])

@@ -161,3 +161,28 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(**options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "share"),
+    [
+        ({}, 100, "37%"),
+        ({}, 389, "2%"),
+        ({}, 390, None),
+        ({"rate": 0.0}, 10**6, "100%"),
+        ({"rate": 1.0}, 1, None),
+        ({"h": 0.0}, 1, None),
+    ],
+)
+def test_short_trainings_are_told_that_they_are_nearly_cosface(options: dict[str, Any], steps: int, share: str | None) -> None:
+    said = wb.losses.create("adaface", embedding_dim=4, num_classes=3, **options).advice(steps)
+    assert len(said) == (share is not None)
+    assert share is None or f"after {steps:,} steps {share} of that is left" in said[0]
+
+
+def test_what_is_left_of_the_first_spread_is_what_the_advice_says() -> None:
+    loss = wb.losses.create("adaface", embedding_dim=4, num_classes=3)
+    embeddings = torch.ones(4, 4)  # all of the same length
+    for _ in range(100):
+        loss(embeddings, torch.tensor([0, 1, 2, 0]))
+    assert loss.batch_std.item() == pytest.approx(100 * 0.99**100, rel=1e-4)

@@ -156,3 +156,13 @@ def test_the_bias_is_trained_and_logged(name: str) -> None:
     if name == "unified_threshold":
         assert row["threshold"] == row["bias"] / 64.0
     assert torch.equal(loss.state_dict()["bias"], dict(loss.named_parameters())["bias"])
+
+
+@pytest.mark.parametrize(
+    ("head", "rate", "seen"), [("plain", 0.1, 1000), ("sampled", 0.1, 100), ("sampled", 0.0, 1), ("sampled", 1.0, 1000)]
+)
+def test_the_bias_starts_for_the_number_of_classes_seen(head: str, rate: float, seen: int) -> None:
+    sizes: dict[str, Any] = {"embedding_dim": 4, "num_classes": 1000, "head": head, "sample_rate": rate}
+    assert _bias_of(wb.losses.create("unified_threshold", **sizes)) == pytest.approx(math.log(10 * seen), rel=1e-6)
+    full = wb.losses.create("sphereface2", embedding_dim=4, num_classes=seen)
+    assert _bias_of(wb.losses.create("sphereface2", **sizes)) == pytest.approx(_bias_of(full), rel=1e-6)

@@ -38,7 +38,8 @@ def _by_the_paper(cosines: np.ndarray, y: np.ndarray, t: float, s: float, m: flo
     for row, label in zip(cosines, y, strict=True):
         theta = math.acos(row[label])
         target = math.cos(theta + m) if theta + m < math.pi else row[label] - m * math.sin(m)
-        logits = [s * (c * (t + c) if c > target else c) for j, c in enumerate(row) if j != label]
+        bar = math.cos(theta + m)  # also where theta + m > pi
+        logits = [s * (c * (t + c) if c > bar else c) for j, c in enumerate(row) if j != label]
         costs.append(np.logaddexp.reduce([s * target, *logits]) - s * target)
     return float(np.mean(costs))
 
@@ -123,3 +124,18 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_beyond_180_degrees_other_classes_are_compared_with_the_bare_cosine() -> None:
+    """At 178 degrees cos(theta + 0.5) is -0.86, ArcFace's curve is at -1.24: a class at -0.95 is hard by the latter alone."""
+    loss = _make(s=1.0).eval()
+    loss.t.fill_(0.5)
+    others = loss.others(torch.tensor([[-0.95, -0.5]], dtype=torch.float64), torch.tensor([[math.cos(math.radians(178))]]).double())
+    np.testing.assert_allclose(others.detach().numpy(), [[-0.95, -0.5 * (0.5 - 0.5)]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps", "warned"), [(0.01, 100, True), (0.01, 389, True), (0.01, 390, False), (1.0, 1, False), (0.0, 9, True)]
+)
+def test_short_trainings_are_told_that_t_has_not_risen(rate: float, steps: int, warned: bool) -> None:
+    assert len(_make(rate=rate).advice(steps)) == warned

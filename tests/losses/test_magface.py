@@ -35,26 +35,41 @@ def _psi(theta: np.ndarray, m: Any) -> np.ndarray:
     return np.where(theta + m < np.pi, np.cos(theta + m), np.cos(theta) - m * np.sin(m))
 
 
+def _easy(theta: np.ndarray, m: Any) -> np.ndarray:
+    return np.where(theta < np.pi / 2, np.cos(theta + m), np.cos(theta))
+
+
 def _by_the_paper(embeddings: Tensor, loss: MagFace, y: np.ndarray, s: float) -> tuple[np.ndarray, np.ndarray]:
     """Each sample's cross-entropy and g."""
+    curve = _easy if loss.easy_margin else _psi
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
     lengths = np.linalg.norm(x, axis=1)
     logits = s * (x / lengths[:, None]) @ (w / np.linalg.norm(w, axis=1, keepdims=True)).T
     a = np.clip(lengths, 10, 110)
     own = np.arange(len(y)), y
-    logits[own] = s * _psi(np.arccos(logits[own] / s), 0.45 + (0.8 - 0.45) * (a - 10) / (110 - 10))
+    logits[own] = s * curve(np.arccos(logits[own] / s), 0.45 + (0.8 - 0.45) * (a - 10) / (110 - 10))
     return np.logaddexp.reduce(logits, axis=1) - logits[own], a / 110**2 + 1 / a
 
 
+@pytest.mark.parametrize(("easy_margin", "curve"), [(True, _easy), (False, _psi)])
 @pytest.mark.parametrize(("norm", "m"), [(None, 0.625), (1.0, 0.45), (10.0, 0.45), (35.0, 0.5375), (110.0, 0.8), (1e9, 0.8)])
-def test_the_curve_of_a_length(norm: float | None, m: float) -> None:
+def test_the_curve_of_a_length(norm: float | None, m: float, easy_margin: bool, curve: Any) -> None:
     theta = np.deg2rad(np.arange(0, 180.01, 0.37))
-    found = _make(s=30.0).target_logit(torch.from_numpy(np.cos(theta)), norm)
-    np.testing.assert_allclose(found.numpy() / 30.0, _psi(theta, m), atol=1e-12)
+    found = _make(s=30.0, easy_margin=easy_margin).target_logit(torch.from_numpy(np.cos(theta)), norm)
+    np.testing.assert_allclose(found.numpy() / 30.0, curve(theta, m), atol=1e-12)
 
 
-def test_the_loss_is_the_paper_s() -> None:
-    loss, (embeddings, labels) = _make(s=20.0), _batch()
+@pytest.mark.parametrize(("easy_margin", "expected"), [(True, -1.117), (False, -38.28)])
+def test_at_91_degrees_the_easy_margin_is_the_plain_cosine(easy_margin: bool, expected: float) -> None:
+    found = _make(easy_margin=easy_margin).target_logit(torch.tensor(math.cos(math.radians(91.0)), dtype=torch.float64), 60.0)
+    theirs = 64 * math.cos(math.radians(91.0) + (0.0 if easy_margin else 0.625))
+    assert found.item() == pytest.approx(theirs, abs=1e-9)
+    assert found.item() == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("easy_margin", [True, False])
+def test_the_loss_is_the_paper_s(easy_margin: bool) -> None:
+    loss, (embeddings, labels) = _make(s=20.0, easy_margin=easy_margin), _batch()
     cross_entropy, g = _by_the_paper(embeddings, loss, labels.numpy(), 20.0)
     assert loss(embeddings, labels).item() == pytest.approx(np.mean(cross_entropy + 35 * g), rel=1e-9)
     np.testing.assert_allclose(loss.per_sample(embeddings, labels).numpy(force=True), cross_entropy, rtol=1e-9, atol=1e-12)
@@ -68,9 +83,10 @@ def test_parts_see_the_cross_entropy_alone(part: str) -> None:
     assert loss(embeddings, labels).item() == pytest.approx(costs.mean() + 35 * g.mean(), rel=1e-9)
 
 
-def test_the_margin_pulls_at_the_length() -> None:
+@pytest.mark.parametrize("easy_margin", [True, False])
+def test_the_margin_pulls_at_the_length(easy_margin: bool) -> None:
     """d loss / d a, with the direction held: -s psi' m' (1 - p) + lambda g', and 0 outside of [10, 110]."""
-    loss, (embeddings, labels) = _make(s=20.0), _batch()
+    loss, (embeddings, labels) = _make(s=20.0, easy_margin=easy_margin), _batch()
     lengths = embeddings.detach().norm(dim=1, keepdim=True).requires_grad_()
     directions = F.normalize(embeddings.detach())
     (found,) = torch.autograd.grad(loss(lengths * directions, labels), lengths)
@@ -80,6 +96,8 @@ def test_the_margin_pulls_at_the_length() -> None:
     m = 0.45 + 0.0035 * (a - 10)
     steepness = np.where(theta + m < np.pi, np.sin(theta + m), np.sin(m) + m * np.cos(m))
     cross_entropy, _ = _by_the_paper(embeddings, loss, labels.numpy(), 20.0)
+    if easy_margin:
+        steepness = np.where(theta < np.pi / 2, steepness, 0.0)
     slope = 20 * steepness * 0.0035 * (1 - np.exp(-cross_entropy)) + 35 * (1 / 110**2 - 1 / a**2)
     inside = (a > 10) & (a < 110)
     np.testing.assert_allclose(found.numpy()[:, 0] * N, np.where(inside, slope, 0.0), atol=1e-9)
@@ -102,8 +120,9 @@ def test_the_mean_length_is_logged() -> None:
     assert loss.measure(embeddings, labels)["length_mean"] == pytest.approx(77.5, rel=1e-5)
 
 
-def test_gradients_are_those_of_the_value() -> None:
-    loss, (embeddings, labels) = _make(s=8.0), _batch(12)
+@pytest.mark.parametrize("easy_margin", [True, False])
+def test_gradients_are_those_of_the_value(easy_margin: bool) -> None:
+    loss, (embeddings, labels) = _make(s=8.0, easy_margin=easy_margin), _batch(12)
     with torch.no_grad():
         embeddings[6] = 60 * F.normalize(-loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0)  # theta + m > pi
     assert loss.own_cosines(embeddings, labels)[6] < -math.cos(0.45)

@@ -54,9 +54,10 @@ def test_the_loss_is_that_of_the_formula(options: dict[str, Any], ramp: float, e
     for row, y in zip(cosines, labels.tolist(), strict=True):
         own, below = _psi(math.acos(row[y]), options["kind"], m), 0.0
         target = row[y] if easy_margin and row[y] <= 0 else own
+        bar = own if options["kind"] == "am" else math.cos(math.acos(row[y]) + m)  # also where theta + m > pi
         for j in range(C):
             h = 1.0
-            if j != y and own - row[j] < 0:  # the paper's indicator
+            if j != y and bar - row[j] < 0:  # the paper's indicator
                 h = math.exp(32 * t * (row[j] + 1)) if options["weighting"] == "adaptive" else math.exp(32 * t)
                 raised += 1
             below += math.exp(32 * target) if j == y else h * math.exp(32 * row[j])

@@ -53,7 +53,7 @@ def _focal(costs: np.ndarray, gamma: float = 2.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("keep", "count", "kept"), [(0.75, 12, 9), (0.75, 13, 9), (0.29, 100, 29), (1.0, 5, 5), (0.5, 1, 1), (0.0, 7, 1), (0.1, 3, 1)]
+    ("keep", "count", "kept"), [(0.75, 12, 9), (0.75, 13, 9), (0.29, 100, 29), (1.0, 5, 5), (0.5, 1, 1), (0.01, 7, 1), (0.1, 3, 1)]
 )
 def test_ohem_keeps_the_hardest(keep: float, count: int, kept: int) -> None:
     losses = torch.rand(count, generator=torch.Generator().manual_seed(0))
@@ -172,6 +172,7 @@ def test_a_loss_without_a_classifier_takes_none(part: str) -> None:
     ("part", "options"),
     [
         ("ohem", {"keep": -0.1}),
+        ("ohem", {"keep": 0.0}),
         ("ohem", {"keep": 1.1}),
         ("ohem", {"keep": "a"}),
         ("ohem", {"gamma": 1}),

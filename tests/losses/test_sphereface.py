@@ -253,3 +253,19 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(**options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "warned"),
+    [
+        ({}, 1000, True),
+        ({}, 1659, False),
+        ({"lambda_base": 0.0, "lambda_min": 0.0}, 1, False),
+        ({"gamma": 0.0}, 10**6, True),
+        ({"m": 1.0}, 1, False),
+    ],
+)
+def test_short_trainings_are_told_that_the_annealing_does_not_end(options: dict[str, Any], steps: int, warned: bool) -> None:
+    said = wb.losses.create("sphereface", embedding_dim=4, num_classes=3, **options).advice(steps)
+    assert len(said) == warned
+    assert not (warned and not options) or f"lambda is still {1000 / 121:.3g}" in said[0]

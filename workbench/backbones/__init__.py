@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ __all__ = [
     "SphereFace64",
     "ViTSmall",
     "ViTTiny",
+    "accepts",
     "create",
     "embedding_head",
     "names",
@@ -61,6 +63,17 @@ def create(name: str, **options: Any) -> Backbone:
     """
     make = external.create if ":" in str(name) else BACKBONES.create
     return make(name, **options)
+
+
+def accepts(name: str, option: str) -> bool:
+    """Whether a backbone has an option of that name.
+
+    Raises:
+        WorkbenchError: there is no such backbone; the nearest is suggested.
+    """
+    library, colon, _ = str(name).partition(":")
+    factory = external.LIBRARIES.get(library) if colon else BACKBONES.get(name)
+    return option in inspect.signature(factory).parameters
 
 
 def without_fetching(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,13 +56,18 @@ class SqueezeExcite(nn.Module):
     """Channel attention: scale each channel by a gate computed from all channels' means.
 
     Hu et al., "Squeeze-and-excitation networks", CVPR 2018, eq. 2-4.
+
+    Args:
+        channels: of the map.
+        reduction: how many times narrower the layer between is; it has at least 4 channels.
+        act: between the two layers; ReLU in the paper.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, act: Activation | None = None) -> None:
         super().__init__()
         hidden = max(channels // reduction, 4)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
-        self.act = nn.ReLU(inplace=True)
+        self.act = relu(hidden) if act is None else act(hidden)
         self.excite = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,10 +79,23 @@ class ImprovedResidual(nn.Module):
     """The residual block of face networks: BN - conv - BN - PReLU - conv (stride) - BN, then squeeze-and-excite.
 
     The pre-activation layout of He et al., "Identity mappings in deep residual networks", ECCV 2016, with the changes
-    of Deng et al., "ArcFace", CVPR 2019, section 3.1 ("IR"); nothing follows the addition.
+    of Deng et al., "ArcFace", CVPR 2019, section 3.1 (InsightFace's code calls it "IR"); nothing follows the addition.
+
+    Args:
+        channels_in, channels: of the map before and after.
+        stride: of the second convolution.
+        act: between the convolutions.
+        gate_act: between the two layers of squeeze-and-excite; None: ReLU.
     """
 
-    def __init__(self, channels_in: int, channels: int, stride: int, act: Activation = nn.PReLU) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        stride: int,
+        act: Activation = nn.PReLU,
+        gate_act: Activation | None = None,
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.BatchNorm2d(channels_in),
@@ -86,7 +104,7 @@ class ImprovedResidual(nn.Module):
             act(channels),
             nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            SqueezeExcite(channels),
+            SqueezeExcite(channels, act=gate_act),
         )
         self.shortcut = shortcut(channels_in, channels, stride)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, initialise
-from workbench.backbones.heads import embedding_head
+from workbench.backbones.heads import Scale, embedding_head
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
 
@@ -40,6 +40,7 @@ class External(Backbone):
         pretrained: begin with the library's weights, most from ImageNet, which it downloads. They were trained on colours
             scaled by ImageNet's means; the first layers adapt to this project's scaling in training.
         dropout: share of what enters the FC that is dropped in training, 0..1.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     library: ClassVar[str]
@@ -52,6 +53,7 @@ class External(Backbone):
         image_size: int | tuple[int, int] = 112,
         pretrained: bool = False,
         dropout: float = 0.0,
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=1)
         architecture = model.partition(".")[0]  # timm names weights behind a dot, resnet18.a1_in1k
@@ -63,7 +65,7 @@ class External(Backbone):
         with torch.device("cpu"):
             self.trunk = self._trunk(model, pretrained)
             features = self._try(model)
-            self.head = embedding_head("gap", features, (1, 1), embedding_dim, dropout)
+            self.head = embedding_head("gap", features, (1, 1), embedding_dim, dropout, scale=scale)
         self.head.apply(initialise)
         self.to(where)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, initialise
-from workbench.backbones.heads import Head, embedding_head
+from workbench.backbones.heads import Head, Scale, embedding_head
 from workbench.backbones.registry import register
 
 
@@ -25,6 +25,7 @@ class FashionCNN(Backbone):
             workbench's usual rate of 0.1.
         head: `flatten`, `gap` or `gdc`, see `heads.embedding_head`.
         dropout: share of what enters the FC that is dropped in training, 0..1.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     paper: ClassVar[str] = "Wen et al., A discriminative feature learning approach, ECCV 2016"
@@ -36,6 +37,7 @@ class FashionCNN(Backbone):
         norm: bool = True,
         head: Head = "flatten",
         dropout: float = 0.0,
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=8)
         channels = (32, 64, 128)
@@ -44,7 +46,7 @@ class FashionCNN(Backbone):
             layers += [*_conv(before, after, norm), *_conv(after, after, norm), nn.MaxPool2d(2)]
         height, width = (side // 2 ** len(channels) for side in self.image_size)
         self.features = nn.Sequential(*layers)
-        self.head = embedding_head(head, channels[-1], (height, width), embedding_dim, dropout, norm=norm)
+        self.head = embedding_head(head, channels[-1], (height, width), embedding_dim, dropout, norm=norm, scale=scale)
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -7,21 +7,23 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, initialise, shortcut
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
 
 
 class IResNet(Backbone):
     """Improved residual blocks without squeeze-and-excitation, and a fully connected embedding head.
 
-    The LResNet-E-IR family of Deng et al., "ArcFace", CVPR 2019, section 3.1, as InsightFace's arcface_torch has it: the names
-    and shapes of the weights are the same there. As there, the closing BN of the head `flatten` has its scale fixed at 1.
+    The networks of Deng et al., "ArcFace", CVPR 2019, section 3.1, as InsightFace's arcface_torch has them: the names and
+    shapes of the weights are the same there. (InsightFace's older code calls them LResNet-E-IR; the paper does not.)
 
     Args:
         embedding_dim: D; 512 in published weights.
         image_size: pixels, at least 16; 112 in published weights.
         dropout: share of what enters the last FC that is dropped in training, 0..1.
         head: `flatten` (its layers are named as in arcface_torch), `gdc` or `gap`, see `heads.embedding_head`.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`; None: `frozen` with the head
+            `flatten`, as in arcface_torch, else `trained`.
     """
 
     paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019"
@@ -29,7 +31,12 @@ class IResNet(Backbone):
     """Number of blocks in each stage."""
 
     def __init__(
-        self, embedding_dim: int = 512, image_size: int | tuple[int, int] = 112, dropout: float = 0.0, head: Head = "flatten"
+        self,
+        embedding_dim: int = 512,
+        image_size: int | tuple[int, int] = 112,
+        dropout: float = 0.0,
+        head: Head = "flatten",
+        scale: Scale | None = None,
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -40,11 +47,12 @@ class IResNet(Backbone):
         self.layer3 = _stage(128, 256, self.blocks[2])
         self.layer4 = _stage(256, 512, self.blocks[3])
         self.bn2 = nn.BatchNorm2d(512)
-        layers = embedding_head(head, 512, halved(self.image_size, 4), embedding_dim, dropout)
+        if scale is None:
+            scale = "frozen" if head == "flatten" else "trained"
+        layers = embedding_head(head, 512, halved(self.image_size, 4), embedding_dim, dropout, scale=scale)
         self.head: nn.Sequential | None = None
         if head == "flatten":
             self.dropout, self.flatten, self.fc, self.features = layers
-            self.features.weight.requires_grad_(False)
         else:
             self.head = layers
         self.apply(initialise)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, initialise
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
@@ -33,6 +33,7 @@ class MobileFaceNet(Backbone):
             layer is a single 3x3 convolution in 64 groups.
         head: `gdc`, `flatten` or `gap`, see `heads.embedding_head`.
         dropout: share of what enters the last FC that is dropped in training, 0..1.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     paper: ClassVar[str] = "Chen et al., MobileFaceNets, CCBR 2018"
@@ -45,6 +46,7 @@ class MobileFaceNet(Backbone):
         blocks: tuple[int, int, int, int] = (1, 4, 6, 2),
         head: Head = "gdc",
         dropout: float = 0.0,
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         if width < 1:
@@ -66,7 +68,7 @@ class MobileFaceNet(Backbone):
             *(_Bottleneck(wide, wide, HIDDEN[2]) for _ in range(blocks[3])),
             _conv(wide, last, 1),
         )
-        self.head = embedding_head(head, last, halved(self.image_size, 4), embedding_dim, dropout, ends_in_norm=False)
+        self.head = embedding_head(head, last, halved(self.image_size, 4), embedding_dim, dropout, ends_in_norm=False, scale=scale)
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

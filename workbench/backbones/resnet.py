@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, initialise
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
 from workbench.errors import unknown_name
 
@@ -30,6 +30,7 @@ class ResNet(Backbone):
         stem: `face` or `imagenet`.
         head: `gap`, `flatten` or `gdc`, see `heads.embedding_head`.
         dropout: share of what enters the last FC that is dropped in training, 0..1.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     paper: ClassVar[str] = "He et al., Deep residual learning for image recognition, CVPR 2016"
@@ -42,6 +43,7 @@ class ResNet(Backbone):
         stem: Stem = "face",
         head: Head = "gap",
         dropout: float = 0.0,
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         if stem not in HALVINGS:
@@ -56,7 +58,13 @@ class ResNet(Backbone):
             del layers["maxpool"]
         self.trunk = nn.Sequential(layers)
         self.head = embedding_head(
-            head, channels, halved(self.image_size, HALVINGS[stem]), embedding_dim, dropout, ends_in_norm=False
+            head,
+            channels,
+            halved(self.image_size, HALVINGS[stem]),
+            embedding_dim,
+            dropout,
+            ends_in_norm=False,
+            scale=scale,
         )
         self.apply(initialise)
 

@@ -6,22 +6,32 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from workbench.backbones.base import Backbone, ImprovedResidual, initialise, stem
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu, stem
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
+
+INSIGHTFACE_EPS = 2e-5
+"""Added to the variance by every BN of InsightFace's MXNet networks."""
 
 
 class SEResNet(Backbone):
     """Improved residual blocks with squeeze-and-excitation, and a fully connected embedding head.
 
-    The SE-LResNet-E-IR family of Deng et al., "ArcFace", CVPR 2019, section 3.1: a 3x3 stem without stride, four stages
-    that each halve the image, and BN - dropout - FC - BN on the flattened map (setting "E").
+    The blocks and the head of Deng et al., "ArcFace", CVPR 2019, section 3.1, with the gates of Hu et al.: a 3x3 stem without
+    stride, four stages that each halve the image, and BN - dropout - FC - BN on the flattened map.
+
+    InsightFace's MXNet code (src/symbols/fresnet.py) has the same network under the name SE-LResNet-E-IR, which the paper does
+    not use, with three differences: a PReLU between the two layers of a gate where Hu et al. and this class have a ReLU, a
+    closing BN whose scale is fixed at 1, and 2e-5 added to the variances of every BN, not 1e-5. `exact` takes these.
 
     Args:
         embedding_dim: D.
         image_size: pixels, at least 16.
         dropout: share of what enters the last FC that is dropped in training, 0..1.
         head: `flatten`, `gdc` or `gap`, see `heads.embedding_head`.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`; None: `frozen` where `exact`, else
+            `trained`.
+        exact: InsightFace's variant, see above. Its state has other weights than the default's.
     """
 
     paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019; Hu et al., Squeeze-and-excitation networks, CVPR 2018"
@@ -29,17 +39,29 @@ class SEResNet(Backbone):
     """Number of blocks in each stage."""
 
     def __init__(
-        self, embedding_dim: int = 512, image_size: int | tuple[int, int] = 112, dropout: float = 0.4, head: Head = "flatten"
+        self,
+        embedding_dim: int = 512,
+        image_size: int | tuple[int, int] = 112,
+        dropout: float = 0.4,
+        head: Head = "flatten",
+        scale: Scale | None = None,
+        exact: bool = False,
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         channels = (64, 128, 256, 512)
+        gate_act = nn.PReLU if exact else relu
+        if scale is None:
+            scale = "frozen" if exact else "trained"
         blocks: list[nn.Module] = []
         for before, after, count in zip((64, *channels), channels, self.blocks, strict=False):
-            blocks.append(ImprovedResidual(before, after, stride=2))
-            blocks += [ImprovedResidual(after, after, stride=1) for _ in range(count - 1)]
+            blocks.append(ImprovedResidual(before, after, stride=2, gate_act=gate_act))
+            blocks += [ImprovedResidual(after, after, stride=1, gate_act=gate_act) for _ in range(count - 1)]
         self.features = nn.Sequential(stem(64), *blocks, nn.BatchNorm2d(channels[-1]))
-        self.head = embedding_head(head, channels[-1], halved(self.image_size, len(channels)), embedding_dim, dropout)
+        self.head = embedding_head(head, channels[-1], halved(self.image_size, len(channels)), embedding_dim, dropout, scale=scale)
         self.apply(initialise)
+        for layer in self.modules():
+            if exact and isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.eps = INSIGHTFACE_EPS
 
     def embed(self, images: Tensor) -> Tensor:
         embeddings: Tensor = self.head(self.features(images))
@@ -48,20 +70,20 @@ class SEResNet(Backbone):
 
 @register("seresnet18")
 class SEResNet18(SEResNet):
-    """SE-LResNet18E-IR: 8 blocks, 24.1 million parameters at 112 pixels and D = 512."""
+    """8 blocks, 24.1 million parameters at 112 pixels and D = 512."""
 
     blocks = (2, 2, 2, 2)
 
 
 @register("seresnet34")
 class SEResNet34(SEResNet):
-    """SE-LResNet34E-IR: 16 blocks, 34.3 million parameters at 112 pixels and D = 512."""
+    """16 blocks, 34.3 million parameters at 112 pixels and D = 512."""
 
     blocks = (3, 4, 6, 3)
 
 
 @register("seresnet50")
 class SEResNet50(SEResNet):
-    """SE-LResNet50E-IR: 24 blocks of two convolutions, as in the paper, none with a bottleneck; 43.8 million parameters."""
+    """24 blocks of two convolutions, as in the paper, none with a bottleneck; 43.8 million parameters."""
 
     blocks = (3, 4, 14, 3)

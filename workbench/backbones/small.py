@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu, stem
-from workbench.backbones.heads import Head, embedding_head, halved
+from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
@@ -23,12 +23,18 @@ class SmallResNet(Backbone):
         image_size: pixels, at least 16.
         width: channels of the first scale; the others are 2, 4 and 8 times as wide.
         head: `gdc`, `flatten` or `gap`, see `heads.embedding_head`.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     paper: ClassVar[str] = "blocks of Deng et al., ArcFace, CVPR 2019; head of Chen et al., MobileFaceNets, CCBR 2018"
 
     def __init__(
-        self, embedding_dim: int = 128, image_size: int | tuple[int, int] = 64, width: int = 16, head: Head = "gdc"
+        self,
+        embedding_dim: int = 128,
+        image_size: int | tuple[int, int] = 64,
+        width: int = 16,
+        head: Head = "gdc",
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         if width < 1:
@@ -42,7 +48,7 @@ class SmallResNet(Backbone):
         ]
         last = channels[-1]
         self.features = nn.Sequential(stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last))
-        self.head = embedding_head(head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim)
+        self.head = embedding_head(head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim, scale=scale)
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

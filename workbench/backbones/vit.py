@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.backbones.base import Backbone
-from workbench.backbones.heads import Head, embedding_head
+from workbench.backbones.heads import Head, Scale, closing_norm, embedding_head
 from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
@@ -36,6 +36,7 @@ class FaceViT(Backbone):
             skipped less, in proportion to their number (Huang et al., "Deep networks with stochastic depth", ECCV 2016, eq. 4).
         head: `flatten`, `gap` or `gdc`, see `heads.embedding_head`, on the map of tokens.
         dropout: share of the map of tokens that is dropped in training, 0..1.
+        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
     paper: ClassVar[str] = "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
@@ -52,6 +53,7 @@ class FaceViT(Backbone):
         drop_path: float = 0.05,
         head: Head = "flatten",
         dropout: float = 0.0,
+        scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         name = type(self).__name__
@@ -71,7 +73,7 @@ class FaceViT(Backbone):
         self.head = nn.Sequential(
             *embedding_head(head, width, (rows, columns), width, dropout),
             nn.Linear(width, embedding_dim, bias=False),
-            nn.BatchNorm1d(embedding_dim),
+            closing_norm(embedding_dim, scale),
         )
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.apply(_initialise)

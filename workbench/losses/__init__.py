@@ -9,7 +9,7 @@ from workbench.losses.base import ClassificationLoss, Loss, MarginSoftmax, Rewei
 from workbench.losses.center import Center
 from workbench.losses.circle import Circle
 from workbench.losses.combined import Combined
-from workbench.losses.compose import create, is_known, names
+from workbench.losses.compose import create, head_scale, is_known, names
 from workbench.losses.contrastive import Contrastive
 from workbench.losses.cosface import CosFace
 from workbench.losses.curricularface import CurricularFace
@@ -63,6 +63,7 @@ __all__ = [
     "UnifiedThreshold",
     "create",
     "curves",
+    "head_scale",
     "is_known",
     "names",
     "register",

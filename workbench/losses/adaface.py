@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from workbench.losses.base import MarginSoftmax, angle, at_least_float32, in_range, moved
+from workbench.losses.base import FORGOTTEN, HeadScale, MarginSoftmax, angle, at_least_float32, in_range, moved
 from workbench.losses.registry import register
 
 EPSILON = 1e-3
 """In radians: so close to 0 and pi the margin may turn an angle. Also keeps a standard deviation off 0. As in the authors' code."""
+
+FIRST_SPREAD = 100.0
+"""The moving standard deviation before the first batch, as in the authors' code."""
 
 
 @register("adaface")
 class AdaFace(MarginSoftmax):
     """Quality-adaptive margin: the target logit is s * (cos(theta_y - m z) - (m + m z)), z the embedding's length as a z-score.
 
-    Kim et al., "AdaFace: Quality adaptive margin for face recognition", CVPR 2022, eq. 6 and 8 to 12: z = clip((||x|| - mu) /
+    Kim et al., "AdaFace: Quality adaptive margin for face recognition", CVPR 2022: z = clip((||x|| - mu) /
     (sigma + 0.001) * h, -1, 1), where mu and sigma are moving averages of the batches' mean and standard deviation of ||x||,
     clipped to [0.001, 100]. z = -1 (poor) is ArcFace, z = 0 CosFace, z = 1 (good) stresses hard images. No gradient flows
     through the length.
@@ -26,6 +30,9 @@ class AdaFace(MarginSoftmax):
     As in the authors' code mu and sigma are updated before the batch is gone through, and the margin on the angle does not
     turn it past 0.001 or pi - 0.001. Their code also clips the cosines of all classes to +-0.999 before, for the sake of the
     arc cosine's derivative, which is bounded here anyway. `ramp` scales m.
+
+    sigma starts at 100, as there, far above the spread of any network's lengths: after t steps (1 - rate)^t of that is left,
+    2 % after 390 steps at a rate of 0.01. Until then z is near 0 and the loss is nearly CosFace.
 
     Args:
         embedding_dim: D.
@@ -41,6 +48,7 @@ class AdaFace(MarginSoftmax):
 
     formula = "s (cos(theta - m z) - m - m z), z = clip(h (|x| - mu) / sigma, -1, 1)"
     paper = "Kim et al., AdaFace: Quality adaptive margin for face recognition, CVPR 2022"
+    head_scale: ClassVar[HeadScale | None] = "none"
     batch_mean: Tensor
     batch_std: Tensor
 
@@ -51,7 +59,7 @@ class AdaFace(MarginSoftmax):
         self.h = in_range("adaface: h", h, 0.0)
         self.rate = in_range("adaface: rate", rate, 0.0, 1.0)
         self.register_buffer("batch_mean", torch.tensor(20.0))
-        self.register_buffer("batch_std", torch.tensor(100.0))
+        self.register_buffer("batch_std", torch.tensor(FIRST_SPREAD))
 
     def quality(self, lengths: Tensor) -> Tensor:
         """z: lengths of any shape -> values in [-1, 1]."""
@@ -79,6 +87,18 @@ class AdaFace(MarginSoftmax):
         self.batch_mean = moved(self.batch_mean, lengths.mean(), self.rate)
         if len(lengths) > 1:  # one image has no spread
             self.batch_std = moved(self.batch_std, lengths.std(), self.rate)
+
+    def advice(self, steps: int) -> list[str]:
+        """As of a `Loss`: the moving standard deviation starts far too high."""
+        left = (1.0 - self.rate) ** steps
+        if self.h == 0 or left <= FORGOTTEN:
+            return []
+        enough = f"{math.log(FORGOTTEN) / math.log1p(-self.rate):,.0f} steps or more" if self.rate else "no number of steps"
+        return [
+            f"adaface: the moving standard deviation starts at {FIRST_SPREAD:g}, and after {steps:,} steps {left:.0%} of that is "
+            "left; as long as it is so high, images are hardly told apart by quality and the loss is nearly CosFace; "
+            f"{enough} make up for it at this rate; train longer, or raise rate"
+        ]
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin; and mu and sigma."""

@@ -21,6 +21,16 @@ def add_angle(cosine: Tensor, m: float | Tensor) -> Tensor:
     return torch.where(cosine > -cos_m, cosine * cos_m - sine(cosine) * sin_m, cosine - m * sin_m)
 
 
+def turned(cosine: Tensor, m: float) -> Tensor:
+    """cos(theta + m) as it is, which turns up again where theta + m passes pi.
+
+    Args:
+        cosine: cosines of theta, any shape.
+        m: margin in radians, 0..pi.
+    """
+    return cosine * math.cos(m) - sine(cosine) * math.sin(m)
+
+
 def falling_cosine(theta: Tensor) -> Tensor:
     """The cosine, going on downwards past pi: (-1)^k cos(theta) - 2k with k = floor(theta / pi), for theta >= 0.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from typing import ClassVar, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,11 @@ from workbench.losses.head import (
     streamed,
     unit,
 )
+
+HeadScale = Literal["trained", "none"]
+"""What a loss asks of the batch normalisation that closes the network: values of the backbones' option `scale`."""
+FORGOTTEN = 0.02
+"""Of what a moving average started with, the share that no longer matters."""
 
 
 class Term(nn.Module):
@@ -85,6 +90,9 @@ class Loss(nn.Module):
         paper: authors, title, venue and year, in a line.
         images_per_identity: images of an identity that a batch must hold for the loss to say anything; None: any batch
             will do. What training takes where its setting of that name is left out.
+        head_scale: what the network's closing batch normalisation should do with the lengths of embeddings, because the loss
+            looks at them (the backbones' option `scale`); None: the loss does not look at them, and whatever the backbone's
+            authors do is right.
         ramp: share of the margin in force, 0..1. Training may start at 0 and raise it, as large margins start slowly;
             a loss without margin takes no notice.
         terms: what is added to it, by name (`softmax+center`).
@@ -96,6 +104,7 @@ class Loss(nn.Module):
     formula: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     images_per_identity: int | None = None
+    head_scale: ClassVar[HeadScale | None] = None
 
     def __init__(self, embedding_dim: int, num_classes: int) -> None:
         super().__init__()
@@ -144,6 +153,10 @@ class Loss(nn.Module):
     @abstractmethod
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """(N, D) float32 or float64, (N,) -> the loss of a batch of at least one, as a scalar, without added terms."""
+
+    def advice(self, steps: int) -> list[str]:
+        """What somebody who trains with it for that many steps should know beforehand: sentences, most often none."""
+        return []
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
@@ -241,6 +254,12 @@ class ClassificationLoss(Loss):
             raise WorkbenchError(f"{type(self).__name__} cannot be streamed, give head 'plain', 'sampled' or 'auto'")
         self.head = head
         self.sample_rate = in_range("sample_rate", sample_rate, 0.0, 1.0)
+
+    @property
+    def classes_seen(self) -> int:
+        """Number of classes that the loss of a training batch goes over, as far as it does not depend on the batch."""
+        share = self.sample_rate if self.head == "sampled" else 1.0
+        return max(math.ceil(share * self.num_classes), 1)
 
     def add(self, name: str, part: Term | Reweighting) -> None:
         if not isinstance(part, Reweighting):

@@ -13,9 +13,9 @@ from workbench.losses.registry import register_part
 class Center(Term):
     """Centre loss: mean over the batch of ||x - c_y||^2 / 2, with centres of its own that follow the embeddings.
 
-    Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016, eq. 2 (as a mean, so that
+    Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016 (as a mean, so that
     the weight does not depend on the size of the batch; also in the authors' code). The centres are no trained parameters:
-    after the loss of a training batch is taken, each moves by `rate` towards its images, eq. 4: c_j -= rate * sum(c_j - x_i) /
+    after the loss of a training batch is taken, each moves by `rate` towards its images: c_j -= rate * sum(c_j - x_i) /
     (1 + n_j) over the n_j images of class j in the batch. They start at 0.
 
     Embeddings are taken as they are, not normalised.
@@ -47,7 +47,7 @@ class Center(Term):
 
     @torch.no_grad()
     def _move(self, apart: Tensor, labels: Tensor) -> None:
-        """Eq. 4 for (N, D) differences x - c_y. Touches the batch's centres only, whatever C is."""
+        """The centres' step for (N, D) differences x - c_y. Touches the batch's centres only, whatever C is."""
         counts = apart.new_zeros(len(self.centres)).index_add_(0, labels, apart.new_ones(len(labels)))
         steps = self.rate * apart / (1.0 + counts[labels])[:, None]
         steps = torch.where(steps.isfinite(), steps, 0.0)  # an embedding that overflowed must not stay on in its centre

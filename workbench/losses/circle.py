@@ -15,7 +15,7 @@ from workbench.losses.registry import register
 class Circle(MarginSoftmax):
     """Circle loss against class centres: log(1 + sum_j exp(gamma (a_j (cos theta_j - m) - a_y (cos theta_y - 1 + m)))).
 
-    Sun et al., "Circle loss: A unified perspective of pair similarity optimization", CVPR 2020, eqs. 5 and 6, with class-level
+    Sun et al., "Circle loss: A unified perspective of pair similarity optimization", CVPR 2020, with class-level
     labels and the paper's one margin: a_y = max(0, 1 + m - cos theta_y), a_j = max(0, cos theta_j + m). No gradient goes through
     the weights a, so the derivative of the curve is gamma * a, not that of its value.
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.losses.base import ClassificationLoss, Loss, Term
+from workbench.losses.base import ClassificationLoss, HeadScale, Loss, Term
 from workbench.losses.head import HeadName
 from workbench.losses.registry import LOSSES, PARTS
 from workbench.registry import check_options
@@ -47,6 +47,16 @@ def names() -> list[str]:
 def is_known(name: object) -> bool:
     """Whether `create` knows the name, each part of it if it is a composition."""
     return isinstance(name, str) and all(part in names() for part in name.split("+"))
+
+
+def head_scale(name: str) -> HeadScale | None:
+    """What a loss asks of the network's closing batch normalisation, `Loss.head_scale` of the first in a composition.
+
+    Raises:
+        WorkbenchError: unknown name; the nearest is suggested.
+    """
+    scale: HeadScale | None = getattr(LOSSES.get(_split(name)[0]), "head_scale", None)
+    return scale
 
 
 def create(

@@ -14,8 +14,8 @@ from workbench.losses.registry import register
 class Contrastive(Loss):
     """Contrastive loss on normalised embeddings: d^2 for a genuine pair, max(0, m - d)^2 for an impostor pair.
 
-    Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006, eq. 4, without its
-    factor of 1/2.
+    Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006, without its factor
+    of 1/2.
 
     d is the Euclidean distance between embeddings of length 1, 0..2, i.e. 2 sin(angle / 2). All pairs of the batch are taken;
     the genuine and the impostor ones are averaged each over their own number and the two means added, as there are many times

@@ -22,7 +22,8 @@ USUAL = {"arc": 0.5, "cos": 0.35}
 class ElasticFace(MarginSoftmax):
     """Random margin: the target logit is s * cos(theta_y + m) or s * (cos theta_y - m), m drawn from N(m, std) for each image.
 
-    Boutros et al., "ElasticFace: Elastic margin loss for deep face recognition", CVPR workshops 2022, eq. 5 (arc) and 6 (cos).
+    Boutros et al., "ElasticFace: Elastic margin loss for deep face recognition", CVPR workshops 2022, eq. 6 (arc) and 7 (cos), by
+    notes on the paper, not verified against its text.
     In evaluation mode, and for the curve, m is its mean.
 
     With `plus` (ElasticFace+, section 3.2) a batch's margins are handed out by distance: the image furthest from its own class
@@ -38,7 +39,8 @@ class ElasticFace(MarginSoftmax):
         m: mean margin, >= 0, with `arc` in radians and <= pi; None: the paper's, 0.5 with `arc`, 0.35 with `cos`.
         std: standard deviation of the margin, >= 0.
         kind: "arc" or "cos", see above.
-        plus: see above; the paper then takes std 0.0175 (arc) or 0.025 (cos).
+        plus: see above; then std is 0.0175 with `arc`. With `cos` forks of the authors' code have 0.02, notes on the paper
+            0.025; not verified.
     """
 
     formula = "s cos(theta + m) or s (cos(theta) - m), m ~ N(m, std)"

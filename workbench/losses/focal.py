@@ -13,7 +13,7 @@ from workbench.losses.registry import register_part
 class Focal(Reweighting):
     """Each sample's cross-entropy times (1 - p)^gamma, where p = exp(-cross-entropy) is the probability of its own class.
 
-    Lin et al., "Focal loss for dense object detection", ICCV 2017, eq. 4. The factor is the sample's own and has a gradient.
+    Lin et al., "Focal loss for dense object detection", ICCV 2017. The factor is the sample's own and has a gradient.
     Implementations that apply it to the mean of the batch weigh all samples alike and so miss the point.
 
     Args:

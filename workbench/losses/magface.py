@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.losses.angular import add_angle
-from workbench.losses.base import MarginSoftmax, at_least_float32, in_range
+from workbench.losses.base import HeadScale, MarginSoftmax, at_least_float32, in_range
 from workbench.losses.registry import register
 
 
@@ -17,7 +18,7 @@ from workbench.losses.registry import register
 class MagFace(MarginSoftmax):
     """Margin by length: the target logit is s * cos(theta_y + m(a)), a = ||x||, and long embeddings are rewarded with g(a).
 
-    Meng et al., "MagFace: A universal representation for face recognition and quality assessment", CVPR 2021, eq. 2: m(a) is a
+    Meng et al., "MagFace: A universal representation for face recognition and quality assessment", CVPR 2021: m(a) is a
     straight line from `l_margin` at length `l_a` to `u_margin` at `u_a`, g(a) = a / u_a^2 + 1 / a, and lambda_g * g is added to
     each image's cross-entropy. Both are differentiated through a, so that an image far from its centre is drawn to a short
     embedding with a small margin. Lengths are clipped to [l_a, u_a] first, as in the authors' code: outside they have no
@@ -26,17 +27,25 @@ class MagFace(MarginSoftmax):
     What reweighs the samples (`magface+ohem`) sees their cross-entropy alone; g is averaged over the whole batch. Past
     theta_y + m = pi the curve goes on as ArcFace's. `ramp` scales m(a), not g.
 
+    With `easy_margin`, the default of the layers in the authors' code, there is no margin where cos theta_y <= 0: the logit is
+    s * cos theta_y there, and the length has no gradient from it. That is where training starts, with all angles near 90
+    degrees. The curve jumps at 90 degrees, from -sin m to 0.
+
+    Lengths must be free to grow: the batch normalisation that closes the network needs a trained scale (`head_scale`).
+
     Args:
         embedding_dim: D.
         num_classes: C.
         s: scale of the logits, > 0.
         l_a, u_a: shortest and greatest length, 0 < l_a < u_a.
         l_margin, u_margin: margins in radians at these, 0 <= l_margin <= u_margin <= pi.
-        lambda_g: weight of g, >= 0; the paper's eq. 4 bounds it from below, so that there is one best length for an image.
+        lambda_g: weight of g, >= 0; the paper bounds it from below, so that there is one best length for an image.
+        easy_margin: see above.
     """
 
     formula = "s cos(theta + m(a)), a = |x|; + lambda_g (a / u_a^2 + 1 / a)"
     paper = "Meng et al., MagFace: A universal representation for face recognition and quality assessment, CVPR 2021"
+    head_scale: ClassVar[HeadScale | None] = "trained"
 
     def __init__(
         self,
@@ -48,6 +57,7 @@ class MagFace(MarginSoftmax):
         l_margin: float = 0.45,
         u_margin: float = 0.8,
         lambda_g: float = 35.0,
+        easy_margin: bool = True,
     ) -> None:
         l_margin = in_range("magface: margin l_margin", l_margin, 0.0, math.pi)
         u_margin = in_range("magface: margin u_margin", u_margin, l_margin, math.pi)
@@ -57,10 +67,11 @@ class MagFace(MarginSoftmax):
             raise WorkbenchError(f"magface: lengths must be numbers with 0 < l_a < u_a, got {l_a} and {u_a}")
         self.l_margin, self.u_margin = l_margin, u_margin
         self.lambda_g = in_range("magface: lambda_g", lambda_g, 0.0)
+        self.easy_margin = bool(easy_margin)
 
     def margin(self, cosine: Tensor) -> Tensor:
         """The curve in the middle between shortest and greatest length."""
-        return add_angle(cosine, self.m * self.ramp)
+        return self._bent(cosine, self.m * self.ramp)
 
     def margin_at(self, lengths: Tensor) -> Tensor:
         """Lengths of any shape -> margins m(a) in radians."""
@@ -68,7 +79,7 @@ class MagFace(MarginSoftmax):
         return (self.l_margin + slope * (lengths.clamp(self.l_a, self.u_a) - self.l_a)) * self.ramp
 
     def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        return add_angle(cosine, self.margin_at(_lengths(embeddings)))
+        return self._bent(cosine, self.margin_at(_lengths(embeddings)))
 
     def target_logit(self, cosine: Tensor, norm: float | None = None) -> Tensor:
         """The curve for an embedding of one length, by default the middle one, (l_a + u_a) / 2.
@@ -78,10 +89,10 @@ class MagFace(MarginSoftmax):
             norm: another length, >= 0.
         """
         cosine = at_least_float32(cosine)
-        return self.s * (self.margin(cosine) if norm is None else add_angle(cosine, self.margin_at(cosine.new_tensor(norm))))
+        return self.s * (self.margin(cosine) if norm is None else self._bent(cosine, self.margin_at(cosine.new_tensor(norm))))
 
     def regulariser(self, lengths: Tensor) -> Tensor:
-        """g(a), eq. 2: lengths of any shape -> values."""
+        """g(a): lengths of any shape -> values."""
         lengths = lengths.clamp(self.l_a, self.u_a)
         return lengths / self.u_a**2 + lengths.reciprocal()
 
@@ -93,8 +104,14 @@ class MagFace(MarginSoftmax):
         return super().measure(embeddings, labels) | {"length_mean": _lengths(embeddings.float()).mean().item()}
 
     def extra_repr(self) -> str:
-        margins = f"l_margin={self.l_margin:g}, u_margin={self.u_margin:g}, lambda_g={self.lambda_g:g}"
+        margins = (
+            f"l_margin={self.l_margin:g}, u_margin={self.u_margin:g}, lambda_g={self.lambda_g:g}, easy_margin={self.easy_margin}"
+        )
         return f"{super().extra_repr()}, l_a={self.l_a:g}, u_a={self.u_a:g}, {margins}"
+
+    def _bent(self, cosine: Tensor, m: float | Tensor) -> Tensor:
+        shifted = add_angle(cosine, m)
+        return torch.where(cosine > 0, shifted, cosine) if self.easy_margin else shifted
 
 
 def _lengths(embeddings: Tensor) -> Tensor:

@@ -22,13 +22,15 @@ class MHE(Term):
 
     Liu et al., "Learning towards minimum hyperspherical energy", NeurIPS 2018, eq. 1 with the angle as the distance (A-MHE,
     section 3.4); with SphereFace it is SphereFace+. The mean goes over the batch's classes and for each over all other
-    classes, a stand-in for all pairs of classes, as in the paper's eq. 7 (which goes over the batch's images).
+    classes, a stand-in for all pairs of classes. The paper's own stand-in is its mini-batch MHE (section 3.6, by its authors'
+    numbering); OpenSphere's takes the pairs among the batch's classes alone.
 
     With many classes they are gone through in chunks, each computed a second time in backward, so that the memory needed does
     not grow with (classes of the batch) x C.
 
     Args:
-        weight: of the term, >= 0. The authors' code gives the energy of the output layer 10, or 1 for (theta / pi)^-2.
+        weight: of the term, >= 0. The authors' code for faces (OpenSphere's SphereFace+) has 1 by default and 0.1 in its
+            configuration, on the mean of theta^-2; their code for CIFAR-100 has 10.
         power: 2, 1 or 0.
     """
 
@@ -36,7 +38,7 @@ class MHE(Term):
     formula = "theta_jk^-power between class centres"
     paper = "Liu et al., Learning towards minimum hyperspherical energy, NeurIPS 2018"
 
-    def __init__(self, weight: float = 10.0, power: int = 2) -> None:
+    def __init__(self, weight: float = 1.0, power: int = 2) -> None:
         super().__init__(weight)
         if power not in (0, 1, 2):
             raise WorkbenchError(f"mhe: power must be 0, 1 or 2, got {power!r}")

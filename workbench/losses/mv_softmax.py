@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.losses.angular import add_angle
+from workbench.losses.angular import add_angle, turned
 from workbench.losses.base import MarginSoftmax, in_range
 from workbench.losses.registry import register
 
@@ -20,7 +20,8 @@ Weighting = Literal["adaptive", "fixed"]
 @register("mv_softmax")
 class MVSoftmax(MarginSoftmax):
     """Mis-classified vector guided softmax: where another class comes out ahead of the own one less its margin, i.e.
-    cos theta_j > psi(theta_y), its logit is raised, so that training attends to it.
+    cos theta_j > psi(theta_y), its logit is raised, so that training attends to it (of kind `arc`: cos theta_j > cos(theta_y + m),
+    also past pi, as in the authors' code).
 
     Wang et al., "Mis-classified vector guided softmax loss for face recognition", AAAI 2020: an other class's factor
     h = exp(s t (cos theta_j + 1)) with `adaptive`, exp(s t) with `fixed`, that is, the logit s ((1 + t) cos theta_j + t) or
@@ -29,8 +30,9 @@ class MVSoftmax(MarginSoftmax):
 
     What is added fades towards cos theta_j = -1, so training from scratch at full size, `arc` above all, can settle with all
     embeddings opposite to all class centres. Easing in avoids that: `ramp` (the setting margin_ramp_epochs) scales m and t.
-    So does `easy_margin`, which is on in the authors' code though not in the paper: the own logit has its margin only where
-    cos theta_y > 0, while other classes are still compared with psi.
+    So does `easy_margin`, which is always on in the authors' institute's code (JDAI-CV/FaceX-Zoo, head/MV_Softmax.py) though not
+    in the paper: the own logit has its margin only where cos theta_y > 0 (with kind `am`, that code: where it is > m), while
+    other classes are still compared with the margin.
 
     Args:
         embedding_dim: D.
@@ -76,11 +78,16 @@ class MVSoftmax(MarginSoftmax):
     def others(self, cosine: Tensor, own: Tensor) -> Tensor:
         t = self.t * self.ramp
         raised = cosine + t if self.weighting == "fixed" else (1.0 + t) * cosine + t
-        return torch.where(cosine > self._psi(own), raised, cosine)
+        return torch.where(cosine > self._bar(own), raised, cosine)
 
     def extra_repr(self) -> str:
         chosen = f"kind={self.kind!r}, weighting={self.weighting!r}, easy_margin={self.easy_margin}"
         return f"{super().extra_repr()}, t={self.t:g}, {chosen}"
+
+    def _bar(self, own: Tensor) -> Tensor:
+        """What another class's cosine must exceed for its logit to be raised."""
+        m = self.m * self.ramp
+        return own - m if self.kind == "am" else turned(own, m)
 
     def _psi(self, cosine: Tensor) -> Tensor:
         m = self.m * self.ramp

@@ -13,7 +13,7 @@ from workbench.losses.registry import register
 class NormFace(MarginSoftmax):
     """Normalised softmax, the margin losses' common ground: logit_j = s * cos theta_j, no margin.
 
-    Wang et al., "NormFace: L2 hypersphere embedding for face verification", ACM MM 2017, eq. 4 with normalised weights.
+    Wang et al., "NormFace: L2 hypersphere embedding for face verification", ACM MM 2017, with normalised weights.
 
     Args:
         embedding_dim: D.

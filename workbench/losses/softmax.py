@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.losses.base import ClassificationLoss
+from workbench.losses.base import ClassificationLoss, HeadScale
 from workbench.losses.registry import register
 
 
@@ -15,7 +17,7 @@ class Softmax(ClassificationLoss):
     """Linear classifier with cross-entropy: logit_j = w_j . x + b_j, nothing normalised, no margin.
 
     The baseline of every margin paper, e.g. Wen et al., "A discriminative feature learning approach for deep face
-    recognition", ECCV 2016, eq. 1.
+    recognition", ECCV 2016.
 
     Args:
         embedding_dim: D.
@@ -25,6 +27,7 @@ class Softmax(ClassificationLoss):
 
     formula = "w_y . x + b_y"
     paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016"
+    head_scale: ClassVar[HeadScale | None] = "trained"
 
     def __init__(self, embedding_dim: int, num_classes: int, bias: bool = True) -> None:
         super().__init__(embedding_dim, num_classes)

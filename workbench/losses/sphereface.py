@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.losses.angular import falling_cosine
-from workbench.losses.base import MarginSoftmax, angle, at_least_float32, in_range
+from workbench.losses.base import FORGOTTEN, HeadScale, MarginSoftmax, angle, at_least_float32, in_range
 from workbench.losses.registry import register
 
 
@@ -45,6 +47,7 @@ class SphereFace(MarginSoftmax):
 
     formula = "|x| psi(theta), psi = (-1)^k cos(m theta) - 2k"
     paper = "Liu et al., SphereFace: Deep hypersphere embedding for face recognition, CVPR 2017"
+    head_scale: ClassVar[HeadScale | None] = "trained"
     step: Tensor
 
     def __init__(
@@ -93,6 +96,16 @@ class SphereFace(MarginSoftmax):
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
         self.step += 1
+
+    def advice(self, steps: int) -> list[str]:
+        """As of a `Loss`: the annealing may not come to its end."""
+        last = self.lambda_base / (1.0 + self.gamma * steps)
+        if last <= max(self.lambda_min, FORGOTTEN) or self.m == 1:
+            return []
+        return [
+            f"sphereface: after {steps:,} steps lambda is still {last:.3g} and the margin has a weight of {1 / (1 + last):.1%}, "
+            f"{1 / (1 + self.lambda_min):.1%} at the end of the annealing; train longer, lower lambda_base, or raise gamma"
+        ]
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin, where the scale is the mean length of the embeddings; and lambda."""

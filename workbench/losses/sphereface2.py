@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.losses.base import MarginSoftmax, in_range
-from workbench.losses.head import unit
+from workbench.losses.head import HeadName, unit
 from workbench.losses.registry import register
 
 
@@ -26,8 +26,9 @@ class SphereFace2(MarginSoftmax):
     together; it is no margin, so it stays where `ramp` takes m to 0. The bias b, shared by all classes, is trained. It starts
     where, with all cosines at 0, the own class and the others pull equally hard, as in the authors' code.
 
-    The gradient is the true one, with r g'(cos theta) = r t ((cos theta + 1) / 2)^(t - 1); the authors' code takes r in its
-    place. A sampled head sums over the classes drawn, without making up for the others.
+    The gradient is the true one, with r g'(cos theta) = r t ((cos theta + 1) / 2)^(t - 1); the authors' code detaches g and takes
+    r in its place. At the default t = 3 the true one is 0.75 times that at 90 degrees, 0.19 times at 120 and 2.8 times at 20. A
+    sampled head sums over the classes drawn, without making up for the others; the bias starts where that sum pulls equally.
 
     `target_logit` is r (g(cos theta) - m), without b.
 
@@ -69,6 +70,11 @@ class SphereFace2(MarginSoftmax):
         self.lw = float(lw)
         self.bias = nn.Parameter(torch.tensor(self._balanced_bias()))
 
+    def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
+        """As of every loss with class centres; and b starts anew, as it depends on the number of classes seen."""
+        super().use_head(head, sample_rate)
+        nn.init.constant_(self.bias, self._balanced_bias())
+
     def margin(self, cosine: Tensor) -> Tensor:
         return self._spread(cosine) - self.m * self.ramp
 
@@ -100,7 +106,7 @@ class SphereFace2(MarginSoftmax):
         the own class and of another one at cosine 0: a quadratic equation for exp(b)."""
         middle: float = self.s * (2.0 * 0.5**self.t - 1.0)
         own, other = middle - self.s * self.m, middle + self.s * self.m
-        z = self.alpha / ((1.0 - self.alpha) * max(self.num_classes - 1, 1))
+        z = self.alpha / ((1.0 - self.alpha) * max(self.classes_seen - 1, 1))
         root = abs(1.0 - z) + math.hypot(1.0 - z, 2.0 * math.sqrt(z) * math.exp(max((own - other) / 2.0, -600.0)))
         # The same root, written so that nothing cancels.
         return math.log(2.0 * z / root) - other if z < 1 else math.log(root / 2.0) - own

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.losses.base import MarginSoftmax
-from workbench.losses.head import unit
+from workbench.losses.base import MarginSoftmax, in_range
+from workbench.losses.head import HeadName, unit
 from workbench.losses.registry import register
 
 
@@ -22,15 +22,15 @@ class UnifiedThreshold(MarginSoftmax):
 
     log(1 + exp(-(s (cos theta_y - m) - b))) + sum_j log(1 + exp(s cos theta_j - b))
 
-    over the other classes j. b is trained, and starts at ln(10 C) as in the authors' code. That code also clamps the logits to
-    -s..s, which here would only take away gradient. A sampled head sums over the classes drawn, without making up for the
-    others, and b soon follows.
+    over the other classes j. b is trained, and starts at ln(10 C r) as in the authors' code, where r is the share of the classes
+    that a batch's sum goes over: 1, or the `sample_rate` of a sampled head, which does not make up for the other classes. That
+    code also clamps the logits to -s..s, which here would only take away gradient, and has a weight on the sum, 1 by default.
 
     Args:
         embedding_dim: D.
         num_classes: C.
         s: scale of the logits, > 0.
-        m: margin on the cosine of the own class, >= 0.
+        m: margin on the cosine of the own class, 0..2.
 
     Attributes:
         bias: () b.
@@ -40,8 +40,13 @@ class UnifiedThreshold(MarginSoftmax):
     paper = "Zhou et al., UniFace: Unified cross-entropy loss for deep face recognition, ICCV 2023"
 
     def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4) -> None:
-        super().__init__(embedding_dim, num_classes, s, m)
-        self.bias = nn.Parameter(torch.tensor(math.log(10.0 * num_classes)))
+        super().__init__(embedding_dim, num_classes, s, in_range("unified_threshold: margin m", m, 0.0, 2.0))
+        self.bias = nn.Parameter(torch.tensor(math.log(10.0 * self.classes_seen)))
+
+    def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
+        """As of every loss with class centres; and b starts anew, as it depends on the number of classes seen."""
+        super().use_head(head, sample_rate)
+        nn.init.constant_(self.bias, math.log(10.0 * self.classes_seen))
 
     def margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.m * self.ramp

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
 from workbench.training.clipping import Clipper
 from workbench.training.config import TrainConfig
+from workbench.training.fitting import notes, with_head_scale
 from workbench.training.hardware import environment, loader_workers, resolve_precision
 from workbench.training.interrupt import stop_on_signal
 from workbench.training.records import LeftOut, Metrics, Status
@@ -83,6 +84,7 @@ def train(
 def _begin(config: TrainConfig, progress: bool) -> runs.Run:
     name = config.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}"))
     runs.check_name(name)
+    config = with_head_scale(config)
     with _own_random_state(config.seed):
         work = _prepare(config)
         checkpoint.check_space(Path(config.runs_dir), work.net, work.loss)
@@ -286,8 +288,8 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metri
     bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
     left_out = LeftOut(run, bar)
     with Metrics(run.path / runs.METRICS, metrics_bytes) as metrics, bar, stop_on_signal() as request:
-        if progress and work.without_partner:
-            bar.write(_said_without_partner(work), file=sys.stderr)
+        if progress:
+            _write_notes(config, work, total, bar)
         since, images_since = time.perf_counter(), 0
         while step < total:
             epoch, begin = divmod(step, steps_an_epoch)
@@ -360,6 +362,14 @@ def _read(
         raise WorkbenchError(
             f"{error}; to go on without such images set broken: skip, to find them all `workbench data info {config.data} --verify`"
         ) from None
+
+
+def _write_notes(config: TrainConfig, work: _Work, total: int, bar: tqdm[NoReturn]) -> None:
+    """Say before the first step what the settings and the data bring with them."""
+    if work.without_partner:
+        bar.write(_said_without_partner(work), file=sys.stderr)
+    for line in notes(config, work.loss, total):
+        bar.write(f"note: {line}", file=sys.stderr)
 
 
 def _said_without_partner(work: _Work) -> str:
