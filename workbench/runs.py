@@ -146,6 +146,13 @@ class Run:
         return read_json(self.path / ENVIRONMENT)
 
     @property
+    def data_folder(self) -> str | None:
+        """The folder from which a relative path in `config["data"]` is meant; None where the run does not say."""
+        recorded = self.environment.get("data")
+        folder = recorded.get("folder") if isinstance(recorded, dict) else None
+        return folder if isinstance(folder, str) else None
+
+    @property
     def status(self) -> dict[str, Any]:
         """status.json as it is now: `state`, `heartbeat` (seconds since 1970), `message`, progress."""
         return read_json(self.path / STATUS)

@@ -36,6 +36,7 @@ from workbench.data.joining import exclude, join, overlap, subset
 from workbench.data.megaface import draw_identification
 from workbench.data.prepared import prepare, unprepared
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
+from workbench.data.stored import open_stored
 from workbench.data.synthfaces import render
 from workbench.data.templates import Templates
 
@@ -62,6 +63,7 @@ __all__ = [
     "is_source",
     "join",
     "open",
+    "open_stored",
     "overlap",
     "parts",
     "prepare",

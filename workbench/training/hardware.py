@@ -58,6 +58,7 @@ def environment(device: torch.device, precision: str, data: Dataset) -> dict[str
             "images": len(data),
             "identities": data.num_identities,
             "fingerprint": data.fingerprint(),
+            "folder": str(Path.cwd()),  # from which a relative path in config.yaml is meant
         },
     }
 
