@@ -21,7 +21,7 @@ from workbench.cache import cache_folder
 from workbench.data import processes
 from workbench.data.aligning import find_one
 from workbench.data.benchmark import Benchmark
-from workbench.data.dataset import EncodedImages, Images, source_of
+from workbench.data.dataset import Changed, EncodedImages, Images, source_of
 from workbench.data.registry import BENCHMARKS, benchmark
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
@@ -59,7 +59,7 @@ class FoundFaces:
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedImages:
+class PreparedImages(Changed):
     """Another reader's images, brought to the face when they are read; the middle of those on which none was found."""
 
     images: Images

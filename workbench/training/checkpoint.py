@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.files import atomic_path
 from workbench.losses import Loss
-from workbench.runs import CHECKPOINT, MODEL, Run
+from workbench.runs import CHECKPOINT, MADE_WITH, MODEL, Run, made_with
 
 
 def save(run: Run, net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, step: int, metrics_bytes: int) -> None:
@@ -36,8 +37,9 @@ def save(run: Run, net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer,
     for prefix, module in (("backbone", net), ("loss", loss)):
         for key, value in module.state_dict().items():
             tensors[f"{prefix}.{key}"] = value.detach().cpu().contiguous()
+    metadata = {"step": str(step), "num_classes": str(loss.num_classes), MADE_WITH: json.dumps(made_with(run.config))}
     with atomic_path(run.path / MODEL) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step), "num_classes": str(loss.num_classes)})
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load(run: Run, net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
