@@ -193,6 +193,10 @@ class Run:
         """Names of the benchmarks this run was evaluated on, sorted."""
         return sorted(path.stem for path in (self.path / EVALUATION).glob("*.json"))
 
+    def figures(self, name: str) -> dict[str, Any]:
+        """The figures alone of a stored evaluation. Raises WorkbenchError where they are missing or damaged."""
+        return read_json(self.path / EVALUATION / f"{name}.json")
+
     def evaluation(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What was stored for benchmark `name`: the figures, and the arrays.
 

@@ -58,6 +58,7 @@ def data_info(
         summary.write_broken(broken, out)
     if broken:
         _tell_broken(broken, f"of {len(held.images):,} images cannot be read")
+        typer.echo("to go on without them: train with --set broken=skip, evaluate, embed, align, pack, pairs with --broken skip")
         raise typer.Exit(1)
     typer.echo(f"all {len(held.images):,} images can be read")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
 from workbench.data.dataset import image_name
+from workbench.data.leaving_out import HINT
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip
@@ -84,7 +85,7 @@ class Model:
         found = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
         done = 0
         with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
-            for batch, of_batch in batches(images, numbers, self.net.image_size, batch_size):
+            for batch, of_batch in _read(images, numbers, self.net.image_size, batch_size):
                 pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels)
                 embeddings = self.net(pixels)
                 if flip != "none":
@@ -116,6 +117,14 @@ class Model:
 def embedding_length(model: Model, flip: Flip) -> int:
     """Numbers in an embedding that `Model.embed` makes."""
     return model.net.embedding_dim * (2 if flip == "concatenate" else 1)
+
+
+def _read(images: Images, order: Sequence[int], size: tuple[int, int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an order; the error of an image that cannot be read says how to go on."""
+    try:
+        yield from batches(images, order, size, batch_size)
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{error}; {HINT}") from None
 
 
 def _check_embeddings(embeddings: NDArray[np.float32], numbers: Sequence[int], images: Images) -> None:
