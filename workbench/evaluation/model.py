@@ -224,14 +224,16 @@ def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
     """
     try:
         stored = json.loads(metadata.get(runs.MADE_WITH, "{}"))
-        differing = [key for key, value in runs.made_with(run.config).items() if key in stored and stored[key] != value]
-    except (ValueError, TypeError):
-        raise WorkbenchError(f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged; no JSON object") from None
-    if differing:
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise WorkbenchError(f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged, no JSON object; train again")
+    now = runs.made_with(run.config)
+    if differing := [key for key, value in now.items() if key in stored and stored[key] != value]:
         key = differing[0]
         rest = f" (and {', '.join(differing[1:])})" if differing[1:] else ""
         raise WorkbenchError(
-            f"{run.path / runs.CONFIG}: {key} is {runs.made_with(run.config)[key]!r}, but {run.model_path.name} was trained with "
+            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was trained with "
             f"{stored[key]!r}{rest}; put the old value back, or train a new run with the new one"
         )
 
