@@ -86,7 +86,6 @@ def evaluate(
     chosen = resolve(protocol, flip=flip)
     flip = chosen.flip
     opened = runs.open(run)
-    check_writable(opened.path / runs.EVALUATION)
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
     sources = Sources(opened, broken, training_data, progress)
     target, fingerprint, left_out = sources.open(benchmark)
