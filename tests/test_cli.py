@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from workbench import __version__, cli, faces, runs
 
@@ -618,3 +620,48 @@ def test_an_identification_is_evaluated_compared_and_described(
     described = workbench("data info search").out
     assert "14 probes, 2 people enrolled with 2 images, 16 distractors" in described
     assert "two of four" in described
+
+
+# Images that cannot be read, and models that were trained on
+
+
+@pytest.fixture
+def partly_broken(made: Path, tmp_path: Path) -> Path:
+    """The people, of whom one picture cannot be read."""
+    copy = Path(shutil.copytree(made / "people", tmp_path / "partly"))
+    (copy / "p1" / "3.png").write_bytes(b"GIF89a")
+    return copy
+
+
+def test_evaluate_and_embed_leave_out_what_cannot_be_read(
+    workbench: Workbench, here: Path, trained: Path, partly_broken: Path, tmp_path: Path
+) -> None:
+    run, spec = shutil.copytree(trained / "a", tmp_path / "a"), f"folder:{partly_broken}"
+    refused = workbench(["evaluate", str(run), spec])
+    assert refused.code == 2
+    assert "p1/3.png" in refused.err
+    assert "--broken skip" in refused.err
+    said = workbench(["evaluate", str(run), spec, "--broken", "skip", "--no-projection", "--bootstrap", "20"])
+    assert said.code == 0
+    told = f"left out: 1 of 32 images, which cannot be read ({partly_broken}/p1/3.png), "
+    assert said.out.splitlines()[1].startswith(told)
+    assert "all are named in evaluation/partly.json" in said.out
+    assert told.removeprefix("left out: ") in workbench(["compare", str(run), "--benchmark", "partly"]).err
+    said = workbench(["embed", str(run), spec, str(tmp_path / "out.npz"), "--broken", "skip"])
+    assert "31 embeddings" in said.out
+    assert f"left out: 1 images, which cannot be read ({partly_broken}/p1/3.png)" in said.out
+
+
+def test_compare_says_which_evaluations_are_stale(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained / "a", tmp_path / "a")
+    assert "stale" not in workbench(["compare", str(run)]).err
+    with safe_open(run / "model.safetensors", "np") as file:
+        metadata = file.metadata() | {"step": "9999"}
+    save_file(load_file(run / "model.safetensors"), run / "model.safetensors", metadata=metadata)
+    assert "stale: a was trained on since it was evaluated on" in workbench(["compare", str(run)]).err
+
+
+def test_a_new_place_of_the_training_set_is_for_the_benchmark_train(workbench: Workbench, here: Path, trained: Path) -> None:
+    said = workbench(["evaluate", str(trained / "a"), "folder:people", "--data", "folder:people"])
+    assert said.code == 2
+    assert "workbench evaluate RUN train" in said.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +370,60 @@ def test_yaml_that_cannot_be_read_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (its words are the parser's)
         runs.read_yaml(text)
     assert str(caught.value)
+
+
+# The two files of an evaluation
+
+
+def _stored(run: runs.Run) -> tuple[float, float]:
+    figures, arrays = run.evaluation("lfw")
+    return figures["accuracy"], float(arrays["scores"][0])
+
+
+@pytest.mark.parametrize("part", [(np, "savez_compressed"), (runs, "_as_json")])
+def test_a_full_disk_leaves_both_files_of_an_evaluation_as_they_were(
+    run: runs.Run, part: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.save_evaluation("lfw", {"accuracy": 0.1}, {"scores": np.full(2, 0.1)})
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*part, full)
+        with pytest.raises(WorkbenchError, match="cannot be written"):
+            run.save_evaluation("lfw", {"accuracy": 0.2}, {"scores": np.full(2, 0.2)})
+    assert _stored(run) == (0.1, 0.1)
+    assert sorted(os.listdir(run.path / "evaluation")) == ["lfw.json", "lfw.npz"]
+
+
+def test_arrays_of_another_evaluation_are_not_taken_for_its_own(run: runs.Run) -> None:
+    run.save_evaluation("lfw", {"accuracy": 0.1}, {"scores": np.full(2, 0.1)})
+    first = (run.path / "evaluation" / "lfw.json").read_bytes()
+    run.save_evaluation("lfw", {"accuracy": 0.2}, {"scores": np.full(2, 0.2)})
+    (run.path / "evaluation" / "lfw.json").write_bytes(first)
+    with pytest.raises(WorkbenchError, match=r"lfw\.npz: is of another evaluation than lfw\.json"):
+        run.evaluation("lfw")
+
+
+def test_evaluations_from_before_they_were_marked_are_read(run: runs.Run) -> None:
+    (run.path / "evaluation").mkdir()
+    (run.path / "evaluation" / "lfw.json").write_text('{"accuracy": 0.1}')
+    np.savez(run.path / "evaluation" / "lfw.npz", scores=np.full(2, 0.1))
+    assert _stored(run) == (0.1, 0.1)
+
+
+def test_of_evaluations_at_the_same_time_one_is_stored_as_a_whole(run: runs.Run) -> None:
+    def save(number: int) -> None:
+        runs.open(run.path).save_evaluation("lfw", {"accuracy": number}, {"scores": np.full(2, number)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(save, range(40)))
+    accuracy, score = _stored(run)
+    assert accuracy == score
+
+
+def test_settings_that_weights_depend_on_do_not_depend_on_how_they_are_written() -> None:
+    plain = {"backbone": "a", "image_size": 112, "pixel_mean": 127.5, "epochs": 3}
+    assert runs.made_with(plain) == {"backbone": "a", "image_size": [112, 112], "channels": "rgb", "pixel_mean": 127.5}
+    assert runs.made_with(plain) == runs.made_with(plain | {"image_size": [112, 112], "channels": "rgb", "epochs": 9})

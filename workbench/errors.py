@@ -17,8 +17,13 @@ class WorkbenchError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+        line = printable(message)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}")
+
+
+def printable(text: str) -> str:
+    """Text that every terminal and JSON reader takes: what cannot be printed, and bytes that are no UTF-8, by codes."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchError:

@@ -10,8 +10,8 @@ from typing import Any
 from workbench import data, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Difference, VerificationResult, evaluate, paired_difference
-from workbench.evaluation.evaluate import TRAIN
 from workbench.evaluation.results import stored_figures
+from workbench.evaluation.sources import TRAIN
 from workbench.training import TrainConfig, train
 
 DEMO_BENCHMARKS = tuple(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance"))

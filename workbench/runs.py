@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -36,7 +38,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.files import atomic_path
+from workbench.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,10 @@ BROKEN, LOCK = "broken.txt", "run.lock"
 ONNX_MODEL = "model.onnx"
 IMPORTED, ONNX = "imported", "onnx"
 """What config.yaml has as `loss` where a model came from elsewhere, and as `backbone` where it came as an ONNX file."""
+
+MADE_WITH = "made_with"
+"""Key of the metadata of model.safetensors under which the settings are that its weights belong to, as JSON."""
+_SHAPING = ("backbone", "backbone_options", "embedding_dim", "image_size", "channels", "pixel_mean", "pixel_std", "loss")
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
 HEARTBEAT_SECONDS = 5.0
@@ -65,7 +71,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, _as_json(value))
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -235,6 +245,10 @@ class Run:
         """Names of the benchmarks this run was evaluated on, sorted."""
         return sorted(path.stem for path in (self.path / EVALUATION).glob("*.json"))
 
+    def figures(self, name: str) -> dict[str, Any]:
+        """The figures alone of a stored evaluation. Raises WorkbenchError where they are missing or damaged."""
+        return read_json(self.path / EVALUATION / f"{name}.json")
+
     def evaluation(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What was stored for benchmark `name`: the figures, and the arrays.
 
@@ -250,14 +264,54 @@ class Run:
         except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
             reason = " ".join(str(error).split())[:160]
             raise WorkbenchError(f"{path}: damaged ({reason}); run `workbench evaluate` again") from None
-        return read_json(path.with_suffix(".json")), arrays
+        figures = read_json(path.with_suffix(".json"))
+        written = arrays.pop(_WRITTEN, None)
+        if figures.pop(_WRITTEN, None) != (None if written is None else str(written)):
+            raise WorkbenchError(
+                f"{path}: is of another evaluation than {path.stem}.json, one of them was replaced; run `workbench evaluate` again"
+            )
+        return figures, arrays
 
     def save_evaluation(self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Store one evaluation; the .json that announces it is written last."""
+        """Store one evaluation: both files are on the disk before either takes its place, so that they belong together.
+
+        Raises:
+            WorkbenchError: the folder cannot be written to, or the disk is full; what was stored before is left as it was.
+        """
         folder = self.path / EVALUATION
-        with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        write_json(folder / f"{name}.json", figures)
+        check_writable(folder)
+        folder.mkdir(exist_ok=True)
+        written = uuid.uuid4().hex  # the two files are found to be of different evaluations by it
+        with (
+            FileLock(self.path / ".evaluation.lock"),  # of two processes that evaluate at the same time, one comes after the other
+            atomic_path(folder / f"{name}.json") as figures_file,
+            atomic_path(folder / f"{name}.npz") as arrays_file,  # takes its place first, as the .json announces it
+        ):
+            with arrays_file.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **{_WRITTEN: np.array(written), **arrays})
+                _to_disk(file)
+            with figures_file.open("w", encoding="utf-8") as text:
+                text.write(_as_json({**figures, _WRITTEN: written}))
+                _to_disk(text)
+
+
+_WRITTEN = "written"
+
+
+def _to_disk(file: IO[Any]) -> None:
+    """A full disk is sometimes found only now."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config.yaml without which weights are of no use: the network's shape and how its input is scaled.
+
+    Those that config.yaml leaves out are left out here too, but for the order of colours, which was RGB before there was another.
+    """
+    size = config.get("image_size")
+    normal = {"channels": "rgb", **config, "image_size": [size, size] if isinstance(size, int) else size}
+    return {key: normal[key] for key in _SHAPING if normal.get(key) is not None}
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

@@ -174,6 +174,7 @@ def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) 
     assert said.code == 1
     told = said.out.splitlines()[-2:]
     assert told[0] == "1 of 6 images cannot be read:"
+    assert "evaluate, embed, alignment, pack and pairs with --broken skip" in said.err
     assert told[1].startswith(f"  {pack}, image 5: damaged")
     assert f"`workbench data render {spec} --again`" in told[1]
     assert "error" not in said.err

@@ -238,3 +238,17 @@ def test_photos_of_lfw(workbench_data: Path) -> None:
         faces.fit(face.landmarks, faces.template()).residual for face in map(aligned.images.found.__getitem__, range(len(used)))
     ]
     assert np.median(residuals) < 4
+
+
+def test_no_faces_are_looked_for_on_images_that_cannot_be_read(people: Path, searched: list[int], complaint: Complaint) -> None:
+    (people / "p1" / "0.png").write_bytes(b"GIF89a")
+    with complaint("p1/0.png", "--broken skip"):
+        opened(f"aligned:folder:{people}")
+    searched.clear()
+    whole = opened(f"folder:{people}")
+    aligned = data.open_without(f"aligned:folder:{people}", [2])
+    assert isinstance(aligned, Benchmark)
+    assert len(searched) == 7
+    assert not (aligned.pairs == 2).any()
+    assert aligned.pairs.tolist() == [pair for pair in whole.pairs.tolist() if 2 not in pair]
+    assert "no face found on 1 of 7 images" in aligned.note

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from workbench import runs
 from workbench.evaluation import closed_set, identification, leaderboard, verification
@@ -87,3 +89,18 @@ def test_the_accuracy_of_an_identification_is_its_rank_one(two: list[runs.Run], 
         assert (row["accuracy_low"], row["accuracy_high"]) == result.interval
     assert np.isnan([row["std"], row["auc"], row["eer"]]).all()
     assert leaderboard(two)["kind"].tolist() == ["verification", "closed-set", "identification", "verification"]
+
+
+def test_evaluations_of_a_model_that_was_trained_on_since_are_stale(two: list[runs.Run]) -> None:
+    save_result(two[0], "pack", "bin:pack.bin", PAIRS, None, None, [], step=10)
+    assert leaderboard(two)["stale"].tolist() == [False, False, False]  # no model is there, or it is not known of which they are
+    save_file({"x": np.zeros(1)}, two[0].path / runs.MODEL, metadata={"step": "10"})
+    assert leaderboard(two)["stale"].tolist() == [False, False, False]
+    save_file({"x": np.zeros(1)}, two[0].path / runs.MODEL, metadata={"step": "20"})
+    assert leaderboard(two)["stale"].tolist() == [True, False, False]
+
+
+def test_what_was_left_out_is_told(two: list[runs.Run]) -> None:
+    told = "1 of 60 images, which cannot be read (a.png), 2 of 60 pairs"
+    save_result(two[1], "pack", "bin:pack.bin", replace(PAIRS, protocol={"left out": told}), None, None, [])
+    assert leaderboard(two)["left_out"].tolist() == ["", "", told]

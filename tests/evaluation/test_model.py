@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from workbench import backbones, losses, runs
+from workbench import backbones, data, losses, runs
 from workbench.evaluation import Model, load_model, similarity
 
 SIZE, DIM, CLASSES = 16, 8, 5
@@ -228,3 +230,102 @@ def test_a_loss_without_class_centres_may_have_parts_with_some(run: runs.Run) ->
 def test_pretrained_weights_are_not_fetched_to_be_overwritten() -> None:
     assert backbones.without_fetching({"pretrained": True, "dropout": 0.1}) == {"pretrained": False, "dropout": 0.1}
     assert backbones.without_fetching({"width": 8}) == {"width": 8}
+
+
+# Numbers that are none, and settings that are no longer those of the weights
+
+
+def _changed(run: runs.Run, change: Callable[[str, torch.Tensor], torch.Tensor], **metadata: str) -> runs.Run:
+    """The run with other weights, all of which go through `change` with their name."""
+    tensors = load_file(run.path / runs.MODEL)
+    changed = {key: change(key, value).contiguous() for key, value in tensors.items()}
+    save_file(changed, run.path / runs.MODEL, metadata=metadata)
+    return runs.open(run.path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["running_var", "loss.weight"])
+def test_weights_and_buffers_that_are_not_finite_are_named(run: runs.Run, value: float, name: str, complaint: Any) -> None:
+    (bad,) = [key for key in load_file(run.path / runs.MODEL) if name in key][:1]
+    damaged = _changed(run, lambda key, tensor: torch.full_like(tensor, value) if key == bad else tensor)
+    with complaint(runs.MODEL, "1 of", bad, "diverged", "lower lr"):
+        load_model(damaged, "cpu")
+
+
+def test_an_embedding_that_is_not_finite_names_its_image(run: runs.Run, identity_folder: Path, complaint: Any) -> None:
+    exploding = _changed(run, lambda key, tensor: tensor * 1e30 if tensor.ndim > 1 else tensor)
+    loaded, images = load_model(exploding, "cpu"), data.open(f"folder:{identity_folder}").images
+    with complaint("bob/1.png: the network's embedding of this image holds NaN or infinity"):
+        loaded.embed(images, [3, 4], batch_size=1)
+
+
+class _Colour(torch.nn.Module):
+    """The mean of each colour, which is 0 for black."""
+
+    embedding_dim, image_size = 3, (SIZE, SIZE)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
+
+
+def test_an_embedding_without_a_direction_names_its_image(model: Model, tmp_path: Path, complaint: Any) -> None:
+    for person, colour in (("ann", 90), ("bob", 0)):
+        (tmp_path / person).mkdir()
+        for number in range(2):
+            Image.fromarray(np.full((SIZE, SIZE, 3), colour if number else 90, dtype=np.uint8)).save(
+                tmp_path / person / f"{number}.png"
+            )
+    black = replace(model, net=_Colour(), pixel_mean=0.0)
+    images = data.open(f"folder:{tmp_path}").images
+    assert black.embed(images, [0, 1, 2]).all()
+    with complaint("bob/1.png: the network's embedding of this image is 0 throughout"):
+        black.embed(images)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "was"),
+    [
+        ("image_size", 32, "[16, 16]"),
+        ("image_size", [16, 32], "[16, 16]"),
+        ("channels", "bgr", "'rgb'"),
+        ("pixel_mean", 0.0, "127.5"),
+        ("pixel_std", 255.0, "64.0"),
+        ("backbone", "resnet18", "'smallresnet'"),
+        ("backbone_options", {"width": 16}, "{'width': 8}"),
+        ("loss", "cosface", "'arcface'"),
+    ],
+)
+def test_a_setting_that_was_changed_after_training_is_named_with_both_values(
+    run: runs.Run, setting: str, value: Any, was: str, complaint: Any
+) -> None:
+    trained = _changed(run, lambda _, tensor: tensor, made_with=json.dumps(runs.made_with(CONFIG)))
+    load_model(trained, "cpu")
+    (run.path / runs.CONFIG).write_text(json.dumps(CONFIG | {setting: value}))
+    with complaint(runs.CONFIG, f"{setting} is", f"was trained with {was}"):
+        load_model(runs.open(run.path), "cpu")
+
+
+def test_settings_that_the_weights_do_not_depend_on_may_change(run: runs.Run) -> None:
+    _changed(run, lambda _, tensor: tensor, made_with=json.dumps(runs.made_with(CONFIG)))
+    (run.path / runs.CONFIG).write_text(
+        json.dumps(CONFIG | {"image_size": [SIZE, SIZE], "data": "folder:moved", "channels": "rgb"})
+    )
+    load_model(runs.open(run.path), "cpu")
+
+
+@pytest.mark.parametrize("said", ["{", "3", "[]"])
+def test_damaged_metadata_are_one_readable_line(run: runs.Run, said: str, complaint: Any) -> None:
+    with complaint(runs.MODEL, "metadata 'made_with' is damaged"):
+        load_model(_changed(run, lambda _, tensor: tensor, made_with=said), "cpu")
+
+
+def test_weights_of_an_onnx_file_that_are_nan_are_named(tmp_path: Path, tiny_onnx: Callable[..., Any], complaint: Any) -> None:
+    graph = tiny_onnx()
+    weights = next(tensor for tensor in graph.graph.initializer if tensor.name == "weights")
+    values = np.frombuffer(weights.raw_data, dtype=np.float32).copy()
+    values[7] = np.nan
+    weights.raw_data = values.tobytes()
+    run = runs.create(tmp_path, "o", CONFIG | {"backbone": runs.ONNX, "loss": runs.IMPORTED})
+    run.model_path.write_bytes(graph.SerializeToString())
+    with complaint(runs.ONNX_MODEL, "NaN"):
+        load_model(run, "cpu")

@@ -10,7 +10,7 @@ import pytest
 import workbench as wb
 from workbench import data, runs
 from workbench.data import batches, remote, webdataset
-from workbench.evaluation.evaluate import _training_set
+from workbench.evaluation.sources import open_training_set
 
 SHARDS = 12
 
@@ -61,7 +61,7 @@ def test_a_strangers_run_has_no_command_run(tmp_path: Path, monkeypatch: pytest.
     config = {"data": f"webdataset:pipe:touch {tmp_path}/hello; echo a.tar", "backbone": "smallresnet", "loss": "arcface"}
     run = runs.create(tmp_path, "stranger", config)
     (run.path / runs.CHECKPOINT).write_bytes(b"x")
-    for use in (lambda: wb.train(resume=run, progress=False), lambda: _training_set(run)):
+    for use in (lambda: wb.train(resume=run, progress=False), lambda: open_training_set(run)):
         with pytest.raises(wb.WorkbenchError, match="never typed on this machine"):
             use()
     assert not (tmp_path / "hello").exists()

@@ -34,6 +34,9 @@ STREAMLIT_OPTIONS = {
 }
 """The same as .streamlit/config.toml, which Streamlit finds only when it is started in a checkout."""
 
+MOST_NAMED = 3
+"""Images that are named in a line."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -71,6 +74,13 @@ class ThresholdChoice(StrEnum):
 
     exact = "exact"
     grid = "grid"
+
+
+class BrokenChoice(StrEnum):
+    """What is done about an image that cannot be read."""
+
+    stop = "stop"
+    skip = "skip"
 
 
 class ChannelsChoice(StrEnum):
@@ -194,6 +204,11 @@ def evaluate(
         int, typer.Option(min=0, help="Resamples for the 95 % intervals of identification; 0: no intervals of any kind.")
     ] = 1000,
     projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
+    broken: Annotated[
+        BrokenChoice | None,
+        typer.Option(help="At an image that cannot be read: stop, or skip it and all that needs it. On train as it was trained."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="With the benchmark train: where the training set is now, if moved.")] = None,
 ) -> None:
     """Evaluate runs on benchmarks; results go into the run directories and are printed."""
     from workbench import runs
@@ -202,6 +217,9 @@ def evaluate(
     benchmarks = [name for name in names if Path(name) not in folders]
     if not benchmarks:
         raise WorkbenchError("say what to evaluate on, e.g. workbench evaluate RUN bin:lfw.bin")
+
+    if data is not None and "train" not in benchmarks:
+        raise WorkbenchError(f"--data {data}: says where the training set is; it belongs to workbench evaluate RUN train")
 
     from workbench.evaluation import evaluate as measure
     from workbench.evaluation.protocol import resolve
@@ -218,8 +236,12 @@ def evaluate(
                 batch_size=batch_size,
                 bootstrap=bootstrap,
                 with_projection=projection,
+                broken=None if broken is None else broken.value,
+                training_data=data,
             )
             typer.echo(_summary(f"{folder.name} on {result.name}", result))
+            if "left out" in result.protocol:
+                typer.echo(f"left out: {result.protocol['left out']}; all are named in evaluation/{result.name}.json")
 
 
 @app.command("alignment")
@@ -228,11 +250,15 @@ def alignment_(
     benchmark: Annotated[str, typer.Argument(help="Benchmark of pairs of photos that are not cut out yet.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     projection: Annotated[bool, typer.Option(help="Compute PCA and UMAP too.")] = True,
+    broken: Annotated[
+        BrokenChoice, typer.Option(help="At an image that cannot be read: stop, or skip it and its pairs.")
+    ] = BrokenChoice.stop,
 ) -> None:
     """Evaluate a run on pictures as they are, cropped to the face, and aligned; say what the difference is."""
     from workbench import experiments
 
-    typer.echo(experiments.alignment(run, benchmark, device=device, with_projection=projection))
+    study = experiments.alignment(run, benchmark, device=device, with_projection=projection, broken=broken.value)
+    typer.echo(study)
 
 
 @app.command()
@@ -245,18 +271,17 @@ def embed(
     ] = FlipChoice.add,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
+    broken: Annotated[BrokenChoice, typer.Option(help="At an image that cannot be read: stop, or skip it.")] = BrokenChoice.stop,
 ) -> None:
     """Write the embeddings of all images of a source, with who is on them, for other programs."""
     from workbench.evaluation import embed as made
-    from workbench.evaluation.embedding import check_out
 
-    check_out(out)
-    found = made(run, source, flip=flip.value, device=device, batch_size=batch_size)
-    written = found.save(out)
+    found = made(run, source, flip=flip.value, device=device, batch_size=batch_size, broken=broken.value, out=out)
     count, length = found.embeddings.shape
-    typer.echo(
-        f"{written}: {count:,} embeddings of length {length}, not normalised, {len(found.identity_names):,} identities named"
-    )
+    typer.echo(f"{out}: {count:,} embeddings of length {length}, not normalised, {len(found.identity_names):,} identities named")
+    if left_out := found.made.get("left out"):
+        named = ", ".join(image["image"] for image in left_out[:MOST_NAMED]) + (", ..." if len(left_out) > MOST_NAMED else "")
+        typer.echo(f"left out: {len(left_out):,} images, which cannot be read ({named}); all are named in `made`")
 
 
 @app.command("import")
@@ -330,8 +355,19 @@ def compare(
         columns.insert(2, "protocol")
     shown = table[[column for column in columns if column in table]]
     print_table(table if table_format is TableFormat.csv else shown, table_format)
+    if table_format is not TableFormat.csv:
+        _tell_doubtful(table)
     if table_format is TableFormat.text and "identification" in set(table["kind"]):
         typer.echo("accuracy of an identification: rank-1")
+
+
+def _tell_doubtful(table: Any) -> None:
+    """On standard error, as the table may go into a paper: rows that are not what they seem."""
+    for row in table.itertuples():
+        if row.stale:
+            typer.echo(f"stale: {row.run} was trained on since it was evaluated on {row.benchmark}; evaluate it again", err=True)
+        if row.left_out:
+            typer.echo(f"left out: {row.run} on {row.benchmark} is without {row.left_out}", err=True)
 
 
 @app.command("backbones")

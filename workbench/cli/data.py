@@ -58,6 +58,8 @@ def data_info(
         summary.write_broken(broken, out)
     if broken:
         _tell_broken(broken, f"of {len(held.images):,} images cannot be read")
+        hint = "to go on without them: train with --set broken=skip; evaluate, embed, alignment, pack and pairs with --broken skip"
+        typer.echo(hint, err=True)
         raise typer.Exit(1)
     typer.echo(f"all {len(held.images):,} images can be read")
 

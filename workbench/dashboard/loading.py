@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from workbench import data, evaluation, faces, images, runs
 from workbench.errors import WorkbenchError
+from workbench.evaluation import results
+from workbench.evaluation.results import left_out_numbers
+from workbench.evaluation.sources import TRAIN, Target, open_training_set
 
 if TYPE_CHECKING:
     from workbench.evaluation.model import Model
@@ -102,15 +105,16 @@ def _model(path: Path, stamp: Stamp) -> Model:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
-def _benchmark(spec: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates:
+def _benchmark(
+    spec: str, unreadable: tuple[int, ...] = ()
+) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates:
     with data.stored_names():
-        return data.benchmark(spec)
+        return data.open_without(spec, unreadable)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
-def _dataset(spec: str) -> data.Dataset:
-    with data.stored_names():
-        return data.open(spec)
+def _training_set(path: Path, training_data: str | None, stamp: Stamp) -> data.Dataset:
+    return open_training_set(runs.Run(path), training_data)
 
 
 def result(run: runs.Run, name: str) -> evaluation.Result:
@@ -154,18 +158,29 @@ def model(run: runs.Run) -> Model:
     return _model(run.path, _stamp(run.model_path))
 
 
-def benchmark_of(run: runs.Run, name: str) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates | data.Dataset:
+def benchmark_of(run: runs.Run, name: str) -> Target | data.Dataset:
     """The pictures behind an evaluation.
 
     Raises:
         WorkbenchError: the files are no longer there, or hold other pairs than those evaluated.
     """
     figures, _ = run.evaluation(name)
-    spec = str(figures.get("benchmark"))
-    opened = _dataset(str(run.config.get("data"))) if spec == "train" else _benchmark(spec)
-    if opened.fingerprint() != figures.get("fingerprint"):
+    spec, unreadable = str(figures.get("benchmark")), left_out_numbers(figures)
+    if spec == TRAIN:
+        return _training_set(run.path, figures.get("training_data"), _stamp(run.path / runs.CONFIG))
+    # The fingerprint is that of the whole benchmark, whose pictures are the same before faces are looked for.
+    whole = _benchmark(data.unprepared(spec) if unreadable else spec)
+    if whole.fingerprint() != figures.get("fingerprint"):
         raise WorkbenchError(f"{spec}: has changed since {run.name} was evaluated on it; run `workbench evaluate` again")
-    return opened
+    return _benchmark(spec, unreadable) if unreadable else whole
+
+
+def is_stale(run: runs.Run, name: str) -> bool:
+    """Whether the run was trained on since it was evaluated on this benchmark."""
+    try:
+        return results.is_stale(run, run.figures(name))
+    except WorkbenchError:  # the pages say what is wrong with it
+        return False
 
 
 def pictures_of(run: runs.Run, name: str) -> data.Images:

@@ -42,7 +42,20 @@ def main() -> None:
         ]
     )
     selection = _sidebar()
+    _warn_of_stale(selection)
     current.run()
+
+
+def _warn_of_stale(selection: Selection) -> None:
+    """On every page: figures of a model that is no longer there beside photos embedded by the one that is."""
+    name = selection.benchmark
+    stale = [run.name for run in selection.evaluated() if name is not None and loading.is_stale(run, name)]
+    if stale:
+        st.warning(
+            f"Trained on since the evaluation on {name}: {', '.join(stale)}. The figures are of the model as it was; run "
+            "`workbench evaluate` again.",
+            icon=":material/history:",
+        )
 
 
 def _sidebar() -> Selection:

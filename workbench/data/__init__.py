@@ -33,8 +33,9 @@ from workbench.data.commands import stored_names
 from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
 from workbench.data.joining import exclude, join, overlap, subset
+from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, without
 from workbench.data.megaface import draw_identification
-from workbench.data.prepared import prepare, unprepared
+from workbench.data.prepared import open_without, prepare, unprepared
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
 from workbench.data.stored import open_stored
 from workbench.data.synthfaces import render
@@ -49,6 +50,7 @@ __all__ = [
     "Dataset",
     "Identification",
     "Images",
+    "LeftOut",
     "Sample",
     "Templates",
     "align",
@@ -59,11 +61,14 @@ __all__ = [
     "draw_identification",
     "draw_pairs",
     "exclude",
+    "find_unreadable",
     "is_drawn",
     "is_source",
     "join",
+    "lost_parts",
     "open",
     "open_stored",
+    "open_without",
     "overlap",
     "parts",
     "prepare",
@@ -72,4 +77,5 @@ __all__ = [
     "stored_names",
     "subset",
     "unprepared",
+    "without",
 ]

@@ -151,6 +151,12 @@ class Picked:
         return self.images[int(self.keep[index])]
 
 
+class Changed(ABC):
+    """Base of readers that show another reader's images in another way, each under the number that it has there."""
+
+    images: Images
+
+
 @dataclass(frozen=True)
 class Joined:
     """The images of several readers, one after the other."""
@@ -213,6 +219,8 @@ def encoded_image(reader: Images, index: int) -> bytes:
 def image_name(reader: Images, index: int) -> str:
     """What to call an image in an error: its path, its record's key, or just its number."""
     source, number = source_of(reader, index)
+    while isinstance(source, Changed):
+        source, number = source_of(source.images, number)
     return source.where(number) if isinstance(source, EncodedImages) else f"image {number}"
 
 

@@ -47,7 +47,7 @@ def remembered(kind: str, files: Sequence[Path], about: Sequence[str], make: Cal
     begun = time.monotonic()
     arrays = make()
     if time.monotonic() - begun > KEPT_SECONDS:
-        with suppress(OSError):  # a cache that cannot be written costs time, not the data
+        with suppress(OSError, WorkbenchError):  # a cache that cannot be written costs time, not the data
             save(kept, arrays)
     return arrays
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from workbench import faces, images
 from workbench.cache import cache_folder
 from workbench.data import processes
 from workbench.data.aligning import find_one
-from workbench.data.benchmark import Benchmark
-from workbench.data.dataset import EncodedImages, Images, source_of
+from workbench.data.benchmark import Benchmark, ClosedSet, Identification
+from workbench.data.dataset import Changed, EncodedImages, Images, source_of
+from workbench.data.leaving_out import HINT, without
 from workbench.data.registry import BENCHMARKS, benchmark
+from workbench.data.templates import Templates
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
-from workbench.files import atomic_path
+from workbench.files import atomic_path, check_writable
 
+Target = Benchmark | ClosedSet | Identification | Templates
 VERSION = 1
 """Of what is kept in the cache; raised when detection changes."""
 PREPARATIONS = ("cropped", "aligned")
@@ -59,7 +63,7 @@ class FoundFaces:
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedImages:
+class PreparedImages(Changed):
     """Another reader's images, brought to the face when they are read; the middle of those on which none was found."""
 
     images: Images
@@ -95,10 +99,30 @@ def open_cropped(path: str) -> Benchmark:
 def _open(path: str, how: str) -> Benchmark:
     if not path:
         raise WorkbenchError(f"{how}: needs a benchmark behind the colon, e.g. {how}:pairs:PAIRS.TXT@ROOT")
-    opened = benchmark(path)
+    return _prepared(path, how, benchmark(path), ())
+
+
+def _prepared(path: str, how: str, opened: Target, unreadable: Collection[int]) -> Benchmark:
     if not isinstance(opened, Benchmark):
         raise WorkbenchError(f"{how}:{path}: {how} is for benchmarks of pairs, and {path} is not one ({type(opened).__name__})")
-    return prepare(opened, how)
+    return prepare(opened, how, unreadable=unreadable)
+
+
+def open_without(spec: str, unreadable: Collection[int]) -> Target:
+    """A benchmark by name, as `benchmark` opens it, without images that are known to be unreadable.
+
+    Args:
+        spec: as `benchmark` takes it; in the images of `aligned:SPEC` and `cropped:SPEC` no faces are looked for then.
+        unreadable: numbers of images; see `leaving_out.without`. Of a closed set nothing is left out here.
+
+    Raises:
+        WorkbenchError: as `benchmark` and `leaving_out.without`.
+    """
+    kind, _, path = spec.partition(":")
+    if kind in PREPARATIONS:
+        return _prepared(path, kind, open_without(path, unreadable), unreadable)
+    opened = benchmark(spec)
+    return opened if isinstance(opened, ClosedSet) else without(opened, unreadable)
 
 
 def unprepared(spec: str) -> str:
@@ -116,6 +140,7 @@ def prepare(
     which: str = "central",
     detector: str = "auto",
     workers: int | None = None,
+    unreadable: Collection[int] = (),
     progress: bool = True,
 ) -> Benchmark:
     """The same pairs with the face on each image found, and aligned or cropped.
@@ -130,6 +155,7 @@ def prepare(
         which: face where there are several: "central" or "largest".
         detector: as for `wb.faces.detect`; one of your own needs `workers=0`.
         workers: processes that look for faces; as many as there are cores by default.
+        unreadable: numbers of images that are in no pair as they cannot be read; they are left alone.
         progress: show a bar.
 
     Returns:
@@ -145,6 +171,7 @@ def prepare(
         raise WorkbenchError(f"which face: expected central or largest, got {which!r}")
     every = len(benchmark.images) <= MOST_IMAGES
     wanted = np.arange(len(benchmark.images)) if every else np.unique(benchmark.pairs)
+    wanted = np.setdiff1d(wanted, list(unreadable))
     found = find_faces(benchmark.images, wanted, which=which, detector=detector, workers=workers, progress=progress)
     missed = int((found.count[wanted] == 0).sum())
     said = f"faces found (detector: {detector}) and {how}"
@@ -182,6 +209,7 @@ def find_faces(
     path = cache_folder() / "faces" / f"{key[:32]}.npz"
     rows = _kept(path, len(wanted))
     if rows is None:
+        _check_cache(path, len(wanted))
         rows = _looked_for(reader, wanted, which, detector, workers, progress)
         _keep(path, rows)
     count = np.zeros(len(reader), dtype=np.int64)
@@ -218,7 +246,13 @@ class Finder:
     detector: str
 
     def __call__(self, piece: Sequence[tuple[int, int]]) -> list[list[float]]:
-        return [[place, *self._one(self.images[number])] for place, number in piece]
+        return [[place, *self._one(self._read(number))] for place, number in piece]
+
+    def _read(self, number: int) -> NDArray[np.uint8]:
+        try:
+            return self.images[number]
+        except WorkbenchError as error:
+            raise WorkbenchError(f"{error}; {HINT}") from None
 
     def _one(self, image: NDArray[np.uint8]) -> list[float]:
         count, face = find_one(image, self.which, self.detector)
@@ -254,11 +288,16 @@ def _kept(path: Path, count: int) -> NDArray[np.float64] | None:
     return rows if fits else None
 
 
-def _keep(path: Path, rows: NDArray[np.float64]) -> None:
+def _check_cache(path: Path, count: int) -> None:
+    """Before minutes are spent on finding faces that would have to be found again each time."""
     try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, faces=rows)
-    except OSError as error:
-        raise WorkbenchError(
-            f"{path}: cannot be written ({error.strerror or error}); make room there, or set WORKBENCH_CACHE to another folder"
-        ) from None
+        check_writable(path.parent, 16 * 8 * count)
+    except WorkbenchError as error:
+        what = "where faces are cannot be written into the cache"
+        raise WorkbenchError(f"{what}: {error}, or set WORKBENCH_CACHE to another folder") from None
+
+
+def _keep(path: Path, rows: NDArray[np.float64]) -> None:
+    # Where the disk has become full meanwhile, the faces are only looked for again the next time.
+    with suppress(WorkbenchError), atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, faces=rows)

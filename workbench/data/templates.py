@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import faces
-from workbench.data.dataset import Images
+from workbench.data.dataset import Changed, Images
 from workbench.errors import WorkbenchError
 
 SIZE = 112
@@ -21,7 +21,7 @@ FLATTEST = 0.02
 
 
 @dataclass(frozen=True)
-class Aligned:
+class Aligned(Changed):
     """Another reader's images, brought to 112 x 112 by known landmarks.
 
     Attributes:

@@ -72,10 +72,10 @@ def identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) 
 
     Args:
         embeddings: (N, D).
-        labels: (N,) 0..C-1, every number in use.
+        labels: (N,) 0..C-1.
 
     Returns:
-        (C, D), summed up: cosines take no notice of the length.
+        (C, D), summed up: cosines take no notice of the length. Zeros for a class of which there is no image.
     """
     unit = normalised(embeddings)
     sums = np.zeros((int(labels.max()) + 1, unit.shape[1]))
@@ -90,7 +90,7 @@ def nearest_mean(
 
     Args:
         known: (M, D) embeddings of training images.
-        labels: (M,) their classes, 0..C-1, every number in use.
+        labels: (M,) their classes, 0..C-1; nothing is taken for one that is not among them.
         embeddings: (N, D) to be classified. By default the known ones themselves, each left out of the mean of its class:
             else it would be drawn towards itself, and even random embeddings would be told apart. The only image of a
             class is then given another.
@@ -103,7 +103,7 @@ def nearest_mean(
     classes = np.empty(len(unit), dtype=np.int64)
     for begin in range(0, len(unit), CHUNK):  # (N, C) may be large
         part = slice(begin, begin + CHUNK)
-        cosines = unit[part] @ means.T
+        cosines = np.where(counts > 0, unit[part] @ means.T, -np.inf)
         if embeddings is None:
             own = labels[part]
             to_others = np.einsum("nd,nd->n", unit[part], normalised(sums[own] - unit[part]))

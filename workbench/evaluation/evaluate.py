@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench import data, runs
-from workbench.errors import WorkbenchError
+from workbench.data.written import Broken
+from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
 from workbench.evaluation.closed_set import NEAREST_MEAN, ClosedSetResult, closed_set, identity_means, nearest_mean
 from workbench.evaluation.identification import Candidates, IdentificationResult, identification
@@ -26,16 +27,15 @@ from workbench.evaluation.open_set import open_set
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, FLIPS, SCORES, Flip, Protocol, resolve
 from workbench.evaluation.results import Result, save_result, stored_figures
+from workbench.evaluation.sources import TRAIN, Sources, Target, in_pairs, in_templates, other_classes
 from workbench.evaluation.templates import IJB_PROTOCOL, pool, template_scores, template_verification
 from workbench.evaluation.verification import VerificationResult, verification
+from workbench.files import check_writable
 
-TRAIN = "train"
-"""Name of the closed-set evaluation on a run's own training data."""
-MOST_IMAGES = 50_000
-"""A benchmark's images that are embedded without being in a pair."""
+SAME_SCORE = 1e-6
+"""Cosines of float32 embeddings that differ by no more are equal."""
 CHUNK = 100_000
 """Embeddings of distractors that are held in memory."""
-Target = data.Benchmark | data.ClosedSet | data.Identification | data.Templates
 
 
 def evaluate(
@@ -48,6 +48,8 @@ def evaluate(
     batch_size: int = 128,
     bootstrap: int = 1000,
     with_projection: bool = True,
+    broken: Broken | None = None,
+    training_data: str | None = None,
     progress: bool = True,
 ) -> Result:
     """Measure a run and store the result under runs/NAME/evaluation/.
@@ -66,6 +68,10 @@ def evaluate(
         bootstrap: resamples for the 95 % intervals of identification; 0 for no intervals of any kind. Those of pairs are by a
             jackknife over folds or people, which draws nothing.
         with_projection: compute PCA and UMAP too (a few seconds).
+        broken: at an image that cannot be read "stop", the default; or "skip": all images are read once before they are
+            embedded, and what needs one that cannot be read is left out, which the result's note and protocol say. On "train" the
+            default is what the run was trained with.
+        training_data: where the run's training set is now, if it was moved; its fingerprint must be the one that the run recorded.
         progress: show bars.
 
     Returns:
@@ -73,16 +79,21 @@ def evaluate(
         `IdentificationResult` for people to be found among distractors.
 
     Raises:
-        WorkbenchError: no such run, benchmark or protocol, no model saved yet, or broken images.
+        WorkbenchError: no such run, benchmark or protocol, no model saved yet, broken images (or, with "skip", half of them or
+            more), embeddings that are not finite, or a run directory that cannot be written to.
     """
+    if broken not in (None, *get_args(Broken)):
+        raise unknown_name("way with broken images", broken, get_args(Broken))
     chosen = resolve(protocol, flip=flip)
     flip = chosen.flip
     opened = runs.open(run)
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
-    target = _open(opened, benchmark)
+    sources = Sources(opened, broken, training_data, progress)
+    target, fingerprint, left_out = sources.open(benchmark)
     _check_protocol(chosen, target)
     _check_pairs(target)
     model = load_model(opened, device)
+    check_writable(opened.path / runs.EVALUATION, _stored_bytes(target, model))
     title = f"{opened.name} on {target.name}" if progress else ""
     name = _file_name(opened, spec, target.name, chosen.suffix)
     gaps: Gaps | None = None
@@ -90,8 +101,9 @@ def evaluate(
     angles: Angles | None
     shown: NDArray[np.int64] | None = None  # the images that embeddings and labels are of, where not all
     if isinstance(target, data.ClosedSet):
-        embeddings, result, angles = _classify(opened, model, target, flip, batch_size, title)
-        labels, identity_names = target.dataset.identities, list(target.dataset.identity_names)
+        shown, embeddings, result, angles = _classify(sources, model, target, left_out, flip, batch_size, title)
+        labels, identity_names = target.dataset.identities[shown], list(target.dataset.identity_names)
+        angles = _among(angles, shown, len(target.dataset))
     elif isinstance(target, data.Identification):
         result, shown, embeddings = _identify(opened, model, target, flip, batch_size, bootstrap, title)
         labels, identity_names = target.identities[shown], list(target.identity_names)
@@ -101,14 +113,17 @@ def evaluate(
         labels, identity_names, angles = np.full(len(shown), -1, dtype=np.int64), [], None
     else:
         gaps = pair_gaps(target.attributes, target.pairs, target.same, target.identities)
-        embeddings = _embed_pairs(model, target, flip, batch_size, title)
+        shown = np.setdiff1d(in_pairs(target), left_out.numbers)
+        embeddings = _embed_only(model, target.images, shown, flip, batch_size, title)
         result = _verify(target, embeddings, chosen, bootstrap)
-        unknown = np.full(len(embeddings), -1, dtype=np.int64)
-        embedded = embeddings.any(axis=1)
-        labels = unknown if target.identities is None else np.where(embedded, target.identities, unknown)
+        embeddings = embeddings[shown]
+        labels = np.full(len(shown), -1, dtype=np.int64) if target.identities is None else target.identities[shown]
         identity_names = list(target.identity_names)
-        angles = None if target.identities is None else to_identity_means(embeddings, labels)
-    result = replace(result, name=name, protocol={**result.protocol, "image scaling": model.scaling})
+        angles = None
+        if target.identities is not None:
+            angles = _among(to_identity_means(embeddings, labels), shown, len(target.images))
+    result = replace(_with_notes(result, left_out), name=name)
+    result = replace(result, protocol={**result.protocol, "image scaling": model.scaling})
     projection: Projection | None = None
     if with_projection:
         map_title = f"{title}: map (the first UMAP of a process compiles)"
@@ -125,62 +140,37 @@ def evaluate(
         projection,
         identity_names,
         step=model.step,
-        fingerprint=target.fingerprint(),
+        fingerprint=fingerprint,
         gaps=gaps,
+        left_out=left_out,
+        training_data=training_data if spec == TRAIN else None,
     )
     return result
 
 
-def _open(run: runs.Run, benchmark: str | Target) -> Target:
-    if not isinstance(benchmark, str):
-        return benchmark
-    trained_on = str(run.config.get("data"))
-    if benchmark == TRAIN:
-        dataset = _training_set(run)
-        note = "training images: says how well the run fits them, not how it does on new ones"
-        return data.ClosedSet(dataset, note)
-    target = data.benchmark(benchmark)
-    benchmark = data.unprepared(benchmark)  # cropped or not, they are the same people
-    kinds = [[part.kind for part in data.parts(spec)] for spec in (benchmark, trained_on)]
-    if isinstance(target, data.ClosedSet) and kinds[0] != kinds[1]:
-        raise _other_classes(target, "those", run)
-    if isinstance(target, data.Benchmark) and data.is_drawn(benchmark) and data.same_source(benchmark, trained_on):
-        drawn, known = data.parts(benchmark), data.parts(trained_on)
-        whole = {part.source for part in drawn} <= {part.source for part in known}
-        whole = whole and not any(part.options for part in [*drawn, *known])
-        note = "pairs of the training images: far too good for unseen people"
-        note = note if whole else "from a data set that was trained on too: far too good if people are in both parts"
-        return replace(target, note=f"{note}; {target.note}")
-    return target
+def _with_notes(result: Result, left_out: data.LeftOut) -> Result:
+    """The result with what its reader must not miss: that something was left out, or that no two scores differ."""
+    if left_out.images:
+        result = replace(result, protocol={**result.protocol, "left out": str(left_out)})
+        result = _with_note(result, f"left out: {left_out}")
+    if isinstance(result, VerificationResult) and np.ptp(result.scores) <= SAME_SCORE:
+        result = _with_note(
+            result,
+            f"all {len(result.scores):,} scores are equal: the network makes the same of every image, so it has collapsed",
+        )
+    return result
 
 
-def _training_set(run: runs.Run) -> data.Dataset:
-    if run.config.get("loss") == runs.IMPORTED:
-        raise WorkbenchError(f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark")
-    trained_on = str(run.config.get("data"))
-    with data.stored_names():
-        dataset = data.open(trained_on)
-    recorded = run.environment.get("data")
-    known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
-    if dataset.fingerprint() != known:
-        raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
-    return dataset
+def _with_note(result: Result, note: str) -> Result:
+    return replace(result, note=f"{result.note}; {note}" if result.note else note)
 
 
-def _other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
-    imported = run.config.get("loss") == runs.IMPORTED
-    knows = "was imported and knows none" if imported else f"knows {known} of {run.config.get('data')!r}"
-    return WorkbenchError(
-        f"{target.name}: {target.dataset.num_identities} classes, but {run.name} {knows}; "
-        "closed-set accuracy needs the classes of the training set"
-    )
-
-
-def _embed_pairs(model: Model, target: data.Benchmark, flip: Flip, batch_size: int, title: str) -> NDArray[np.float32]:
-    """Embeddings of all the benchmark's images, for angles and map; of those in pairs alone where there are very many."""
-    all_of_them = target.identities is not None and len(target.images) <= MOST_IMAGES
-    wanted = np.arange(len(target.images)) if all_of_them else np.unique(target.pairs)
-    return _embed_only(model, target.images, wanted, flip, batch_size, title)
+def _stored_bytes(target: Target, model: Model) -> int:
+    """About what will be written for this evaluation: figures of each pair and image, and embeddings that memory does not hold."""
+    images = len(target.dataset if isinstance(target, data.ClosedSet) else target.images)
+    pairs = len(target.pairs) if isinstance(target, data.Benchmark | data.Templates) else 0
+    waiting = len(target.distractors) if isinstance(target, data.Identification) and len(target.distractors) > CHUNK else 0
+    return 32 * (images + pairs) + waiting * 4 * 2 * model.net.embedding_dim
 
 
 def _embed_only(
@@ -279,7 +269,7 @@ def _compare_templates(
     model: Model, target: data.Templates, flip: Flip, batch_size: int, bootstrap: int, title: str
 ) -> tuple[VerificationResult, NDArray[np.int64], NDArray[np.float32]]:
     """The result; numbers and embeddings of the images of templates that are in pairs."""
-    wanted = np.flatnonzero(np.isin(target.templates, target.pairs))
+    wanted = in_templates(target)
     embeddings = model.embed(target.faces, wanted.tolist(), flip, batch_size, title)
     weights = None if target.detector_scores is None else target.detector_scores[wanted]
     numbers, pooled = pool(embeddings, target.templates[wanted], target.media[wanted], weights, keep_norm=target.keep_norm)
@@ -298,38 +288,50 @@ def _compare_templates(
 
 
 def _classify(
-    run: runs.Run, model: Model, target: data.ClosedSet, flip: Flip, batch_size: int, title: str
-) -> tuple[NDArray[np.float32], ClosedSetResult, Angles]:
-    """Embeddings, their classes, and their angles to the class centres: to those learned, or else to means."""
-    dataset, labels = target.dataset, target.dataset.identities
+    sources: Sources, model: Model, target: data.ClosedSet, left_out: data.LeftOut, flip: Flip, batch_size: int, title: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32], ClosedSetResult, Angles]:
+    """Numbers of the images, their embeddings, classes, and angles to the class centres: to those learned, or else to means."""
+    dataset = target.dataset
+    shown = np.setdiff1d(np.arange(len(dataset)), left_out.numbers)
+    labels = dataset.identities[shown]
     if model.centres is not None:
-        _check_classes(run, target, len(model.centres))
-        embeddings = model.embed(dataset.images, flip=flip, batch_size=batch_size, progress=title)
+        _check_classes(sources.run, target, len(model.centres))
+        embeddings = model.embed(dataset.images, shown.tolist(), flip, batch_size, title)
         # The sum of two embeddings is halved, as a loss with a bias is not indifferent to length.
         classes = model.classify(embeddings * np.float32(0.5 if flip == "add" else 1.0))
         angles = to_centres(embeddings, labels, model.centres)
         note, prediction = target.note, "highest logit, without margin; the label is not an input"
     else:
-        training = _training_set(run)
-        _check_classes(run, target, training.num_identities)
-        embeddings = model.embed(dataset.images, flip=flip, batch_size=batch_size, progress=title)
+        training, readable = sources.training_set()
+        _check_classes(sources.run, target, training.num_identities)
+        embeddings = model.embed(dataset.images, shown.tolist(), flip, batch_size, title)
         means = "mean embedding of each identity's training images"
         if target.fingerprint() == training.fingerprint():
             classes, angles = nearest_mean(embeddings, labels), to_identity_means(embeddings, labels)
             means += ", the image itself left out of its own"
         else:
-            known = model.embed(training.images, flip=flip, batch_size=batch_size, progress=title and f"{title}: training set")
-            classes = nearest_mean(known, training.identities, embeddings)
-            angles = to_centres(embeddings, labels, identity_means(known, training.identities))
+            _check_all_have_images(training, readable)
+            known = model.embed(training.images, readable.tolist(), flip, batch_size, title and f"{title}: training set")
+            classes = nearest_mean(known, training.identities[readable], embeddings)
+            angles = to_centres(embeddings, labels, identity_means(known, training.identities[readable]))
         note = "; ".join(part for part in (target.note, "the loss has no class centres: compared with mean embeddings") if part)
         prediction = f"{NEAREST_MEAN}, by cosine ({means})"
     result = closed_set(labels, classes, list(dataset.identity_names))
-    return embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": FLIPS[flip]}), angles
+    return shown, embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": FLIPS[flip]}), angles
+
+
+def _check_all_have_images(training: data.Dataset, readable: NDArray[np.int64]) -> None:
+    left = np.bincount(training.identities[readable], minlength=training.num_identities)
+    if (lost := np.flatnonzero(left == 0)).size:
+        raise WorkbenchError(
+            f"{training.name}: none of the images of {training.identity_names[lost[0]]} can be read, so there is no mean embedding "
+            "to compare with, as the loss has no class centres"
+        )
 
 
 def _check_classes(run: runs.Run, target: data.ClosedSet, known: int) -> None:
     if target.dataset.num_identities != known:
-        raise _other_classes(target, f"the {known}", run)
+        raise other_classes(target, f"the {known}", run)
 
 
 def _file_name(run: runs.Run, spec: str, name: str, suffix: str) -> str:

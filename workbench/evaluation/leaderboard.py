@@ -10,13 +10,13 @@ import pandas as pd
 from workbench.errors import WorkbenchError
 from workbench.evaluation.closed_set import ClosedSetResult
 from workbench.evaluation.identification import IdentificationResult
-from workbench.evaluation.results import load_result
+from workbench.evaluation.results import is_stale, load_result
 from workbench.evaluation.templates import IJB_PROTOCOL
 from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
 _NAMES = ("run", "loss", "backbone", "benchmark", "protocol", "kind")
-COLUMNS = (*_NAMES, "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer")
+COLUMNS = (*_NAMES, "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer", "stale", "left_out")
 
 _KINDS = {VerificationResult: "verification", ClosedSetResult: "closed-set", IdentificationResult: "identification"}
 
@@ -28,9 +28,10 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
         chosen: runs. benchmarks: names to keep; all by default.
 
     Returns:
-        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer, and
-        for each FAR tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its
-        rank-1; one of templates has none, as nearly all of IJB's pairs are impostors. Damaged evaluations are left out.
+        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer,
+        stale (whether the model was trained on since), left_out (the images that could not be read, in words), and for each FAR
+        tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its rank-1; one of
+        templates has none, as nearly all of IJB's pairs are impostors. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:
@@ -54,6 +55,8 @@ def _row(run: Run, name: str) -> dict[str, Any]:
         "benchmark": name,
         "protocol": result.protocol.get("protocol"),
         "kind": _KINDS[type(result)],
+        "stale": is_stale(run, run.figures(name)),
+        "left_out": result.protocol.get("left out", ""),
     }
     if row["protocol"] != IJB_PROTOCOL:
         row["accuracy"] = result.accuracy

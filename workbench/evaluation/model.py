@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from workbench import backbones, losses, runs
 from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
+from workbench.data.dataset import image_name
+from workbench.data.leaving_out import HINT
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip
+from workbench.finite import check_tensors
 
 
 @dataclass(frozen=True)
@@ -72,19 +76,23 @@ class Model:
             progress: title of a progress bar; none if empty.
 
         Returns:
-            (N, D), or (N, 2 D) if concatenated; not normalised.
+            (N, D), or (N, 2 D) if concatenated; finite, not normalised, none of length 0.
+
+        Raises:
+            WorkbenchError: an image cannot be read, or its embedding is not finite or of length 0; the message names the image.
         """
         numbers = range(len(images)) if order is None else order
         found = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
         done = 0
         with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
-            for batch, _ in batches(images, numbers, self.net.image_size, batch_size):
+            for batch, of_batch in _read(images, numbers, self.net.image_size, batch_size):
                 pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels)
                 embeddings = self.net(pixels)
                 if flip != "none":
                     mirrored = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
                     embeddings = embeddings + mirrored if flip == "add" else torch.cat([embeddings, mirrored], dim=1)
-                found[done : done + len(batch)] = embeddings.float().cpu().numpy()
+                part = found[done : done + len(batch)] = embeddings.float().cpu().numpy()
+                _check_embeddings(part, of_batch.tolist(), images)
                 done += len(batch)
                 bar.update(len(batch))
         return found
@@ -111,11 +119,42 @@ def embedding_length(model: Model, flip: Flip) -> int:
     return model.net.embedding_dim * (2 if flip == "concatenate" else 1)
 
 
+def _read(images: Images, order: Sequence[int], size: tuple[int, int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an order; the error of an image that cannot be read says how to go on."""
+    try:
+        yield from batches(images, order, size, batch_size)
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{error}; {HINT}") from None
+
+
+def _check_embeddings(embeddings: NDArray[np.float32], numbers: Sequence[int], images: Images) -> None:
+    """Every figure is computed of embeddings that went through here, so this is the one place to find out what is none.
+
+    Raises:
+        WorkbenchError: one is not finite, or has no direction as its length is 0.
+    """
+    finite = np.isfinite(embeddings).all(axis=1)
+    if not finite.all():
+        where = image_name(images, numbers[int(np.argmin(finite))])
+        raise WorkbenchError(
+            f"{where}: the network's embedding of this image holds NaN or infinity, so nothing can be said of it; the network is "
+            "damaged, its training went wrong (train again with a lower lr), or its input is scaled in another way than in training"
+        )
+    directed = embeddings.any(axis=1)
+    if not directed.all():
+        where = image_name(images, numbers[int(np.argmin(directed))])
+        raise WorkbenchError(
+            f"{where}: the network's embedding of this image is 0 throughout, so that it has no direction and cannot be compared; "
+            "the training went wrong, e.g. by a too high lr"
+        )
+
+
 def load_model(run: runs.Run, device: str = "auto") -> Model:
     """Load a run's model.safetensors into the network that its config.yaml names, or its model.onnx.
 
     Raises:
-        WorkbenchError: no weights yet, a damaged file, or weights that do not fit the network.
+        WorkbenchError: no weights yet, a damaged file, weights or buffers that are not finite, weights that do not fit the
+            network, or a config.yaml that was changed since they were trained.
     """
     path = run.model_path
     if not path.is_file():
@@ -128,7 +167,9 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
+    check_tensors(tensors, str(path), _DIVERGED)
     config = run.config
+    _check_unchanged(run, metadata)
     missing = [key for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std") if key not in config]
     weight = tensors.get("loss.weight")
     if missing:
@@ -172,6 +213,47 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
     )
 
 
+_DIVERGED = "the training has diverged; train again, e.g. with a lower lr or a longer warm-up"
+
+
+def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
+    """Compare config.yaml with what the weights say they were trained with; files of older versions say nothing.
+
+    Raises:
+        WorkbenchError: a setting differs that the network's input or shape depends on.
+    """
+    try:
+        stored = json.loads(metadata.get(runs.MADE_WITH, "{}"))
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise WorkbenchError(f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged, no JSON object; train again")
+    now = runs.made_with(run.config)
+    if differing := [key for key, value in now.items() if key in stored and stored[key] != value]:
+        key = differing[0]
+        rest = f" (and {', '.join(differing[1:])})" if differing[1:] else ""
+        raise WorkbenchError(
+            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was trained with "
+            f"{stored[key]!r}{rest}; put the old value back, or train a new run with the new one"
+        )
+
+
+def _check_constants(content: bytes, where: str) -> None:
+    """An infinite constant can be meant, e.g. the bound of a Clip; NaN cannot.
+
+    Raises:
+        WorkbenchError: a weight in the ONNX file is NaN.
+    """
+    from onnx.numpy_helper import to_array
+
+    from workbench.evaluation.onnx_network import parse
+
+    for tensor in parse(content, where).graph.initializer:
+        values = to_array(tensor) if not tensor.external_data else np.zeros(0)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise WorkbenchError(f"{where}: the weights {tensor.name!r} hold NaN; {_DIVERGED}, and export it again")
+
+
 def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
     from workbench.evaluation.onnx_network import OnnxNetwork
 
@@ -184,6 +266,7 @@ def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
     except (KeyError, TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
     net = OnnxNetwork(content, str(path), image_size, device)
+    _check_constants(content, str(path))
     return Model(net.eval(), None, None, mean, std, device, None, channels)
 
 

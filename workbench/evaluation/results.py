@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.data.leaving_out import LeftOut
+from workbench.errors import WorkbenchError, printable, unknown_name
 from workbench.evaluation.angles import Angles
 from workbench.evaluation.closed_set import ClosedSetResult
 from workbench.evaluation.identification import IdentificationResult
@@ -17,7 +19,7 @@ from workbench.evaluation.invariance import Gaps, InvarianceCurve, invariance
 from workbench.evaluation.open_set import OpenSetResult
 from workbench.evaluation.projection import Projection
 from workbench.evaluation.verification import VerificationResult
-from workbench.runs import Run
+from workbench.runs import MODEL, Run
 from workbench.runs import open as open_run
 
 Result = VerificationResult | ClosedSetResult | IdentificationResult
@@ -35,6 +37,8 @@ def save_result(
     step: int | None = None,
     fingerprint: str = "",
     gaps: Gaps | None = None,
+    left_out: LeftOut | None = None,
+    training_data: str | None = None,
 ) -> None:
     """Store a result with its angles and projection as evaluation NAME of the run.
 
@@ -42,17 +46,25 @@ def save_result(
         step: training step of the model, to tell an evaluation from before the run was resumed.
         fingerprint: of the benchmark, to tell when its pictures have changed.
         gaps: between the two images of each pair, where the benchmark knows them.
+        left_out: images that could not be read; all are named in the .json.
+        training_data: where the training images were found, if not where config.yaml says.
     """
     figures: dict[str, Any] = {
         "benchmark": benchmark,
         "step": step,
         "fingerprint": fingerprint,
-        "note": result.note,
+        "note": printable(result.note),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "protocol": result.protocol,
+        "protocol": {key: printable(value) if isinstance(value, str) else value for key, value in result.protocol.items()},
         "accuracy": result.accuracy,
-        "identity_names": identity_names,
+        "identity_names": [printable(name) for name in identity_names],
     }
+    if training_data is not None:
+        figures["training_data"] = training_data
+    if left_out is not None and left_out.images:
+        figures["left_out"] = [
+            {"number": number, "image": where, "reason": reason} for number, (where, reason) in left_out.images.items()
+        ]
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(result, VerificationResult):
         figures |= {
@@ -93,7 +105,11 @@ def save_result(
             if open_set.band is not None:
                 arrays[f"{_OPEN_SET}band"] = open_set.band
     else:
-        figures |= {"kind": "closed-set", "interval": list(result.interval), "class_names": result.class_names}
+        figures |= {
+            "kind": "closed-set",
+            "interval": list(result.interval),
+            "class_names": [printable(name) for name in result.class_names],
+        }
         arrays |= {"labels": result.labels, "predicted": result.predicted}
     if angles is not None:
         arrays |= {"angle_own": angles.own, "angle_other": angles.other}
@@ -105,6 +121,27 @@ def save_result(
     if projection is not None:
         arrays |= {f"projection_{key}": value for key, value in vars(projection).items() if value is not None}
     run.save_evaluation(name, figures, arrays)
+
+
+def left_out_numbers(figures: Mapping[str, Any]) -> tuple[int, ...]:
+    """Numbers of the images that were left out of an evaluation, as they could not be read."""
+    return tuple(int(image["number"]) for image in figures.get("left_out", ()))
+
+
+def is_stale(run: Run, figures: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of the run's model as it was at another training step, e.g. before it was resumed."""
+    evaluated, step = figures.get("step"), model_step(run)
+    return evaluated is not None and step is not None and evaluated != step
+
+
+def model_step(run: Run) -> int | None:
+    """Training step of the saved model; None where there is none, or it does not say."""
+    try:
+        with safe_open(run.path / MODEL, "np") as file:
+            step = (file.metadata() or {}).get("step", "")
+    except (OSError, SafetensorError):
+        return None
+    return int(step) if step.isdigit() else None
 
 
 def load_result(run: Run, name: str) -> Result:

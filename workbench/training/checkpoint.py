@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from workbench.errors import WorkbenchError
 from workbench.files import atomic_path, check_writable
 from workbench.finite import check_tensors
 from workbench.losses import Loss
-from workbench.runs import CHECKPOINT, MODEL, Run
+from workbench.runs import CHECKPOINT, MADE_WITH, MODEL, Run, made_with
 from workbench.training.clipping import Clipper
 
 
@@ -55,10 +56,11 @@ def save(
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"step": str(step), "num_classes": str(loss.num_classes), MADE_WITH: json.dumps(made_with(config))}
     # Both are written before either takes the place of the one before, so that they are of the same step.
     with atomic_path(run.path / CHECKPOINT) as new_checkpoint, atomic_path(run.path / MODEL) as new_model:
         torch.save(state, new_checkpoint)
-        save_file(weights, new_model, metadata={"step": str(step), "num_classes": str(loss.num_classes)})
+        save_file(weights, new_model, metadata=metadata)
 
 
 def read(run: Run) -> dict[str, Any]:
