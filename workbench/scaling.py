@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from workbench.errors import WorkbenchError
 
@@ -24,7 +25,7 @@ def per_channel(value: object, name: str, *, positive: bool = False) -> PerChann
     Raises:
         WorkbenchError: it is something else, or not finite.
     """
-    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     if len(numbers) != (3 if isinstance(value, list | tuple) else 1) or not all(_is_number(one, positive) for one in numbers):
         kind = "a positive number" if positive else "a number"
         raise WorkbenchError(f"{name} must be {kind}, or a list of three with one for each channel, got {value!r}")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench import runs
 from workbench.evaluation import load_model
-from workbench.exchange.state_dict import read_state_dict
+from workbench.exchange.state_dict import read_checkpoint
 
 DIM = 8
 Weights = dict[str, Tensor]
@@ -175,7 +175,7 @@ def test_damaged_checkpoints_are_one_line_at_worst(
     for seed in range(200):
         path.write_bytes(mutate(whole, seed))
         with at_worst_complaint("backbone.pth"):
-            read_state_dict(path)
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize(

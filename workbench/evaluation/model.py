@@ -184,7 +184,8 @@ def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
-    net = OnnxNetwork(content, str(path), image_size, device)
+    net = OnnxNetwork(content, str(path), image_size, device, run.config.get("output"))
+    net.check_scaling(mean, std, str(run.path / runs.CONFIG))
     return Model(net.eval(), None, None, mean, std, device, None, channels)
 
 
