@@ -115,16 +115,16 @@ def _attempts(part: str, reading: Reading, name: str, tensors: _Tensors) -> Iter
     usual = tensors.of(name, 1, reading.options)
     if not usual:
         return
-    last = [key for key, tensor in usual.items() if tensor.ndim][-1]  # it is of the length of an embedding
+    long = [key for key, tensor in usual.items() if tensor.ndim and tensor.shape[0] == 1]  # as long as an embedding
     for prefix, weights in _variants(reading.state, usual):
-        closing = weights.get(last, torch.zeros(1))
+        closing = next((weights[key] for key in reversed(long) if key in weights), torch.zeros(1))
         length = closing.shape[0] if closing.ndim else 0
         alike = 2 * len(weights.keys() & usual.keys()) > len(usual)  # else it is another network, of whatever length
         expected = tensors.of(name, max(length, 1), reading.options) if alike else usual
         if expected is None:
             continue
         beyond = [key for key in weights if key not in expected]
-        head = [] if prefix else _head_of(beyond, weights, length)
+        head = [] if prefix else _head_of(beyond, weights, length, {key.partition(".")[0] for key in expected})
         outside = [key for key in reading.state if not key.startswith(prefix)]
         misfit = _misfit(expected, weights, [key for key in beyond if key not in head])
         yield _Attempt(part, reading, name, expected, prefix, weights, head, outside, misfit)
@@ -149,14 +149,22 @@ def _stripped(key: str) -> str:
     return key
 
 
-def _head_of(beyond: list[str], weights: StateDict, embedding_dim: int) -> list[str]:
-    """Weights beside a bare backbone that are a classification head's by name, and by shape: a matrix with a side of D."""
+def _head_of(beyond: list[str], weights: StateDict, embedding_dim: int, modules: set[str]) -> list[str]:
+    """Weights beside a bare backbone that are a classification head's by name, and by shape: a matrix with a side of D.
+
+    What is in one of the backbone's own modules never is: it would be a layer that is not known here.
+    """
     found: list[str] = []
     for top in dict.fromkeys(key.partition(".")[0] for key in beyond):
         group = [key for key in beyond if key.partition(".")[0] == top]
         shapes = [tuple(weights[key].shape) for key in group]
         matrices = [shape for shape in shapes if len(shape) > 1]
-        if _HEAD.search(top) and matrices and all(len(shape) == 2 and embedding_dim in shape for shape in matrices):
+        if (
+            top not in modules
+            and _HEAD.search(top)
+            and matrices
+            and all(len(shape) == 2 and embedding_dim in shape for shape in matrices)
+        ):
             found += group
     return found
 

@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,7 @@ def _objects(path: Path) -> list[str]:
 def _could_run_code(name: str) -> bool:
     """Is it something of Python's own library beyond plain data? It would not be made either, but no honest file asks for it."""
     module, _, attribute = name.partition(".")
+    module = IMPORT_MAPPING.get(module, module)  # the usual pickles call modules as Python 2 did
     if module == "builtins":
         return attribute not in _PLAIN_BUILTINS
     return module in sys.stdlib_module_names and module not in _PLAIN_MODULES
