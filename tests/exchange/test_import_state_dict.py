@@ -281,6 +281,28 @@ def test_a_failure_to_write_leaves_no_run(tmp_path: Path, small: Weights, monkey
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_a_full_disk_is_found_out_before_and_leaves_nothing(
+    tmp_path: Path, small: Weights, monkeypatch: pytest.MonkeyPatch, complaint: Any
+) -> None:
+    path = _stored(tmp_path, small)
+    monkeypatch.setattr("workbench.files.free_bytes", lambda folder: 2**20 + 1000)
+    _refused(path, complaint, "MiB are free on this disk", "free some space", image_size=16)
+
+
+def test_one_number_a_channel_is_stored_as_a_list(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    path = _stored(tmp_path, small)
+    run = _imported(path, image_size=16, pixel_mean=(123.675, 116.28, 103.53), pixel_std=[58.395, 57.12, 57.375])
+    assert (run.config["pixel_mean"], run.config["pixel_std"]) == ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    model = load_model(run, "cpu")
+    assert (model.pixel_mean, model.pixel_std) == ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    with complaint("pixel_std must be a positive number, or a list of three"):
+        _imported(path, image_size=16, pixel_std=(1.0, 2.0))
+
+
+def test_an_output_is_chosen_in_onnx_files_alone(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    _refused(_stored(tmp_path, small), complaint, "--output is for ONNX files", output="embeddings", image_size=16)
+
+
 # The run among others
 
 

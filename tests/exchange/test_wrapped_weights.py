@@ -116,6 +116,14 @@ def test_half_precision_is_widened(tmp_path: Path, small: Weights) -> None:
 # What is beside the weights is passed over without being made
 
 
+class _EasyDict(dict[str, Any]):
+    """Settings as a dictionary whose items are attributes too, as EasyDict and yacs have them."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        super().__init__(items)
+        self.__dict__ = {str(key): value for key, value in items.items()}
+
+
 class _Settings:
     """A class of the program that saved the file; making it leaves a mark."""
 
@@ -153,6 +161,8 @@ BESIDE: dict[str, tuple[Callable[[], Any], str]] = {
     "numpy array": (lambda: np.arange(4.0), "numpy"),
     "namespace": (lambda: argparse.Namespace(lr=0.1, margin=np.float32(0.5)), "argparse.Namespace"),
     "path": (lambda: Path("a/b"), "pathlib"),
+    "typed settings": (lambda: argparse.Namespace(kind=dict, any=Any), "argparse.Namespace"),
+    "dictionary with attributes": (lambda: _EasyDict({"lr": 0.1, "path": Path("a"), "score": np.float32(1)}), "numpy"),
     "own class": (lambda: _Settings("hello"), "_mark"),
 }
 

@@ -7,6 +7,7 @@ import sys
 import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,11 @@ CONTAINERS = (
 """Where in a checkpoint the network's weights usually are, the likeliest first; other names are looked into after these."""
 _DEEPEST = 3
 _SHOWN = 3
-_PLAIN_MODULES = ("argparse", "collections", "datetime", "decimal", "enum", "fractions", "pathlib", "types", "uuid")
-_PLAIN_BUILTINS = ("bytearray", "complex", "frozenset", "object", "range", "set", "slice")
+_PLAIN_MODULES = ("argparse", "collections", "datetime", "decimal", "enum", "fractions", "pathlib", "types", "typing", "uuid")
+_PLAIN_BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int"),
+    *("list", "object", "range", "set", "slice", "str", "tuple"),
+)
 
 StateDict = dict[str, Tensor]
 
@@ -72,6 +76,13 @@ class _Inert:
         pass
 
 
+class _InertMapping:
+    """Stands for objects that are dictionaries with more to them, such as EasyDict: an ordinary one in their place."""
+
+    def __new__(cls, *args: Any, **options: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """The weights in a file of PyTorch (.pth, .pt, .ckpt, .bin, ...) or of safetensors.
 
@@ -106,10 +117,19 @@ def _load(path: Path) -> tuple[Any, list[str]]:
     for name in objects:
         if _could_run_code(name):
             raise WorkbenchError(_object_refused(name))
-    stand_ins: list[Any] = [(_Inert, name) for name in objects]
+    try:
+        return _loaded(path, [(_Inert, name) for name in objects]), objects
+    except Exception as error:  # PyTorch's reader puts items into nothing but plain dictionaries
+        if "Can only SETITEM" not in str(error):
+            raise
+    kinds = {name: _Inert if name.startswith("numpy.") else _InertMapping for name in objects}
+    return _loaded(path, [(kind, name) for name, kind in kinds.items()]), objects
+
+
+def _loaded(path: Path, stand_ins: list[Any]) -> Any:
     with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
         warnings.simplefilter("ignore")  # on a TorchScript file, which is refused all the same
-        return torch.load(path, map_location="cpu", weights_only=True), objects
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_sizes(path: Path) -> None:
