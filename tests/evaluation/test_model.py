@@ -89,6 +89,20 @@ def test_colours_are_in_the_order_of_the_run_and_rgb_in_old_ones(run: runs.Run, 
     assert not np.allclose(loaded.embed(images), model.embed(images), atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_each_channel_may_have_its_own_scaling(run: runs.Run, model: Model, channels: str) -> None:
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    settings = {"channels": channels, "pixel_mean": mean, "pixel_std": std}
+    (run.path / runs.CONFIG).write_text(json.dumps(CONFIG | settings))
+    loaded, images = load_model(runs.open(run.path), "cpu"), _images()
+    assert loaded.scaling == f"(x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375], {channels.upper()}, 16 x 16"
+    ordered = np.stack(images)[..., ::-1] if channels == "bgr" else np.stack(images)
+    scaled = torch.from_numpy(((ordered - np.array(mean)) / np.array(std)).astype(np.float32)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = model.net(scaled).numpy()
+    np.testing.assert_allclose(loaded.embed(images, flip="none"), expected, atol=1e-5)
+
+
 def test_flip_adds_the_embedding_of_the_mirror_image(model: Model) -> None:
     images = _images()
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
@@ -177,6 +191,8 @@ def test_a_damaged_model_is_one_readable_line(run: runs.Run, damage: Callable[[P
         ({"loss_options": {"margin": 0.3}}, "margin"),
         ({"channels": "gbr"}, "order of channels 'gbr'"),
         ({"channels": ["rgb"]}, "unknown order of channels"),
+        ({"pixel_mean": [1.0, 2.0]}, "pixel_mean must be a number, or a list of three"),
+        ({"pixel_std": [1.0, 2.0, 0.0]}, "pixel_std must be a positive number, or a list of three"),
     ],
 )
 def test_settings_that_do_not_fit_the_model_are_one_readable_line(

@@ -106,13 +106,98 @@ def test_a_file_whose_batch_is_open_but_takes_one_image_gets_them_one_by_one(tin
     np.testing.assert_allclose(_opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5)
 
 
-def test_half_precision_is_taken(tiny_onnx: Make) -> None:
+@pytest.mark.parametrize(("kind", "tolerance"), [(TensorProto.FLOAT16, 1e-2), (TensorProto.DOUBLE, 1e-5)])
+def test_half_and_double_precision_are_taken(tiny_onnx: Make, kind: int, tolerance: float) -> None:
     model = tiny_onnx()
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    model.graph.node[0].input[0] = "wide"
-    model.graph.node.insert(0, helper.make_node("Cast", ["images"], ["wide"], to=TensorProto.FLOAT))
+    _other_input(model, kind)
     images = _images(3)
-    np.testing.assert_allclose(_opened(model)(images).numpy(), _expected(images), atol=1e-2)
+    np.testing.assert_allclose(_opened(model)(images).numpy(), _expected(images), atol=tolerance)
+
+
+def test_an_input_of_bytes_gets_the_pixels_as_they_are(tiny_onnx: Make, complaint: Any) -> None:
+    model = tiny_onnx()
+    _other_input(model, TensorProto.UINT8)
+    net = _opened(model)
+    pixels = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).float()
+    np.testing.assert_allclose(net(pixels).numpy(), _expected(pixels), rtol=1e-5, atol=1e-3)
+    net.check_scaling(0.0, 1.0, "config.yaml")
+    for mean, std in ((127.5, 127.5), (0.0, 255.0), ((0.0, 0.0, 0.0), 1.0)):
+        with complaint("config.yaml", "whole numbers 0..255 (uint8)", "pixel_mean must be 0 and pixel_std 1"):
+            net.check_scaling(mean, std, "config.yaml")
+
+
+def _with_output(model: onnx.ModelProto, kind: str, name: str, shape: tuple[Any, ...], **options: Any) -> onnx.ModelProto:
+    """With a further output, made of the embeddings by one layer."""
+    model.graph.node.append(helper.make_node(kind, ["embeddings"], [name], **options))
+    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return model
+
+
+def test_of_several_outputs_the_embedding_is_known_by_its_shape(tiny_onnx: Make) -> None:
+    images = _images(3)
+    for first in (False, True):  # the norm of AdaFace's and MagFace's exports
+        model = _with_output(tiny_onnx(), "ReduceL2", "norm", (None, 1), axes=[1], keepdims=1)
+        _second_output(model)
+        if first:
+            model.graph.output.insert(0, model.graph.output.pop())
+        net = _opened(model)
+        assert (net.output, sorted(net.outputs)) == ("embeddings", ["embeddings", "norm", "pooled"])
+        np.testing.assert_allclose(net(images).numpy(), _expected(images), atol=1e-5)
+
+
+def test_two_outputs_that_may_be_it_are_asked_about(tiny_onnx: Make, complaint: Any) -> None:
+    content = _with_output(tiny_onnx(), "Neg", "negative", (None, 5)).SerializeToString()
+    with complaint("2 of its 2 outputs", "'embeddings' with shape (1, 5)", "'negative' with shape (1, 5)", "--output NAME"):
+        OnnxNetwork(content, "a.onnx")
+    images = _images(3)
+    np.testing.assert_allclose(OnnxNetwork(content, "a.onnx", output="negative")(images).numpy(), -_expected(images), atol=1e-5)
+    with complaint("unknown output of a.onnx 'embedings'", "did you mean 'embeddings'"):
+        OnnxNetwork(content, "a.onnx", output="embedings")
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2), (1,)])
+def test_axes_of_length_one_around_the_embedding_are_dropped(tiny_onnx: Make, axes: tuple[int, ...]) -> None:
+    model = tiny_onnx()
+    model.graph.node[2].output[0] = "vectors"
+    model.graph.initializer.append(numpy_helper.from_array(np.array(axes), "axes"))
+    model.graph.node.append(helper.make_node("Unsqueeze", ["vectors", "axes"], ["embeddings"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, None))
+    for batch in ("n", 1, 4):
+        model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, (batch, 3, 16, 16)))
+        net, images = _opened(model), _images(6)
+        assert net.embedding_dim == 5
+        np.testing.assert_allclose(net(images).numpy(), _expected(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "names", [("batch", "height", "width", "channels"), ("N", "H", "W", "C"), ("a", "b", "c", "d"), (None,) * 4]
+)
+def test_channels_last_is_known_by_the_names_of_the_axes_or_by_trying(tiny_onnx: Make, names: tuple[Any, ...]) -> None:
+    model = tiny_onnx(("n", 16, 16, 3))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, names))
+    net, images = _opened(model, (16, 16)), _images(3)
+    assert (net.channels_last, net.guessed_axes) == (True, names[0] in ("a", None))
+    np.testing.assert_allclose(net(images).numpy(), _expected(images), atol=1e-5)
+
+
+def test_an_open_size_that_is_wrong_is_to_be_said(tiny_onnx: Make, complaint: Any) -> None:
+    with complaint("a.onnx: cannot be run on 1 image(s) of 112 x 112", "say the right one with --image-size"):
+        _opened(tiny_onnx(("n", 3, "h", "w")))
+
+
+def test_what_is_tried_leaves_no_line_of_onnxruntime_behind(tiny_onnx: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    images = _images(4)
+    np.testing.assert_allclose(_opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5)
+    _opened(tiny_onnx((1, 3, 16, 16)))(images)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_infinite_number_may_be_the_limit_of_a_layer(tiny_onnx: Make) -> None:
+    model = tiny_onnx(before=("Sub",))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(np.inf, np.float32), "limit"))
+    model.graph.node[0].CopyFrom(helper.make_node("Min", ["images", "limit"], ["value0"]))
+    images = _images(3)
+    np.testing.assert_allclose(_opened(model)(images).numpy(), _expected(images), atol=1e-5)
 
 
 def _second_input(model: onnx.ModelProto) -> None:
@@ -129,8 +214,12 @@ def _map_as_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, (None, 3, 4, 4)))
 
 
-def _bytes_as_input(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+def _long_as_input(model: onnx.ModelProto) -> None:
+    _other_input(model, TensorProto.INT64)
+
+
+def _other_input(model: onnx.ModelProto, kind: int) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = kind
     model.graph.node[0].input[0] = "wide"
     model.graph.node.insert(0, helper.make_node("Cast", ["images"], ["wide"], to=TensorProto.FLOAT))
 
@@ -165,13 +254,13 @@ def _unknown_layer(model: onnx.ModelProto) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
     "two inputs": (_second_input, "has 2 inputs (images, mask)"),
-    "two outputs": (_second_output, "has 2 outputs (embeddings, pooled)"),
     "a map": (_map_as_output, "gives shape (1, 3, 4, 4) for 1 image(s), expected (1, D)"),
-    "bytes": (_bytes_as_input, "tensor(uint8), expected tensor(float)"),
+    "whole numbers": (_long_as_input, "tensor(int64), expected one of tensor(float)"),
     "grey": (_shape("n", 1, 16, 16), "expected (N, 3, H, W)"),
     "three axes": (_shape(3, 16, 16), "has shape (3, 16, 16)"),
     "five axes": (_shape(1, 1, 3, 16, 16), "expected (N, 3, H, W)"),
-    "NaN": (_weights(np.full((48, 5), np.nan)), "NaN"),
+    "NaN": (_weights(np.full((48, 5), np.nan)), "1 of 1 tensors hold NaN or infinity (weights)"),
+    "infinity": (_weights(np.full((48, 5), np.inf)), "1 of 1 tensors hold NaN or infinity (weights)"),
     "no embedding": (_weights(np.ones((48, 0))), "expected (1, D)"),
     "wrong weights": (_weights(np.ones((40, 5))), "onnxruntime cannot"),
     "weights elsewhere": (_external, "secret.bin"),

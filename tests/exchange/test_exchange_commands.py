@@ -74,7 +74,10 @@ def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> 
     assert said == (
         0,
         "runs/theirs: smallresnet, 8-d embeddings of 16 x 16 bgr images, (x - 127.5) / 127.5. "
-        "Next: workbench evaluate runs/theirs synthfaces-wild\n",
+        "Next: workbench evaluate runs/theirs synthfaces-wild\n"
+        "note: 125 tensors were taken under 'module.'\n"
+        "note: the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it; "
+        "another one is said with --pixel-mean and --pixel-std\n",
         "",
     )
     said = workbench("export runs/theirs --onnx out/theirs.onnx")
@@ -102,6 +105,22 @@ def test_an_onnx_file_says_what_it_needs(workbench: Workbench, here: Path) -> No
     assert said.out.startswith("others/imported-tiny: onnx, 5-d embeddings of 16 x 16 rgb images, (x - 0) / 255.")
 
 
+def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
+    said = workbench("import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375")
+    assert "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next" in said.out
+    assert "note: the order of the colours, RGB, is assumed; AdaFace's" in said.out
+    assert "scaling" not in said.out
+
+
+def test_a_folder_that_cannot_be_written_to(workbench: Workbench, here: Path) -> None:
+    workbench("import small.pth --image-size 16 --name small")
+    (here / "file").write_text("")
+    before = sorted(here.rglob("*"))
+    _refused(workbench("export runs/small file/a.onnx"), "file: is a file, expected a folder to write into")
+    _refused(workbench("import tiny.onnx --runs-dir /proc/nowhere"), "/proc/nowhere: cannot be written")
+    assert sorted(here.rglob("*")) == before
+
+
 def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=(32, 16))
     torch.save(net.state_dict(), "oblong.pth")
@@ -124,10 +143,12 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("import small.pth --image-size -16", "--image-size '-16'"),
         ("import small.pth --image-size 16x99999", "16 x 99999: a side is at most 4096"),
         ("import small.pth --image-size 16 --channels gbr", "--channels"),
-        ("import small.pth --image-size 16 --pixel-std 0", "pixel_std must be a positive number"),
-        ("import small.pth --image-size 16 --pixel-mean nan", "pixel_mean must be a number"),
+        ("import small.pth --image-size 16 --pixel-std 0", "pixel-std must be a positive number"),
+        ("import small.pth --image-size 16 --pixel-mean nan", "pixel-mean must be a number"),
+        ("import small.pth --image-size 16 --pixel-mean 1,2", "expected a number such as 127.5, or three such as"),
+        ("import tiny.onnx --output embedding", "did you mean 'embeddings'"),
         ("import small.pth --image-size 16 --name a/b", "run name 'a/b'"),
-        ("import small.pth --image-size 16 --runs-dir small.pth", "small.pth/imported-smallresnet: cannot be made"),
+        ("import small.pth --image-size 16 --runs-dir small.pth", "small.pth: is a file, expected a folder to write into"),
         ("import tiny.onnx --image-size 112", "takes images of 16 x 16"),
         ("import tiny.onnx --backbone iresnet50", "a whole network"),
         ("export", "Missing argument"),

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import workbench as wb
@@ -96,6 +97,22 @@ def test_every_backbone_goes_out_and_comes_back(tmp_path: Path, name: str) -> No
     assert again.config | {"backbone": name, "imported": "net.pth"} == run.config
     one, two = (load_model(found, "cpu").embed(_pictures(3, size)) for found in (run, again))
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-4 * np.abs(one).max())
+
+
+def test_the_scaling_of_each_channel_goes_out_and_comes_back(tmp_path: Path) -> None:
+    mean, std = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+    run = _made(tmp_path, channels="bgr", pixel_mean=mean, pixel_std=std)
+    written = wb.export_onnx(run, tmp_path / "a.onnx")
+    said = {entry.key: entry.value for entry in onnx.load(written.path).metadata_props}
+    assert (said["pixel_mean"], said["pixel_std"]) == ("103.53,116.28,123.675", "57.375,57.12,58.395")
+    again = wb.import_model(written.path, runs_dir=tmp_path / "runs")
+    assert (again.config["pixel_mean"], again.config["pixel_std"], again.config["channels"]) == ([*mean], [*std], "bgr")
+    pictures = _pictures(3)
+    scaled = (np.stack(pictures)[..., ::-1] - np.array(mean)) / np.array(std)
+    session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["embeddings"], {"images": scaled.transpose(0, 3, 1, 2).astype(np.float32)})
+    for model in (load_model(run, "cpu"), load_model(again, "cpu")):
+        np.testing.assert_allclose(model.embed(pictures, flip="none"), found, atol=1e-4)
 
 
 def test_an_oblong_input(tmp_path: Path) -> None:
@@ -220,11 +237,32 @@ def test_places_that_cannot_be_written_are_one_line(made: runs.Run, tmp_path: Pa
     with complaint("ends in .onnx"):
         wb.export_onnx(made, tmp_path / "a.txt")
     (tmp_path / "file").write_text("")
-    with complaint("cannot be written"):
+    with complaint("file: is a file, expected a folder"):
         wb.export_onnx(made, tmp_path / "file" / "a.onnx")
     (tmp_path / "folder.onnx").mkdir()
     with complaint("cannot be written"):
         wb.export_onnx(made, tmp_path / "folder.onnx")
+
+
+def test_a_network_of_no_numbers_is_not_exported(made: runs.Run, tmp_path: Path, complaint: Any) -> None:
+    run = runs.open(shutil.copytree(made.path, tmp_path / "a"))
+    tensors = load_file(run.model_path)
+    tensors["backbone.head.4.running_mean"][0] = float("nan")
+    save_file(tensors, run.model_path)
+    with complaint("model.safetensors", "NaN or infinity"):
+        wb.export_onnx(run, tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_found_out_before_and_leaves_nothing(
+    made: runs.Run, tmp_path: Path, complaint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.files.free_bytes", lambda folder: 2**20 + 1000)
+    monkeypatch.setattr(exporting, "_written", lambda model, run: pytest.fail("the network was written for nothing"))
+    with complaint("MiB are free on this disk"):
+        wb.export_onnx(made, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_a_model_is_one_line(made: runs.Run, tmp_path: Path, complaint: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import workbench as wb
 from workbench import runs
@@ -154,6 +154,61 @@ def test_a_truncated_file_is_one_line(tmp_path: Path, tiny_onnx: Make, complaint
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         _refused(path, complaint)
+
+
+def test_the_output_that_is_taken_is_the_runs(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+    model = tiny_onnx()
+    model.graph.node.append(helper.make_node("Neg", ["embeddings"], ["negative"]))
+    model.graph.output.append(helper.make_tensor_value_info("negative", TensorProto.FLOAT, (None, 5)))
+    path = _stored(tmp_path, model)
+    _refused(path, complaint, "'embeddings' with shape (1, 5), 'negative' with shape (1, 5)", "--output NAME")
+    plain, negative = (_imported(path, output=name) for name in ("embeddings", "negative"))
+    assert (plain.config["output"], negative.config["output"]) == ("embeddings", "negative")
+    assert "embeddings are output 'negative'; not used: embeddings" in negative.environment["imported"]["notes"]
+    one, two = (load_model(run, "cpu").embed(IMAGES) for run in (plain, negative))
+    np.testing.assert_array_equal(two, -one)
+
+
+def test_bytes_are_not_scaled(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+    model = tiny_onnx()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.node[0].input[0] = "wide"
+    model.graph.node.insert(0, helper.make_node("Cast", ["images"], ["wide"], to=TensorProto.FLOAT))
+    path = _stored(tmp_path, model)
+    _refused(path, complaint, "pixel_mean must be 0 and pixel_std 1", pixel_std=255.0)
+    run = _imported(path)
+    assert (run.config["pixel_mean"], run.config["pixel_std"]) == (0.0, 1.0)
+    weights = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
+    squares = np.stack(IMAGES).transpose(0, 3, 1, 2).astype(np.float32).reshape(5, 3, 4, 4, 4, 4).mean((3, 5))
+    expected = squares.reshape(5, 48) @ weights
+    np.testing.assert_allclose(load_model(run, "cpu").embed(IMAGES, flip="none"), expected, rtol=1e-4, atol=1e-2)
+    config = run.path / runs.CONFIG
+    config.write_text(config.read_text().replace("pixel_std: 1.0", "pixel_std: 127.5"))
+    with complaint(config, "whole numbers 0..255"):
+        load_model(runs.open(run.path), "cpu")
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+    model = tiny_onnx()
+    weights = numpy_helper.to_array(model.graph.initializer[2]).copy()
+    weights[3, 2] = np.inf
+    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    _refused(_stored(tmp_path, model), complaint, "NaN or infinity (weights)")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_assumed_is_said(tmp_path: Path, tiny_onnx: Make, known: bool) -> None:
+    model = tiny_onnx()
+    if known:
+        helper.set_model_props(model, {"pixel_mean": "1.0,2.0,3.0", "pixel_std": "64.0", "channels": "bgr"})
+    run = _imported(_stored(tmp_path, model))
+    notes = run.environment["imported"]["notes"]
+    if known:
+        assert notes == []
+        assert (run.config["pixel_mean"], run.config["pixel_std"]) == ([1.0, 2.0, 3.0], 64.0)
+    else:
+        assert notes[0].startswith("the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it")
+        assert notes[1].startswith("the order of the colours, RGB, is assumed")
 
 
 def test_a_backbone_is_not_given_with_it(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench import runs
 from workbench.evaluation import load_model
-from workbench.exchange.state_dict import read_state_dict
+from workbench.exchange.state_dict import read_checkpoint
 
 DIM = 8
 Weights = dict[str, Tensor]
@@ -175,7 +176,7 @@ def test_damaged_checkpoints_are_one_line_at_worst(
     for seed in range(200):
         path.write_bytes(mutate(whole, seed))
         with at_worst_complaint("backbone.pth"):
-            read_state_dict(path)
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,6 @@ def test_damaged_checkpoints_are_one_line_at_worst(
         ({"state_dict": {}}, "no state_dict in it"),
         ({"a": torch.ones(2).to_sparse()}, "no state_dict in it"),
         ({"a": torch.empty(2, device="meta")}, "no state_dict in it"),
-        ({"a.weight": torch.full((2,), torch.nan)}, "NaN or infinite weights in a.weight"),
         ({"a": torch.tensor(1.0)}, "fits no known backbone"),
         ({1: torch.ones(2)}, "fits no known backbone"),
         ({"\x1b[2J\nweight": torch.ones(2)}, "unexpected [2J weight"),
@@ -197,6 +197,30 @@ def test_damaged_checkpoints_are_one_line_at_worst(
 )
 def test_a_checkpoint_without_usable_weights_is_one_line(tmp_path: Path, content: Any, said: str, complaint: Any) -> None:
     _refused(_stored(tmp_path, content), complaint, said)
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    for value in (float("nan"), float("inf")):
+        bad = dict(small) | {"head.4.running_var": torch.full((DIM,), value)}
+        _refused(_stored(tmp_path, bad), complaint, "1 of 125 tensors hold NaN or infinity (head.4.running_var)", image_size=16)
+
+
+def test_a_file_that_claims_to_be_more_than_it_is_is_refused_unread(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    path = _stored(tmp_path, small | {"zeros": torch.zeros(10**6)})
+    packed = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as smaller:
+        for entry in plain.infolist():
+            smaller.writestr(entry.filename, plain.read(entry))
+    _refused(packed, complaint, "packed.pth: refused", "more than the file has", image_size=16)
+
+
+def test_one_number_repeated_without_end_is_no_weight(tmp_path: Path, complaint: Any) -> None:
+    _refused(_stored(tmp_path, {"a": torch.zeros(1).expand(10**12)}), complaint, "no state_dict in it")
+
+
+def test_whole_numbers_are_not_taken_for_weights(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    quantised = small | {"head.3.weight": small["head.3.weight"].to(torch.int8)}
+    _refused(_stored(tmp_path, quantised), complaint, "not floating point head.3.weight (torch.int8)", image_size=16)
 
 
 def test_a_depth_that_is_not_known_is_told_by_its_blocks(tmp_path: Path, r18: Weights, complaint: Any) -> None:
@@ -255,6 +279,28 @@ def test_a_failure_to_write_leaves_no_run(tmp_path: Path, small: Weights, monkey
     with complaint("No space left on device"):
         _imported(path, image_size=16)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_full_disk_is_found_out_before_and_leaves_nothing(
+    tmp_path: Path, small: Weights, monkeypatch: pytest.MonkeyPatch, complaint: Any
+) -> None:
+    path = _stored(tmp_path, small)
+    monkeypatch.setattr("workbench.files.free_bytes", lambda folder: 2**20 + 1000)
+    _refused(path, complaint, "MiB are free on this disk", "free some space", image_size=16)
+
+
+def test_one_number_a_channel_is_stored_as_a_list(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    path = _stored(tmp_path, small)
+    run = _imported(path, image_size=16, pixel_mean=(123.675, 116.28, 103.53), pixel_std=[58.395, 57.12, 57.375])
+    assert (run.config["pixel_mean"], run.config["pixel_std"]) == ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    model = load_model(run, "cpu")
+    assert (model.pixel_mean, model.pixel_std) == ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    with complaint("pixel_std must be a positive number, or a list of three"):
+        _imported(path, image_size=16, pixel_std=(1.0, 2.0))
+
+
+def test_an_output_is_chosen_in_onnx_files_alone(tmp_path: Path, small: Weights, complaint: Any) -> None:
+    _refused(_stored(tmp_path, small), complaint, "--output is for ONNX files", output="embeddings", image_size=16)
 
 
 # The run among others

@@ -66,6 +66,8 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("warmup_epochs", -1),
         ("margin_ramp_epochs", -1),
         ("pixel_std", 0),
+        ("pixel_std", [1.0, 2.0, 0.0]),
+        ("pixel_mean", [1.0, 2.0]),
         ("pixel_mean", math.nan),
         ("channels", "grb"),
         ("flip", "perhaps"),

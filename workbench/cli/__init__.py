@@ -19,6 +19,7 @@ from workbench.cli.data import data_app
 from workbench.cli.options import short, sides
 from workbench.cli.tables import TableFormat, print_table
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.scaling import formula, per_channel, read_per_channel
 
 if TYPE_CHECKING:
     from workbench.evaluation import OpenSetResult, Result
@@ -291,9 +292,17 @@ def import_(
     runs_dir: Annotated[Path, typer.Option(help="Folder of the run directories.")] = Path("runs"),
     backbone: Annotated[str | None, typer.Option(help="Network of a state_dict; by default the one that it fits.")] = None,
     image_size: Annotated[str | None, typer.Option(help="Side in pixels, or HEIGHTxWIDTH; else the file's, or 112.")] = None,
-    pixel_mean: Annotated[float | None, typer.Option(help="Subtracted from pixels 0..255; else the file's, or 127.5.")] = None,
-    pixel_std: Annotated[float | None, typer.Option(help="What they are then divided by; else the file's, or 127.5.")] = None,
+    pixel_mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Subtracted from pixels 0..255, one number or three such as 123.675,116.28,103.53; else the file's, or 127.5."
+        ),
+    ] = None,
+    pixel_std: Annotated[
+        str | None, typer.Option(help="What they are then divided by, one number or three; else the file's, or 127.5.")
+    ] = None,
     channels: Annotated[ChannelsChoice | None, typer.Option(help="Order of the colours; else the file's, or rgb.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output of an ONNX file with the embeddings, where it has several.")] = None,
 ) -> None:
     """Make a run directory of a network that was trained elsewhere."""
     from workbench.exchange import import_model
@@ -304,16 +313,20 @@ def import_(
         runs_dir=runs_dir,
         backbone=backbone,
         image_size=None if image_size is None else sides(image_size),
-        pixel_mean=pixel_mean,
-        pixel_std=pixel_std,
+        pixel_mean=None if pixel_mean is None else read_per_channel(pixel_mean, "--pixel-mean"),
+        pixel_std=None if pixel_std is None else read_per_channel(pixel_std, "--pixel-std", positive=True),
         channels=None if channels is None else channels.value,
+        output=output,
     )
     said = run.config
     size = said["image_size"] if isinstance(said["image_size"], list) else [said["image_size"]] * 2
     typer.echo(
         f"{run.path}: {said['backbone']}, {said['embedding_dim']}-d embeddings of {size[0]} x {size[1]} {said['channels']} images, "
-        f"(x - {said['pixel_mean']:g}) / {said['pixel_std']:g}. Next: workbench evaluate {run.path} synthfaces-wild"
+        f"{formula(per_channel(said['pixel_mean'], 'pixel_mean'), per_channel(said['pixel_std'], 'pixel_std'))}. "
+        f"Next: workbench evaluate {run.path} synthfaces-wild"
     )
+    for note in run.environment["imported"]["notes"]:
+        typer.echo(f"note: {note}")
 
 
 @app.command()

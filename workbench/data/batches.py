@@ -18,6 +18,7 @@ from workbench.data.dataset import Images
 from workbench.data.written import Broken
 from workbench.errors import WorkbenchError
 from workbench.images import fit
+from workbench.scaling import PerChannel
 
 CHANNELS = ("rgb", "bgr")
 """Orders of the colours that networks take; AdaFace's checkpoints take BGR."""
@@ -146,16 +147,22 @@ def batches(
         raise WorkbenchError(str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")) from None
 
 
-def to_network(images: Tensor, mean: float, std: float, channels: str = "rgb") -> Tensor:
+def to_network(images: Tensor, mean: PerChannel, std: PerChannel, channels: str = "rgb") -> Tensor:
     """(B, 3, H, W) uint8 RGB -> float32 `(x - mean) / std`, laid out channels last, which convolutions prefer.
 
     Args:
         images: as `batches` gives them.
-        mean, std: in units of pixel values 0..255.
+        mean, std: in units of pixel values 0..255; one number, or one for each channel in the network's order, so that with
+            "bgr" the first is that of blue.
         channels: the order that the network takes, one of `CHANNELS`.
     """
     ordered = images.flip(1) if channels == "bgr" else images
-    return ((ordered.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    scaled = (ordered.float() - _for_each_channel(mean, images)) / _for_each_channel(std, images)
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def _for_each_channel(value: PerChannel, images: Tensor) -> float | Tensor:
+    return torch.tensor(value, device=images.device).view(3, 1, 1) if isinstance(value, tuple) else value
 
 
 def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -26,6 +26,7 @@ from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip
 from workbench.finite import check_tensors
+from workbench.scaling import PerChannel, formula, per_channel
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Model:
         loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined, and where
             the model was imported.
         centres: (C, D) learned class centres; None where the loss has none, as the triplet loss.
-        pixel_mean, pixel_std: how the run scaled its input.
+        pixel_mean, pixel_std: how the run scaled its input; one number, or one for each channel in the order of `channels`.
         step: training steps that it has seen.
         channels: order of the colours in its input, "rgb" or "bgr".
     """
@@ -45,8 +46,8 @@ class Model:
     net: backbones.Backbone
     loss: losses.Loss | None
     centres: NDArray[np.float32] | None
-    pixel_mean: float
-    pixel_std: float
+    pixel_mean: PerChannel
+    pixel_std: PerChannel
     device: torch.device
     step: int | None = None
     channels: str = "rgb"
@@ -55,7 +56,7 @@ class Model:
     def scaling(self) -> str:
         """What is done with an image before the network sees it, to be printed beside figures."""
         height, width = self.net.image_size
-        return f"(x - {self.pixel_mean:g}) / {self.pixel_std:g}, {self.channels.upper()}, {height} x {width}"
+        return f"{formula(self.pixel_mean, self.pixel_std)}, {self.channels.upper()}, {height} x {width}"
 
     @torch.inference_mode()
     def embed(
@@ -238,22 +239,6 @@ def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
         )
 
 
-def _check_constants(content: bytes, where: str) -> None:
-    """An infinite constant can be meant, e.g. the bound of a Clip; NaN cannot.
-
-    Raises:
-        WorkbenchError: a weight in the ONNX file is NaN.
-    """
-    from onnx.numpy_helper import to_array
-
-    from workbench.evaluation.onnx_network import parse
-
-    for tensor in parse(content, where).graph.initializer:
-        values = to_array(tensor) if not tensor.external_data else np.zeros(0)
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            raise WorkbenchError(f"{where}: the weights {tensor.name!r} hold NaN; {_DIVERGED}, and export it again")
-
-
 def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
     from workbench.evaluation.onnx_network import OnnxNetwork
 
@@ -265,17 +250,18 @@ def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
-    net = OnnxNetwork(content, str(path), image_size, device)
-    _check_constants(content, str(path))
+    net = OnnxNetwork(content, str(path), image_size, device, run.config.get("output"))
+    net.check_scaling(mean, std, str(run.path / runs.CONFIG))
     return Model(net.eval(), None, None, mean, std, device, None, channels)
 
 
-def _scaling(config: Mapping[str, Any]) -> tuple[float, float, str]:
+def _scaling(config: Mapping[str, Any]) -> tuple[PerChannel, PerChannel, str]:
     """Mean, standard deviation and order of the channels of a run's input; runs from before there were others are RGB."""
     channels = config.get("channels", "rgb")
     if channels not in CHANNELS:
         raise unknown_name("order of channels", channels, CHANNELS)
-    return float(config["pixel_mean"]), float(config["pixel_std"]), channels
+    mean = per_channel(config["pixel_mean"], "pixel_mean")
+    return mean, per_channel(config["pixel_std"], "pixel_std", positive=True), channels
 
 
 def _no_centres(path: Path) -> WorkbenchError:

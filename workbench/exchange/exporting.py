@@ -22,7 +22,9 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
 from workbench.evaluation.model import Model, load_model
 from workbench.evaluation.onnx_network import OnnxNetwork
-from workbench.files import atomic_path
+from workbench.files import atomic_path, check_writable
+from workbench.finite import check_tensors
+from workbench.scaling import as_text
 
 INPUT, OUTPUT = "images", "embeddings"
 TOLERANCE = 1e-4
@@ -48,8 +50,9 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
     """Write a run's backbone as an ONNX file with any number of images.
 
     Input "images": float32 (N, 3, H, W), scaled as the run scales them. How is in the file's metadata, as text: `pixel_mean`
-    and `pixel_std` (input is `(x - mean) / std` of pixels 0..255), `channels` ("rgb" or "bgr"), `image_size` (HxW), and
-    `run`, `backbone`, `loss`, `workbench`. Output "embeddings": float32 (N, D), not normalised, the mirror image not added.
+    and `pixel_std` (input is `(x - mean) / std` of pixels 0..255; one number, or three with commas between them, one for each
+    channel in the order of the input), `channels` ("rgb" or "bgr"), `image_size` (HxW), and `run`, `backbone`, `loss`,
+    `workbench`. Output "embeddings": float32 (N, D), not normalised, the mirror image not added.
 
     Args:
         run: run directory.
@@ -59,8 +62,9 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
         Where it is, its size, and how far it is from PyTorch.
 
     Raises:
-        WorkbenchError: no model, a backbone that cannot be written, or embeddings that differ by more than 1e-4 (of unit length:
-            in any coordinate; as they are: of the largest); nothing is written then.
+        WorkbenchError: no model or one with NaN or infinite weights, a backbone that cannot be written, no room for the file, or
+            embeddings that differ by more than 1e-4 (of unit length: in any coordinate; as they are: of the largest); nothing is
+            written then.
     """
     opened = runs.open(run)
     target = Path(path) if path is not None else Path(f"{opened.name}.onnx")
@@ -69,13 +73,13 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
     model = load_model(opened, "cpu")
     if isinstance(model.net, OnnxNetwork):
         raise WorkbenchError(f"{opened.path}: is an ONNX file already, {opened.model_path}")
+    weights = model.net.state_dict()
+    check_tensors(weights, str(opened.model_path), "nothing was exported; a training that went wrong is to be repeated")
+    check_writable(target.parent, sum(tensor.numel() * tensor.element_size() for tensor in weights.values()))
     content = _written(model, opened)
     difference = _difference(model, content, str(target))
-    try:
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise WorkbenchError(f"{target}: cannot be written ({error.strerror})") from None
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
     return Exported(target, len(content), difference)
 
 
@@ -114,8 +118,8 @@ def _metadata(model: Model, run: runs.Run) -> dict[str, str]:
         "backbone": str(run.config["backbone"]),
         "loss": str(run.config["loss"]),
         "image_size": f"{height}x{width}",
-        "pixel_mean": repr(model.pixel_mean),
-        "pixel_std": repr(model.pixel_std),
+        "pixel_mean": as_text(model.pixel_mean),
+        "pixel_std": as_text(model.pixel_std),
         "channels": model.channels,
     }
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import platform
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from workbench import __version__, runs
 from workbench.backbones.base import as_size
 from workbench.data.batches import CHANNELS
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.evaluation.onnx_network import OnnxNetwork, external_files, parse
-from workbench.exchange.state_dict import fitting_backbone, read_state_dict
-from workbench.files import atomic_path
+from workbench.evaluation.onnx_network import DEFAULT_SIZE, OnnxNetwork, external_files, parse
+from workbench.exchange.fitting import fitting_backbone
+from workbench.exchange.state_dict import few, read_checkpoint
+from workbench.files import atomic_path, check_writable
+from workbench.scaling import PerChannel, formula, per_channel, read_per_channel
 
 SUFFIX = ".onnx"
 _PASSED_ON = ("Cast", "Identity", "Transpose")
@@ -32,17 +33,32 @@ _PASSED_ON = ("Cast", "Identity", "Transpose")
 class Scaling:
     """What a network's input is made with: `(x - mean) / std` of pixels 0..255, the colours in the order `channels`."""
 
-    mean: float = 127.5
-    std: float = 127.5
+    mean: PerChannel = 127.5
+    std: PerChannel = 127.5
     channels: str = "rgb"
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.mean):
-            raise WorkbenchError(f"pixel_mean must be a number, got {self.mean}")
-        if not (math.isfinite(self.std) and self.std > 0):
-            raise WorkbenchError(f"pixel_std must be a positive number, got {self.std}")
+        per_channel(self.mean, "pixel_mean")
+        per_channel(self.std, "pixel_std", positive=True)
         if self.channels not in CHANNELS:
             raise unknown_name("order of channels", self.channels, CHANNELS)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What was understood of a file: settings of the network, what is stored of it, and the scaling of its input."""
+
+    settings: dict[str, Any]
+    content: dict[str, torch.Tensor] | bytes
+    scaling: Scaling
+    notes: list[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes to be written."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.content.values())
 
 
 def import_model(
@@ -52,58 +68,64 @@ def import_model(
     runs_dir: str | Path = "runs",
     backbone: str | None = None,
     image_size: int | tuple[int, int] | None = None,
-    pixel_mean: float | None = None,
-    pixel_std: float | None = None,
+    pixel_mean: PerChannel | None = None,
+    pixel_std: PerChannel | None = None,
     channels: str | None = None,
+    output: str | None = None,
 ) -> runs.Run:
     """Make a run directory of a trained network; it can be evaluated and looked at as any other, but not trained.
 
+    What was understood of the file, left out of it and assumed about it is in the run's `environment["imported"]["notes"]`.
+
     Args:
-        path: a PyTorch file with a state_dict, such as arcface_torch's backbone.pth, model.pt and checkpoint_gpu_0.pt, or
-            an ONNX file with one image input, (N, 3, H, W) or (N, H, W, 3), and one output, (N, D).
+        path: a PyTorch or safetensors file with a state_dict, such as arcface_torch's backbone.pth, model.pt and
+            checkpoint_gpu_0.pt or AdaFace's .ckpt, or an ONNX file with one image input, (N, 3, H, W) or (N, H, W, 3), and
+            embeddings (N, D) among its outputs.
         name: of the run; by default "imported-" and the name of the backbone or the ONNX file.
         runs_dir: folder of the run directories.
         backbone: network of a state_dict; by default the registered one that it fits. Not for ONNX.
         image_size: height and width in pixels; an int means a square. By default what an ONNX file says, else 112.
-        pixel_mean, pixel_std: input is `(x - mean) / std` of pixels 0..255. By default what `export_onnx` wrote into the
-            file; 0 and 1 where an ONNX network begins with a subtraction and a multiplication, as insightface takes it;
-            else 127.5 and 127.5.
+        pixel_mean, pixel_std: input is `(x - mean) / std` of pixels 0..255. One number, or one for each channel in the order of
+            `channels`. By default what `export_onnx` wrote into the file; 0 and 1 where an ONNX network takes whole numbers, or
+            begins with a subtraction and a multiplication, as insightface takes it; else 127.5 and 127.5.
         channels: "rgb", or "bgr" as AdaFace has it; by default what `export_onnx` wrote into the file, else "rgb".
+        output: name of the output of an ONNX file with the embeddings; by default the only one of the shape (N, D).
 
     Returns:
         The run, finished.
 
     Raises:
-        WorkbenchError: the file is damaged, holds more than tensors or fits no backbone; nothing is written then.
+        WorkbenchError: the file is damaged, holds code or fits no backbone, or there is no room for it; no run is left then.
     """
     source = Path(path)
     if not source.is_file():
-        raise WorkbenchError(f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt) or an ONNX file (.onnx)")
+        raise WorkbenchError(f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors) or an ONNX file")
     said: dict[str, Any] = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
     given = {key: value for key, value in said.items() if value is not None}
     Scaling(**given)  # says what is wrong before minutes are spent on the file
     size = None if image_size is None else as_size(image_size)
-    made = _of_onnx if source.suffix.lower() == SUFFIX else _of_state_dict
-    network, content, scaling = made(source, backbone, size, given)
-    height, width = network["image_size"]
+    is_onnx = source.suffix.lower() == SUFFIX
+    network = _of_onnx(source, backbone, size, given, output) if is_onnx else _of_state_dict(source, backbone, size, given, output)
+    height, width = network.settings["image_size"]
     config = {
         "loss": runs.IMPORTED,
-        **network,
+        **network.settings,
         "image_size": height if height == width else [height, width],
-        "pixel_mean": scaling.mean,
-        "pixel_std": scaling.std,
-        "channels": scaling.channels,
+        "pixel_mean": _plain(network.scaling.mean),
+        "pixel_std": _plain(network.scaling.std),
+        "channels": network.scaling.channels,
         "imported": source.name,
     }
-    of = network["backbone"] if isinstance(content, dict) else re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
-    run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{of}", config)
+    stem = re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
+    check_writable(Path(runs_dir), network.size)
+    run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{stem if is_onnx else network.settings['backbone']}", config)
     try:
         with atomic_path(run.model_path) as temporary:
-            if isinstance(content, dict):
-                save_file(content, temporary)
+            if isinstance(network.content, dict):
+                save_file(network.content, temporary)
             else:
-                temporary.write_bytes(content)
-        runs.write_json(run.path / runs.ENVIRONMENT, _environment(source))
+                temporary.write_bytes(network.content)
+        runs.write_json(run.path / runs.ENVIRONMENT, _environment(source, network.notes))
         run.set_status("finished", message=f"imported from {source.name}")
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)  # made a moment ago, by this call
@@ -113,18 +135,30 @@ def import_model(
     return run
 
 
-Made = tuple[dict[str, Any], dict[str, torch.Tensor] | bytes, Scaling]
-"""Settings of the network, what is stored of it, and the scaling of its input."""
+def _plain(value: PerChannel) -> float | list[float]:
+    """As YAML has it."""
+    return [float(one) for one in value] if isinstance(value, tuple | list) else float(value)
 
 
-def _of_state_dict(source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any]) -> Made:
-    name, net = fitting_backbone(read_state_dict(source), str(source), backbone, size or (112, 112))
+def _of_state_dict(
+    source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any], output: str | None
+) -> _Network:
+    if output is not None:
+        raise WorkbenchError(f"{source}: a state_dict has no outputs to choose from; --output is for ONNX files")
+    fit = fitting_backbone(read_checkpoint(source), str(source), backbone, size or (DEFAULT_SIZE, DEFAULT_SIZE))
+    net = fit.net
     tensors = {f"backbone.{key}": value.detach().contiguous() for key, value in net.state_dict().items()}
-    settings = {"backbone": name, "embedding_dim": net.embedding_dim, "image_size": net.image_size}
-    return settings, tensors, Scaling(**given)
+    settings = {"backbone": fit.name, "embedding_dim": net.embedding_dim, "image_size": net.image_size}
+    if fit.options:
+        settings["backbone_options"] = fit.options
+    scaling = Scaling(**given)
+    notes = [*fit.notes, *_assumed_size(size is None, net.image_size), *_assumed_scaling(scaling, given, {})]
+    return _Network(settings, tensors, scaling, notes)
 
 
-def _of_onnx(source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any]) -> Made:
+def _of_onnx(
+    source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any], output: str | None
+) -> _Network:
     if backbone is not None:
         raise WorkbenchError(f"{source}: an ONNX file is a whole network; --backbone is for PyTorch checkpoints")
     try:
@@ -134,9 +168,40 @@ def _of_onnx(source: Path, backbone: str | None, size: tuple[int, int] | None, g
     model = parse(content, str(source))
     if external_files(model):
         content = _in_one(model, source)
-    scaling = replace(_scaling_of(model, source), **given)
-    net = OnnxNetwork(content, str(source), size)
-    return {"backbone": runs.ONNX, "embedding_dim": net.embedding_dim, "image_size": net.image_size}, content, scaling
+    net = OnnxNetwork(content, str(source), size, output=output)
+    said = _said_by(model, net, source)
+    scaling = Scaling(**said | given)
+    net.check_scaling(scaling.mean, scaling.std, str(source))
+    settings = {"backbone": runs.ONNX, "embedding_dim": net.embedding_dim, "image_size": net.image_size}
+    notes = []
+    if len(net.outputs) > 1:
+        settings["output"] = net.output
+        others = [name for name in net.outputs if name != net.output]
+        notes.append(f"embeddings are output {net.output!r}; not used: {few(others)}")
+    if net.channels_last:
+        notes.append("its input is (N, H, W, 3)")
+    if net.guessed_axes:
+        notes.append("the file does not name the axes of its input; their order was found by running it")
+    notes += [*_assumed_size(size is None and net.open_size, net.image_size), *_assumed_scaling(scaling, given, said)]
+    return _Network(settings, content, scaling, notes)
+
+
+def _assumed_size(assumed: bool, size: tuple[int, int]) -> list[str]:
+    return [f"images of {size[0]} x {size[1]} are assumed; another size is said with --image-size"] if assumed else []
+
+
+def _assumed_scaling(scaling: Scaling, given: dict[str, Any], said: dict[str, Any]) -> list[str]:
+    """A sentence for the scaling and one for the colours, where neither the caller nor the file said them."""
+    known = {**said, **given}
+    notes = []
+    if not {"mean", "std"} <= known.keys():
+        notes.append(
+            f"the scaling {formula(scaling.mean, scaling.std)} is assumed, as the file does not say it; "
+            "another one is said with --pixel-mean and --pixel-std"
+        )
+    if "channels" not in known:
+        notes.append("the order of the colours, RGB, is assumed; AdaFace's networks and some others need --channels bgr")
+    return notes
 
 
 def _in_one(model: onnx.ModelProto, source: Path) -> bytes:
@@ -147,7 +212,7 @@ def _in_one(model: onnx.ModelProto, source: Path) -> bytes:
         if not name or not beside.is_relative_to(folder):
             raise WorkbenchError(f"{source}: refused: its weights are in {name!r}, outside of its folder")
         if not beside.is_file():
-            raise WorkbenchError(f"{source}: its weights are in {name!r}, which is not beside it")
+            raise WorkbenchError(f"{source}: its weights are in {name!r}, which is not beside it; put that file there")
     try:
         onnx.load_external_data_for_model(model, str(folder))
         whole: bytes = model.SerializeToString()
@@ -156,16 +221,21 @@ def _in_one(model: onnx.ModelProto, source: Path) -> bytes:
     return whole
 
 
-def _scaling_of(model: onnx.ModelProto, source: Path) -> Scaling:
-    """What the file itself says of its input, else the usual."""
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    usual = Scaling(0.0, 1.0) if _scales_itself(model.graph) else Scaling()
+def _said_by(model: onnx.ModelProto, net: OnnxNetwork, source: Path) -> dict[str, Any]:
+    """What the file itself says of its input: settings of `Scaling`, those that it does not tell left out."""
+    written = {entry.key: entry.value for entry in model.metadata_props}
+    said: dict[str, Any] = {"mean": 0.0, "std": 1.0} if net.takes_bytes or _scales_itself(model.graph) else {}
     try:
-        return Scaling(
-            float(said.get("pixel_mean", usual.mean)), float(said.get("pixel_std", usual.std)), said.get("channels", usual.channels)
-        )
-    except ValueError as error:  # WorkbenchError is one
+        if "pixel_mean" in written:
+            said["mean"] = read_per_channel(written["pixel_mean"], "pixel_mean")
+        if "pixel_std" in written:
+            said["std"] = read_per_channel(written["pixel_std"], "pixel_std", positive=True)
+        if "channels" in written:
+            said["channels"] = written["channels"]
+        Scaling(**said)
+    except WorkbenchError as error:
         raise WorkbenchError(f"{source}: in its metadata, {error}") from None
+    return said
 
 
 def _scales_itself(graph: onnx.GraphProto) -> bool:
@@ -182,7 +252,7 @@ def _scales_itself(graph: onnx.GraphProto) -> bool:
     return kinds[:2] in (["Sub", "Mul"], ["Sub", "Div"])
 
 
-def _environment(source: Path) -> dict[str, Any]:
+def _environment(source: Path, notes: list[str]) -> dict[str, Any]:
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -191,5 +261,5 @@ def _environment(source: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "onnxruntime": version("onnxruntime"),
         "platform": platform.platform(),
-        "imported": {"file": source.name, "bytes": source.stat().st_size, "sha256": digest},
+        "imported": {"file": source.name, "bytes": source.stat().st_size, "sha256": digest, "notes": notes},
     }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from workbench.backbones.base import LARGEST_SIDE
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.runs import IMPORTED, read_settings
+from workbench.scaling import PerChannel, per_channel
 
 Positive = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
+Mean = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it"))]
+Std = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it", positive=True))]
 
 
 class TrainConfig(BaseModel):
@@ -43,8 +47,10 @@ class TrainConfig(BaseModel):
     )
     embedding_dim: Positive = Field(128, description="length of an embedding")
     image_size: Side | tuple[Side, Side] = Field(112, description="input in pixels: a side, or [height, width]")
-    pixel_mean: float = Field(127.5, description="subtracted from pixel values 0..255")
-    pixel_std: float = Field(127.5, gt=0, description="what they are then divided by")
+    pixel_mean: Mean = Field(
+        127.5, description="subtracted from pixel values 0..255; a number, or a list of three in the order of `channels`"
+    )
+    pixel_std: Std = Field(127.5, description="what they are then divided by; likewise")
     channels: Literal["rgb", "bgr"] = Field("rgb", description="order of the colours in the input")
     epochs: Positive = Field(20, description="passes over the data")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images a step")

@@ -1,0 +1,136 @@
+"""Names that other programs give to the weights of networks which are registered here under names of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from workbench.exchange.state_dict import StateDict
+
+_MBF_BLOCKS, _MBF_WIDTH = (1, 4, 6, 2), 2
+_IR_LAYERS = {"0": "bn1", "1": "conv1", "2": "bn2", "3": "prelu", "4": "conv2", "5": "bn3"}
+_IR_STAGES = {64: 1, 128: 2, 256: 3, 512: 4}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A state dict under the names that a backbone here has.
+
+    Attributes:
+        state: names and tensors.
+        origin: whose names they were; empty where they are as in the file.
+        options: of the backbone, as the shapes and names tell them.
+        added: how many tensors are not from the file: they stand for layers without weights there.
+    """
+
+    state: StateDict
+    origin: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    added: int = 0
+
+
+def readings(state: StateDict) -> Iterator[Reading]:
+    """The state dict as it is, and under the names of this package where those of another program are recognised."""
+    yield Reading(state)
+    for read in (_arcface_torch_mobilefacenet, _improved_residual):
+        found = read(state)
+        if found is not None:
+            yield found
+
+
+def _arcface_torch_mobilefacenet(state: StateDict) -> Reading | None:
+    """arcface_torch's `mbf` and `mbf_large`: the layers of `mobilefacenet` in nested modules."""
+    prefix = _prefix(state, "conv_sep.layers.0.weight")
+    first = None if prefix is None else state.get(f"{prefix}layers.0.layers.0.weight")
+    if prefix is None or first is None or not first.ndim:
+        return None
+    unit = re.compile(rf"{re.escape(prefix)}layers\.([1357])\.layers\.(\d+)\.layers\.")
+    units = {match.groups() for key in state if (match := unit.match(key))}
+    # A first layer of one unit is a bare convolution, and has none of these.
+    blocks = tuple(max(sum(stage == place for stage, _ in units), 1) for place in "1357")
+    starts = {0: 0, 1: 1}
+    for place in range(2, 9):
+        starts[place] = starts[place - 1] + (1 if place % 2 else blocks[place // 2 - 1])
+    rules: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+        (
+            r"layers\.([1357])\.layers\.(\d+)\.layers\.(\d)\.layers\.",
+            lambda m: f"features.{starts[int(m[1])] + int(m[2])}.body.{m[3]}.",
+        ),
+        (r"layers\.([246])\.layers\.(\d)\.layers\.", lambda m: f"features.{starts[int(m[1])]}.body.{m[2]}."),
+        (r"layers\.([01])\.layers\.", lambda m: f"features.{m[1]}."),
+        (r"conv_sep\.layers\.", lambda m: f"features.{starts[8]}."),
+        (r"features\.layers\.0\.layers\.", lambda m: "head."),
+        (r"features\.layers\.([23])\.", lambda m: f"head.{int(m[1]) + 1}."),
+    ]
+    width = first.shape[0] // 64
+    options: dict[str, Any] = {"width": width} if width != _MBF_WIDTH else {}
+    options |= {"blocks": list(blocks)} if blocks != _MBF_BLOCKS else {}
+    return Reading(_renamed(state, prefix, rules), "arcface_torch's mobilefacenet", options)
+
+
+def _improved_residual(state: StateDict) -> Reading | None:
+    """AdaFace's and CVLface's IR networks of basic blocks: those of `iresnet*`, with two layers fewer.
+
+    Where the first block halves the map they take every second pixel, which is a convolution with the identity here, and the
+    closing BN has neither scale nor shift, which is a scale of 1 and a shift of 0: outputs are the same.
+    """
+    prefix = _prefix(state, "input_layer.0.weight")
+    if prefix is None or f"{prefix}body.0.res_layer.5.weight" not in state:
+        return None
+    places = _places(state, prefix)
+    rules: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+        (r"input_layer\.([012])\.", lambda m: f"{('conv1', 'bn1', 'prelu')[int(m[1])]}."),
+        (r"body\.(\d+)\.res_layer\.([0-5])\.", lambda m: f"{places.get(m[1], 'body.' + m[1])}.{_IR_LAYERS[m[2]]}."),
+        (r"body\.(\d+)\.shortcut_layer\.", lambda m: f"{places.get(m[1], 'body.' + m[1])}.downsample."),
+        (r"output_layer\.0\.", lambda m: "bn2."),
+        (r"output_layer\.3\.", lambda m: "fc."),
+        (r"output_layer\.4\.", lambda m: "features."),
+    ]
+    neutral = {
+        "layer1.0.downsample.0.weight": torch.eye(64)[:, :, None, None],
+        "layer1.0.downsample.1.weight": torch.ones(64),
+        "layer1.0.downsample.1.bias": torch.zeros(64),
+        "layer1.0.downsample.1.running_mean": torch.zeros(64),
+        "layer1.0.downsample.1.running_var": torch.full((64,), 1 - 1e-5),  # to which BN adds its epsilon
+    }
+    closing = state.get(f"{prefix}output_layer.4.running_mean", torch.zeros(0))
+    neutral |= {"features.weight": torch.ones_like(closing), "features.bias": torch.zeros_like(closing)}
+    renamed = _renamed(state, prefix, rules)
+    neutral = {f"{prefix}{key}": tensor for key, tensor in neutral.items() if f"{prefix}{key}" not in renamed}
+    return Reading(renamed | neutral, "AdaFace's IR networks", added=len(neutral))
+
+
+def _places(state: StateDict, prefix: str) -> dict[str, str]:
+    """Number of a block in `body` to its stage and number there, told by its channels."""
+    places: dict[str, str] = {}
+    counts = dict.fromkeys(_IR_STAGES.values(), 0)
+    for number in range(len(state)):
+        weight = state.get(f"{prefix}body.{number}.res_layer.4.weight")
+        stage = None if weight is None or not weight.ndim else _IR_STAGES.get(weight.shape[0])
+        if stage is None:
+            break
+        places[str(number)] = f"layer{stage}.{counts[stage]}"
+        counts[stage] += 1
+    return places
+
+
+def _prefix(state: StateDict, name: str) -> str | None:
+    """What stands before a name that ends in this one; None where there is no such."""
+    return next((key.removesuffix(name) for key in state if key == name or key.endswith(f".{name}")), None)
+
+
+def _renamed(state: StateDict, prefix: str, rules: list[tuple[str, Callable[[re.Match[str]], str]]]) -> StateDict:
+    """Each name begun as the first rule says that matches behind the prefix; the prefix stays."""
+
+    def name_of(key: str) -> str:
+        rest = key.removeprefix(prefix)
+        for pattern, renamed in rules:
+            if key.startswith(prefix) and (match := re.match(pattern, rest)):
+                return f"{prefix}{renamed(match)}{rest[match.end() :]}"
+        return key
+
+    return {name_of(key): tensor for key, tensor in state.items()}
