@@ -21,6 +21,7 @@ import numpy as np
 from braceexpand import braceexpand
 from numpy.typing import NDArray
 
+from workbench import images
 from workbench.data.commands import allow
 from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.indexes import Arrays, Texts, load, remembered, save
@@ -28,7 +29,7 @@ from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched
 from workbench.data.shards import Index, look_through
-from workbench.data.written import Broken, Written, new_folder, readable, size_of, suffix_of
+from workbench.data.written import Broken, Written, new_folder, readable, size_of
 from workbench.errors import WorkbenchError
 
 INDEX = "index.npz"
@@ -264,7 +265,7 @@ def write(
                 dataset.images, broken, left_out=left_out, numbers=order, progress=progress, title="writing shards"
             ):
                 label = str(int(dataset.identities[number])).encode()
-                writer.write({"__key__": f"{number:09d}", suffix_of(encoded)[1:]: encoded, "cls": label})
+                writer.write({"__key__": f"{number:09d}", images.suffix_of(encoded)[1:]: encoded, "cls": label})
         index = _index_of(dataset, temporary, progress)
         save(temporary / INDEX, index.arrays)
         size = size_of(temporary)
