@@ -33,6 +33,7 @@ from workbench.data.commands import stored_names
 from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
 from workbench.data.joining import exclude, join, overlap, subset
+from workbench.data.left_out import LeftOutWarning
 from workbench.data.megaface import draw_identification
 from workbench.data.prepared import prepare, unprepared
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
@@ -48,6 +49,7 @@ __all__ = [
     "Dataset",
     "Identification",
     "Images",
+    "LeftOutWarning",
     "Sample",
     "Templates",
     "align",

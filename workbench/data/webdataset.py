@@ -30,7 +30,7 @@ from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched
 from workbench.data.shards import Index, look_through
 from workbench.data.written import Broken, Written, new_folder, readable, size_of
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, WorkbenchWarning
 
 INDEX = "index.npz"
 MOST_SHARDS = 1_000_000
@@ -192,7 +192,7 @@ def _local_index(shards: list[str], names: list[str], given: Path | None) -> Ind
             reason = f"cannot be used ({error})"
         if given:
             raise WorkbenchError(f"{beside}: {reason.removesuffix(')').removeprefix('cannot be used (')}")
-        warnings.warn(f"{beside} {reason}; the shards are looked through instead", stacklevel=4)
+        warnings.warn(f"{beside} {reason}; the shards are looked through instead", WorkbenchWarning, stacklevel=4)
     arrays = remembered("webdataset", files, [], lambda: look_through(names, files.__getitem__).arrays)
     return Index.of(arrays, "the kept index")
 
@@ -205,7 +205,7 @@ def _remote_index(shards: list[str], names: list[str], given: Path | None) -> In
         try:
             given = fetched(beside, again=True)
         except WorkbenchError as error:
-            warnings.warn(f"{error}; all {len(shards)} shards are fetched to make an index", stacklevel=4)
+            warnings.warn(f"{error}; all {len(shards)} shards are fetched to make an index", WorkbenchWarning, stacklevel=4)
     if given is not None:
         try:
             return Index.of(load(given), beside or str(given)).of_shards(names)
