@@ -27,8 +27,8 @@ from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
 from workbench.files import atomic_path
 
-VERSION = 1
-"""Of what is kept in the cache; raised when detection changes."""
+VERSION = 2
+"""Of what is kept in the cache; raised when detection changes, or what images are decoded to."""
 PREPARATIONS = ("cropped", "aligned")
 MARGIN = 0.2
 CHUNK = 16

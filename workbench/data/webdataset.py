@@ -25,6 +25,7 @@ from workbench import images
 from workbench.data.commands import allow
 from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.indexes import Arrays, Texts, load, remembered, save
+from workbench.data.left_out import LeftOutWarning
 from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched
@@ -115,7 +116,10 @@ def open_webdataset(path: str) -> Dataset:
     files = RemoteFiles(shards, index.shard_bytes) if remote else SharedFiles([Path(shard) for shard in shards])
     reader = ShardImages(files, shards, index.shard_of, index.offsets, index.sizes, index.names)
     folder = "" if remote else os.path.dirname(os.path.abspath(shards[0]))
-    return Dataset(_name(names[0], folder), reader, index.identities, index.identity_names[:], {"file": index.names})
+    name, people = _name(names[0], folder), index.identity_names[:]
+    if index.left_out:
+        warnings.warn(f"webdataset:{path[:200]}: {index.left_out}", LeftOutWarning, stacklevel=2)
+    return Dataset(name, reader, index.identities, people, {"file": index.names}, index.left_out)
 
 
 def _with_index(path: str) -> tuple[str, Path | None]:
