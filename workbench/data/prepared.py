@@ -258,7 +258,5 @@ def _keep(path: Path, rows: NDArray[np.float64]) -> None:
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, faces=rows)
-    except OSError as error:
-        raise WorkbenchError(
-            f"{path}: cannot be written ({error.strerror or error}); make room there, or set WORKBENCH_CACHE to another folder"
-        ) from None
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{error}, or set WORKBENCH_CACHE to another folder") from None
