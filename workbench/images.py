@@ -237,9 +237,10 @@ def _by_pillow(data: bytes, where: str, max_pixels: int) -> Image.Image:
             )
         if image.format in ("JPEG", "MPO") and _scanned(data, width * height) > MAX_SCANNED:
             raise WorkbenchError(f"{where}: a JPEG of {width} x {height} in too many scans; save it anew")
-        _scale_transparency(image)
-        _turn_upright(image, data)
         try:
+            _check_kind(image)
+            _scale_transparency(image)
+            _turn_upright(image, data)
             return _rgb(image)
         except _UnknownRangeError as error:
             raise WorkbenchError(f"{where}: {error}") from None
@@ -247,6 +248,18 @@ def _by_pillow(data: bytes, where: str, max_pixels: int) -> Image.Image:
 
 class _UnknownRangeError(ValueError):
     """Pixels that cannot be brought to 8 bits without a guess."""
+
+
+def _check_kind(image: ImageFile.ImageFile) -> None:
+    """Refuse, before anything is decoded, pixels whose range nothing tells, or that are not those of the main picture."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
+        raise _UnknownRangeError("the first picture in this TIFF is only a preview of another one; save it anew")
+    if image.mode in _RANGE_UNKNOWN and (image.mode, image.format) != ("I", "PPM"):  # Pillow scales those of PPM to 16 bits
+        raise _UnknownRangeError(
+            f"{_RANGE_UNKNOWN[image.mode]}, and nothing says which of them is black or white; save it with 8 or 16 bits"
+        )
+    if image.mode == "LAB":
+        raise _UnknownRangeError("the colours are CIELAB, which is not converted; save it as RGB")
 
 
 def _scale_transparency(image: ImageFile.ImageFile) -> None:
@@ -306,16 +319,8 @@ def _jp2_metadata(data: bytes) -> dict[str, bytes]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Eight bits of red, green and blue, from pixels of any kind."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
-        raise _UnknownRangeError("the first picture in this TIFF is only a preview of another one; save it anew")
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # of which Pillow scales the values
+    if image.mode.startswith("I;16") or image.mode == "I":
         image = _eight_bits(image)
-    if image.mode in _RANGE_UNKNOWN:
-        raise _UnknownRangeError(
-            f"{_RANGE_UNKNOWN[image.mode]}, and nothing says which of them is black or white; save it with 8 or 16 bits"
-        )
-    if image.mode == "LAB":
-        raise _UnknownRangeError("the colours are CIELAB, which is not converted; save it as RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -328,20 +333,24 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey, or fewer bits of a TIFF, as 8-bit grey: the full range of the file becomes 0..255."""
-    levels = np.asarray(image).astype(np.int32)
+    stored = np.asarray(image)
+    levels = stored.astype(np.int32)  # changed in place below: a copy of 50 megapixels would be 200 MB more
     white = 65535
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         white = 2 ** int(image.tag_v2.get(_BITS, (16,))[0]) - 1
         if image.tag_v2.get(_PHOTOMETRIC) == 0:  # zero is white, which Pillow heeds in 8 bits alone
-            levels = white - levels
-    if white == 65535 and 0 < levels.max() < DARK:
+            np.subtract(white, levels, out=levels)
+    if white == 65535 and 0 < stored.max() < DARK:
         raise _UnknownRangeError(
-            f"16 bits a pixel, of which the lowest are used alone (values up to {levels.max()} of {white}): it would be black; "
+            f"16 bits a pixel, of which the lowest are used alone (values up to {stored.max()} of {white}): it would be black; "
             "scale the values to the full range, or save it with 8 bits"
         )
     if isinstance(clear := image.info.get("transparency"), int):
-        levels[np.asarray(image) == clear] = white
-    return Image.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8))
+        levels[stored == clear] = white
+    levels *= 255
+    levels += white // 2
+    levels //= white
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:
