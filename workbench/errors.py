@@ -26,6 +26,13 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+class WorkbenchWarning(UserWarning):
+    """What a user should know though the work goes on; the command line prints it as one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(str(WorkbenchError(message)))
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchError:
     """The error for a name that is not among `choices`, with the nearest one suggested."""
     known = sorted(choices)

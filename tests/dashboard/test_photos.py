@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from drawn_face import BACKGROUND, drawn_face, photo
 from PIL import Image, ImageFilter
+from pillow_heif import from_pillow
 from streamlit.testing.v1 import AppTest
 
 from workbench import WorkbenchError, evaluation, faces, images, runs
@@ -116,6 +117,12 @@ def test_without_a_benchmark_of_pairs_there_is_no_verdict(open_page: Opened) -> 
     assert any("nothing to judge this number by" in caption.value for caption in app.caption)
 
 
+def heic(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    from_pillow(picture).save(buffer, quality=90)
+    return buffer.getvalue()
+
+
 def _rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
@@ -136,6 +143,10 @@ def test_photo_on_its_side_is_turned_as_its_exif_data_say(photos: AppTest) -> No
         ("deep.png", encoded(Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16)))),
         ("lines.tif", encoded(noise(0).convert("1"), "TIFF")),
         ("web.webp", encoded(noise(0), "WEBP")),
+        ("phone.avif", encoded(noise(0), "AVIF")),
+        ("scan.jp2", encoded(noise(0), "JPEG2000")),
+        ("two.MPO", encoded(noise(0), "MPO", save_all=True, append_images=[noise(1)])),
+        ("phone.HEIC", heic(noise(0))),
         ("one.bmp", encoded(noise(0, (1, 1)), "BMP")),
         ("thin.png", encoded(noise(0, (300, 1)))),
         ("<b>[x](y) $z$ .png", encoded(noise(0))),

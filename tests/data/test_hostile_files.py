@@ -547,6 +547,14 @@ def header_only(kind: str, side: int) -> bytes:
             whole[at.end() : at.end() + 4] = struct.pack(">HH", side, side)
         case "PPM":
             whole[:] = whole.replace(b"2 2", b"%d %d" % (side, side))
+        case "JPEG2000":
+            at = re.search(rb"ihdr", whole)
+            assert at
+            whole[at.end() : at.end() + 8] = struct.pack(">II", side, side)
+        case "AVIF":
+            at = re.search(rb"ispe", whole)
+            assert at
+            whole[at.end() + 4 : at.end() + 12] = struct.pack(">II", side, side)
         case "WEBP":  # an extended one, which keeps the size of its canvas in two times 24 bits, less one
             canvas = b"VP8X" + struct.pack("<II", 10, 0) + (side - 1).to_bytes(3, "little") * 2
             whole[8:] = b"WEBP" + canvas + whole[12:]
@@ -554,13 +562,13 @@ def header_only(kind: str, side: int) -> bytes:
     return bytes(whole)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "PPM", "WEBP"])
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "PPM", "WEBP", "JPEG2000", "AVIF"])
 def test_a_picture_that_claims_to_be_huge_is_refused_unread(kind: str, complaint: Complaint) -> None:
     with little_memory(100e6), complaint("bomb.img"):
         images.decode(header_only(kind, 60_000), "bomb.img")
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I;16", "PNG"), ("I", "TIFF")])
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I;16", "PNG"), ("I;16", "TIFF")])
 def test_the_largest_pictures_take_less_than_a_gigabyte(mode: str, kind: str) -> None:
     options: dict[str, dict[str, Any]] = {"WEBP": {"method": 0}, "PNG": {"compress_level": 1}, "TIFF": {"compression": "tiff_lzw"}}
     bomb = encoded(Image.new(mode, (16_000, 3_100)), kind, **options[kind])

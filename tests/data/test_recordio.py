@@ -174,6 +174,7 @@ def test_an_index_is_the_same_in_pieces_of_any_size(tmp_path: Path, monkeypatch:
 def test_labels_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(indexes, "KEPT_SECONDS", -1)
+    monkeypatch.setattr(indexes, "SETTLED_SECONDS", -1)
     folder = write(tmp_path / "a", with_ranges()[1:7])
     check(data.open(f"recordio:{folder}"))
     (kept,) = (tmp_path / "cache").rglob("*.npz")

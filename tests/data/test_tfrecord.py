@@ -242,6 +242,7 @@ def test_missing_files_are_an_error(tmp_path: Path, complaint: Callable[..., Any
 
 def test_the_index_is_kept_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(indexes, "KEPT_SECONDS", -1.0)
+    monkeypatch.setattr(indexes, "SETTLED_SECONDS", -1.0)
     file = faces(tmp_path)
     first = data.open(f"tfrecord:{file}")
     (kept,) = (cache / "indexes").iterdir()

@@ -94,9 +94,18 @@ def test_malformed_names_are_passed_over_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_is_no_picture_or_hidden_is_passed_over_silently(tmp_path: Path) -> None:
-    names = ("readme.txt", "__MACOSX/._1_1_4_1.jpg", ".1_1_4_1.jpg")
-    assert len(data.open(f"utkface:{zipped(tmp_path, names=NAMES + names)}")) == 5
+def test_what_is_hidden_is_passed_over_and_in_the_note(tmp_path: Path) -> None:
+    names = ("__MACOSX/._1_1_4_1.jpg", ".1_1_4_1.jpg")
+    dataset = data.open(f"utkface:{zipped(tmp_path, names=NAMES + names)}")
+    assert len(dataset) == 5
+    assert dataset.note == "hidden or the system's own, left out: 2 (__MACOSX)"
+
+
+@pytest.mark.parametrize("place", [folder, zipped])
+def test_what_is_no_picture_is_named(tmp_path: Path, place: Callable[..., Path]) -> None:
+    with pytest.warns(data.LeftOutWarning, match=r"left out: 1 \.mov, 1 \.txt"):
+        dataset = data.open(f"utkface:{place(tmp_path, names=(*NAMES, 'readme.txt', '1_1_4_1.mov'))}")
+    assert len(dataset) == 5
 
 
 def test_a_place_without_such_pictures_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from workbench import data
 from workbench.data import indexes, remote, webdataset
 from workbench.data.indexes import Texts
-from workbench.data.shards import look_through
+from workbench.data.shards import Index, look_through
 from workbench.images import to_png
 
 LABELS = (7, 10, 7, 7, 12, 10, -3, 7)
@@ -543,3 +543,25 @@ def test_texts_are_held_in_one_piece() -> None:
 
 def test_a_command_keeps_its_backslashes() -> None:
     assert webdataset._expanded(r"pipe:cat my\ faces-{0..1}.tar") == [r"pipe:cat my\ faces-0.tar", r"pipe:cat my\ faces-1.tar"]
+
+
+def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None:
+    members = [
+        ("a.png", picture(0)),
+        ("a.cls", b"1"),
+        ("b.mov", b"x"),
+        ("b.cls", b"2"),
+        ("c.cls", b"3"),
+        ("d.x.png", b"x"),
+        ("d.cls", b"1"),
+    ]
+    members += [("e.AVIF", picture(1)), ("e.cls", b"2"), ("e.txt", b"a caption"), ("readme", b"x"), ("._a.png", b"x")]
+    file = tar(tmp_path / "odd.tar", members)
+    said = "left out: 1 without extension, 1 .cls or .json alone, 1 .mov, 1 .x.png"
+    with pytest.warns(data.LeftOutWarning, match=said):
+        dataset = data.open(f"webdataset:{file}")
+    assert list(dataset.attributes["file"]) == ["a.png", "e.AVIF"]
+    assert dataset.note == said
+    kept = look_through(["odd.tar"], lambda _: file)
+    assert Index.of(kept.arrays, "kept").left_out == dataset.note
+    assert Index.of({name: value for name, value in kept.arrays.items() if name != "left_out"}, "older").left_out == ""

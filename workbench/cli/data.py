@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,11 +45,15 @@ def data_info(
     out: Annotated[Path | None, typer.Option(help="With --verify: CSV file for all damaged images.")] = None,
 ) -> None:
     """Say what a data set or benchmark holds; with --verify, exit code 1 says that something in it is damaged."""
+    from workbench import data
     from workbench.data import summary
 
     if out is not None and not verify:
         raise WorkbenchError(f"--out {out}: lists what --verify finds; give both")
-    opened = _opened(spec)
+    with warnings.catch_warnings():
+        if data.is_source(spec):
+            warnings.simplefilter("ignore", data.LeftOutWarning)  # its note says it
+        opened = _opened(spec)
     typer.echo("\n".join(summary.describe(opened, spec)))
     if not verify:
         return
@@ -158,7 +163,7 @@ def data_align(
     image_format: Annotated[str, typer.Option("--format", help="jpg (quality 95) or png.")] = "jpg",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")] = None,
 ) -> None:
-    """Find and align the faces of a data set, into a folder per identity; called again it does what is missing."""
+    """Find and align the faces of a data set, into a folder per identity; called again it does what is new or has changed."""
     from workbench import data
 
     done = data.align(

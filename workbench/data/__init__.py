@@ -34,6 +34,7 @@ from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
 from workbench.data.joining import exclude, join, overlap, subset
 from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, without
+from workbench.data.left_out import LeftOutWarning
 from workbench.data.megaface import draw_identification
 from workbench.data.prepared import open_without, prepare, unprepared
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
@@ -51,6 +52,7 @@ __all__ = [
     "Identification",
     "Images",
     "LeftOut",
+    "LeftOutWarning",
     "Sample",
     "Templates",
     "align",

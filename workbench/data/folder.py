@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.image_lists import in_order, read_list
+from workbench.data.left_out import LeftOut, pictures_below
 from workbench.data.paths import inside, with_options
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
@@ -24,6 +26,9 @@ from workbench.errors import WorkbenchError
 K_FACE = re.compile(r"[^/]+/(S\d+)/(L\d+)/(E\d+)/(C\d+)\.\w+")
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 K_FACE_COLUMNS = ("session", "light", "expression", "camera")
+MANY_INSIDE = 3
+"""From how many folders each on, all of different names, folders may hold people rather than be people."""
+MOST_JOINED = 3
 
 
 @dataclass(frozen=True)
@@ -45,65 +50,69 @@ class Files(EncodedImages):
 
 @SOURCES.register("folder")
 def open_folder(path: str) -> Dataset:
-    """The images below DIR/IDENTITY/, at any depth; other files and hidden ones are passed over.
+    """The images below DIR/IDENTITY/, at any depth, also behind links; `note` counts what is left out, and a warning says it.
 
     With `,list=FILE`, a file or one in DIR: the images that it lists, relative to DIR, each with its identity behind it
     (path and label with a tab, comma or spaces between them, with or without a line of titles), else with its folder's name.
     """
     place, options = with_options(path, "folder", ("list",))
     root = existing(place, "folder", "folder")
-    files, labels = _listed(root, options["list"]) if "list" in options else _found(root, path)
+    left = LeftOut()
+    files, labels = _listed(root, options["list"]) if "list" in options else _found(root, path, left)
+    left.warn(f"folder:{path}")
     identities, names = number_identities(labels)
-    return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)})
+    return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)}, str(left))
 
 
-def _found(root: Path, path: str) -> tuple[list[str], list[str]]:
+def _found(root: Path, path: str, left: LeftOut) -> tuple[list[str], list[str]]:
     """Files and the first folder on the way to each."""
-    inside_folders: list[str] = []
-    beside = False
+    found: list[str] = []
     with tqdm(desc=f"look through {root.name}", unit="image", delay=2, dynamic_ncols=True) as bar:
-        for entry in _entries(root):
-            if entry.is_dir():  # links to folders, too, but none further down: they could lead in a circle
-                for name in _pictures_below(entry.path, entry.name):
-                    inside_folders.append(name)
-                    bar.update()
-            else:
-                beside = beside or _is_picture(entry)
-    if not inside_folders:
-        where = "only beside, not inside, identity folders" if beside else "none"
-        raise WorkbenchError(f"folder:{path}: expected images in DIR/IDENTITY/, found {where}")
-    inside_folders.sort(key=lambda name: name.split("/"))
-    labels = [name.partition("/")[0] for name in inside_folders]
-    if PARTS.issuperset(labels) and all(name.count("/") > 1 for name in inside_folders):  # as VGGFace2 is unpacked
+        for name in pictures_below(root, left):
+            (found if "/" in name else left.loose).append(name)
+            bar.update()
+    if not found:
+        where = "only beside, not inside, identity folders" if left.loose else "none"
+        left.loose = []
+        raise WorkbenchError(f"folder:{path}: expected images in DIR/IDENTITY/, found {where}{f'; {left}' * bool(str(left))}")
+    found.sort(key=lambda name: name.split("/"))
+    labels = [name.partition("/")[0] for name in found]
+    if PARTS.issuperset(labels) and all(name.count("/") > 1 for name in found):  # as VGGFace2 is unpacked
         raise WorkbenchError(
             f"folder:{path}: holds the parts {', '.join(sorted(set(labels)))}; open one, e.g. folder:{path}/{labels[-1]}"
         )
-    return inside_folders, labels
+    left.lost = sorted(set(left.folders).difference(labels, left.links))
+    left.hint = _one_level_down(path, found)
+    return found, labels
 
 
-def _pictures_below(folder: str, name: str) -> Iterator[str]:
-    """Pictures at any depth. `os.scandir` knows without a look at each file what it is, which pathlib asks for."""
-    waiting = [(folder, name)]
-    while waiting:
-        folder, name = waiting.pop()
-        for entry in _entries(folder):
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append((entry.path, f"{name}/{entry.name}"))
-            elif _is_picture(entry):
-                yield f"{name}/{entry.name}"
-
-
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, but for what is hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise WorkbenchError(f"{folder}: cannot be read ({error.strerror})") from None
-
-
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in images.SUFFIXES and entry.is_file()
+def _one_level_down(path: str, files: Sequence[str]) -> str:
+    """What to open where the people seem to be one level below the folders that are taken for them; empty where they do not."""
+    counts: Counter[str] = Counter()
+    inside: dict[str, set[str]] = {}
+    loose: set[str] = set()
+    for name in files:
+        first, second, *rest = name.split("/")
+        counts[first] += 1
+        if rest:
+            inside.setdefault(first, set()).add(second)
+        else:
+            loose.add(first)
+    first, most = counts.most_common(1)[0]
+    folders, here = len(inside.get(first, ())), f"folder:{path.rstrip('/')}"
+    if first not in loose and folders > 1 and 2 * most > len(files):
+        return (
+            f"{most:,} of the {len(files):,} images are taken for one person, {first}, and lie in {folders:,} folders in it; "
+            f"if these are the people, open {here}/{first}"
+        )
+    albums = [album for names in inside.values() for album in names]
+    if not loose and len(albums) > MANY_INSIDE * len(counts) and len(set(albums)) == len(albums):
+        several = "+".join(f"{here}/{name}" for name in sorted(counts)[:MOST_JOINED])
+        return (
+            f"no image lies directly in the folders of the {len(counts):,} people, which hold {len(albums):,} folders of different "
+            f"names; if these are the people, open {several}{'+...' * (len(counts) > MOST_JOINED)}"
+        )
+    return ""
 
 
 def _listed(root: Path, name: str) -> tuple[list[str], Sequence[str] | list[int]]:

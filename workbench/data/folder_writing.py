@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench import images
 from workbench.data.dataset import Dataset
-from workbench.data.written import Broken, Written, new_folder, readable, size_of, suffix_of
+from workbench.data.written import Broken, Written, new_folder, readable, size_of
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -40,7 +41,7 @@ def write_folder(dataset: Dataset, out: Path, *, broken: Broken = "stop", progre
             taken[who] = taken.get(who, 0) + 1
             folder = temporary / names[who]
             folder.mkdir(exist_ok=True)
-            (folder / f"{names[who]}_{taken[who]:04d}{suffix_of(encoded)}").write_bytes(encoded)
+            (folder / f"{names[who]}_{taken[who]:04d}{images.suffix_of(encoded)}").write_bytes(encoded)
         size = size_of(temporary)
     return Written(out, sum(taken.values()), len(taken), size, left_out)
 

@@ -20,9 +20,11 @@ from workbench.cache import cache_folder
 from workbench.errors import WorkbenchError
 from workbench.files import atomic_path
 
-VERSION = 1
+VERSION = 2
 KEPT_SECONDS = 2.0
 """An index that took no longer than this is made anew each time."""
+SETTLED_SECONDS = 4.0
+"""A file that was changed less than this ago may change again and have the same time of change: FAT counts in two seconds."""
 MOST_UNPACKED = 300_000_000
 """Bytes that the compressed arrays of an index may take; half a million synthetic faces take half of it."""
 
@@ -34,22 +36,33 @@ def remembered(kind: str, files: Sequence[Path], about: Sequence[str], make: Cal
 
     Args:
         kind: of source, part of the name in the cache.
-        files: looked at for their sizes and times of change, by which a kept index is found again.
+        files: looked at for their sizes and times of change, by which a kept index is found again. Nothing is kept of files
+            that were changed a moment ago, or while they were read.
         about: whatever else the index depends on.
         make: reads the files; called where nothing is kept, or what is kept is damaged.
     """
-    looks = [(os.path.abspath(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    looks = _looks(files)
     key = hashlib.sha256(repr((VERSION, kind, looks, list(about))).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     kept = cache_folder() / "indexes" / f"{kind}-{key}.npz"
     if kept.is_file():
         with suppress(WorkbenchError):  # e.g. a full disk when it was written
             return load(kept)
-    begun = time.monotonic()
+    begun, now = time.monotonic(), time.time()
     arrays = make()
-    if time.monotonic() - begun > KEPT_SECONDS:
-        with suppress(OSError, WorkbenchError):  # a cache that cannot be written costs time, not the data
+    settled = all(now - written / 1e9 > SETTLED_SECONDS for _, _, (written, _) in looks)
+    if time.monotonic() - begun > KEPT_SECONDS and settled and looks == _looks(files):
+        with suppress(WorkbenchError, OSError):  # a cache that cannot be written costs time, not the data
             save(kept, arrays)
     return arrays
+
+
+def _looks(files: Sequence[Path]) -> list[tuple[str, int, tuple[int, int]]]:
+    """Place, size and times of each file, that of its contents, and that of anything about it, which no program can set back."""
+    found = []
+    for file in files:
+        status = file.stat()
+        found.append((os.path.abspath(file), status.st_size, (status.st_mtime_ns, status.st_ctime_ns)))
+    return found
 
 
 def save(path: Path, arrays: Arrays) -> None:

@@ -190,6 +190,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         np.concatenate([dataset.identities + offset for dataset, offset in zip(datasets, first[:-1], strict=True)]),
         names,
         attributes,
+        "; ".join(f"{origin}: {dataset.note}" for origin, dataset in zip(sets, datasets, strict=True) if dataset.note),
     )
 
 

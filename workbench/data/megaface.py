@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench import images
 from workbench.data.benchmark import Identification
 from workbench.data.dataset import Dataset, Images, Joined, number_identities
 from workbench.data.folder import Files
 from workbench.data.indexes import Texts
 from workbench.data.joining import overlap
+from workbench.data.left_out import LeftOut, pictures_below
 from workbench.data.paths import inside
 from workbench.data.registry import BENCHMARKS, SOURCES, is_source, open
 from workbench.errors import WorkbenchError, unknown_name
@@ -178,15 +178,12 @@ def _distractors(side: str) -> tuple[Dataset | Images, str]:
         file, root, paths, _ = _read_list(side)
         return Files(root, Texts.of(paths)), _list_name(file)
     root = Path(os.path.expanduser(side))
-    found = []
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]
-        start = Path(folder).relative_to(root).as_posix()
-        names = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in images.SUFFIXES)
-        found += [name if start == "." else f"{start}/{name}" for name in names]
+    left = LeftOut(flat=True)
+    found = sorted(pictures_below(root, left))
+    left.warn(f"megaface, distractors {root}")
     if not found:
         raise WorkbenchError(f"megaface: no images in the folder of distractors {root}")
-    return Files(root, Texts.of(sorted(found))), root.resolve().name
+    return Files(root, Texts.of(found)), root.resolve().name
 
 
 def _list_name(file: Path) -> str:

@@ -31,8 +31,8 @@ from workbench.faces.alignment import height_width
 from workbench.files import atomic_path, check_writable
 
 Target = Benchmark | ClosedSet | Identification | Templates
-VERSION = 1
-"""Of what is kept in the cache; raised when detection changes."""
+VERSION = 2
+"""Of what is kept in the cache; raised when detection changes, or what images are decoded to."""
 PREPARATIONS = ("cropped", "aligned")
 MARGIN = 0.2
 CHUNK = 16

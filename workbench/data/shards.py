@@ -23,12 +23,16 @@ from workbench import images
 from workbench.data.dataset import number_identities
 from workbench.data.image_lists import in_order
 from workbench.data.indexes import Arrays, Texts
+from workbench.data.left_out import LeftOut
 from workbench.errors import WorkbenchError
 
 BLOCK = 512
 LARGEST, LARGEST_LABEL = 200_000_000, 1_000_000
 """Bytes of a picture, and of what says whose it is."""
+LONGEST_NOTE = 2000
 JSON_LABELS = ("identity", "label", "cls", "class")
+TEXT_KINDS = frozenset({"txt", "caption", "key", "url", "xml", "csv", "npy", "npz"})
+"""Members that say something about a picture, and are not missed."""
 IMAGE_KINDS = frozenset(suffix.removeprefix(".") for suffix in images.SUFFIXES)
 
 
@@ -44,6 +48,7 @@ class Index:
         identities: (N,) 0..C-1.
         identity_names: C names.
         names: N names of images.
+        left_out: what is in the shards beside pictures and labels, in words.
     """
 
     shards: Sequence[str]
@@ -54,6 +59,7 @@ class Index:
     identities: NDArray[np.int64]
     identity_names: Texts
     names: Texts
+    left_out: str = ""
 
     @property
     def arrays(self) -> Arrays:
@@ -63,7 +69,8 @@ class Index:
         split = [
             (f"{name}{part}", array) for name, text in texts.items() for part, array in (("", text.data), ("_ends", text.ends))
         ]
-        return {**numbers, **dict(split)}
+        left_out = np.frombuffer(self.left_out.encode("utf-8", "replace"), np.uint8)
+        return {**numbers, **dict(split), "left_out": left_out}
 
     @classmethod
     def of(cls, arrays: Arrays, where: str) -> Index:
@@ -77,7 +84,9 @@ class Index:
         missing += [name for name, text in texts.items() if not text.sound]
         if missing:
             raise WorkbenchError(f"{where}: not an index of shards ({', '.join(missing)} missing or of another kind)")
-        found = cls(texts.pop("shards")[:], **numbers, **texts)  # type: ignore[arg-type]
+        said = arrays.get("left_out", np.empty(0, np.uint8))  # older ones have none
+        left_out = said[:LONGEST_NOTE].tobytes().decode("utf-8", "replace") if said.dtype == np.uint8 and said.ndim == 1 else ""
+        found = cls(texts.pop("shards")[:], **numbers, **texts, left_out=left_out)  # type: ignore[arg-type]
         if not found._sound():
             raise WorkbenchError(f"{where}: an index of shards that contradicts itself; damaged, or of another program?")
         return found
@@ -113,6 +122,7 @@ class Index:
             identities.astype(np.int64),
             Texts.of(self.identity_names[int(i)] for i in used),
             Texts.of(self.names[int(i)] for i in keep),
+            self.left_out,
         )
 
 
@@ -128,10 +138,11 @@ def look_through(names: Sequence[str], shard: Callable[[int], Path], progress: b
         WorkbenchError: a shard is cut off or no tar, or an image in it has no label.
     """
     rows, sizes, keys, ends, labels = array("q"), array("q"), bytearray(), array("q"), _Numbers()
+    left = LeftOut(flat=True)
     for number in tqdm(range(len(names)), desc="index", unit="shard", delay=2, dynamic_ncols=True, disable=not progress):
         file = shard(number)
         sizes.append(file.stat().st_size)
-        for sample in samples(file, names[number]):
+        for sample in samples(file, names[number], left):
             rows.extend((number, sample.offset, sample.size, labels.number_of(str(sample.label))))
             keys += sample.name.encode("utf-8", "surrogateescape")
             ends.append(len(keys))
@@ -140,7 +151,9 @@ def look_through(names: Sequence[str], shard: Callable[[int], Path], progress: b
     identities = order[table[3]] if len(order) else table[3]
     texts = Texts(np.frombuffer(bytes(keys), np.uint8), np.array(ends, dtype=np.int64))
     known = Texts.of(identity_names)
-    return Index([*names], np.array(sizes, dtype=np.int64), table[0], table[1], table[2], identities, known, texts)
+    return Index(
+        [*names], np.array(sizes, dtype=np.int64), table[0], table[1], table[2], identities, known, texts, "; ".join(left.important)
+    )
 
 
 @dataclass
@@ -153,17 +166,18 @@ class _Numbers:
 
 @dataclass
 class Sample:
-    """A picture in a shard: its member's name, where its bytes are, and its label."""
+    """A picture in a shard: its member's name, where its bytes are, its label, and the kinds of members that are neither."""
 
     key: str
     name: str = ""
     offset: int = 0
     size: int = 0
     label: str | None = None
+    others: list[str] = field(default_factory=list)
 
 
-def samples(file: Path, where: str) -> Iterator[Sample]:
-    """The pictures of a shard that is a plain tar file. Members beside them that are neither label nor picture are passed over."""
+def samples(file: Path, where: str, left: LeftOut) -> Iterator[Sample]:
+    """The pictures of a shard that is a plain tar file. Of samples without a picture `left` counts what is in the place of one."""
     size = file.stat().st_size
     current = Sample("")
     with file.open("rb") as stream:
@@ -171,11 +185,13 @@ def samples(file: Path, where: str) -> Iterator[Sample]:
             raise WorkbenchError(f"{where}: is compressed; pictures can be read from anywhere only in a plain tar, gunzip it")
         for member in _members(stream, size, where):
             match = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name, re.DOTALL)
+            if match is None and member.isreg() and not left.passes_over(member.name.rpartition("/")[2]):
+                left.suffixes[""] += 1
             if match is None or not member.isreg() or member.issparse() or re.match(r"__[^/]*__($|/)", member.name):
                 continue
             key, kind = match[1], match[2].lower()
             if key != current.key:
-                yield from _complete(current, where)
+                yield from _complete(current, where, left)
                 current = Sample(key)
             begin, length = member.offset_data, member.size
             if begin + length > size:
@@ -189,10 +205,14 @@ def samples(file: Path, where: str) -> Iterator[Sample]:
                     raise WorkbenchError(f"{where}, {member.name[:100]!r}: {length:,} bytes, which is no label")
                 stream.seek(begin)
                 current.label = _label(kind, stream.read(length), f"{where}, {member.name[:100]!r}") or current.label
-        yield from _complete(current, where)
+            elif kind not in TEXT_KINDS:
+                current.others.append(f".{kind}")
+        yield from _complete(current, where, left)
 
 
-def _complete(sample: Sample, where: str) -> Iterator[Sample]:
+def _complete(sample: Sample, where: str, left: LeftOut) -> Iterator[Sample]:
+    if not sample.name:
+        left.suffixes.update(sample.others or [".cls or .json alone"] * (sample.label is not None))
     if sample.name and sample.label is None:
         raise WorkbenchError(
             f"{where}, {sample.name[:100]!r}: has no label; expected a whole number in {sample.key[:60]}.cls, or 'identity' or "

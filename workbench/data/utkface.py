@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages
 from workbench.data.folder import Files
+from workbench.data.left_out import LeftOut, pictures_below
 from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES
 from workbench.data.zipped import ZippedImages, names_in
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import WorkbenchError, WorkbenchWarning, unknown_name
 
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
@@ -67,8 +67,9 @@ def open_utkface(path: str) -> Dataset:
     root = Path(os.path.expanduser(place))
     if not place or not (os.path.isdir(root) or os.path.isfile(root)):
         raise WorkbenchError(f"utkface:{path}: no such folder or zip; expected utkface:DIR or utkface:FILE.zip")
-    listed = _names_below(root) if root.is_dir() else iter(names_in(root))
-    pictures = sorted(name for name in listed if _is_picture(name))
+    left = LeftOut(flat=True)
+    listed = pictures_below(root, left) if root.is_dir() else filter(left.takes, _files_in(root))
+    pictures = sorted(name for name in listed if not re.search(r"[\x00-\x1f]", name))
     known = [(name, labels) for name in pictures if (labels := parse_name(name))]
     if not known:
         found = f"e.g. {pictures[0][:80]!r}" if pictures else "no pictures"
@@ -78,8 +79,10 @@ def open_utkface(path: str) -> Dataset:
         warnings.warn(
             f"utkface:{path}: {len(pictures) - len(known)} of {len(pictures)} pictures are passed over, whose names are not "
             f"AGE_GENDER_RACE_DATE.jpg, e.g. {odd[:80]!r}",
+            WorkbenchWarning,
             stacklevel=2,
         )
+    left.warn(f"utkface:{path}")
     files = [name for name, _ in known]
     reader: EncodedImages = Files(root, files) if root.is_dir() else ZippedImages(root, files)
     names, class_of = CLASSES[label]
@@ -95,16 +98,10 @@ def open_utkface(path: str) -> Dataset:
             "gender": [GENDERS[labels.gender] for _, labels in known],
             "race": [RACES[labels.race] for _, labels in known],
         },
+        str(left),
     )
 
 
-def _is_picture(name: str) -> bool:
-    parts = name.split("/")
-    odd = any(part.startswith(".") or part == "__MACOSX" for part in parts) or re.search(r"[\x00-\x1f]", name)
-    return not odd and os.path.splitext(name)[1].lower() in images.SUFFIXES
-
-
-def _names_below(root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(root):
-        below = os.path.relpath(folder, root)
-        yield from (file if below == "." else Path(below, file).as_posix() for file in files)
+def _files_in(archive: Path) -> Iterator[str]:
+    """The names of a zip's members that are files."""
+    return (name for name in names_in(archive) if not name.endswith("/"))

@@ -21,15 +21,17 @@ import numpy as np
 from braceexpand import braceexpand
 from numpy.typing import NDArray
 
+from workbench import images
 from workbench.data.commands import allow
 from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.indexes import Arrays, Texts, load, remembered, save
+from workbench.data.left_out import LeftOutWarning
 from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched
 from workbench.data.shards import Index, look_through
-from workbench.data.written import Broken, Written, new_folder, readable, size_of, suffix_of
-from workbench.errors import WorkbenchError
+from workbench.data.written import Broken, Written, new_folder, readable, size_of
+from workbench.errors import WorkbenchError, WorkbenchWarning
 
 INDEX = "index.npz"
 MOST_SHARDS = 1_000_000
@@ -114,7 +116,10 @@ def open_webdataset(path: str) -> Dataset:
     files = RemoteFiles(shards, index.shard_bytes) if remote else SharedFiles([Path(shard) for shard in shards])
     reader = ShardImages(files, shards, index.shard_of, index.offsets, index.sizes, index.names)
     folder = "" if remote else os.path.dirname(os.path.abspath(shards[0]))
-    return Dataset(_name(names[0], folder), reader, index.identities, index.identity_names[:], {"file": index.names})
+    name, people = _name(names[0], folder), index.identity_names[:]
+    if index.left_out:
+        warnings.warn(f"webdataset:{path[:200]}: {index.left_out}", LeftOutWarning, stacklevel=2)
+    return Dataset(name, reader, index.identities, people, {"file": index.names}, index.left_out)
 
 
 def _with_index(path: str) -> tuple[str, Path | None]:
@@ -191,7 +196,7 @@ def _local_index(shards: list[str], names: list[str], given: Path | None) -> Ind
             reason = f"cannot be used ({error})"
         if given:
             raise WorkbenchError(f"{beside}: {reason.removesuffix(')').removeprefix('cannot be used (')}")
-        warnings.warn(f"{beside} {reason}; the shards are looked through instead", stacklevel=4)
+        warnings.warn(f"{beside} {reason}; the shards are looked through instead", WorkbenchWarning, stacklevel=4)
     arrays = remembered("webdataset", files, [], lambda: look_through(names, files.__getitem__).arrays)
     return Index.of(arrays, "the kept index")
 
@@ -204,7 +209,7 @@ def _remote_index(shards: list[str], names: list[str], given: Path | None) -> In
         try:
             given = fetched(beside, again=True)
         except WorkbenchError as error:
-            warnings.warn(f"{error}; all {len(shards)} shards are fetched to make an index", stacklevel=4)
+            warnings.warn(f"{error}; all {len(shards)} shards are fetched to make an index", WorkbenchWarning, stacklevel=4)
     if given is not None:
         try:
             return Index.of(load(given), beside or str(given)).of_shards(names)
@@ -264,7 +269,7 @@ def write(
                 dataset.images, broken, left_out=left_out, numbers=order, progress=progress, title="writing shards"
             ):
                 label = str(int(dataset.identities[number])).encode()
-                writer.write({"__key__": f"{number:09d}", suffix_of(encoded)[1:]: encoded, "cls": label})
+                writer.write({"__key__": f"{number:09d}", images.suffix_of(encoded)[1:]: encoded, "cls": label})
         index = _index_of(dataset, temporary, progress)
         save(temporary / INDEX, index.arrays)
         size = size_of(temporary)

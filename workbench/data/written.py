@@ -20,7 +20,6 @@ from workbench.files import atomic_path
 
 Broken = Literal["stop", "skip"]
 """What to do about an image that cannot be read: raise its error, or leave it out and report it."""
-_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,8 @@ def where_and_why(where: str, message: str) -> tuple[str, str]:
 
 
 def portable(encoded: bytes, where: str) -> bytes:
-    """An image as programs read it that know JPEG and PNG alone and nothing of EXIF: as it is if it can be, else as PNG."""
-    jpeg, png = encoded.startswith(b"\xff\xd8\xff"), encoded.startswith(b"\x89PNG")
-    plain = (jpeg and b"Exif\0\0" not in encoded) or (png and b"eXIf" not in encoded)
-    return encoded if plain else images.to_png(images.decode(encoded, where))
-
-
-def suffix_of(encoded: bytes) -> str:
-    """The suffix of an image file, from its first bytes."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return ".webp"
-    return next((suffix for begin, suffix in _SUFFIXES.items() if encoded.startswith(begin)), ".ppm")
+    """An image as programs read it that know JPEG and PNG alone and no orientation: as it is if it can be, else as PNG."""
+    return encoded if images.is_plain(encoded) else images.to_png(images.decode(encoded, where))
 
 
 @contextmanager
