@@ -62,6 +62,7 @@ class Dataset:
         identities: (N,) int64, 0..C-1, every number in use.
         identity_names: C names, e.g. of folders.
         attributes: columns of N values each (age, yaw, file, ...).
+        note: what was understood of the files, or left out, that a user must know.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     identities: NDArray[np.int64]
     identity_names: Sequence[str]
     attributes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    note: str = ""
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -129,6 +131,7 @@ class Dataset:
                 key: column[keep] if isinstance(column, np.ndarray) else [column[i] for i in keep]
                 for key, column in self.attributes.items()
             },
+            self.note,
         )
 
 

@@ -190,6 +190,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         np.concatenate([dataset.identities + offset for dataset, offset in zip(datasets, first[:-1], strict=True)]),
         names,
         attributes,
+        "; ".join(dict.fromkeys(dataset.note for dataset in datasets if dataset.note)),
     )
 
 

@@ -58,7 +58,7 @@ def describe(opened: Dataset | Benchmark | ClosedSet | Identification | Template
         ]
     if (size := size_on_disk(held.images)) is not None:
         lines.append(f"size on disk: {in_bytes(size)}")
-    if not isinstance(opened, Dataset) and opened.note:
+    if opened.note:
         lines.append(f"note: {opened.note}")
     return lines + [f"{name}: {words}" for name, words in ranges(held.attributes).items()]
 
