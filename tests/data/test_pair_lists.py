@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import data
+from workbench.data.list_files import Place
 from workbench.data.pair_lists import read_pair_list
 from workbench.images import to_png
 
@@ -93,7 +94,7 @@ def test_folds_hold_a_tenth_of_each_kind_in_order(tmp_path: Path) -> None:
     """K-Face's lists have all genuine pairs first."""
     lines = [f"a/{i}.jpg a/{i + 1}.jpg 1" for i in range(25)] + [f"a/{i}.jpg b/{i}.jpg 0" for i in range(30)]
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    listing = read_pair_list(tmp_path / "list.txt")
+    listing = read_pair_list(tmp_path / "list.txt", Place(tmp_path, loose=True))
     assert np.bincount(listing.folds[listing.same]).tolist() == [3] * 5 + [2] * 5
     assert np.bincount(listing.folds[~listing.same]).tolist() == [3] * 10
     assert (np.diff(listing.folds[listing.same]) >= 0).all()
@@ -104,7 +105,7 @@ def test_folds_of_an_lfw_list_written_as_paths_are_lfws(tmp_path: Path) -> None:
     kinds = np.tile(np.repeat([1, 0], 6), 10)
     lines = [f"a/{i}.jpg {'a' if same else 'b'}/{i + 1}.jpg {same}" for i, same in enumerate(kinds)]
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    assert read_pair_list(tmp_path / "list.txt").folds.tolist() == np.repeat(range(10), 12).tolist()
+    assert read_pair_list(tmp_path / "list.txt", Place(tmp_path, loose=True)).folds.tolist() == np.repeat(range(10), 12).tolist()
 
 
 def test_k_face_lists_know_people_and_conditions(tmp_path: Path) -> None:
@@ -143,19 +144,19 @@ def test_people_are_folders_where_the_labels_agree(names: list[str], people: tup
 
 def test_pairs_listed_again_are_counted(tmp_path: Path) -> None:
     text = written() + "ann/2.png\tann/1.png\t1\n"
-    assert opened(tmp_path, placed(tmp_path, False), text).note == "1 pairs are listed more than once"
+    assert opened(tmp_path, placed(tmp_path, False), text).note.endswith("; 1 pairs are listed more than once")
 
 
 @pytest.mark.parametrize(
     ("lines", "line", "says"),
     [
         (["ann/1.png ann/2.png 1", "ann/1.png bob/1.png 2"], 2, "the label is '2', expected 1"),
-        (["ann/1.png ann/2.png same"], 1, "the label is 'same'"),
+        (["ann/1.png ann/2.png sam"], 1, "the label is 'sam'"),
         (["ann/1.png,ann/2.png,"], 1, "the label is ''"),
         (["a b label", "", "ann/1.png ann/2.png"], 3, "expected 'PATH_A PATH_B LABEL'"),
         (["a b label", "a b label"], 2, "expected 'PATH_A PATH_B LABEL'"),
         (["ann/1.png ann/2.png 1", "ann/1.png 2 0"], 2, "expected two image files"),
-        (["ann/1.png ann/2.png 1 1"], 1, "expected 'PATH_A PATH_B LABEL'"),
+        (["ann/1.png ann/2.png 1 1"], 1, "cannot tell whether column 3 or column 4 is the label"),
         (["19082641 C17 19082641 C5 1"], 1, "expected 'PATH_A PATH_B LABEL'"),
         (["ann/1.png ann/2.png 1", "ann/2.png ./ann//1.png 0"], 2, "line 1 has the same pair with 1"),
         (["ann/1.png ann/1.png 1"], 1, "paired with itself"),
@@ -168,11 +169,11 @@ def test_a_wrong_line_is_named(lines: list[str], line: int, says: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/1.png", "../ann/1.png", "ann/../../1.png", "C:/1.png", "c:1.png", r"ann\1.png", r"\\host\1.png"]
+    "path", ["/etc/1.png", "../ann/1.png", "ann/../../1.png", "C:/1.png", "c:1.png", r"..\1.png", r"\\host\1.png"]
 )
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_path_that_may_lead_out_is_refused(path: str, zipped: bool, tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("list.txt, line 2", "may lead out of ROOT"):
+    with complaint("list.txt, line 2", "leads out of"):
         opened(tmp_path, placed(tmp_path, zipped), f"ann/1.png ann/2.png 1\n{path} bob/1.png 0\n")
 
 
@@ -207,4 +208,4 @@ def test_a_mutated_list_is_read_or_a_readable_error(
     file = tmp_path_factory.mktemp("mutated") / "list.txt"
     file.write_bytes(mutate(written().encode(), seed))
     with at_worst_complaint("list.txt"):
-        assert len(read_pair_list(file).named) >= 2
+        assert len(read_pair_list(file, Place(file.parent, loose=True)).folds) >= 2

@@ -14,7 +14,7 @@ import numpy as np
 from workbench.data.benchmark import Benchmark
 from workbench.data.dataset import number_identities
 from workbench.data.folder import Files
-from workbench.data.pair_lists import read_lines
+from workbench.data.list_files import read_lines
 from workbench.data.paths import inside, with_options
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError, unknown_name

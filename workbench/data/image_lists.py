@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from workbench.data.list_files import Place, fields_of, is_image, read_lines
+from workbench.data.list_files import NUMBERS, Place, fields_by_spaces, fields_of, is_image, read_lines
 from workbench.errors import WorkbenchError, unknown_name
 
 IDENTITY_TITLES = (
@@ -197,8 +197,8 @@ def _best_split(sample: list[str], place: Place) -> Split:
     """How lines are divided: so that most of them have a field that is a file; of equal ways the first."""
     ways: tuple[Split, ...] = (
         *(lambda line, mark=mark: fields_of(line, mark) for mark in "\t,;"),
-        lambda line: _by_spaces(line, numbered=True),
-        lambda line: _by_spaces(line, numbered=False),
+        lambda line: fields_by_spaces(line, NUMBERS),
+        fields_by_spaces,
         str.split,
         lambda line: [line],
     )
@@ -215,28 +215,6 @@ def _best_split(sample: list[str], place: Place) -> Split:
         return there, images
 
     return max(ways, key=score)
-
-
-_IMAGE = re.compile(r"(.*?\.\w+)(?:\s+|$)", re.DOTALL)
-_NUMBERS = re.compile(r"(?:[-+]?[0-9]+(?:\.[0-9]*)?\s+)*")
-
-
-def _by_spaces(line: str, numbered: bool) -> list[str]:
-    """Fields between spaces, of which the path may hold some: it ends with the suffix of an image.
-
-    Args:
-        numbered: the numbers in front of the path are fields; else it begins with the line.
-    """
-    line = line.strip()
-    if '"' in line:
-        return [value for value in fields_of(line, " ") if value]
-    begin = _NUMBERS.match(line).end() if numbered else 0  # type: ignore[union-attr]
-    end = begin
-    while match := _IMAGE.match(line, end):
-        end = match.end()
-        if is_image(path := line[begin:end]):
-            return [*line[:begin].split(), path.strip(), *line[end:].split()]
-    return line.split()
 
 
 def _of_one_width(file: Path, rows: list[Row]) -> list[Row]:

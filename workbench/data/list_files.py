@@ -22,7 +22,7 @@ MOST_BYTES = 4_000_000_000
 MOST_COMPARED = 20_000
 """Names in a folder among which a missing one is looked for under a similar spelling."""
 FIRST_NAMES = 20
-"""Names of a list by which the one folder is found that may be around all images."""
+"""Lines of a list by which the one folder is found that may be around all images."""
 
 
 # Lines
@@ -68,6 +68,41 @@ def fields_of(line: str, mark: str) -> list[str]:
     return next(csv.reader([line], delimiter=mark, skipinitialspace=mark != "\t", strict=True), [])
 
 
+_IMAGE = re.compile(r".*?\.\w+(?=\s|$)", re.DOTALL)
+NUMBERS = re.compile(r"(?:[-+]?[0-9]+(?:\.[0-9]*)?\s+)*")
+"""Numbers in front of a path."""
+
+
+def fields_by_spaces(line: str, front: re.Pattern[str] | None = None) -> list[str]:
+    """The fields of a line that are parted by spaces; paths, which end with the suffix of an image, may hold some.
+
+    Args:
+        line: one of a list.
+        front: fields that stand in front of the first path; without it that begins with the line.
+
+    Raises:
+        csv.Error: a quote is not closed.
+    """
+    line = line.strip()
+    if '"' in line:
+        return [value for value in fields_of(line, " ") if value]
+    begin = match.end() if front is not None and (match := front.match(line)) else 0
+    fields = line[:begin].split()
+    while path := next((found for found in _ends(line, begin) if is_image(found)), ""):
+        fields.append(path)
+        begin += len(path)
+        begin += len(line[begin:]) - len(line[begin:].lstrip())
+    return [*fields, *line[begin:].split()]
+
+
+def _ends(line: str, begin: int) -> Iterator[str]:
+    """What a path could be that begins there: up to each word with a point in it."""
+    end = begin
+    while match := _IMAGE.match(line, end):
+        end = match.end()
+        yield line[begin:end]
+
+
 # Files
 
 
@@ -93,8 +128,8 @@ class Place:
         self._members: dict[str, str] | None = None
         if not root.is_dir():
             members = names_in(root)
-            self._members = {_plain(member): member for member in reversed(members)} | {member: member for member in members}
-        self._around = ""
+            self._members = {plain(member): member for member in reversed(members)} | {member: member for member in members}
+        self.around = ""
         self._listings: dict[str, dict[str, str]] = {}
 
     def find(self, name: str) -> str | None:
@@ -104,8 +139,9 @@ class Place:
         """
         for spelling in _spellings(name):
             below = self._below(spelling)
-            if below is not None and (found := self._there(self._around + below)) is not None:
-                return found
+            for around in dict.fromkeys((self.around, "")) if below is not None else ():  # absolute paths name all folders
+                if (found := self._there(f"{around}{below}")) is not None:
+                    return found
         return None
 
     def leads_out(self, name: str) -> bool:
@@ -115,13 +151,18 @@ class Place:
 
     def look_around(self, names: Iterable[str]) -> None:
         """Find out, by the first names of a list, whether one folder is around all images."""
-        first = list(names)[:FIRST_NAMES]
-        for name in first:
+        for name in dict.fromkeys(names):
             for around in ("", *self._folders()):
-                self._around = around
+                self.around = around
                 if self.find(name) is not None:
                     return
-        self._around = ""
+        self.around = ""
+
+    def everything(self) -> list[str]:
+        """The names of all files below the root."""
+        if self._members is not None:
+            return list(dict.fromkeys(self._members.values()))
+        return [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
 
     def _folders(self) -> list[str]:
         if self._members is None:
@@ -137,7 +178,7 @@ class Place:
 
     def _there(self, name: str) -> str | None:
         if self._members is not None:
-            found = self._members.get(name) or self._members.get(_plain(name))
+            found = self._members.get(name) or self._members.get(plain(name))
             return None if found is None or found.endswith("/") else found
         return name if os.path.isfile(os.path.join(self.root, name)) else self._respelt(name)
 
@@ -149,7 +190,7 @@ class Place:
         for part in name.split("/"):
             exact = os.path.join(found, part)
             there = os.path.lexists(os.path.join(self.root, exact))
-            actual = part if there else self._listing(found).get(_plain(part))
+            actual = part if there else self._listing(found).get(plain(part))
             if actual is None:
                 return None
             found = f"{found}/{actual}" if found else actual
@@ -159,7 +200,7 @@ class Place:
     def _listing(self, folder: str) -> dict[str, str]:
         """What is in a folder, by plain names."""
         if folder not in self._listings:
-            self._listings[folder] = {_plain(entry): entry for entry in _entries(os.path.join(self.root, folder))}
+            self._listings[folder] = {plain(entry): entry for entry in _entries(os.path.join(self.root, folder))}
         return self._listings[folder]
 
     def hint(self, name: str) -> str:
@@ -177,12 +218,12 @@ class Place:
         """A file with a similar name in the same folder, or of the same name in a folder with a similar one."""
         if self._members is not None:
             known = list(self._members)[:MOST_COMPARED]
-            return next(iter(get_close_matches(self._around + name, known, n=1, cutoff=0.8)), None)
+            return next(iter(get_close_matches(self.around + name, known, n=1, cutoff=0.8)), None)
         folder, file = os.path.split(name)
         for part, rest, parent in ((file, "", folder), (os.path.basename(folder), file, os.path.dirname(folder))):
             if not part or (parent and self._below(parent) is None):
                 continue
-            without_case = {entry.lower(): entry for entry in _entries(os.path.join(self.root, self._around, parent))}
+            without_case = {entry.lower(): entry for entry in _entries(os.path.join(self.root, self.around, parent))}
             for near in get_close_matches(part.lower(), without_case, n=3, cutoff=0.6):
                 found = os.path.join(parent, without_case[near], rest).rstrip("/")
                 if self.find(found) is not None:
@@ -217,7 +258,7 @@ def _spellings(name: str) -> Iterator[str]:
         yield stripped.replace("\\", "/")
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name by which its spellings are the same: with "/" between folders, without "./", in one Unicode normalisation."""
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
