@@ -21,6 +21,13 @@ class WorkbenchError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}")
 
 
+class WorkbenchWarning(UserWarning):
+    """What a user should know though the work goes on; the command line prints it as one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(str(WorkbenchError(message)))
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchError:
     """The error for a name that is not among `choices`, with the nearest one suggested."""
     known = sorted(choices)

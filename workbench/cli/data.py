@@ -105,7 +105,8 @@ def data_overlap(
     out: Annotated[Path | None, typer.Option(help="File for the names, which SOURCE@exclude=FILE then leaves out.")] = None,
 ) -> None:
     """Find the people whom a data set shares with a benchmark, by name: accuracy on people trained on says little."""
-    from workbench import data, runs
+    from workbench import data
+    from workbench.data.joining import write_names
 
     names = [list(_held(opened).identity_names) for opened in (data.open(source), _opened(benchmark))]
     shared = data.overlap(*names)
@@ -117,10 +118,7 @@ def data_overlap(
     elif len(shared) == len(names[0]):
         typer.echo(f"{out} is not written: nobody would be left")
     elif shared:
-        try:
-            runs.write_text(out, "".join(f"{name}\n" for name in shared))
-        except OSError as error:
-            raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None
+        write_names(shared, out)
         parts = data.parts(source)
         option = f"{',' if parts[-1].options else '@'}exclude={out}"
         wanted = (

@@ -62,7 +62,7 @@ class Dataset:
         identities: (N,) int64, 0..C-1, every number in use.
         identity_names: C names, e.g. of folders.
         attributes: columns of N values each (age, yaw, file, ...).
-        note: what was understood of the files, or left out, that a user must know.
+        note: what its user must know, e.g. what was left out where it was read.
     """
 
     name: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
-from workbench.data.image_lists import STATED, ImageList, read_image_list
+from workbench.data.image_lists import STATED, ImageList, ListWarning, read_image_list
 from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
@@ -110,10 +111,12 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
 
 def _listed(root: Path, options: dict[str, str]) -> ImageList:
     """What a list says, which is a file or one in DIR."""
-    name = options.pop("list")
+    name, stated = options["list"], {option: value for option, value in options.items() if option != "list"}
     beside = root / os.path.expanduser(name)
     file = beside if name and not os.path.isfile(os.path.expanduser(name)) and beside.is_file() else existing(name, "list", "file")
-    return read_image_list(file, root, options)
+    found = read_image_list(file, root, stated)
+    warnings.warn(f"folder:{root}: {found.note}", ListWarning, stacklevel=3)
+    return found
 
 
 def _k_face(files: list[str]) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from workbench.data.list_files import NUMBERS, Place, fields_by_spaces, fields_of, is_image, read_lines
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import WorkbenchError, WorkbenchWarning, unknown_name
 
 IDENTITY_TITLES = (
     *("identity", "identity_id", "identity_name", "person", "person_id", "person_name", "subject", "subject_id"),
@@ -73,6 +73,10 @@ STATED = ("path", "identity")
 
 Split = Callable[[str], list[str]]
 Row = tuple[int, list[str]]
+
+
+class ListWarning(WorkbenchWarning):
+    """How a list was understood."""
 
 
 class ImageList(NamedTuple):

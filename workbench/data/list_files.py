@@ -230,17 +230,18 @@ class Place:
                     return found
         return None
 
-    def missing(self, file: Path, names: dict[str, int], total: int) -> WorkbenchError:
+    def missing(self, file: Path, names: dict[str, int], total: int, unit: str = "line") -> WorkbenchError:
         """The error of names that are not found.
 
         Args:
             file: the list.
             names: of the images that are missing, with the number of the first line that has each.
             total: number of images in the list.
+            unit: what the numbers count.
         """
         name, line = next(iter(names.items()))
         return WorkbenchError(
-            f"{file}, line {line}: {name[:120]!r} is not in {self.root}; {len(names):,} of the {total:,} images that {file.name} "
+            f"{file}, {unit} {line}: {name[:120]!r} is not in {self.root}; {len(names):,} of the {total:,} images that {file.name} "
             f"lists are missing{self.hint(name)}"
         )
 

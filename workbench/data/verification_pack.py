@@ -91,6 +91,9 @@ def _reconstruct(*_: object) -> _Array:
 def _frombuffer(data: Any, dtype: object, shape: Any = None, order: object = "C") -> _Array:
     """How protocol 5 writes arrays."""
     array = _Array()
+    if not isinstance(data, bytes | bytearray):
+        array.data = data
+        return array
     size = dtype.size if isinstance(dtype, _DType) else 1
     array._fill(data, dtype, (len(data) // size,) if shape is None else shape, order)
     return array
