@@ -144,3 +144,14 @@ def test_an_empty_or_binary_split_is_an_error(content: bytes, root: Path, compla
     (root / "Protocol/Split/FP/01/same.txt").write_bytes(content)
     with complaint("same.txt"):
         opened(f"cfp:{root}")
+
+
+def test_lists_of_windows_and_absolute_paths_are_read(root: Path, complaint: Callable[..., Any]) -> None:
+    before = opened(f"cfp:{root}").fingerprint()
+    frontal, profile = (root / "Protocol" / f"Pair_list_{kind}.txt" for kind in "FP")
+    frontal.write_bytes(b"\xef\xbb\xbf" + frontal.read_bytes().replace(b"/", b"\\").replace(b"\n", b"\r\n"))
+    profile.write_text(profile.read_text().replace("..", str(root)))
+    assert opened(f"cfp:{root}").fingerprint() == before
+    profile.write_text(profile.read_text().replace("profile/02", "profil/02"))
+    with complaint("Pair_list_P.txt, line 2", "did you mean", "profile/02.jpg"):
+        opened(f"cfp:{root}")
