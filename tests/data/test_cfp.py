@@ -95,7 +95,7 @@ def test_a_missing_part_is_named(gone: str, root: Path, complaint: Callable[...,
 
 def test_missing_images_are_counted(root: Path, complaint: Callable[..., Any]) -> None:
     (root / "Data/Images/002/profile/02.jpg").unlink()
-    with complaint("1 of the 20 images", "Data/Images/002/profile/02.jpg"):
+    with complaint("Pair_list_P.txt, line 4", "1 of the 8 images", "Data/Images/002/profile/02.jpg"):
         opened(f"cfp:{root}")
     assert len(opened(f"cfp:{root},protocol=ff").pairs) == 6  # which needs no profile photo
 
@@ -106,7 +106,7 @@ def test_missing_images_are_counted(root: Path, complaint: Callable[..., Any]) -
         ("Pair_list_F.txt", "3 ../Data/Images/001/frontal/03.jpg", "line 2: expected '2 PATH'"),
         ("Pair_list_F.txt", "2 /etc/a/passwd.jpg", "line 2: expected a path such as"),
         ("Pair_list_F.txt", "2 ../../../outside/001/frontal/02.jpg", "line 2: expected a path such as"),
-        ("Pair_list_F.txt", r"2 ..\Data\Images\001\frontal\02.jpg", "line 2: expected a path such as"),
+        ("Pair_list_F.txt", r"2 ..\Data\Images\001\frontal\01.jpg", "line 2: Data/Images/001/frontal/01.jpg is in line 1 too"),
         ("Pair_list_P.txt", "2", "line 2: expected '2 PATH'"),
         ("Split/FP/02/same.txt", "1,9", "line 2: no image 9 in Pair_list_P.txt, which has 8"),
         ("Split/FP/02/same.txt", "13,1", "line 2: no image 13 in Pair_list_F.txt, which has 12"),
@@ -143,4 +143,15 @@ def test_a_pair_cannot_be_both_same_and_different(root: Path, complaint: Callabl
 def test_an_empty_or_binary_split_is_an_error(content: bytes, root: Path, complaint: Callable[..., Any]) -> None:
     (root / "Protocol/Split/FP/01/same.txt").write_bytes(content)
     with complaint("same.txt"):
+        opened(f"cfp:{root}")
+
+
+def test_lists_of_windows_and_absolute_paths_are_read(root: Path, complaint: Callable[..., Any]) -> None:
+    before = opened(f"cfp:{root}").fingerprint()
+    frontal, profile = (root / "Protocol" / f"Pair_list_{kind}.txt" for kind in "FP")
+    frontal.write_bytes(b"\xef\xbb\xbf" + frontal.read_bytes().replace(b"/", b"\\").replace(b"\n", b"\r\n"))
+    profile.write_text(profile.read_text().replace("..", str(root)))
+    assert opened(f"cfp:{root}").fingerprint() == before
+    profile.write_text(profile.read_text().replace("profile/02", "profil/02"))
+    with complaint("Pair_list_P.txt, line 2", "did you mean", "profile/02.jpg"):
         opened(f"cfp:{root}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -293,3 +294,44 @@ def test_attributes_in_words() -> None:
         "mixed": "3 1, None 1, a 2",
     }
     assert ranges({"file": [f"{number}.png" for number in range(20)]}) == {}
+
+
+def test_names_that_are_not_utf8_go_through_every_command(workbench: Workbench, here: Path) -> None:
+    for person in (b"Ren\xe9", b"#hash", b" led", b'"q"', b"plain"):
+        os.makedirs(os.fsencode(here / "people") + b"/" + person)
+        for number in range(2):
+            pixels = Image.new("RGB", (8, 8), (len(person), 90 * number, 0))
+            pixels.save(os.path.join(here, "people", os.fsdecode(person), f"{number}.png"))
+    for arguments in (
+        ("pairs", "folder:people", "pairs.txt"),
+        ("info", "pairs:pairs.txt@people"),
+        ("info", "folder:people", "--verify"),
+        ("overlap", "folder:people@4x2", "folder:people"),
+        ("overlap", "folder:people", "folder:people@4x2", "--out", "both.txt"),
+        ("info", "folder:people@exclude=both.txt"),
+        *(("pack", "folder:people", f"out.{kind}") for kind in ("pack", "rec", "tar")),
+        ("pack", "folder:people", "out", "--format", "folder"),
+        ("pack", "pairs:pairs.txt@people", "out.bin"),
+    ):
+        said = workbench(*arguments)
+        assert (said.code, "error" in said.err) == (0, False), said
+    assert data.open("folder:people@exclude=both.txt").num_identities == 1
+    for spec in ("pack:out.pack", "recordio:out.rec", "webdataset:out.tar"):
+        assert os.fsdecode(b"Ren\xe9") in data.open(spec).identity_names
+    (here / "people" / "plain" / "0.png").write_bytes(b"x")
+    Path(here, "people", os.fsdecode(b"Ren\xe9"), "0.png").write_bytes(b"x")
+    said = workbench("info", "folder:people", "--verify", "--out", "broken.csv")
+    assert said.code == 1
+    assert b"Ren\xe9" in (here / "broken.csv").read_bytes()
+
+
+def test_info_says_how_a_list_was_understood(workbench: Workbench, here: Path) -> None:
+    (here / "faces").mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(here / "faces" / f"{number}.png")
+    (here / "list.csv").write_text("id,filename,name\n" + "".join(f"{n},{n}.png,{'ab'[n % 2]}\n" for n in range(4)))
+    said = workbench("info", "folder:faces,list=list.csv")
+    assert "4 images of 2 identities" in said.out
+    assert "note: list list.csv: column 2 'filename' = path, column 3 'name' = identity" in said.out
+    (here / "list.csv").write_text("".join(f"{n}.png,{n % 2},{n // 2}\n" for n in range(4)))
+    assert_refused(workbench("info", "folder:faces,list=list.csv"), "cannot tell", "identity=2")

@@ -237,3 +237,26 @@ def test_templates_that_do_not_fit_together_are_errors(root: Path, complaint: Ca
 def test_who_is_on_the_pictures_is_not_known(root: Path, complaint: Callable[..., Any]) -> None:
     with complaint("it is not known who is on its images"):
         data.contact_sheet(opened(root))
+
+
+def test_names_are_found_as_in_other_lists(root: Path, complaint: Callable[..., Any]) -> None:
+    (root / "loose_crop" / "a").mkdir()
+    (root / "loose_crop" / "2.png").rename(root / "loose_crop" / "a" / "é.png")
+    _, template, medium = rows(root, "face_tid_mid")[1]
+    points = " ".join(rows(root, "name_5pts_score")[1][1:])
+    for name in ("a\\é.png", "./a/é.png", "a/e\u0301.png", f"{root}/loose_crop/a/é.png"):
+        change(root, "face_tid_mid", 2, f"{name} {template} {medium}")
+        change(root, "name_5pts_score", 2, f"{name} {points}")
+        assert opened(root).images.names[1] == "a/é.png"  # type: ignore[attr-defined]
+    change(root, "face_tid_mid", 2, f"a/3.png {template} {medium}")
+    change(root, "name_5pts_score", 2, f"a/3.png {points}")
+    with complaint("ijbc_face_tid_mid.txt, line 2: 'a/3.png' is not in", "it is there without 'a/'"):
+        opened(root)
+
+
+@pytest.mark.parametrize("part", ["face_tid_mid", "name_5pts_score", "template_pair_label"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_fine(part: str, root: Path) -> None:
+    before = opened(root).fingerprint()
+    file = root / "meta" / f"ijbc_{part}.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert opened(root).fingerprint() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from workbench import data
 from workbench.data.dataset import Joined, Picked, encoded_image, image_name, is_encoded, source_of
-from workbench.data.joining import Options, normalised, parse_options, read_names
+from workbench.data.joining import Options, normalised, parse_options, read_names, write_names
 from workbench.data.registry import Part
 
 Complaint = Callable[..., Any]
@@ -318,3 +319,16 @@ def test_what_specs_are_of(identity_folder: Path) -> None:
     assert not data.is_drawn("nonsense:x")
     assert data.same_source(f"{folder}@2x2", f"orl+folder:{identity_folder}/../people/")
     assert not data.same_source(folder, "orl")
+
+
+def test_any_names_that_are_written_are_excluded(tmp_path: Path) -> None:
+    names = ["#hash", '"quoted"', "Doe, John", "a\tb", "new\nline", os.fsdecode(b"Ren\xe9"), "e\u0301t", " led", "plain"]
+    write_names(names, tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_bytes((tmp_path / "names.txt").read_bytes().replace(b"\n", b"\r\n"))
+    people = data.Dataset("p", np.zeros((10, 1, 1, 3), np.uint8), np.arange(10), [*names[:6], "\u00e9t", *names[7:], "other"])
+    assert data.exclude(people, read_names(str(tmp_path / "names.txt"))).identity_names == ["other"]
+
+
+def test_a_list_of_names_may_be_in_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("Zoë\r\nBob\r\n".encode("utf-16"))
+    assert read_names(str(tmp_path / "names.txt")) == ["Zoë", "Bob"]

@@ -250,3 +250,14 @@ def test_a_draw_that_cannot_be_made_is_an_error(complaint: Callable[..., Any]) -
         data.draw_identification(people([2]), Colours(2), gallery=0)
     with complaint("distractors"):
         data.draw_identification(people([2]), Colours(0))
+
+
+def test_lists_of_windows_are_read(probes: Path, strangers: Path, tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    names = ["Dan\\Dan_0.png", "./Ann_Lee/Ann_Lee_3.png", f"{probes}/Dan/Dan_2.png", "Ann_Lee\\Ann_Lee_0.png"]
+    asked = listed(tmp_path / "asked.json", path=names, id=["Dan", "Ann_Lee", "Dan", "Ann_Lee"])
+    asked.write_bytes(b"\xef\xbb\xbf" + asked.read_bytes())
+    bench = opened(f"{asked}:{probes}@{strangers}")
+    assert seen(bench, bench.gallery) == [(3, 0), (0, 3)]
+    listed(tmp_path / "asked.json", path=[*names, "Dan/Dam_0.png"], id=["Dan", "Ann_Lee", "Dan", "Ann_Lee", "Dan"])
+    with complaint("asked.json, entry 5: 'Dan/Dam_0.png' is not in", "did you mean 'Dan/Dan_0.png'"):
+        opened(f"{asked}:{probes}@{strangers}")

@@ -184,3 +184,13 @@ def test_a_mutated_file_is_read_or_a_readable_error(
         assert 1 <= len(dataset) <= 6
         for i in range(len(dataset)):
             assert dataset.images[i].dtype == np.uint8
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_index_may_be_parted_by_spaces_throughout(end: str, tmp_path: Path) -> None:
+    prefix = write(tmp_path, end)
+    index = tmp_path / "faces.idx"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes().replace(b"\t", b"  ").replace(b"set/", b"set\\"))
+    dataset = data.open(f"packed:{prefix}")
+    assert dataset.identities.tolist() == [0, 0, 1, 3, 2, 1]
+    assert dataset.attributes["file"][3] == "set\\10 é/a (3).jpg"

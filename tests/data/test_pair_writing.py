@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
 from workbench import data
 from workbench.data.dataset import encoded_image
+from workbench.data.folder import Files
 from workbench.data.pair_writing import even_folds, write_bin, write_pair_list, write_pairs
 from workbench.images import to_png
 
@@ -191,3 +195,88 @@ def test_a_list_is_of_files_in_one_folder(tmp_path: Path, complaint: Complaint) 
     assert write_pairs(data.open(f"{first}@*x2"), tmp_path / "a.txt", progress=False).images
     with complaint("at least 4"):
         write_pairs(data.open(f"{first}@3x2"), tmp_path / "b.bin", progress=False)
+
+
+# Odd names
+
+
+def drawn(root: Path) -> data.Benchmark:
+    return even_folds(data.draw_pairs(data.open(f"folder:{root}"), folds=2, per_fold=3))
+
+
+def check_round_trip(root: Path, out: Path) -> None:
+    """A list of pairs, written and read again, names the same files with the same labels."""
+    bench = drawn(root)
+    out.unlink(missing_ok=True)
+    files = list(data.open(f"folder:{root}").attributes["file"])
+    write_pair_list(bench, files, out)
+    again = data.benchmark(f"pairs:{out}@{root}")
+    assert isinstance(again, data.Benchmark)
+    assert again.same.tolist() == bench.same.tolist()
+    assert isinstance(again.images, Files)
+    read = [[again.images.names[image] for image in pair] for pair in again.pairs.tolist()]
+    assert read == [[files[image] for image in pair] for pair in bench.pairs.tolist()]
+
+
+PIECES = [
+    *"#\"' \t,;@+=%\\|é",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\x1c",
+    "e\u0301",
+    "1",
+    "0",
+    "same",
+    "a.png",
+    "_0001",
+    "\u0660",
+    "\x1b[2J",
+    "..",
+    "~",
+]
+BYTES = st.lists(st.sampled_from([*(piece.encode() for piece in PIECES), b"\xff", b"\xfe", b"\xe9"]), min_size=1, max_size=5).map(
+    b"".join
+)
+
+
+def usable(name: bytes) -> bool:
+    return not name.startswith(b".") and name.strip(b".") != b""
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    people=st.lists(BYTES.filter(usable), min_size=4, max_size=5, unique=True),
+    shots=st.lists(BYTES.filter(usable), min_size=2, max_size=3, unique=True),
+    as_lfw=st.booleans(),
+)
+def test_lists_of_odd_names_are_read_as_they_were_written(
+    people: list[bytes], shots: list[bytes], as_lfw: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("odd")
+    root = folder / "@ photos"
+    for person in people:
+        os.makedirs(os.path.join(os.fsencode(root), person))
+        for number, shot in enumerate(shots, 1):
+            name = person + b"_%04d" % number if as_lfw else shot
+            Path(os.fsdecode(os.path.join(os.fsencode(root), person, name + b".png"))).write_bytes(b"x")
+    check_round_trip(root, folder / "pairs.txt")
+
+
+def test_files_that_differ_in_their_suffix_are_told_apart(tmp_path: Path, complaint: Complaint) -> None:
+    root = photos(tmp_path / "photos", [2] * 4)
+    for person in range(4):
+        (root / f"p{person}" / f"p{person}_0001.jpg").write_bytes(b"x")
+    check_round_trip(root, tmp_path / "pairs.txt")
+    assert "\t1\t" not in (tmp_path / "pairs.txt").read_text()
+    (tmp_path / "lfw.txt").write_text("2\np0 1 2\np1 1 2\np0 2 p1 2\np2 2 p3 2\n")
+    with complaint("lfw.txt, line 2: 'p0_0001' is at two places", "p0_0001.jpg", "p0_0001.png"):
+        data.benchmark(f"pairs:{tmp_path / 'lfw.txt'}@{root}")
+
+
+def test_a_line_end_in_a_name_is_refused(tmp_path: Path, complaint: Complaint) -> None:
+    root = photos(tmp_path / "photos", [2] * 4)
+    (root / "p2").rename(root / "p\n2")
+    with complaint("pairs.txt", r"p\n2/p2_000", "NAME.bin"):
+        check_round_trip(root, tmp_path / "pairs.txt")
+    assert not (tmp_path / "pairs.txt").exists()

@@ -86,6 +86,40 @@ def test_without_record_0_all_keys_are_images(first_key: int, tmp_path: Path) ->
     check(data.open(f"recordio:{write(tmp_path / 'a', records[::-1])}"))
 
 
+@pytest.mark.parametrize("said", [(7.0,), 7.0, (6.0,), (0.0,), (3e38,), (math.nan,)])
+def test_a_record_0_of_one_label_is_no_image(said: float | Sequence[float], tmp_path: Path) -> None:
+    dataset = data.open(f"recordio:{write(tmp_path / 'a', [(0, packed(said)), *with_ranges()[1:7]])}")
+    check(dataset)
+    if said in (7.0, (7.0,)):  # what is behind it need not be images
+        check(data.open(f"recordio:{write(tmp_path / 'b', [(0, packed(said)), *with_ranges()[1:]])}"))
+
+
+def test_a_record_0_alone_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    with complaint("train.rec", "record 0 alone"):
+        data.open(f"recordio:{write(tmp_path / 'a', [(0, packed(1.0))])}")
+
+
+def test_a_key_at_two_places_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    folder = write(tmp_path / "a", with_ranges()[1:7])
+    idx = folder / "train.idx"
+    lines = idx.read_text().splitlines()
+    idx.write_text("\n".join([*lines, "", lines[2]]))  # the same again is harmless
+    check(data.open(f"recordio:{folder}"))
+    idx.write_text("\n".join([*lines, "", f"3\t{lines[0].split()[1]}"]))
+    with complaint("train.idx, lines 3 and 8: key 3 is at two places"):
+        data.open(f"recordio:{folder}")
+    idx.write_text("\n".join([*lines[:5], f"6\t{lines[0].split()[1]}"]))
+    with complaint("train.idx: keys 1 and 6 both lead to the record at byte 0 of train.rec"):
+        data.open(f"recordio:{folder}")
+
+
+@pytest.mark.parametrize("mark", [" ", "   ", " \t"])
+def test_an_index_may_be_parted_by_blanks(mark: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", with_ranges())
+    (folder / "train.idx").write_text((folder / "train.idx").read_text().replace("\t", mark))
+    check(data.open(f"recordio:{folder}"))
+
+
 def test_of_several_labels_the_first_is_the_identity(tmp_path: Path) -> None:
     records = [(key, packed((label, 30.5, -1), picture(key))) for key, label in enumerate(LABELS, 1)]
     check(data.open(f"recordio:{write(tmp_path / 'a', records)}"))
@@ -319,7 +353,7 @@ def test_overlapping_ranges_do_not_multiply(tmp_path: Path, complaint: Callable[
         data.open(f"recordio:{tmp_path}")
 
 
-@pytest.mark.parametrize("label", [math.nan, math.inf, -math.inf, 3e38, 0.5])
+@pytest.mark.parametrize("label", [math.nan, math.inf, -math.inf, 3e38, 0.5, -1.0])
 @pytest.mark.filterwarnings("error")
 def test_a_label_that_is_no_number_of_a_person_is_an_error(label: float, tmp_path: Path, complaint: Callable[..., Any]) -> None:
     with complaint("train.rec", "label"):

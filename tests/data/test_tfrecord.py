@@ -325,3 +325,12 @@ def test_a_mutated_file_is_read_or_a_readable_error(
         assert 1 <= len(dataset) <= 6
         for i in range(len(dataset)):
             assert dataset.images[i].dtype == np.uint8
+
+
+def test_paths_of_windows_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "ann lee").mkdir()
+    (tmp_path / "ann lee" / "é.png").write_bytes(picture(9))
+    paths = ["ann lee\\é.png", "./ann lee/é.png", "ann lee/e\u0301.png", f"{tmp_path}/ann lee/é.png"]
+    rows = [{"image/img_path": (path.encode(), "byte"), "image/source_id": (number, "int")} for number, path in enumerate(paths)]
+    dataset = data.open(f"tfrecord:{write(tmp_path / 'links.tfrecord', rows)}")
+    assert [int(dataset.images[number][0, 0, 0]) for number in range(4)] == [9] * 4

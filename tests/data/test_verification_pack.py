@@ -44,7 +44,7 @@ def check(bench: data.Benchmark) -> None:
     assert [int(bench.images[i][0, 0, 0]) for i in range(6)] == list(range(6))
 
 
-@pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize(
     "same",
     [SAME, [np.bool_(x) for x in SAME], np.array(SAME), np.array(SAME, dtype=np.uint8), [int(x) for x in SAME], tuple(SAME)],
@@ -111,6 +111,11 @@ WRONG: dict[str, Any] = {
     "one pair too many": (PICTURES, [*SAME, True]),
     "nothing": ([], []),
     "one pair": (PICTURES[:2], [True]),
+    "numpy labels of other numbers": (PICTURES, [np.int64(2), np.int64(0), np.int64(0)]),
+    "raw and encoded pictures": ([*PICTURES[:5], np.zeros((4, 4, 3), np.uint8)], SAME),
+    "raw pictures of four colours": ([np.zeros((4, 4, 4), np.uint8)] * 6, SAME),
+    "raw pictures without pixels": ([np.zeros((0, 4, 3), np.uint8)] * 6, SAME),
+    "a stack of stacks": (np.zeros((6, 1, 2, 2, 3), np.uint8), SAME),
     "three parts": (PICTURES, SAME, 1),
     "only the images": PICTURES,
     "a dictionary": {"images": PICTURES, "same": SAME},
@@ -129,6 +134,63 @@ WRONG: dict[str, Any] = {
 def test_another_content_is_an_error(content: Any, tmp_path: Path, complaint: Callable[..., Any]) -> None:
     with complaint():
         opened(tmp_path, pickle.dumps(content))
+
+
+PIXELS = [np.random.default_rng(number).integers(0, 256, (5, 4, 3), dtype=np.uint8) for number in range(6)]
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        PIXELS,
+        tuple(PIXELS),
+        np.stack(PIXELS),
+        [np.asfortranarray(pixels) for pixels in PIXELS],
+        [np.ascontiguousarray(pixels.transpose(2, 0, 1)) for pixels in PIXELS],
+    ],
+    ids=["list", "tuple", "array", "by columns", "colours first"],
+)
+def test_raw_pixels_are_read_and_their_order_is_said(
+    entries: Any, protocol: int, tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
+    bench = opened(tmp_path, pickle.dumps((entries, np.array(SAME)), protocol=protocol))
+    assert bench.same.tolist() == SAME
+    assert "raw pixels, taken as RGB" in bench.note
+    assert "channels=bgr" in bench.note
+    for number, pixels in enumerate(PIXELS):
+        np.testing.assert_array_equal(bench.images[number], pixels)
+    turned = data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgr")
+    assert isinstance(turned, data.Benchmark)
+    assert turned.note == "raw pixels, stated as BGR"
+    np.testing.assert_array_equal(turned.images[3], PIXELS[3][:, :, ::-1])
+    with complaint("'bgrr'", "did you mean 'bgr'"):
+        data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgrr")
+
+
+def test_grey_pixels_become_rgb(tmp_path: Path) -> None:
+    bench = opened(tmp_path, pickle.dumps(([pixels[:, :, 0].copy() for pixels in PIXELS], SAME)))
+    np.testing.assert_array_equal(bench.images[2], np.repeat(PIXELS[2][:, :, :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("shape", [(-1, 1), (1, -1), (-1,)])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_encoded_images_come_in_arrays_of_any_shape(shape: tuple[int, ...], kind: Any, tmp_path: Path) -> None:
+    bench = opened(tmp_path, pickle.dumps((kind(np.frombuffer(entry, np.uint8).reshape(shape) for entry in PICTURES), SAME)))
+    check(bench)
+    assert bench.note == ""
+
+
+def test_of_encoded_images_the_channels_are_known(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    opened(tmp_path, pickle.dumps((PICTURES, SAME)))
+    with complaint("odd.bin", "leave out channels="):
+        data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgr")
+
+
+def test_one_pair_cannot_be_cut_into_folds(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    with complaint("odd.bin: one pair alone", "at least 2"):
+        opened(tmp_path, pickle.dumps((PICTURES[:2], [True])))
+    assert opened(tmp_path, pickle.dumps((PICTURES[:4], [True, False]))).folds.tolist() == [0, 1]
 
 
 def test_what_is_no_pickle_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -95,6 +96,9 @@ class ChannelsChoice(StrEnum):
 def main() -> None:
     """Entry point: bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.showwarning = _say
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need be neither UTF-8 nor the terminal's letters
     try:
         code = app(prog_name="workbench", standalone_mode=False)
     except WorkbenchError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.cli.options import sides
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, WorkbenchWarning
 from workbench.files import atomic_path
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def data_info(
         raise WorkbenchError(f"--out {out}: lists what --verify finds; give both")
     with warnings.catch_warnings():
         if data.is_source(spec):
-            warnings.simplefilter("ignore", data.LeftOutWarning)  # its note says it
+            warnings.simplefilter("ignore", WorkbenchWarning)  # its note says it
         opened = _opened(spec)
     typer.echo("\n".join(summary.describe(opened, spec)))
     if not verify:
@@ -112,7 +112,8 @@ def data_overlap(
     out: Annotated[Path | None, typer.Option(help="File for the names, which SOURCE@exclude=FILE then leaves out.")] = None,
 ) -> None:
     """Find the people whom a data set shares with a benchmark, by name: accuracy on people trained on says little."""
-    from workbench import data, runs
+    from workbench import data
+    from workbench.data.joining import write_names
 
     names = [list(_held(opened).identity_names) for opened in (data.open(source), _opened(benchmark))]
     shared = data.overlap(*names)
@@ -124,10 +125,7 @@ def data_overlap(
     elif len(shared) == len(names[0]):
         typer.echo(f"{out} is not written: nobody would be left")
     elif shared:
-        try:
-            runs.write_text(out, "".join(f"{name}\n" for name in shared))
-        except OSError as error:
-            raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None
+        write_names(shared, out)
         parts = data.parts(source)
         option = f"{',' if parts[-1].options else '@'}exclude={out}"
         wanted = (

@@ -6,7 +6,7 @@ photos; two protocols, each of 10 splits of 350 genuine and 350 impostor pairs.
 
 from __future__ import annotations
 
-import os
+import posixpath
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,8 +14,8 @@ import numpy as np
 from workbench.data.benchmark import Benchmark
 from workbench.data.dataset import number_identities
 from workbench.data.folder import Files
-from workbench.data.pair_lists import read_lines
-from workbench.data.paths import inside, with_options
+from workbench.data.list_files import Place, read_lines
+from workbench.data.paths import with_options
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError, unknown_name
 
@@ -43,9 +43,6 @@ def open_cfp(path: str) -> Benchmark:
         starts[kind] = len(files)
         files += listed
         views += [VIEWS[kind]] * len(listed)
-    missing = [file for file in files if not os.path.isfile(root / file)]  # pathlib raises where a name is too long
-    if missing:
-        raise WorkbenchError(f"{root}: {len(missing)} of the {len(files)} images of the lists are missing, e.g. {missing[0]}")
     splits = root / "Protocol" / "Split" / protocol.upper()
     folders = sorted(entry for entry in splits.iterdir() if entry.is_dir()) if splits.is_dir() else []
     if len(folders) < 2:
@@ -76,21 +73,29 @@ def open_cfp(path: str) -> Benchmark:
 def _read_list(root: Path, kind: str) -> list[str]:
     """Pair_list_F.txt or Pair_list_P.txt: lines "NUMBER PATH", from 1 on, with the path as seen from Protocol/."""
     listed = root / "Protocol" / f"Pair_list_{kind}.txt"
-    files: list[str] = []
+    place = Place(root)
+    lines: dict[str, int] = {}
+    missing: dict[str, int] = {}
     for number, line in read_lines(listed):
         count, *rest = line.split(None, 1)
-        path = rest[0] if rest else ""
-        if count != str(len(files) + 1) or not path:
-            raise WorkbenchError(f"{listed}, line {number}: expected '{len(files) + 1} PATH', found {line[:80]!r}")
-        file = inside(root, f"Protocol/{path}") if not path.startswith("/") and "\\" not in path else None
+        path = rest[0].strip() if rest else ""
+        if count != str(len(lines) + 1) or not path:
+            raise WorkbenchError(f"{listed}, line {number}: expected '{len(lines) + 1} PATH', found {line[:80]!r}")
+        path = path if path.startswith("/") else f"Protocol/{path}"
+        file = place.find(path)
+        if file is None and not place.leads_out(path):
+            missing[(file := posixpath.normpath(path.replace("\\", "/")))] = number
         if file is None or len(PurePosixPath(file).parts) < 3:
             raise WorkbenchError(
                 f"{listed}, line {number}: expected a path such as ../Data/Images/001/{VIEWS[kind]}/01.jpg, found {line[:80]!r}"
             )
-        files.append(file)
-    if not files:
+        if (before := lines.setdefault(file, number)) != number:
+            raise WorkbenchError(f"{listed}, line {number}: {file} is in line {before} too; each image has one number")
+    if not lines:
         raise WorkbenchError(f"{listed}: empty, expected lines 'NUMBER PATH'")
-    return files
+    if missing:
+        raise place.missing(listed, missing, len(lines))
+    return list(lines)
 
 
 def _read_split(
@@ -111,7 +116,7 @@ def _read_split(
         one, other = sorted([(kinds[0], first), (kinds[1], second)])
         before = seen.setdefault((*one, *other), file.name)
         if before != file.name:
-            raise WorkbenchError(f"{file}, line {number}: the pair {line} is in {before} of a split too; it cannot be both")
+            raise WorkbenchError(f"{file}, line {number}: the pair {line.strip()} is in {before} of a split too; it cannot be both")
         numbers.append((first, second))
     if not numbers:
         raise WorkbenchError(f"{file}: empty, expected lines 'I,J'")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from tqdm.auto import tqdm
 
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
-from workbench.data.image_lists import in_order, read_list
+from workbench.data.image_lists import STATED, ImageList, ListWarning, read_image_list
 from workbench.data.left_out import LeftOut, pictures_below
-from workbench.data.paths import inside, with_options
+from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
 
@@ -52,16 +53,22 @@ class Files(EncodedImages):
 def open_folder(path: str) -> Dataset:
     """The images below DIR/IDENTITY/, at any depth, also behind links; `note` counts what is left out, and a warning says it.
 
-    With `,list=FILE`, a file or one in DIR: the images that it lists, relative to DIR, each with its identity behind it
-    (path and label with a tab, comma or spaces between them, with or without a line of titles), else with its folder's name.
+    With `,list=FILE`, a file or one in DIR: the images that it lists, relative to DIR, each with the identity that it says, else
+    with its folder's name. `,path=COLUMN` and `,identity=COLUMN` state the columns where they cannot be told (`image_lists.py`).
     """
-    place, options = with_options(path, "folder", ("list",))
+    place, options = with_options(path, "folder", ("list", *STATED))
     root = existing(place, "folder", "folder")
-    left = LeftOut()
-    files, labels = _listed(root, options["list"]) if "list" in options else _found(root, path, left)
-    left.warn(f"folder:{path}")
+    if options and "list" not in options:
+        raise WorkbenchError(f"folder:{path}: {next(iter(options))}= is about the columns of a list; give list=FILE too")
+    if options:
+        files, labels, note = _listed(root, options)
+    else:
+        left = LeftOut()
+        files, labels = _found(root, path, left)
+        left.warn(f"folder:{path}")
+        note = str(left)
     identities, names = number_identities(labels)
-    return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)}, str(left))
+    return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)}, note)
 
 
 def _found(root: Path, path: str, left: LeftOut) -> tuple[list[str], list[str]]:
@@ -115,28 +122,14 @@ def _one_level_down(path: str, files: Sequence[str]) -> str:
     return ""
 
 
-def _listed(root: Path, name: str) -> tuple[list[str], Sequence[str] | list[int]]:
-    """Files and labels of a list. Images outside of `root` and those that are not there are errors."""
+def _listed(root: Path, options: dict[str, str]) -> ImageList:
+    """What a list says, which is a file or one in DIR."""
+    name, stated = options["list"], {option: value for option, value in options.items() if option != "list"}
     beside = root / os.path.expanduser(name)
     file = beside if name and not os.path.isfile(os.path.expanduser(name)) and beside.is_file() else existing(name, "list", "file")
-    rows = read_list(file)
-    files: list[str] = []
-    missing: list[str] = []
-    for row in tqdm(rows, desc=f"look up {file.name}", unit="image", delay=2, dynamic_ncols=True):
-        path = row.path if "/" in row.path else row.path.replace("\\", "/")  # as Windows writes lists
-        found = inside(root, path)
-        if found is None:
-            raise WorkbenchError(f"{file}, line {row.line}: {row.path[:120]!r} leads out of {root}")
-        files.append(found)
-        if not os.path.isfile(os.path.join(root, found)):
-            missing.append(row.path)
-    if missing:
-        raise WorkbenchError(f"{file}: {len(missing)} of its {len(files)} images are not in {root}, e.g. {missing[0][:120]!r}")
-    labels = [row.label or os.path.dirname(name) for row, name in zip(rows, files, strict=True)]
-    alone = next((row for row, label in zip(rows, labels, strict=True) if not label), None)
-    if alone:
-        raise WorkbenchError(f"{file}, line {alone.line}: {alone.path[:120]!r} has no label behind it and lies in no folder")
-    return files, in_order(labels)
+    found = read_image_list(file, root, stated)
+    warnings.warn(f"folder:{root}: {found.note}", ListWarning, stacklevel=3)
+    return found
 
 
 def _k_face(files: list[str]) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ from workbench import images
 from workbench.data.dataset import Dataset
 from workbench.data.written import Broken, Written, new_folder, readable, size_of
 
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')  # surrogates stand for bytes that are not UTF-8
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 LONGEST_NAME = 100
 """Bytes of a folder's name; file systems take 255."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.folder import Files
+from workbench.data.list_files import Place
 from workbench.data.paths import with_options
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.data.tables import line_of, read_table
@@ -40,9 +41,12 @@ def open_ijb(path: str) -> Templates:
     faces, scores, pairs = (
         root / "meta" / f"{kind}_{part}.txt" for part in ("face_tid_mid", "name_5pts_score", "template_pair_label")
     )
+    if not (root / "loose_crop").is_dir():
+        raise WorkbenchError(f"{root / 'loose_crop'}: no such folder; it must hold the pictures")
+    place = Place(root / "loose_crop", loose=True)
     names, templates, media = read_table(faces, ["text", "whole", "whole"])
     listed, *numbers = read_table(scores, ["text", *["number"] * 11])
-    _check_names(faces, names, templates, scores, listed)
+    _check_names(faces, names, templates, scores, listed, place)
     landmarks, detector_scores = np.column_stack(numbers[:10]).reshape(-1, 5, 2), numbers[10]
     _check_rows(
         scores, (detector_scores >= 0) & np.isfinite(detector_scores), "the score, in the last column, is no number from 0 on"
@@ -54,11 +58,11 @@ def open_ijb(path: str) -> Templates:
     first, second, labels = read_table(pairs, ["whole", "whole", "whole"])
     again = _check_pairs(pairs, first, second, labels, np.unique(templates))
     notes += [f"{again:,} pairs are listed more than once"] if again else []
-    _check_files(root / "loose_crop", names)
+    files = _files(place, faces, names)
     parts = [NAMES[kind], *(f"without-{name}" for name in ("norm", "score") if not SWITCHES[options.get(name, "yes")])]
     return Templates(
         "-".join(parts),
-        Files(root / "loose_crop", names.tolist()),
+        Files(root / "loose_crop", files),
         templates,
         media,
         np.column_stack([first, second]),
@@ -84,7 +88,9 @@ def _find(folder: Path) -> tuple[Path, str]:
 # Checks
 
 
-def _check_names(faces: Path, names: NDArray[Any], templates: NDArray[np.int64], scores: Path, listed: NDArray[Any]) -> None:
+def _check_names(
+    faces: Path, names: NDArray[Any], templates: NDArray[np.int64], scores: Path, listed: NDArray[Any], place: Place
+) -> None:
     if len(names) != len(listed):
         raise WorkbenchError(f"{scores}: {len(listed):,} lines for {len(names):,} in {faces.name}; they must be of the same files")
     if len(different := np.flatnonzero(names != listed)):
@@ -95,7 +101,8 @@ def _check_names(faces: Path, names: NDArray[Any], templates: NDArray[np.int64],
         )
     seen: dict[tuple[str, int], int] = {}
     for row, (name, template) in enumerate(zip(names.tolist(), templates.tolist(), strict=True)):
-        if "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/"):
+        odd = "\\" in name or ":" in name or name.startswith("/") or ".." in name.split("/")
+        if odd and place.find(name) is None and place.leads_out(name):
             raise WorkbenchError(f"{faces}, line {line_of(faces, row)}: {name[:80]!r} may lead out of the folder loose_crop")
         if seen.setdefault((name, template), row) != row:
             before = line_of(faces, seen[name, template])
@@ -137,12 +144,21 @@ def _check_rows(file: Path, good: NDArray[np.bool_], complaint: str) -> None:
         raise WorkbenchError(f"{file}, line {line_of(file, row)}: {complaint}")
 
 
-def _check_files(folder: Path, names: NDArray[Any]) -> None:
-    if not folder.is_dir():
-        raise WorkbenchError(f"{folder}: no such folder; it must hold the pictures")
-    there = {entry.name for entry in os.scandir(folder)}  # one look at the folder, not one at each of half a million files
-    missing = [name for name in names.tolist() if name not in there and not os.path.isfile(folder / name)]
+def _files(place: Place, faces: Path, names: NDArray[Any]) -> list[str]:
+    """The picture of each line."""
+    there = {entry.name for entry in os.scandir(place.root)}  # one look at the folder, not one at each of half a million files
+    found: dict[str, str] = {}
+    missing: dict[str, int] = {}
+    for row, name in enumerate(names.tolist()):
+        if name in found or name in missing:
+            continue
+        file = name if name in there else place.find(name)
+        if file is None:
+            missing[name] = row
+        else:
+            found[name] = file
     if missing:
-        raise WorkbenchError(
-            f"{folder}: {len(missing):,} of the {len(names):,} listed pictures are missing, e.g. {missing[0][:120]}"
-        )
+        first = next(iter(missing))
+        missing[first] = line_of(faces, missing[first])
+        raise place.missing(faces, missing, len(names))
+    return [found[name] for name in names.tolist()]

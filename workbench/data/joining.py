@@ -5,18 +5,23 @@ In a spec, `folder:a@100x20+recordio:b@exclude=overlap.txt`.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.dataset import Dataset, Joined
+from workbench.data.list_files import fields_of, read_lines
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.files import atomic_path
 
 LONGEST_NAME = 80
 Column = Sequence[Any] | NDArray[Any]
@@ -239,26 +244,40 @@ def _kind(values: Column) -> tuple[str, tuple[int, ...]]:
 def read_names(path: str) -> list[str]:
     """The names in a list: one a line; blank lines and what begins with # are passed over.
 
-    A line with a tab or a comma is given as it is and as its first column: names can have commas.
+    A line with a tab or a comma is given as it is and as its first column: names can have commas. A name may be in quotes, as one
+    that begins with # must be.
 
     Raises:
         WorkbenchError: missing, not text, or without a name.
     """
-    file = os.path.expanduser(path)
-    try:
-        with open(file, encoding="utf-8-sig") as lines:
-            kept = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-        raise WorkbenchError(f"{path}: the list of names cannot be read ({reason})") from None
+    file = Path(os.path.expanduser(path))
+    if not os.path.isfile(file):
+        raise WorkbenchError(f"{path}: the list of names cannot be read (no such file)")
+    lines = [line.strip() for _, line in read_lines(file)]
+    kept = [line for line in lines if not line.startswith("#")]
     if not kept:
         raise WorkbenchError(f"{path}: no names in it, expected one a line")
-    return list(dict.fromkeys(name for line in kept for name in (line, re.split("[\t,]", line)[0].strip(' "')) if name))
+    return list(dict.fromkeys(name for line in kept for name in (line, _first_column(line)) if name))
+
+
+def _first_column(line: str) -> str:
+    try:
+        return next(iter(fields_of(line, "\t" if "\t" in line else ",")), "").strip()
+    except csv.Error:  # quotes that are part of a name
+        return re.split("[\t,]", line)[0].strip(' "')
+
+
+def write_names(names: Sequence[str], out: Path) -> None:
+    """A list that `read_names` reads. Raises WorkbenchError where it cannot be written."""
+    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for name in names:
+            line = " ".join(name.split("\n")).replace("\r", " ")  # blanks make no difference to `normalised`
+            file.write((f'"{line.replace(chr(34), 2 * chr(34))}"' if line.startswith(("#", '"')) else line) + "\n")
 
 
 def normalised(name: str) -> str:
-    """A name without regard to case, spaces and underscores."""
-    return re.sub(r"[\s_]+", "", name).casefold()
+    """A name without regard to case, spaces and underscores, and to how Unicode spells it."""
+    return re.sub(r"[\s_]+", "", unicodedata.normalize("NFC", name)).casefold()
 
 
 def overlap(names: Sequence[str], others: Sequence[str]) -> list[str]:

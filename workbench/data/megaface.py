@@ -22,7 +22,7 @@ from workbench.data.folder import Files
 from workbench.data.indexes import Texts
 from workbench.data.joining import overlap
 from workbench.data.left_out import LeftOut, pictures_below
-from workbench.data.paths import inside
+from workbench.data.list_files import Place
 from workbench.data.registry import BENCHMARKS, SOURCES, is_source, open
 from workbench.errors import WorkbenchError, unknown_name
 
@@ -209,13 +209,16 @@ def _read_list(side: str) -> tuple[Path, Path, list[str], list[str] | None]:
         if not all(isinstance(person, str | int) for person in people):
             raise WorkbenchError(f'{file}: "id" has what is neither a name nor a number')
         people = [str(person) for person in people]
-    below = [found for path in paths if (found := inside(root, path)) is not None]
-    if len(below) < len(paths):
-        outside = next(path for path in paths if inside(root, path) is None)
-        raise WorkbenchError(f"{file}: {outside[:200]!r} leads out of {root}; paths must lie below it")
-    paths = below  # not as they are: behind a link, ".." leads elsewhere
-    if missing := [path for path in paths if not os.path.isfile(root / path)]:
-        raise WorkbenchError(
-            f"{root}: {len(missing):,} of the {len(paths):,} images that {file.name} lists are missing, e.g. {missing[0][:200]}"
-        )
-    return file, root, paths, people
+    place = Place(root)
+    found: list[str] = []
+    missing: dict[str, int] = {}
+    for number, path in enumerate(paths, 1):
+        file_of_path = place.find(path)
+        if file_of_path is None and place.leads_out(path):
+            raise place.outside(f"{file}, entry {number}", path)
+        if file_of_path is None:
+            missing.setdefault(path, number)
+        found.append(file_of_path or path)
+    if missing:
+        raise place.missing(file, missing, len(paths), "entry")
+    return file, root, found, people

@@ -5,7 +5,9 @@ The format of TensorFlow multi-task training sets (gender, age): the label is th
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +64,9 @@ def open_packed(path: str) -> Dataset:
 
 def _read_index(index: Path) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The four columns. All lines are split at once: a million takes a second."""
-    text = images.read_bytes(index).replace(b"\r\n", b"\n").removesuffix(b"\n")
+    text = images.read_bytes(index).removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").removesuffix(b"\n")
+    if b"\t" not in text:  # the path is what is before the last three columns, as it may hold blanks
+        text = re.sub(rb"(?m) +([0-9]+) +([0-9]+) +([0-9]+) *$", rb"\t\1\t\2\t\3", text)
     fields = (b"\n" + text).replace(b"\n", b"\t\n").split(b"\t")[1:]
     names, rest = fields[0::4], fields[1::4] + fields[2::4] + fields[3::4]
     # A line's first field begins with its line feed, so that no line has a field more that its neighbour lacks.

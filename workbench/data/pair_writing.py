@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,12 @@ from numpy.typing import NDArray
 
 from workbench.data.benchmark import Benchmark, consecutive_folds, draw_pairs
 from workbench.data.dataset import Dataset, image_name, source_of
+from workbench.data.list_files import plain
+from workbench.data.pair_lists import STEM
 from workbench.data.written import Broken, Written, new_file, portable, readable
 from workbench.errors import WorkbenchError
 
+BYTE_ORDER_MARKS = ("\ufeff", "\udcff\udcfe", "\udcfe\udcff")
 PACK_FOLDS = 10
 """Folds in which a verification pack is read, by everybody."""
 
@@ -142,13 +147,17 @@ def even_folds(bench: Benchmark) -> Benchmark:
 def write_pair_list(bench: Benchmark, files: Sequence[str], out: Path) -> Written:
     """A text with the pairs of a benchmark, which `pairs:OUT@ROOT` reads again.
 
-    It is in LFW's format where every file is called NAME/NAME_0001.jpg, with any number and suffix; else it has lines
-    "PATH<TAB>PATH<TAB>1" for genuine pairs and 0 for impostor pairs, which are read in 10 folds.
+    It is in LFW's format where every file is called NAME/NAME_0001.jpg, with any number and suffix, and no two differ but in their
+    suffix; else it has lines "PATH<TAB>PATH<TAB>1" for genuine pairs and 0 for impostor pairs, which are read in 10 folds. Paths
+    with quotes, tabs, or blanks at their ends are in quotes as in CSV; bytes of names that are not UTF-8 are written as they are.
 
     Args:
         bench: pairs with the same number of each kind in every fold, as `even_folds` leaves them.
         files: path of each image below ROOT.
         out: the text file.
+
+    Raises:
+        WorkbenchError: a name has a line end in it, which no list can hold; or `out` cannot be written.
     """
     with new_file(out) as temporary:
         return _list(bench, files, [], temporary, out)
@@ -157,20 +166,42 @@ def write_pair_list(bench: Benchmark, files: Sequence[str], out: Path) -> Writte
 def _list(bench: Benchmark, files: Sequence[str], left_out: list[tuple[str, str]], temporary: Path, out: Path) -> Written:
     both = list(zip(bench.pairs.tolist(), bench.same.tolist(), strict=True))
     numbers = np.unique(bench.pairs).tolist()
-    stems = {number: found for number in numbers if (found := re.fullmatch(r"([^/\s]+)/\1_(\d{4})\.\w+", files[number]))}
+    if broken_line := next((files[number] for number in numbers if re.search("[\r\n]", files[number])), ""):
+        raise WorkbenchError(f"{out}: no list can hold {broken_line[:120]!r}, whose name has a line end; write a NAME.bin instead")
+    stems = _stems(files, numbers)
     rows: list[tuple[str, ...]]
     note = ""
-    if len(stems) == len(numbers):
+    if stems is not None:
         folds = int(bench.folds.max()) + 1
         rows = [(str(folds), str(len(both) // (2 * folds)))]
         for (a, b), same in both:
-            (first, i), (second, j) = stems[a].groups(), stems[b].groups()
+            (first, i), (second, j) = stems[a], stems[b]
             rows.append((first, str(int(i)), str(int(j))) if same else (first, str(int(i)), second, str(int(j))))
     else:
         rows = [(files[a], files[b], str(int(same))) for (a, b), same in both]
         note = _folds_note(bench.name, bench.folds, "a list of paths")
-    temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if any(map(_odd, (files[number] for number in numbers))) else csv.QUOTE_MINIMAL
+    with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        if stems is not None:  # whose readers know no quotes
+            file.write("".join("\t".join(row) + "\n" for row in rows))
+        else:
+            csv.writer(file, delimiter="\t", lineterminator="\n", quoting=quoting).writerows(rows)
     return Written(out, len(numbers), _people(bench, bench.pairs), temporary.stat().st_size, left_out, note)
+
+
+def _stems(files: Sequence[str], numbers: Sequence[int]) -> dict[int, tuple[str, str]] | None:
+    """NAME and 0001 of each image, if all are called NAME/NAME_0001.jpg and `pairs:` finds no other under the same name."""
+    found = {number: match for number in numbers if (match := re.fullmatch(r"([^/\s]+)/\1_([0-9]{4})\.\w+", files[number]))}
+    if len(found) < len(numbers) or any(map(_odd, (match[1] for match in found.values()))):
+        return None
+    places = Counter(plain(match[2]) for name in files if (match := STEM.fullmatch(name)))
+    unique = all(places[plain(f"{match[1]}_{match[2]}")] == 1 for match in found.values())
+    return {number: (match[1], match[2]) for number, match in found.items()} if unique else None
+
+
+def _odd(name: str) -> bool:
+    """Whether a name begins or ends with what readers of lists take off, or take for a comment."""
+    return name != name.strip() or name.startswith(("#", '"', *BYTE_ORDER_MARKS))
 
 
 def _files(dataset: Dataset) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from workbench import images
 from workbench.data.benchmark import Benchmark
 from workbench.data.dataset import Images, number_identities
 from workbench.data.folder import Files
-from workbench.data.pair_lists import read_pair_list
+from workbench.data.list_files import Place, plain
+from workbench.data.pair_lists import STATED, STEM, PairList, check_pairs, read_pair_list
+from workbench.data.paths import with_options
 from workbench.data.registry import BENCHMARKS, existing
-from workbench.data.zipped import ZippedImages, names_in
+from workbench.data.zipped import ZippedImages
 from workbench.errors import WorkbenchError
 
 K_FACE = re.compile(r"(?:.+/)?\d{8}/(S\d{3})/(L\d{1,2})/(E\d{2})/(C\d{1,2})\.\w+")
@@ -29,73 +30,127 @@ def open_pairs(path: str) -> Benchmark:
     """LFW's lists (image J of NAME is ROOT/NAME/NAME_000J.jpg, or any other image suffix), or "PATH_A PATH_B LABEL" a line.
 
     Which of the two it is, its first line tells. Paths are relative to ROOT, a folder or a zip; a single folder around all
-    is allowed. People are known by their folders where these agree with the labels.
+    is allowed. People are known by their folders where these agree with the labels. `,label=COLUMN` behind ROOT states the
+    column of labels, and `,same=LABEL` that of genuine pairs, where they are not 1, same, true or the like.
     """
-    listed, at, root = path.rpartition("@")
-    if not at or not root:
-        raise WorkbenchError(f"pairs:{path}: name the images too, pairs:PAIRS.TXT@ROOT with ROOT a folder or a zip")
+    listed, root, options = _divide(path)
     file = existing(listed, "pairs", "file")
-    listing = read_pair_list(file)
-    place = Path(os.path.expanduser(root))
-    if not os.path.isdir(place) and not os.path.isfile(place):
-        raise WorkbenchError(f"pairs: no such folder or zip {place}")
-    number_of = {name: number for number, name in enumerate(dict.fromkeys(name for pair in listing.named for name in pair))}
-    pairs = np.array([[number_of[name] for name in pair] for pair in listing.named], dtype=np.int64)
-    names = list(number_of)
-    files = _files_of_stems(place, names, file) if listing.stems else _files_of_paths(place, names, file)
-    reader: Images = Files(place, files) if place.is_dir() else ZippedImages(place, files)
-    people: list[str] | None = [name.rpartition("_")[0] for name in names] if listing.stems else _people(names, pairs, listing.same)
+    place = Place(root, loose=True)
+    listing = read_pair_list(file, place, options)
+    found = (_files_of_stems if listing.stems else _files_of_paths)(place, listing)
+    pairs_of_files = [(found[first], found[second]) for first, second in listing.named]
+    again = check_pairs(listing, pairs_of_files)
+    number_of = {name: number for number, name in enumerate(dict.fromkeys(name for pair in pairs_of_files for name in pair))}
+    pairs = np.array([[number_of[name] for name in pair] for pair in pairs_of_files], dtype=np.int64)
+    files = list(number_of)
+    reader: Images = Files(root, files) if root.is_dir() else ZippedImages(root, files)
+    if listing.stems:
+        stem_of = {name: stem for stem, name in found.items()}
+        people: list[str] | None = [plain(stem_of[name].rpartition("_")[0]) for name in files]
+    else:
+        people = _people(files, pairs, listing.same)
+    upside_down = "" if listing.stems or people else _upside_down(files, pairs, listing.same)
     identities, identity_names = (None, []) if people is None else number_identities(people)
     return Benchmark(
-        place.resolve().stem,
+        root.resolve().stem,
         reader,
         pairs,
         listing.same,
         listing.folds,
         identities,
         tuple(identity_names),
-        note=listing.note,
-        attributes=_k_face(names),
+        note="; ".join(part for part in (listing.note, again, upside_down) if part),
+        attributes=_k_face([name.removeprefix(place.around) for name in files]),
     )
 
 
-def _files_of_stems(root: Path, stems: list[str], listed: Path) -> list[str]:
-    """The file of each stem "NAME_0001" under `root`."""
-    if root.is_dir():
-        everything = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
-    else:
-        everything = names_in(root)
-    pattern = re.compile(r"(?:[^/]+/)?([^/]+)/(\1_\d{4})(\.\w+)")
-    matches = [pattern.fullmatch(name) for name in everything]
-    file_of = {match[2]: match[0] for match in matches if match and match[3].lower() in images.SUFFIXES}
-    missing = [f"{stem.rpartition('_')[0]}/{stem}.jpg" for stem in stems if stem not in file_of]
-    _complain(root, missing, len(stems), listed)
-    return [file_of[stem] for stem in stems]
+def _divide(path: str) -> tuple[str, Path, dict[str, str]]:
+    """The list, the root and the options of `LIST@ROOT,label=3`: at the first @ with both on its sides, as paths may have one."""
+    spec, options = path, dict[str, str]()
+    if not _sides(path):
+        spec, options = with_options(path, "pairs", STATED)
+    if found := _sides(spec):
+        return *found, options
+    listed = next((left for left, right in _cuts(spec) if right and os.path.isfile(os.path.expanduser(left))), "")
+    if listed:
+        raise WorkbenchError(f"pairs: no such folder or zip {os.path.expanduser(spec.removeprefix(f'{listed}@'))}")
+    before, at, root = spec.rpartition("@")
+    if at and root:
+        existing(before, "pairs", "file")
+    raise WorkbenchError(f"pairs:{path}: name the images too, pairs:PAIRS.TXT@ROOT with ROOT a folder or a zip")
 
 
-def _files_of_paths(root: Path, paths: list[str], listed: Path) -> list[str]:
-    """Each path under `root`, or under the one folder in it that holds them."""
-    is_there: Callable[[str], bool]
-    tops: Iterable[str]
-    if root.is_dir():  # looked up one by one: a whole K-Face has millions of files
-        is_there = lambda name: os.path.isfile(root / name)  # noqa: E731
-        tops = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    else:
-        members = set(names_in(root))
-        is_there = members.__contains__
-        tops = sorted({name.partition("/")[0] for name in members if "/" in name} - {"", ".", ".."})
-    around = ["", *(f"{top}/" for top in tops)]
-    within = next((top for path in paths[:20] for top in around if is_there(top + path)), "")
-    files = [within + path for path in paths]
-    _complain(root, [path for path, file in zip(paths, files, strict=True) if not is_there(file)], len(paths), listed)
-    return files
+def _cuts(spec: str) -> list[tuple[str, str]]:
+    """What is before and behind each @."""
+    return [(spec[: at.start()], spec[at.end() :]) for at in re.finditer("@", spec)]
 
 
-def _complain(root: Path, missing: list[str], count: int, listed: Path) -> None:
+def _sides(spec: str) -> tuple[str, Path] | None:
+    for listed, root in _cuts(spec):
+        place = Path(os.path.expanduser(root))
+        if root and os.path.isfile(os.path.expanduser(listed)) and (os.path.isdir(place) or os.path.isfile(place)):
+            return listed, place
+    return None
+
+
+def _files_of_stems(place: Place, listing: PairList) -> dict[str, str]:
+    """The file of each stem "NAME_0001" under the root."""
+    exactly: dict[str, list[str]] = {}
+    loosely: dict[str, list[str]] = {}
+    for name in place.everything():
+        if (match := STEM.fullmatch(name)) and match[3].lower() in images.SUFFIXES:
+            exactly.setdefault(match[2], []).append(name)
+            loosely.setdefault(plain(match[2]), []).append(name)
+    found: dict[str, str] = {}
+    missing: dict[str, int] = {}
+    stems = _first_lines(listing)
+    for stem, line in stems.items():
+        places = exactly.get(stem) or loosely.get(plain(stem), [])
+        if len(places) > 1:
+            raise WorkbenchError(
+                f"{listing.file}, line {line}: {stem!r} is at two places, {places[0]!r} and {places[1]!r}; keep one of them"
+            )
+        if places:
+            found[stem] = places[0]
+        else:
+            missing[f"{stem.rpartition('_')[0]}/{stem}.jpg"] = line
     if missing:
-        raise WorkbenchError(
-            f"{root}: {len(missing)} of the {count} images that {listed.name} lists are missing, e.g. {missing[0][:200]}"
-        )
+        raise place.missing(listing.file, missing, len(stems))
+    return found
+
+
+def _files_of_paths(place: Place, listing: PairList) -> dict[str, str]:
+    """The file of each path under the root, or under the one folder in it that holds them."""
+    names = _first_lines(listing)
+    found: dict[str, str] = {}
+    missing: dict[str, int] = {}
+    for name, line in names.items():
+        there = place.find(name)
+        if there is not None:
+            found[name] = there
+        elif place.leads_out(name):
+            raise place.outside(f"{listing.file}, line {line}", name)
+        else:
+            missing[name] = line
+    if missing:
+        raise place.missing(listing.file, missing, len(names))
+    return found
+
+
+def _first_lines(listing: PairList) -> dict[str, int]:
+    """Each name, with the number of the line that has it first."""
+    lines: dict[str, int] = {}
+    for line, pair in zip(listing.lines, listing.named, strict=True):
+        for name in pair:
+            lines.setdefault(name, line)
+    return lines
+
+
+def _upside_down(files: list[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]) -> str:
+    """A word of warning where folders say that the labels mean the opposite, as distances do."""
+    if _people(files, pairs, ~same) is None:
+        return ""
+    return "all pairs taken for genuine are of two folders, and the others of one: if the labels are distances, add ,same=0"
 
 
 def _people(paths: list[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]) -> list[str] | None:

@@ -18,6 +18,7 @@ from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.indexes import remembered
 from workbench.data.reading import SharedFile
 from workbench.data.registry import SOURCES, existing
+from workbench.data.tables import line_of
 from workbench.errors import WorkbenchError
 
 MAGIC = 0xCED7230A
@@ -125,17 +126,23 @@ def open_recordio(path: str) -> Dataset:
     """`recordio:DIR` for DIR/train.rec, or the only .rec in DIR; `recordio:FILE.rec` for another. The .idx lies beside it.
 
     A header record 0 gives ranges of keys for each identity, and the label of one image of each is read; images in no range, or
-    beyond the 2^24 keys that float32 tells apart, say themselves whose they are. Without it each image's label is read once, and
-    kept in the cache where that takes long. `property` is not looked at: the records say it all.
+    beyond the 2^24 keys that float32 tells apart, say themselves whose they are. Without it, or where it holds one label alone,
+    each image's label is read once, and kept in the cache where that takes long. `property` and a .lst are not looked at: the
+    records say it all.
     """
     rec = _rec_file(path)
     idx = rec.with_suffix(".idx")
     if not idx.is_file():
-        raise WorkbenchError(f"recordio:{path}: {idx.name} is missing; expected it beside {rec.name}")
+        raise WorkbenchError(
+            f"recordio:{path}: {idx.name} is missing; expected it beside {rec.name} (MXNet's tools/rec2idx.py makes it)"
+        )
     keys, offsets = _read_index(idx, rec)
     file = SharedFile(rec)
     first = read_record(file, int(offsets[0]), f"{rec}, record {keys[0]}")
-    if keys[0] == 0 and len(first.labels) >= 2 and not first.payload:
+    headed = keys[0] == 0 and not first.payload
+    if headed and len(first.labels) == 1:
+        keys, offsets = _behind_header(file, keys, offsets, first.labels[0])
+    if headed and len(first.labels) >= 2:
         lows, highs = _ranges(file, keys, offsets, first)
         of_each, people = _labels_of(file, idx, _keys_at(keys, lows), offsets[lows])
         identities = np.repeat(of_each, highs - lows)
@@ -147,11 +154,22 @@ def open_recordio(path: str) -> Dataset:
     return Dataset(name, RecordImages(file, keys, offsets), identities, _names(rec.with_name(NAMES), people))
 
 
+def _behind_header(file: SharedFile, keys: Keys, offsets: NDArray[np.int64], said: float) -> tuple[Keys, NDArray[np.int64]]:
+    """The images behind a record 0 of one label, which is the key behind the last image: what holds no picture there is none."""
+    begin = int(said) if 1 <= said <= int(keys[-1]) else int(keys[-1]) + 1
+    first = int(_positions(keys, np.array([begin]))[0])
+    records = (read_record(file, int(offsets[i]), f"{file.path}, record {keys[i]}") for i in range(first, len(keys)))
+    chosen = np.concatenate([np.arange(1, first), np.array([first + i for i, record in enumerate(records) if record.payload], int)])
+    if not len(chosen):
+        raise WorkbenchError(f"{file.path}: holds no images, record 0 alone")
+    return _keys_at(keys, chosen), offsets[chosen]
+
+
 def _names(file: Path, labels: list[str]) -> list[str]:
     """The identities' names where `write_recordio` has left a list of them, else their labels."""
     if not file.is_file():
         return labels
-    names = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = file.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n").split("\n")
     if last := next((label for label in labels if not 0 <= int(label) < len(names)), None):
         raise WorkbenchError(f"{file}: {len(names):,} names, but an image has label {last}; of another set? Remove it if so")
     return [names[int(label)] for label in labels]
@@ -191,13 +209,38 @@ def _read_index(path: Path, rec: Path) -> tuple[Keys, NDArray[np.int64]]:
     last, size = int(places.max()), rec.stat().st_size
     if last >= size:
         raise WorkbenchError(f"{path}: a record at byte {last}, but {rec} has {size} bytes; truncated, or of another set?")
+    numbers, places = _one_place_each(keys, places, path)
+    _check_places(numbers, places, path, rec)
+    return numbers, places
+
+
+def _one_place_each(keys: list[Keys], places: NDArray[np.int64], path: Path) -> tuple[Keys, NDArray[np.int64]]:
+    """The keys in ascending order, each once, with the place of each."""
     if all(isinstance(part, range) for part in keys) and all(a[-1] + 1 == b[0] for a, b in pairwise(keys)):
         return range(int(keys[0][0]), int(keys[-1][-1]) + 1), places
     numbers = np.concatenate([np.asarray(part, dtype=np.int64) for part in keys])
     order = np.argsort(numbers, kind="stable")
-    numbers = numbers[order]
-    last_of_each = np.append(numbers[1:] != numbers[:-1], True)  # of a key that is there twice the last counts
-    return _as_range(numbers[last_of_each]), places[order[last_of_each]]
+    numbers, places = numbers[order], places[order]
+    again = numbers[1:] == numbers[:-1]
+    if (two := again & (places[1:] != places[:-1])).any():
+        at = int(np.argmax(two))
+        first, second = (line_of(path, int(order[i])) for i in (at, at + 1))
+        raise WorkbenchError(
+            f"{path}, lines {first} and {second}: key {numbers[at]} is at two places, bytes {places[at]} and {places[at + 1]}"
+        )
+    each = np.append(True, ~again)
+    return _as_range(numbers[each]), places[each]
+
+
+def _check_places(keys: Keys, places: NDArray[np.int64], path: Path, rec: Path) -> None:
+    """Two keys with one record would be an image twice, perhaps of two people."""
+    if (places[1:] > places[:-1]).all():
+        return
+    order = np.argsort(places, kind="stable")
+    if (again := np.diff(places[order]) == 0).any():
+        at = int(np.argmax(again))
+        one, other = (int(keys[i]) for i in order[at : at + 2].tolist())
+        raise WorkbenchError(f"{path}: keys {one} and {other} both lead to the record at byte {places[order[at]]} of {rec.name}")
 
 
 def _parsed(lines: bytes, path: Path) -> NDArray[np.int64]:
@@ -212,7 +255,7 @@ def _parsed(lines: bytes, path: Path) -> NDArray[np.int64]:
                 numbers = np.fromstring(lines, dtype=np.int64, sep=" ")
                 if len(numbers) == len(between):
                     return numbers.reshape(-1, 2)
-            table = np.loadtxt(lines.decode("utf-8", "replace").splitlines(), dtype=np.int64, delimiter="\t", ndmin=2)
+            table = np.loadtxt(lines.decode("utf-8", "replace").splitlines(), dtype=np.int64, ndmin=2)
     except (ValueError, Warning) as error:
         raise WorkbenchError(f"{path}: expected lines 'key<TAB>offset' ({error})") from None
     if table.shape[1:] != (2,) or len(table) == 0 or table.min() < 0:
@@ -307,10 +350,12 @@ def _labels_of(file: SharedFile, idx: Path, keys: Keys, offsets: NDArray[np.int6
     values = remembered("recordio", [file.path, idx], [], make).get("labels", np.empty(0))
     if values.shape != offsets.shape or values.dtype != np.float32:
         values = make()["labels"]
-    whole = (np.abs(values) < 2**53) & (np.floor(values) == values)  # False for NaN
+    whole = (values >= 0) & (values < 2**53) & (np.floor(values) == values)  # False for NaN
     if not whole.all():
         wrong = int(np.argmin(whole))
-        raise WorkbenchError(f"{file.path}, record {keys[wrong]}: the label {values[wrong]} is not the number of an identity")
+        raise WorkbenchError(
+            f"{file.path}, record {keys[wrong]}: the label {values[wrong]:g} is not the number of an identity, 0 or more"
+        )
     return number_identities(values.astype(np.int32 if np.abs(values).max() < 2**31 else np.int64))  # half the memory
 
 

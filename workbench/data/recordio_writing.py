@@ -63,7 +63,7 @@ def write_recordio(dataset: Dataset, out: Path, *, broken: Broken = "stop", prog
                 rec.seek(0)
                 rec.write(framed(_ranges(end, end + len(begins))))
         names = [" ".join(dataset.identity_names[dataset.identities[number]].split()) for number in firsts]
-        (temporary / NAMES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", errors="replace")
+        (temporary / NAMES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8", errors="surrogateescape")
         (temporary / "property").write_text(f"{len(begins)},{shape[0]},{shape[1]}", encoding="ascii")
         size = size_of(temporary)
     return Written(folder, end - first, len(begins), size, left_out)

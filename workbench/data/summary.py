@@ -149,7 +149,7 @@ def find_broken(reader: Images, progress: bool = True) -> list[tuple[str, str]]:
 def write_broken(broken: Sequence[tuple[str, str]], out: Path) -> None:
     """A CSV file with the columns image and reason. Raises WorkbenchError where it cannot be written."""
     try:
-        with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             csv.writer(file).writerows([("image", "reason"), *broken])
     except OSError as error:
         raise WorkbenchError(f"{out}: cannot be written ({error.strerror})") from None

@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.indexes import Arrays, Texts, remembered
-from workbench.data.paths import inside, with_options
+from workbench.data.list_files import Place
+from workbench.data.paths import with_options
 from workbench.data.protobuf import Feature, features, first_bytes, first_integer
 from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
@@ -139,11 +140,13 @@ class TFRecordImages(EncodedImages):
     def _file(self, folder: Path, path: str, name: str, where: str) -> Path:
         """The picture that a record points to: by its path beside the record file, or by its name in the folder given."""
         root, wanted = (folder, path) if self.pictures is None else (self.pictures, name)
-        found = inside(root, wanted)
-        if found is None:
+        place = Place(root)
+        if (found := place.find(wanted)) is not None:
+            return root / found
+        if place.leads_out(wanted):
             hint = "" if self.pictures else "; name the pictures' folder, tfrecord:FILE,images=DIR"
             raise WorkbenchError(f"{where}: {wanted[:120]!r} leads out of {root}{hint}")
-        return root / found
+        raise WorkbenchError(f"{where}: {wanted[:120]!r} cannot be read: it is not in {root}{place.hint(wanted)}")
 
 
 @SOURCES.register("tfrecord")

@@ -82,28 +82,9 @@ def save_result(
         if result.band is not None:
             arrays["band"] = result.band
     elif isinstance(result, IdentificationResult):
-        figures |= {
-            "kind": "identification",
-            "interval": None if result.interval is None else list(result.interval),
-            "tar_at_far": {f"{far:g}": tar for far, tar in result.tar_at_far.items()},
-            "probes": result.probes,
-            "enrolled": result.enrolled,
-            "genuine": result.genuine,
-            "candidates": result.candidates,
-        }
-        stored = {key: getattr(result, key) for key in _IDENTIFICATION_ARRAYS}
-        arrays |= {key: value for key, value in stored.items() if value is not None}
-        if (open_set := result.open_set) is not None:
-            figures["open_set"] = {
-                "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in open_set.fnir_at_fpir.items()},
-                "intervals": {f"{fpir:g}": list(interval) for fpir, interval in open_set.intervals.items()},
-                "rank": open_set.rank,
-                "enrolled": open_set.enrolled,
-                "protocol": open_set.protocol,
-            }
-            arrays |= {f"{_OPEN_SET}{key}": getattr(open_set, key) for key in _OPEN_SET_ARRAYS}
-            if open_set.band is not None:
-                arrays[f"{_OPEN_SET}band"] = open_set.band
+        more_figures, more_arrays = _parts_of_identification(result)
+        figures |= more_figures
+        arrays |= more_arrays
     else:
         figures |= {
             "kind": "closed-set",
@@ -142,6 +123,33 @@ def model_step(run: Run) -> int | None:
     except (OSError, SafetensorError):
         return None
     return int(step) if step.isdigit() else None
+
+
+def _parts_of_identification(result: IdentificationResult) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Figures and arrays in which an identification is stored."""
+    figures: dict[str, Any] = {
+        "kind": "identification",
+        "interval": None if result.interval is None else list(result.interval),
+        "tar_at_far": {f"{far:g}": tar for far, tar in result.tar_at_far.items()},
+        "probes": result.probes,
+        "enrolled": result.enrolled,
+        "genuine": result.genuine,
+        "candidates": result.candidates,
+    }
+    stored = {key: getattr(result, key) for key in _IDENTIFICATION_ARRAYS}
+    arrays = {key: value for key, value in stored.items() if value is not None}
+    if (open_set := result.open_set) is not None:
+        figures["open_set"] = {
+            "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in open_set.fnir_at_fpir.items()},
+            "intervals": {f"{fpir:g}": list(interval) for fpir, interval in open_set.intervals.items()},
+            "rank": open_set.rank,
+            "enrolled": open_set.enrolled,
+            "protocol": open_set.protocol,
+        }
+        arrays |= {f"{_OPEN_SET}{key}": getattr(open_set, key) for key in _OPEN_SET_ARRAYS}
+        if open_set.band is not None:
+            arrays[f"{_OPEN_SET}band"] = open_set.band
+    return figures, arrays
 
 
 def load_result(run: Run, name: str) -> Result:
