@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import workbench as wb
 from workbench.training.fitting import notes, with_head_scale
@@ -42,15 +44,23 @@ def test_what_the_user_chose_stays_and_what_does_not_fit_is_said() -> None:
 
 
 def test_a_run_records_the_scale_says_what_is_too_short_and_loads_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    for person in range(4):
+        (tmp_path / "faces" / str(person)).mkdir(parents=True)
+        for number in range(4):
+            picture = Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+            picture.save(tmp_path / "faces" / str(person) / f"{number}.png")
     settings = {
-        "data": "synthfaces:4x4", "image_size": 16, "embedding_dim": 4, "batch_size": 8, "epochs": 1, "device": "cpu",
-        "loss": "adaface", "backbone_options": {"width": 4}, "runs_dir": str(tmp_path), "name": "run",
+        "data": f"folder:{tmp_path / 'faces'}", "image_size": 16, "embedding_dim": 4, "batch_size": 8, "epochs": 1, "device": "cpu",
+        "loss": "adaface", "backbone_options": {"width": 8}, "runs_dir": str(tmp_path), "name": "run",
     }  # fmt: skip
     run = wb.train(settings, progress=True)
-    assert run.config["backbone_options"] == {"width": 4, "scale": "none"}
+    assert run.config["backbone_options"] == {"width": 8, "scale": "none"}
     assert (
         "note: adaface: the moving standard deviation starts at 100, and after 2 steps 98% of that is left"
         in capsys.readouterr().err
     )
-    assert not [key for key in torch.load(run.path / "last.ckpt", weights_only=True)["backbone"] if key.startswith("head.4.weight")]
+    state = torch.load(run.path / "last.ckpt", weights_only=True)["backbone"]
+    assert torch.equal(state["head.4.weight"], torch.ones(4))
+    assert torch.equal(state["head.4.bias"], torch.zeros(4))
     assert wb.train(resume=run, progress=False).status["state"] == "finished"

@@ -65,16 +65,16 @@ def closing_norm(embedding_dim: int, scale: Scale) -> nn.BatchNorm1d:
       lengths is D plus the squared length of the bias;
     - `none`: neither, as in AdaFace's network: over a batch, the mean of the squared lengths is D.
 
-    `trained` and `frozen` have the same names in a state dict; with `none` there is no weight and no bias.
+    All have the same names in a state dict: with `none` there are a weight and a bias too, which stay at 1 and 0.
 
     Raises:
         WorkbenchError: there is no such scale; the nearest is suggested.
     """
     if scale not in get_args(Scale):
         raise unknown_name("scale of the head", scale, get_args(Scale))
-    norm = nn.BatchNorm1d(embedding_dim, affine=scale != "none")
-    if scale == "frozen":
-        norm.weight.requires_grad_(False)
+    norm = nn.BatchNorm1d(embedding_dim)
+    norm.weight.requires_grad_(scale == "trained")
+    norm.bias.requires_grad_(scale != "none")
     return norm
 
 
