@@ -23,8 +23,9 @@ class Combined(MarginSoftmax):
     Where m1 theta_y + m2 passes pi the formula would turn up again; the curve goes on falling as SphereFace's does, see
     `falling_cosine`, with a continuous slope. (ArcFace by itself goes on as cos theta_y - m sin m, as its authors' code.)
 
-    arcface_torch takes the same three numbers but uses one margin at a time: with m1 = 1 and m3 > 0 it is CosFace and ignores m2,
-    so its loss is another one than this with the same numbers; with m1 other than 1 and m3 = 0 it stops.
+    InsightFace's MXNet code applies all three margins too. arcface_torch takes the same three numbers but uses one margin at a
+    time: with m1 = 1 and m3 > 0 it is CosFace and ignores m2, so its loss is another one than this with the same numbers; with
+    m1 other than 1 and m3 = 0 it stops.
 
     `ramp` takes all three from no margin to their full size: m1 from 1, m2 and m3 from 0.
 
@@ -34,7 +35,7 @@ class Combined(MarginSoftmax):
         s: scale of the logits, > 0.
         m1: factor on the angle, >= 1 (1: none).
         m2: margin on the angle in radians, 0 <= m2 < pi.
-        m3: margin on the cosine, >= 0.
+        m3: margin on the cosine, 0..2.
     """
 
     formula = "s (cos(m1 theta + m2) - m3)"
@@ -48,7 +49,7 @@ class Combined(MarginSoftmax):
         if not 0 <= m2 < math.pi:
             raise WorkbenchError(f"combined: m2 is an angle in radians, 0 <= m2 < pi, got {m2}")
         self.m2 = float(m2)
-        self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0)
+        self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0, 2.0)
 
     def margin(self, cosine: Tensor) -> Tensor:
         m1 = 1.0 + (self.m1 - 1.0) * self.ramp
