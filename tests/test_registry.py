@@ -166,7 +166,7 @@ def _typed() -> Registry[Any]:
         {"label": "x"},
         {"made_by": object()},
     ],
-    ids=lambda options: "-".join(options),  # not the values: an object's address differs from process to process
+    ids="-".join,  # not the values: an object's address differs from process to process
 )
 def test_values_of_the_types_that_are_stated_are_taken(options: dict[str, Any]) -> None:
     _typed().create("edam", **options)
