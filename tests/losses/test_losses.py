@@ -314,6 +314,49 @@ def test_a_scale_or_margin_out_of_range_is_one_line(name: str, options: dict[str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("adaface", {"m": 2.1}, "adaface: margin m"),
+        ("combined", {"m3": 2.1}, "combined: m3"),
+        ("cosface", {"m": 2.1}, "cosface: margin m"),
+        ("elasticface", {"m": 2.1, "kind": "cos"}, "elasticface: margin m"),
+        ("mv_softmax", {"m": 2.1}, "mv_softmax: margin m"),
+        ("unified_threshold", {"m": 2.1}, "unified_threshold: margin m"),
+    ],
+)
+def test_a_margin_wider_than_all_cosines_is_named(name: str, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(wb.WorkbenchError, match=named) as caught:
+        _make(name, **options)
+    assert "\n" not in str(caught.value)
+    _make(name, **{option: 2.0 if isinstance(value, float) else value for option, value in options.items()})
+
+
+@every_classifier
+@pytest.mark.parametrize("head", ["plain", "streamed", "sampled"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("classes", "labels"), [(C, []), (C, [2]), (C, [2, 2, 2]), (1, [0, 0])], ids=str)
+def test_the_smallest_batches_are_finite_under_every_head(
+    name: str, head: str, dtype: torch.dtype, classes: int, labels: list[int]
+) -> None:
+    torch.manual_seed(0)
+    if name == "subcenter_arcface" and head == "streamed":
+        head = "auto"  # it cannot be streamed
+    loss = wb.losses.create(name, embedding_dim=D, num_classes=classes, head=head)  # type: ignore[arg-type]
+    for size in (0.0, 1e-6, 1.0, 1e3):
+        embeddings = (size * torch.randn(len(labels), D)).to(dtype).requires_grad_()
+        _assert_finite(loss, embeddings, loss(embeddings, torch.tensor(labels, dtype=torch.int64)))
+
+
+@every_classifier
+@pytest.mark.parametrize("labels", [[-1, 0], [0, C]])
+def test_measuring_refuses_labels_out_of_range_as_training_does(name: str, labels: list[int]) -> None:
+    loss = _make(name)
+    for method in (loss, loss.measure):
+        with pytest.raises(wb.WorkbenchError, match=f"labels run from .* expected 0 to {C - 1}"):
+            method(torch.randn(2, D), torch.tensor(labels))
+
+
 # Against other implementations
 
 PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-4)])

@@ -38,7 +38,7 @@ class AdaFace(MarginSoftmax):
         embedding_dim: D.
         num_classes: C.
         s: scale of the logits, > 0.
-        m: margin, >= 0.
+        m: margin, 0..2: in radians on the angle and as it is on the cosine.
         h: concentration of the z-score, >= 0; at 0.333 two thirds of the images lie within +-0.333.
         rate: weight of a batch in the moving averages, 0..1.
 
@@ -55,7 +55,7 @@ class AdaFace(MarginSoftmax):
     def __init__(
         self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4, h: float = 0.333, rate: float = 0.01
     ) -> None:
-        super().__init__(embedding_dim, num_classes, s, m)
+        super().__init__(embedding_dim, num_classes, s, in_range("adaface: margin m", m, 0.0, 2.0))
         self.h = in_range("adaface: h", h, 0.0)
         self.rate = in_range("adaface: rate", rate, 0.0, 1.0)
         self.register_buffer("batch_mean", torch.tensor(20.0))

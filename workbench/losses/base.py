@@ -343,7 +343,13 @@ class ClassificationLoss(Loss):
 
     @torch.no_grad()
     def own_cosines(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cosine of each embedding to its own class centre: (N, D), (N,) -> (N,) in [-1, 1]."""
+        """Cosine of each embedding to its own class centre: (N, D), (N,) -> (N,) in [-1, 1].
+
+        Raises:
+            WorkbenchError: as of `forward`.
+        """
+        self._check(embeddings)
+        self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
         own = unit(self.weight[labels].to(embeddings.dtype)).view(len(labels), self.weight[0].numel() // self.embedding_dim, -1)
         return torch.einsum("nkd,nd->nk", own, unit(embeddings)).amax(1).clamp(-1.0, 1.0)

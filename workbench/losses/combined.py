@@ -34,7 +34,7 @@ class Combined(MarginSoftmax):
         s: scale of the logits, > 0.
         m1: factor on the angle, >= 1 (1: none).
         m2: margin on the angle in radians, 0 <= m2 < pi.
-        m3: margin on the cosine, >= 0.
+        m3: margin on the cosine, 0..2.
     """
 
     formula = "s (cos(m1 theta + m2) - m3)"
@@ -48,7 +48,7 @@ class Combined(MarginSoftmax):
         if not 0 <= m2 < math.pi:
             raise WorkbenchError(f"combined: m2 is an angle in radians, 0 <= m2 < pi, got {m2}")
         self.m2 = float(m2)
-        self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0)
+        self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0, 2.0)
 
     def margin(self, cosine: Tensor) -> Tensor:
         m1 = 1.0 + (self.m1 - 1.0) * self.ramp

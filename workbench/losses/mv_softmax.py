@@ -38,7 +38,7 @@ class MVSoftmax(MarginSoftmax):
         embedding_dim: D.
         num_classes: C.
         s: scale of the logits, > 0.
-        m: margin, >= 0: on the cosine with `am` (paper: 0.35), in radians and < pi with `arc` (paper: 0.5).
+        m: margin: on the cosine and 0..2 with `am` (paper: 0.35), in radians and < pi with `arc` (paper: 0.5).
         t: how much is added, >= 0 (0: CosFace or ArcFace).
         kind: "am" or "arc".
         weighting: "adaptive" or "fixed".
@@ -66,6 +66,8 @@ class MVSoftmax(MarginSoftmax):
             raise unknown_name("weighting of loss 'mv_softmax'", weighting, get_args(Weighting))
         if kind == "arc" and m >= math.pi:
             raise WorkbenchError(f"mv_softmax: margin m of kind 'arc' is an angle in radians, 0 <= m < pi, got {m}")
+        if kind == "am":
+            in_range("mv_softmax: margin m of kind 'am', on the cosine,", m, 0.0, 2.0)
         self.t = in_range("mv_softmax: t", t, 0.0)
         self.kind = kind
         self.weighting = weighting

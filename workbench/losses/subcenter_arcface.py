@@ -67,7 +67,13 @@ class SubCenterArcFace(MarginSoftmax):
 
     @torch.no_grad()
     def nearest(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D), (N,) -> (N,) number of the nearest sub-centre of the own class."""
+        """(N, D), (N,) -> (N,) number of the nearest sub-centre of the own class.
+
+        Raises:
+            WorkbenchError: as of `forward`.
+        """
+        self._check(embeddings)
+        self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
         return torch.einsum("nkd,nd->nk", unit(self.weight[labels].to(embeddings.dtype)), unit(embeddings)).argmax(1)
 
