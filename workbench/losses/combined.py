@@ -23,8 +23,9 @@ class Combined(MarginSoftmax):
     Where m1 theta_y + m2 passes pi the formula would turn up again; the curve goes on falling as SphereFace's does, see
     `falling_cosine`, with a continuous slope. (ArcFace by itself goes on as cos theta_y - m sin m, as its authors' code.)
 
-    arcface_torch takes the same three numbers but uses one margin at a time: with m1 = 1 and m3 > 0 it is CosFace and ignores m2,
-    so its loss is another one than this with the same numbers; with m1 other than 1 and m3 = 0 it stops.
+    InsightFace's MXNet code applies all three margins too. arcface_torch takes the same three numbers but uses one margin at a
+    time: with m1 = 1 and m3 > 0 it is CosFace and ignores m2, so its loss is another one than this with the same numbers; with
+    m1 other than 1 and m3 = 0 it stops.
 
     `ramp` takes all three from no margin to their full size: m1 from 1, m2 and m3 from 0.
 
