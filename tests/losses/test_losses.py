@@ -320,7 +320,6 @@ def test_a_scale_or_margin_out_of_range_is_one_line(name: str, options: dict[str
         ("adaface", {"m": 2.1}, "adaface: margin m"),
         ("combined", {"m3": 2.1}, "combined: m3"),
         ("cosface", {"m": 2.1}, "cosface: margin m"),
-        ("elasticface", {"m": 2.1, "kind": "cos"}, "elasticface: margin m"),
         ("mv_softmax", {"m": 2.1}, "mv_softmax: margin m"),
         ("unified_threshold", {"m": 2.1}, "unified_threshold: margin m"),
     ],
