@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.image_lists import STATED, ImageList, ListWarning, read_image_list
-from workbench.data.left_out import LeftOut, pictures_below
+from workbench.data.not_listed import NotListed, pictures_below
 from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
@@ -63,7 +63,7 @@ def open_folder(path: str) -> Dataset:
     if options:
         files, labels, note = _listed(root, options)
     else:
-        left = LeftOut()
+        left = NotListed()
         files, labels = _found(root, path, left)
         left.warn(f"folder:{path}")
         note = str(left)
@@ -71,7 +71,7 @@ def open_folder(path: str) -> Dataset:
     return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)}, note)
 
 
-def _found(root: Path, path: str, left: LeftOut) -> tuple[list[str], list[str]]:
+def _found(root: Path, path: str, left: NotListed) -> tuple[list[str], list[str]]:
     """Files and the first folder on the way to each."""
     found: list[str] = []
     with tqdm(desc=f"look through {root.name}", unit="image", delay=2, dynamic_ncols=True) as bar:

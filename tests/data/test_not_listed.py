@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from workbench import cli, data, images
-from workbench.data.left_out import LeftOut, pictures_below
+from workbench.data.not_listed import NotListed, pictures_below
 
 Complaint = Callable[..., AbstractContextManager[None]]
 
@@ -183,7 +183,7 @@ def test_the_note_stays_with_parts_and_joins(tmp_path: Path) -> None:
 
 
 def test_a_zip_is_sorted_out_in_the_same_way(tmp_path: Path) -> None:
-    left = LeftOut()
+    left = NotListed()
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
     assert [name for name in names if left.takes(name)] == ["ann/a.jpg"]
     assert str(left) == (
@@ -209,7 +209,7 @@ def test_a_name_that_is_no_text_is_counted(tmp_path: Path) -> None:
     put(tmp_path / "ann" / "a.png")
     os.rename(put(tmp_path / "ann" / "b.x"), bytes(tmp_path) + b"/ann/b.\xe9")
     assert "left out: 1 ." in warned(tmp_path)
-    assert sorted(pictures_below(tmp_path, LeftOut())) == ["ann/a.png"]
+    assert sorted(pictures_below(tmp_path, NotListed())) == ["ann/a.png"]
 
 
 @pytest.fixture

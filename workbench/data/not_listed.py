@@ -28,7 +28,7 @@ class LeftOutWarning(WorkbenchWarning):
 
 
 @dataclass
-class LeftOut:
+class NotListed:
     """What was passed over where pictures were looked for.
 
     Attributes:
@@ -106,7 +106,7 @@ class LeftOut:
             warnings.warn(f"{spec}: {'; '.join(said)}", LeftOutWarning, stacklevel=3)
 
 
-def pictures_below(root: str | Path, left: LeftOut) -> Iterator[str]:
+def pictures_below(root: str | Path, left: NotListed) -> Iterator[str]:
     """Paths, relative to a folder and with "/" in them, of the pictures at any depth, in no order.
 
     Links to folders are followed, after all others and in the order of their names; no folder is looked through twice, so that
