@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -49,6 +50,13 @@ def test_every_type_that_is_read_is_found_in_any_case(tmp_path: Path) -> None:
     assert [name for name in dataset.attributes["file"] if name.startswith("ann/")] == [f"ann/{name}" for name in names]
     assert dataset.identity_names == ["ann", "bob"]
     assert all(dataset.images[number].shape == (6, 8, 3) for number in range(len(dataset)))
+
+
+def test_folders_that_look_the_same_are_named(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        put(tmp_path / unicodedata.normalize(form, "Zoë") / "a.png")  # type: ignore[arg-type]
+    put(tmp_path / "bob" / "a.png")
+    assert "different Unicode normalisations, which are taken for different people: Zoë" in warned(tmp_path)
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -89,8 +90,15 @@ def _found(root: Path, path: str, left: NotListed) -> tuple[list[str], list[str]
             f"folder:{path}: holds the parts {', '.join(sorted(set(labels)))}; open one, e.g. folder:{path}/{labels[-1]}"
         )
     left.lost = sorted(set(left.folders).difference(labels, left.links))
+    left.alike = _alike(set(labels))
     left.hint = _one_level_down(path, found)
     return found, labels
+
+
+def _alike(labels: set[str]) -> list[str]:
+    """Names that several folders have, in different Unicode normalisations: they look the same, and may be one person's."""
+    counts = Counter(unicodedata.normalize("NFC", label) for label in labels)
+    return sorted(name for name, count in counts.items() if count > 1)
 
 
 def _one_level_down(path: str, files: Sequence[str]) -> str:
