@@ -304,6 +304,14 @@ def test_names_are_found_in_either_unicode_normalisation(form: Any, other: Any, 
         assert opened(identity_folder, text).images[0].shape == (10, 12, 3)
 
 
+def test_a_label_in_two_unicode_normalisations_is_one_identity(identity_folder: Path) -> None:
+    zoe = [unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")]
+    assert zoe[0] != zoe[1]
+    dataset = opened(identity_folder, f"ann/0.png,{zoe[0]}\nann/1.png,{zoe[1]}\nbob/0.png,Bob\n")
+    assert dataset.identity_names == ["Bob", zoe[0]]
+    assert dataset.identities.tolist() == [1, 1, 0]
+
+
 def test_names_that_are_not_utf8_are_found(identity_folder: Path) -> None:
     os.rename(identity_folder / "ann", os.fsencode(identity_folder) + b"/Ren\xe9")
     dataset = opened(identity_folder, b"Ren\xe9/0.png,Ren\xe9\nbob/0.png,b\n")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from workbench import data
+from workbench import data, images
 from workbench.data.zipped import ZippedImages
 from workbench.images import to_png
 
@@ -73,6 +73,43 @@ def check(bench: data.Benchmark) -> None:
 def test_images_are_found(inside: str, suffix: str, zipped: bool, tmp_path: Path) -> None:
     files = {**pictures(suffix, inside), "README.txt": b"hello", f"{inside}Ann_Lee/Ann_Lee_0001.txt": b"notes"}
     check(opened(tmp_path, in_zip(tmp_path / "faces.zip", files) if zipped else in_folder(tmp_path / "faces", files)))
+
+
+def test_images_behind_links_are_found_once(tmp_path: Path) -> None:
+    store = in_folder(tmp_path / "store", pictures())
+    root = in_folder(tmp_path / "faces", {"Bob/Bob_0001.png": pictures()["Bob/Bob_0001.png"]})
+    (root / "Bob" / "Bob_0002.png").symlink_to(store / "Bob" / "Bob_0002.png")
+    for person in ("Ann_Lee", "Çağ"):
+        (root / person).symlink_to(store / person)
+    (root / "again").symlink_to(root)
+    check(opened(tmp_path, root))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_systems_keep_is_no_second_place_of_an_image(zipped: bool, tmp_path: Path) -> None:
+    files = pictures()
+    for folder in ("@eaDir", "__MACOSX", ".thumbnails"):
+        files |= pictures(".jpg", f"{folder}/")
+    check(opened(tmp_path, in_zip(tmp_path / "faces.zip", files) if zipped else in_folder(tmp_path / "faces", files)))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("second", [".jpg", ".JFIF"])
+def test_two_files_of_one_stem_are_an_error(second: str, zipped: bool, tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    files = pictures() | {f"Bob/Bob_0001{second}": b"x"}
+    root = in_zip(tmp_path / "faces.zip", files) if zipped else in_folder(tmp_path / "faces", files)
+    with complaint("list.txt, line 3", "Bob/Bob_0001.png", f"Bob/Bob_0001{second}", "keep one"):
+        opened(tmp_path, root)
+
+
+def test_missing_images_of_a_type_that_cannot_be_read_are_counted(
+    tmp_path: Path, complaint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "find_spec", lambda name: None)  # as where pillow-heif is not installed
+    files = pictures()
+    files["Bob/Bob_0002.HEIC"] = files.pop("Bob/Bob_0002.png")
+    with complaint("1 of the 6", "1 .heic", "margin-workbench[heic]"):
+        opened(tmp_path, in_folder(tmp_path / "faces", files))
 
 
 def test_the_benchmark_is_named_after_its_images(tmp_path: Path) -> None:

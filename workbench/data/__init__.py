@@ -34,8 +34,8 @@ from workbench.data.contact_sheet import contact_sheet
 from workbench.data.dataset import Dataset, Images, Sample
 from workbench.data.joining import exclude, join, overlap, subset
 from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, without
-from workbench.data.left_out import LeftOutWarning
 from workbench.data.megaface import draw_identification
+from workbench.data.not_listed import LeftOutWarning
 from workbench.data.prepared import open_without, prepare, unprepared
 from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
 from workbench.data.stored import open_stored

@@ -30,7 +30,7 @@ from workbench import faces, images
 from workbench.data import processes
 from workbench.data.alignment_log import AlignmentLog, Row, digest, digest_of, stamp
 from workbench.data.dataset import Dataset, Images, image_name
-from workbench.data.left_out import LeftOutWarning
+from workbench.data.not_listed import LeftOutWarning
 from workbench.data.registry import open as open_dataset
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width

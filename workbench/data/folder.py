@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
 from workbench.data.image_lists import STATED, ImageList, ListWarning, read_image_list
-from workbench.data.left_out import LeftOut, pictures_below
+from workbench.data.not_listed import NotListed, pictures_below
 from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
@@ -63,7 +64,7 @@ def open_folder(path: str) -> Dataset:
     if options:
         files, labels, note = _listed(root, options)
     else:
-        left = LeftOut()
+        left = NotListed()
         files, labels = _found(root, path, left)
         left.warn(f"folder:{path}")
         note = str(left)
@@ -71,7 +72,7 @@ def open_folder(path: str) -> Dataset:
     return Dataset(root.resolve().name, Files(root, files), identities, names, {"file": files, **_k_face(files)}, note)
 
 
-def _found(root: Path, path: str, left: LeftOut) -> tuple[list[str], list[str]]:
+def _found(root: Path, path: str, left: NotListed) -> tuple[list[str], list[str]]:
     """Files and the first folder on the way to each."""
     found: list[str] = []
     with tqdm(desc=f"look through {root.name}", unit="image", delay=2, dynamic_ncols=True) as bar:
@@ -89,8 +90,15 @@ def _found(root: Path, path: str, left: LeftOut) -> tuple[list[str], list[str]]:
             f"folder:{path}: holds the parts {', '.join(sorted(set(labels)))}; open one, e.g. folder:{path}/{labels[-1]}"
         )
     left.lost = sorted(set(left.folders).difference(labels, left.links))
+    left.alike = _alike(set(labels))
     left.hint = _one_level_down(path, found)
     return found, labels
+
+
+def _alike(labels: set[str]) -> list[str]:
+    """Names that several folders have, in different Unicode normalisations: they look the same, and may be one person's."""
+    counts = Counter(unicodedata.normalize("NFC", label) for label in labels)
+    return sorted(name for name, count in counts.items() if count > 1)
 
 
 def _one_level_down(path: str, files: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -336,8 +337,8 @@ def _same_people(table: _Table, one: int, other: int) -> bool:
 
 
 def _found(table: _Table, place: Place, path: int, identity: int) -> tuple[list[int], list[str], list[str]]:
-    """Line, file and label of each image."""
-    labels = table.values(identity) if identity >= 0 else []
+    """Line, file and label of each image; a name in two Unicode normalisations is one label."""
+    labels = [unicodedata.normalize("NFC", value) for value in table.values(identity)] if identity >= 0 else []
     lines: list[int] = []
     files: list[str] = []
     missing: dict[str, int] = {}

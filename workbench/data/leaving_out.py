@@ -16,7 +16,6 @@ from workbench.data.templates import Templates
 from workbench.data.written import where_and_why
 from workbench.errors import WorkbenchError, printable
 
-HINT = "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
 MOST_NAMED = 3
 Reduced = Benchmark | Identification | Templates
 

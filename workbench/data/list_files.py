@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from workbench import images
+from workbench.data.not_listed import NotListed, pictures_below
 from workbench.data.paths import inside
 from workbench.data.zipped import names_in
 from workbench.errors import WorkbenchError
@@ -158,11 +159,11 @@ class Place:
                     return
         self.around = ""
 
-    def everything(self) -> list[str]:
-        """The names of all files below the root."""
-        if self._members is not None:
-            return list(dict.fromkeys(self._members.values()))
-        return [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
+    def pictures(self, left: NotListed) -> list[str]:
+        """The names of all pictures below the root, also behind links, sorted; `left` is told what is passed over."""
+        if self._members is None:
+            return sorted(pictures_below(self.root, left))
+        return sorted({member for member in self._members.values() if not member.endswith("/") and left.takes(member)})
 
     def _folders(self) -> list[str]:
         if self._members is None:

@@ -21,8 +21,8 @@ from workbench.data.dataset import Dataset, Images, Joined, number_identities
 from workbench.data.folder import Files
 from workbench.data.indexes import Texts
 from workbench.data.joining import overlap
-from workbench.data.left_out import LeftOut, pictures_below
 from workbench.data.list_files import Place
+from workbench.data.not_listed import NotListed, pictures_below
 from workbench.data.registry import BENCHMARKS, SOURCES, is_source, open
 from workbench.errors import WorkbenchError, unknown_name
 
@@ -178,7 +178,7 @@ def _distractors(side: str) -> tuple[Dataset | Images, str]:
         file, root, paths, _ = _read_list(side)
         return Files(root, Texts.of(paths)), _list_name(file)
     root = Path(os.path.expanduser(side))
-    left = LeftOut(flat=True)
+    left = NotListed(flat=True)
     found = sorted(pictures_below(root, left))
     left.warn(f"megaface, distractors {root}")
     if not found:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench import images
 from workbench.data.benchmark import Benchmark
 from workbench.data.dataset import Images, number_identities
 from workbench.data.folder import Files
 from workbench.data.list_files import Place, plain
+from workbench.data.not_listed import NotListed
 from workbench.data.pair_lists import STATED, STEM, PairList, check_pairs, read_pair_list
 from workbench.data.paths import with_options
 from workbench.data.registry import BENCHMARKS, existing
@@ -97,8 +97,9 @@ def _files_of_stems(place: Place, listing: PairList) -> dict[str, str]:
     """The file of each stem "NAME_0001" under the root."""
     exactly: dict[str, list[str]] = {}
     loosely: dict[str, list[str]] = {}
-    for name in place.everything():
-        if (match := STEM.fullmatch(name)) and match[3].lower() in images.SUFFIXES:
+    left = NotListed(flat=True)
+    for name in place.pictures(left):
+        if match := STEM.fullmatch(name):
             exactly.setdefault(match[2], []).append(name)
             loosely.setdefault(plain(match[2]), []).append(name)
     found: dict[str, str] = {}
@@ -115,7 +116,8 @@ def _files_of_stems(place: Place, listing: PairList) -> dict[str, str]:
         else:
             missing[f"{stem.rpartition('_')[0]}/{stem}.jpg"] = line
     if missing:
-        raise place.missing(listing.file, missing, len(stems))
+        error = place.missing(listing.file, missing, len(stems))
+        raise WorkbenchError(f"{error}{f'; {left}' * bool(str(left))}")
     return found
 
 

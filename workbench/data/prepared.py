@@ -23,9 +23,10 @@ from workbench.data import processes
 from workbench.data.aligning import find_one
 from workbench.data.benchmark import Benchmark, ClosedSet, Identification
 from workbench.data.dataset import Changed, EncodedImages, Images, source_of
-from workbench.data.leaving_out import HINT, without
+from workbench.data.leaving_out import without
 from workbench.data.registry import BENCHMARKS, benchmark
 from workbench.data.templates import Templates
+from workbench.data.written import HINT
 from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
 from workbench.files import atomic_path, check_writable

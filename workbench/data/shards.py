@@ -23,7 +23,7 @@ from workbench import images
 from workbench.data.dataset import number_identities
 from workbench.data.image_lists import in_order
 from workbench.data.indexes import Arrays, Texts
-from workbench.data.left_out import LeftOut
+from workbench.data.not_listed import NotListed
 from workbench.errors import WorkbenchError
 
 BLOCK = 512
@@ -138,7 +138,7 @@ def look_through(names: Sequence[str], shard: Callable[[int], Path], progress: b
         WorkbenchError: a shard is cut off or no tar, or an image in it has no label.
     """
     rows, sizes, keys, ends, labels = array("q"), array("q"), bytearray(), array("q"), _Numbers()
-    left = LeftOut(flat=True)
+    left = NotListed(flat=True)
     for number in tqdm(range(len(names)), desc="index", unit="shard", delay=2, dynamic_ncols=True, disable=not progress):
         file = shard(number)
         sizes.append(file.stat().st_size)
@@ -176,7 +176,7 @@ class Sample:
     others: list[str] = field(default_factory=list)
 
 
-def samples(file: Path, where: str, left: LeftOut) -> Iterator[Sample]:
+def samples(file: Path, where: str, left: NotListed) -> Iterator[Sample]:
     """The pictures of a shard that is a plain tar file. Of samples without a picture `left` counts what is in the place of one."""
     size = file.stat().st_size
     current = Sample("")
@@ -210,7 +210,7 @@ def samples(file: Path, where: str, left: LeftOut) -> Iterator[Sample]:
         yield from _complete(current, where, left)
 
 
-def _complete(sample: Sample, where: str, left: LeftOut) -> Iterator[Sample]:
+def _complete(sample: Sample, where: str, left: NotListed) -> Iterator[Sample]:
     if not sample.name:
         left.suffixes.update(sample.others or [".cls or .json alone"] * (sample.label is not None))
     if sample.name and sample.label is None:

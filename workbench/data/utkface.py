@@ -17,7 +17,7 @@ import numpy as np
 
 from workbench.data.dataset import Dataset, EncodedImages
 from workbench.data.folder import Files
-from workbench.data.left_out import LeftOut, pictures_below
+from workbench.data.not_listed import NotListed, pictures_below
 from workbench.data.paths import with_options
 from workbench.data.registry import SOURCES
 from workbench.data.zipped import ZippedImages, names_in
@@ -67,7 +67,7 @@ def open_utkface(path: str) -> Dataset:
     root = Path(os.path.expanduser(place))
     if not place or not (os.path.isdir(root) or os.path.isfile(root)):
         raise WorkbenchError(f"utkface:{path}: no such folder or zip; expected utkface:DIR or utkface:FILE.zip")
-    left = LeftOut(flat=True)
+    left = NotListed(flat=True)
     listed = pictures_below(root, left) if root.is_dir() else filter(left.takes, _files_in(root))
     pictures = sorted(name for name in listed if not re.search(r"[\x00-\x1f]", name))
     known = [(name, labels) for name in pictures if (labels := parse_name(name))]

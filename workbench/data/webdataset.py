@@ -25,7 +25,7 @@ from workbench import images
 from workbench.data.commands import allow
 from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.indexes import Arrays, Texts, load, remembered, save
-from workbench.data.left_out import LeftOutWarning
+from workbench.data.not_listed import LeftOutWarning
 from workbench.data.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.data.remote import RemoteFiles, fetched

@@ -20,6 +20,7 @@ from workbench.files import atomic_path
 
 Broken = Literal["stop", "skip"]
 """What to do about an image that cannot be read: raise its error, or leave it out and report it."""
+HINT = "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def readable(
                 images.decode(encoded, image_name(reader, number))
         except WorkbenchError as error:
             if broken == "stop":
-                raise
+                raise WorkbenchError(f"{error}; {HINT}") from None
             last = str(error)
             if left_out is not None:
                 left_out.append(where_and_why(image_name(reader, number), last))

@@ -21,7 +21,7 @@ from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
 from workbench.data.dataset import image_name
-from workbench.data.leaving_out import HINT
+from workbench.data.written import HINT
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip

@@ -28,7 +28,7 @@ class LeftOutWarning(WorkbenchWarning):
 
 
 @dataclass
-class LeftOut:
+class NotListed:
     """What was passed over where pictures were looked for.
 
     Attributes:
@@ -41,6 +41,7 @@ class LeftOut:
         folders: names of the folders that lie directly in the one that was opened.
         loose: pictures directly in it, where they belong to nobody.
         lost: those of `folders` in which there is no picture that can be read.
+        alike: names that several of `folders` have, in different Unicode normalisations.
         hint: where the people may be instead.
     """
 
@@ -53,6 +54,7 @@ class LeftOut:
     folders: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
     hint: str = ""
 
     def takes(self, path: str) -> bool:
@@ -83,6 +85,11 @@ class LeftOut:
             said.append(f"{count} directly in the folder {'belong' if len(self.loose) != 1 else 'belongs'} to nobody and left out")
         if self.lost:
             said.append(f"folders without a picture that can be read: {_first(self.lost)}")
+        if self.alike:
+            said.append(
+                f"names that several folders have, in different Unicode normalisations, which are taken for different people: "
+                f"{_first(self.alike)}"
+            )
         if self.nowhere:
             said.append(f"links that lead nowhere: {_first(self.nowhere)}")
         if self.links:
@@ -106,7 +113,7 @@ class LeftOut:
             warnings.warn(f"{spec}: {'; '.join(said)}", LeftOutWarning, stacklevel=3)
 
 
-def pictures_below(root: str | Path, left: LeftOut) -> Iterator[str]:
+def pictures_below(root: str | Path, left: NotListed) -> Iterator[str]:
     """Paths, relative to a folder and with "/" in them, of the pictures at any depth, in no order.
 
     Links to folders are followed, after all others and in the order of their names; no folder is looked through twice, so that

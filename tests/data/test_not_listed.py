@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from workbench import cli, data, images
-from workbench.data.left_out import LeftOut, pictures_below
+from workbench.data.not_listed import NotListed, pictures_below
 
 Complaint = Callable[..., AbstractContextManager[None]]
 
@@ -49,6 +50,13 @@ def test_every_type_that_is_read_is_found_in_any_case(tmp_path: Path) -> None:
     assert [name for name in dataset.attributes["file"] if name.startswith("ann/")] == [f"ann/{name}" for name in names]
     assert dataset.identity_names == ["ann", "bob"]
     assert all(dataset.images[number].shape == (6, 8, 3) for number in range(len(dataset)))
+
+
+def test_folders_that_look_the_same_are_named(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        put(tmp_path / unicodedata.normalize(form, "Zoë") / "a.png")  # type: ignore[arg-type]
+    put(tmp_path / "bob" / "a.png")
+    assert "different Unicode normalisations, which are taken for different people: Zoë" in warned(tmp_path)
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +191,7 @@ def test_the_note_stays_with_parts_and_joins(tmp_path: Path) -> None:
 
 
 def test_a_zip_is_sorted_out_in_the_same_way(tmp_path: Path) -> None:
-    left = LeftOut()
+    left = NotListed()
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
     assert [name for name in names if left.takes(name)] == ["ann/a.jpg"]
     assert str(left) == (
@@ -209,7 +217,7 @@ def test_a_name_that_is_no_text_is_counted(tmp_path: Path) -> None:
     put(tmp_path / "ann" / "a.png")
     os.rename(put(tmp_path / "ann" / "b.x"), bytes(tmp_path) + b"/ann/b.\xe9")
     assert "left out: 1 ." in warned(tmp_path)
-    assert sorted(pictures_below(tmp_path, LeftOut())) == ["ann/a.png"]
+    assert sorted(pictures_below(tmp_path, NotListed())) == ["ann/a.png"]
 
 
 @pytest.fixture
