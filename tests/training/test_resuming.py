@@ -237,6 +237,17 @@ def test_data_that_have_moved_are_named_and_can_be_given(
     assert runs.Run(run.path).environment["resumed"][0]["changes"] == {"data": ["folder:faces", "folder:moved"]}
 
 
+def test_a_finished_run_too_takes_only_its_own_data(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = _train(settings)
+    weights = run.model_path.read_bytes()
+    _paint(tmp_path / "others", [5] * PEOPLE)
+    _refused("is not the data the run began with", lambda: _resume(run, data="folder:others"))
+    (tmp_path / "faces").rename(tmp_path / "moved")
+    assert _resume(run, data="folder:moved").state == "finished"
+    assert runs.Run(run.path).config["data"] == "folder:moved"
+    assert run.model_path.read_bytes() == weights
+
+
 # Who may train it
 
 

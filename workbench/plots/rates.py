@@ -60,6 +60,7 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
             drawn.add_scatter(
                 x=outline,
                 y=edge,
+                mode="lines",  # plotly adds dots to lines of fewer than 20 points
                 fill="toself",
                 fillcolor=faded(style.colour, 0.12),
                 line_width=0,
@@ -73,6 +74,7 @@ def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.floa
         drawn.add_scatter(
             x=np.maximum(far[kept], floor / 3),
             y=tar[kept],
+            mode="lines",
             customdata=np.column_stack([far, thresholds])[kept],
             name=f"{name} (AUC {result.auc:.3f})",
             legendgroup=name,
@@ -104,18 +106,19 @@ def det(results: Mapping[str, Any]) -> go.Figure:
         drawn.add_scatter(
             x=_deviate(far[inside]),
             y=_deviate(1 - tar[inside]),
+            mode="lines",
             customdata=np.column_stack([far[inside], 1 - tar[inside], thresholds[inside]]),
             name=f"{name} (EER {result.eer:.1%})",
             line={"color": style.colour, "dash": style.dash, "width": 2.2},
             hovertemplate="FAR %{customdata[0]:.2e}, FRR %{customdata[1]:.2e}<br>threshold %{customdata[2]:.3f}",
         )
-    supported = min(10 * floor, 0.5)
+    supported = min(10 * floor, 1.0)
     marks = ticks[(ticks >= floor)]
     ends = [float(_deviate(np.array([min(floor, 0.01)]))[0]) - 0.1, float(_deviate(np.array([0.7]))[0])]
     axis = {"tickvals": _deviate(marks), "ticktext": [f"{100 * mark:g} %" for mark in marks], "range": ends}
     drawn.update_xaxes(**axis)
     drawn.update_yaxes(**axis)
-    edge = float(_deviate(np.array([supported]))[0])
+    edge = float(_deviate(np.array([min(supported, 0.7)]))[0])  # 0.7 is where the axis ends
     _grey_out(drawn, (ends[0], edge), edge, supported)
     drawn.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, hoverinfo="skip", showlegend=False

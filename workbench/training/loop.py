@@ -103,7 +103,7 @@ def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Ru
         return run  # its owner has kept the model alone
     state = checkpoint.read(run)
     different = changed(run, config, state["config"]) if "config" in state else {}  # older checkpoints do not say
-    if finished and "config" in state and "epochs" not in different:
+    if finished and "config" in state and "data" not in changes and not {"epochs", "data"} & set(different):
         return run
     with _own_random_state(config.seed):
         work = _prepare(config, run, new_data="data" in changes)
@@ -114,6 +114,8 @@ def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Ru
         check_steps(run, config, step, work.steps_an_epoch)
         checkpoint.restore(run, state, work.net, work.loss, work.optimizer, work.clipper)
         if finished and step == total:
+            if "data" in changes or "data" in different:
+                _record_resumption(run, config, work, step, different, new_data="data" in changes)
             return run
         checkpoint.check_space(run.path, work.net, work.loss)
         with _ends(run, Status(run, total, step=step, saved=step)) as status:
