@@ -609,9 +609,8 @@ def test_an_identification_is_evaluated_compared_and_described(
         figures = runs.open(tmp_path / run).evaluation("search")[0]
         low, high = figures["interval"]
         assert line.startswith(f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors")
-        assert f"TAR at FAR 0.01: {figures['tar_at_far']['0.01']:.1%}, FNIR" in line  # 224 impostor pairs support no lower one
-        misses = figures["open_set"]["fnir_at_fpir"]["0.1"]
-        assert line.endswith(f", FNIR at FPIR 10%: {misses:.1%}")  # nor 16 strangers
+        assert "TAR at FAR" not in line  # 2 people and 16 strangers support none of these rates
+        assert "FNIR" not in line
 
     lines = workbench(f"compare {tmp_path}/a {tmp_path}/b --benchmark search").out.splitlines()
     assert [(line.split()[1], line.split()[-1]) for line in lines[1:3]] == [("search", "identification")] * 2

@@ -171,9 +171,9 @@ def test_the_roc_has_a_logarithmic_far_axis_and_shows_thresholds() -> None:
 def test_the_grey_field_covers_what_no_run_supports(impostors: list[int]) -> None:
     drawn = plots.roc({f"run{count}": _result(impostors=count, intervals=False) for count in impostors})
     (field,) = [shape for shape in drawn.layout.shapes if shape.type == "rect"]
-    assert field.x1 == pytest.approx(1 / max(impostors))
+    assert field.x1 == pytest.approx(10 / max(impostors))
     assert np.log10(field.x0) <= drawn.layout.xaxis.range[0] + 1e-9
-    assert any(f"{max(impostors):,}" in note.text for note in drawn.layout.annotations)
+    assert any(f"below 10 expected false accepts (FAR {10 / max(impostors):g})" in note.text for note in drawn.layout.annotations)
 
 
 def test_the_band_is_drawn_only_where_the_run_supports_it() -> None:
