@@ -36,7 +36,7 @@ class ElasticFace(MarginSoftmax):
         embedding_dim: D.
         num_classes: C.
         s: scale of the logits, > 0.
-        m: mean margin, with `arc` in radians and 0..pi, with `cos` 0..2; None: the paper's, 0.5 with `arc`, 0.35 with `cos`.
+        m: mean margin, >= 0, with `arc` in radians and <= pi; None: the paper's, 0.5 with `arc`, 0.35 with `cos`.
         std: standard deviation of the margin, >= 0.
         kind: "arc" or "cos", see above.
         plus: see above; then std is 0.0175 with `arc`. With `cos` forks of the authors' code have 0.02, notes on the paper
@@ -58,7 +58,7 @@ class ElasticFace(MarginSoftmax):
     ) -> None:
         if kind not in get_args(Kind):
             raise unknown_name("kind of loss 'elasticface'", kind, get_args(Kind))
-        self._highest = math.pi if kind == "arc" else 2.0
+        self._highest = math.pi if kind == "arc" else math.inf
         m = in_range("elasticface: margin m", USUAL[kind] if m is None else m, 0.0, self._highest)
         super().__init__(embedding_dim, num_classes, s, m)
         self.std = in_range("elasticface: std", std, 0.0)
