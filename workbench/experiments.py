@@ -13,6 +13,7 @@ from workbench.evaluation import Difference, VerificationResult, evaluate, paire
 from workbench.evaluation.results import stored_figures
 from workbench.evaluation.sources import TRAIN
 from workbench.training import TrainConfig, train
+from workbench.training.fitting import with_head_scale
 
 DEMO_BENCHMARKS = tuple(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance"))
 DEMO_LOSSES: dict[str, dict[str, Any]] = {
@@ -72,7 +73,7 @@ def sweep(
     for number, config in enumerate(configs, 1):
         title = f"[{number}/{len(configs)}] {config.loss} on {config.data}"
         run = find(config)
-        if any(_config(other) == _comparable(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
+        if any(_config(other) == _wanted(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
             raise WorkbenchError(
                 f"{title}: a run with these settings is being trained in {config.runs_dir}; wait for it or stop it"
             )
@@ -93,7 +94,7 @@ def sweep(
 
 def find(config: TrainConfig) -> runs.Run | None:
     """The best run directory with exactly these settings: a finished one, else one that can be resumed, else None."""
-    same = [run for run in runs.list(config.runs_dir) if _config(run) == _comparable(config)]
+    same = [run for run in runs.list(config.runs_dir) if _config(run) == _wanted(config)]
     states = {run.name: _state(run) for run in same}
     usable = [run for run in same if states[run.name] in ("finished", "stopped", "stalled")]
     return min(usable, key=lambda run: states[run.name] != "finished", default=None)
@@ -104,6 +105,11 @@ def _config(run: runs.Run) -> dict[str, Any]:
         return _comparable(TrainConfig(**run.config))
     except (WorkbenchError, TypeError):  # TypeError: a setting whose name is no text
         return {}
+
+
+def _wanted(config: TrainConfig) -> dict[str, Any]:
+    """The settings that a run of this config records: the loss chooses what it may."""
+    return _comparable(with_head_scale(config))
 
 
 def _comparable(config: TrainConfig) -> dict[str, Any]:

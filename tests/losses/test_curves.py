@@ -27,7 +27,7 @@ CURVES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "cosface": ("cosface", {"s": 32.0, "m": 0.25}, COSINE - 0.25),
     "arcface": ("arcface", {"m": 0.4}, _arcface(0.4)),
     "sphereface": ("sphereface", {"m": 2.0, "annealing": 0.0}, np.where(DEGREES < 90, np.cos(2 * THETA), -np.cos(2 * THETA) - 2)),
-    "magface": ("magface", {"norm": 10.0, "s": 16.0}, _arcface(0.45)),
+    "magface": ("magface", {"norm": 10.0, "s": 16.0}, np.where(COSINE > 0, _arcface(0.45), COSINE)),
     "adaface": ("adaface", {"norm": 20.0}, COSINE - 0.4),
     "circle": ("circle", {}, np.maximum(1.25 - COSINE, 0) * (COSINE - 0.75)),
     "normface+ohem": ("normface+ohem", {"ohem": {"keep": 0.5}}, COSINE),

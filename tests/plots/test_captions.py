@@ -50,7 +50,7 @@ def test_what_differs_is_said_run_by_run(draw: Callable[..., go.Figure]) -> None
 
 @every_figure
 def test_results_that_say_nothing_have_no_caption(draw: Callable[..., go.Figure]) -> None:
-    assert _lines(draw({"a": PLAIN})) == []
+    assert _lines(draw({"a": replace(PLAIN, protocol={})})) == []
     assert _lines(draw({})) == []
 
 

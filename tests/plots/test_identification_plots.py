@@ -135,7 +135,7 @@ def test_open_set_det_has_a_line_a_run_in_the_colour_of_its_loss_with_its_band()
     drawn = plots.open_set_det(results | {"cosface-a": _with_open_set(OPEN["good"])})
     lines = [trace for trace in drawn.data if trace.name]
     assert [trace.line.color for trace in lines] == [colour_of("softmax"), colour_of("cosface")]
-    assert lines[0].name == f"softmax-a (FNIR {OPEN['usual'].fnir_at_fpir[0.01]:.1%} at FPIR 1%)"
+    assert lines[0].name == f"softmax-a (FNIR {OPEN['usual'].fnir_at_fpir[0.1]:.1%} at FPIR 10%)"
     band = drawn.data[0]
     low, high = np.split(band.y, 2)
     grid = np.logspace(-6, 0, 121)
