@@ -73,7 +73,7 @@ def sweep(
     for number, config in enumerate(configs, 1):
         title = f"[{number}/{len(configs)}] {config.loss} on {config.data}"
         run = find(config)
-        if any(_config(other) == _wanted(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
+        if any(_config(other) in _wanted(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
             raise WorkbenchError(
                 f"{title}: a run with these settings is being trained in {config.runs_dir}; wait for it or stop it"
             )
@@ -94,7 +94,7 @@ def sweep(
 
 def find(config: TrainConfig) -> runs.Run | None:
     """The best run directory with exactly these settings: a finished one, else one that can be resumed, else None."""
-    same = [run for run in runs.list(config.runs_dir) if _config(run) == _wanted(config)]
+    same = [run for run in runs.list(config.runs_dir) if _config(run) in _wanted(config)]
     states = {run.name: _state(run) for run in same}
     usable = [run for run in same if states[run.name] in ("finished", "stopped", "stalled")]
     return min(usable, key=lambda run: states[run.name] != "finished", default=None)
@@ -107,9 +107,9 @@ def _config(run: runs.Run) -> dict[str, Any]:
         return {}
 
 
-def _wanted(config: TrainConfig) -> dict[str, Any]:
-    """The settings that a run of this config records: the loss chooses what it may."""
-    return _comparable(with_head_scale(config))
+def _wanted(config: TrainConfig) -> list[dict[str, Any]]:
+    """The settings as they are given, and as a run records them: the loss may choose an option of the backbone."""
+    return [_comparable(config), _comparable(with_head_scale(config))]
 
 
 def _comparable(config: TrainConfig) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_two_figures_and_the_crossings_of_all_runs(open_page: Opened, swept: Pat
     for spec in drawn:
         assert spec["layout"]["xaxis"]["title"]["text"].startswith("Difference in yaw (degrees)")
         assert set(NAMES) <= {trace.get("name") for trace in spec["data"]}
-    assert "FAR 1 %" in drawn[1]["layout"]["yaxis"]["title"]["text"]
+    assert "FAR 10 %" in drawn[1]["layout"]["yaxis"]["title"]["text"]
     table = app.dataframe[0].value.set_index("Run")
     for name in NAMES:
         curve = invariance_curves(swept / name, SWEEP, factors=["yaw"])["yaw"]

@@ -202,7 +202,7 @@ def test_two_people_are_too_few_for_intervals_and_the_protocol_says_so() -> None
 
 @pytest.mark.slow
 def test_intervals_over_folds_cover_the_truth_where_pairs_share_people() -> None:
-    """100 people in 10 folds whose effects make 40 % of the variance; benchmarks/coverage.py has more settings."""
+    """100 people in 10 folds whose effects make 40 % of the variance; benchmarks/interval_coverage.py has more settings."""
     apart, share, hits = 2.0, 0.4, 0
     for seed in range(60):
         rng = np.random.default_rng(seed)

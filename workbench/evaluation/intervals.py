@@ -9,7 +9,7 @@ benchmark hold disjoint people, the folds are the groups.
 A figure near 0 or 1 has a skewed distribution, to which "estimate +- 2 standard errors" does not apply. Intervals are
 therefore those of Clopper and Pearson (Biometrika 1934) for as many independent trials as would have the same standard error (Korn
 and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated from survey data",
-Survey Methodology 1998). `benchmarks/coverage.py` measures how often they cover the truth, beside those of other methods.
+Survey Methodology 1998). `benchmarks/interval_coverage.py` measures how often they cover the truth, beside those of other methods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often 95 % intervals cover the truth, and how often equal models are told apart: `python benchmarks/coverage.py --help`."""
+"""How often 95 % intervals cover the truth, and how often equal models are told apart: `python benchmarks/interval_coverage.py --help`."""
 
 from __future__ import annotations
 
