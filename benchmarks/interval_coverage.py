@@ -1,4 +1,4 @@
-"""How often 95 % intervals cover the truth, and how often equal models are told apart: `python benchmarks/interval_coverage.py --help`."""
+"""How often intervals cover the truth, and equal models are told apart: `python benchmarks/interval_coverage.py --help`."""
 
 from __future__ import annotations
 
