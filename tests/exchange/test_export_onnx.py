@@ -214,7 +214,7 @@ def test_a_backbone_that_cannot_be_written_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Looping(backbones.Backbone):
-        def __init__(self, embedding_dim: int, image_size: tuple[int, int]) -> None:
+        def __init__(self, embedding_dim: int, image_size: int | tuple[int, int]) -> None:
             super().__init__(embedding_dim, image_size, smallest=1)
             self.fc = torch.nn.Linear(3, embedding_dim)
 
