@@ -58,6 +58,8 @@ def _pairs(
     with_accuracy = [result for result in results.values() if _has_accuracy(result)]
     if with_accuracy:
         caption = f"Accuracy: mean over the folds. {caption}"
+    if relied := [far for one in results.values() for far in one.tar_at_far if one.well_supported(far)]:
+        caption += f" From FAR {min(relied):g} on, 30 false accepts or more are expected (Doddington's rule)."
     _figures(name, results, table, {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)}, caption)
     if len(with_accuracy) > 1:
         _best(name, [run for run in evaluated if _has_accuracy(results[run.name])])
