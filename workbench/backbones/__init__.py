@@ -68,8 +68,9 @@ def create(name: str, **options: Any) -> Backbone:
 def _with_side(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options in which a square `image_size` is one number, which is all that some backbones take."""
     size = options.get("image_size")
-    square = isinstance(size, tuple | list) and len(size) == 2 and size[0] == size[1]
-    return {**options, "image_size": size[0]} if square else dict(options)
+    if isinstance(size, tuple | list) and len(size) == 2 and size[0] == size[1]:
+        return {**options, "image_size": size[0]}
+    return dict(options)
 
 
 def accepts(name: str, option: str) -> bool:
