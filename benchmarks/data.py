@@ -226,14 +226,14 @@ def _ranged(folder: Path, count: int, people: int) -> str:
 
 
 def _shuffled(folder: Path, count: int, people: int) -> str:
-    """A .rec of headers alone."""
+    """A .rec of headers, with four bytes in the place of each image; a first record without any would be taken for record 0."""
     folder.mkdir()
-    kind = [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8"), ("id2", "<u8")]
+    kind = [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8"), ("id2", "<u8"), ("image", "<u4")]
     records = np.zeros(count, dtype=kind)
-    records["magic"], records["length"] = MAGIC, 24
+    records["magic"], records["length"] = MAGIC, 28
     records["label"] = np.random.default_rng(0).permutation(np.arange(count) % people)
     records.tofile(folder / "train.rec")
-    _write_index(folder / "train.idx", 32 * np.arange(count))
+    _write_index(folder / "train.idx", records.itemsize * np.arange(count))
     return f"recordio:{folder}"
 
 

@@ -166,6 +166,23 @@ def test_verification_that_cannot_be_measured_is_one_line(arguments: list[str], 
 
 
 @pytest.mark.slow
+def test_coverage_is_counted_for_every_method_and_figure(tmp_path: Path) -> None:
+    out = tmp_path / "coverage.json"
+    done = _run(FOLDER / "interval_coverage.py", "--datasets", 2, "--resamples", 3, "--settings", "independent-50", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text(encoding="utf-8"))
+    row = found["intervals"]["independent-50"]
+    assert list(row["truth"]) == ["accuracy", "auc", "eer", "tar@0.1", "tar@0.01", "tar@0.001"]
+    for method in ("workbench", "folds, t", "people", "subsets", "pairs"):  # 150 people are too many to leave out one by one
+        assert list(row["covered"][method]) == list(row["truth"])
+        assert all(share in (0.0, 0.5, 1.0) for share in row["covered"][method].values())
+    assert list(row["covered"]["DeLong"]) == ["auc"]
+    for rates in (*found["paired"].values(), found["many"]):
+        assert all(0 <= rate <= 1 for rate in rates.values())
+    assert "six equally good models" in done.stdout
+
+
+@pytest.mark.slow
 def test_reading_is_measured_beside_the_decoder_and_the_usual_way(tmp_path: Path) -> None:
     sizes = {"--images": 20, "--rounds": 1, "--index": 2000, "--identities": 50}
     out = tmp_path / "data.json"
