@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from workbench import data, runs
@@ -60,7 +61,9 @@ def test_a_strangers_run_has_no_command_run(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     config = {"data": f"webdataset:pipe:touch {tmp_path}/hello; echo a.tar", "backbone": "smallresnet", "loss": "arcface"}
     run = runs.create(tmp_path, "stranger", config)
-    (run.path / runs.CHECKPOINT).write_bytes(b"x")
+    # Both are read before the data are opened.
+    torch.save({"step": 1, "metrics_bytes": 0}, run.path / runs.CHECKPOINT)
+    runs.write_json(run.path / runs.ENVIRONMENT, {"data": {"fingerprint": "0"}})
     for use in (lambda: wb.train(resume=run, progress=False), lambda: open_training_set(run)):
         with pytest.raises(wb.WorkbenchError, match="never typed on this machine"):
             use()
