@@ -13,7 +13,7 @@ from workbench.evaluation import Difference, VerificationResult, evaluate, paire
 from workbench.evaluation.results import stored_figures
 from workbench.evaluation.sources import TRAIN
 from workbench.training import TrainConfig, train
-from workbench.training.fitting import with_head_scale
+from workbench.training.recommendations import with_head_scale
 
 DEMO_BENCHMARKS = tuple(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance"))
 DEMO_LOSSES: dict[str, dict[str, Any]] = {

@@ -25,9 +25,9 @@ from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
 from workbench.training.clipping import Clipper
 from workbench.training.config import TrainConfig
-from workbench.training.fitting import notes, with_head_scale
 from workbench.training.hardware import environment, loader_workers, resolve_precision
 from workbench.training.interrupt import stop_on_signal
+from workbench.training.recommendations import notes, with_head_scale
 from workbench.training.records import LeftOut, Metrics, Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.schedule import (

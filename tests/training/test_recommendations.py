@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import workbench as wb
-from workbench.training.fitting import notes, with_head_scale
+from workbench.training.recommendations import notes, with_head_scale
 
 
 def _config(loss: str, backbone: str = "iresnet18", **options: Any) -> wb.TrainConfig:
