@@ -12,15 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from workbench import __version__
-from workbench.data.processes import cores
+from workbench.data.jobs.processes import cores
 
 
 def machine(*packages: str) -> dict[str, Any]:
     """What it is measured on. A load much above 0 means that others were at work."""
     cpus = Path("/proc/cpuinfo")
-    models = [line for line in cpus.read_text(encoding="utf-8").splitlines() if "model name" in line] if cpus.is_file() else []
+    models = (
+        [line for line in cpus.read_text(encoding="utf-8").splitlines() if "model name" in line]
+        if cpus.is_file()
+        else []
+    )
     return {
-        "cpu": models[0].partition(":")[2].strip() if models else platform.processor() or platform.machine(),
+        "cpu": models[0].partition(":")[2].strip()
+        if models
+        else platform.processor() or platform.machine(),
         "cores": cores(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),
@@ -36,7 +42,9 @@ def between(low: int, high: int) -> Callable[[str], int]:
 
     def number(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high:,}, got {text[:20]!r}")
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high:,}, got {text[:20]!r}"
+            )
         return int(text)
 
     return number

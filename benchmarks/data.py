@@ -29,11 +29,13 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from workbench import data, images, runs
-from workbench.data import indexes, pack
 from workbench.data.batches import batches
 from workbench.data.dataset import Dataset, encoded_image
-from workbench.data.recordio import MAGIC
-from workbench.data.recordio_writing import write_recordio
+from workbench.data.io import indexes
+from workbench.data.sources import pack
+from workbench.data.sources.recordio import MAGIC
+from workbench.data.writers.pack import Pictures, finish, write_pack
+from workbench.data.writers.recordio import write_recordio
 from workbench.errors import WorkbenchError
 
 PARTS = {
@@ -63,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(opening(*given.opened)))
             return 0
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
         found = measure(given)
         print("\n".join(table(found)))
         if given.out is not None:
@@ -75,28 +79,62 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     listed = [f"  {name:10}{what}" for name, what in (PARTS | NAMES | KINDS).items()]
     titles = ["parts:", "speed:", "open:"]
     ends = [len(PARTS), len(PARTS) + len(NAMES), len(listed)]
     parser.epilog = "\n".join(
-        line for title, a, b in zip(titles, [0, *ends], ends, strict=False) for line in (title, *listed[a:b], "")
+        line
+        for title, a, b in zip(titles, [0, *ends], ends, strict=False)
+        for line in (title, *listed[a:b], "")
     )
-    parser.add_argument("--source", help="measure on the JPEGs of this training set, KIND:PATH (default: made-up pictures)")
-    parser.add_argument("--images", type=between(2, 10**6), default=2000, help="images to read (default: 2000)")
-    parser.add_argument("--rounds", type=between(1, 1000), default=7, help="times each is measured; the median counts (default: 7)")
-    parser.add_argument("--index", type=between(1000, 10**7), default=5_800_000, help="images of the index (default: 5800000)")
-    parser.add_argument("--identities", type=between(10, 10**7), default=85_742, help="identities of the index (default: 85742)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
+    parser.add_argument(
+        "--source",
+        help="measure on the JPEGs of this training set, KIND:PATH (default: made-up pictures)",
+    )
+    parser.add_argument(
+        "--images", type=between(2, 10**6), default=2000, help="images to read (default: 2000)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=between(1, 1000),
+        default=7,
+        help="times each is measured; the median counts (default: 7)",
+    )
+    parser.add_argument(
+        "--index",
+        type=between(1000, 10**7),
+        default=5_800_000,
+        help="images of the index (default: 5800000)",
+    )
+    parser.add_argument(
+        "--identities",
+        type=between(10, 10**7),
+        default=85_742,
+        help="identities of the index (default: 85742)",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="what to measure (default: all)",
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
-    parser.add_argument("--opened", nargs=2, help=argparse.SUPPRESS)  # the processes that it starts itself
+    parser.add_argument(
+        "--opened", nargs=2, help=argparse.SUPPRESS
+    )  # the processes that it starts itself
     return parser
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The figures of the parts asked for, of files that are thrown away afterwards."""
     if given.identities > given.index // 2:
-        raise WorkbenchError(f"--identities {given.identities}: give at most half of --index {given.index}")
+        raise WorkbenchError(
+            f"--identities {given.identities}: give at most half of --index {given.index}"
+        )
     found: dict[str, Any] = {"machine": machine("numpy", "torch", "pillow", "simplejpeg")}
     with tempfile.TemporaryDirectory() as folder:
         if "speed" in given.parts:
@@ -104,8 +142,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         if "open" in given.parts:
             found["open"] = {"images": given.index, "identities": given.identities}
             for kind in tqdm(KINDS, desc="open", unit="index", dynamic_ncols=True):
-                spec = SIMULATED[kind](Path(folder) / f"index-{kind}", given.index, given.identities)
-                found["open"][kind] = in_a_process(spec, Path(folder) / "cache", 2 if kind == "shuffled" else 1)
+                spec = SIMULATED[kind](
+                    Path(folder) / f"index-{kind}", given.index, given.identities
+                )
+                found["open"][kind] = in_a_process(
+                    spec, Path(folder) / "cache", 2 if kind == "shuffled" else 1
+                )
     return found
 
 
@@ -117,7 +159,10 @@ def pictures(count: int) -> list[bytes]:
         pixels = np.full((112, 112, 3), 128.0)
         for cells, strength in ((4, 45), (14, 20), (56, 7)):
             noise = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
-            channels = [Image.fromarray(noise[:, :, i]).resize((112, 112), Image.Resampling.BICUBIC) for i in range(3)]
+            channels = [
+                Image.fromarray(noise[:, :, i]).resize((112, 112), Image.Resampling.BICUBIC)
+                for i in range(3)
+            ]
             pixels += np.stack([np.asarray(channel) for channel in channels], axis=2)
         picture = np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8))
         made.append(simplejpeg.encode_jpeg(picture, quality=92, colorsubsampling="420"))
@@ -129,9 +174,15 @@ def _written(given: argparse.Namespace, folder: Path) -> tuple[Dataset, Dataset]
     if given.source:
         source = data.open(given.source)
         if len(source) > given.images:
-            source = source.subset(source.name, np.random.default_rng(0).permutation(len(source))[: given.images])
-        if not all(encoded_image(source.images, i).startswith(b"\xff\xd8\xff") for i in range(len(source))):
-            raise WorkbenchError(f"--source {given.source}: has images that are no JPEGs, which the bare decoder is not for")
+            source = source.subset(
+                source.name, np.random.default_rng(0).permutation(len(source))[: given.images]
+            )
+        if not all(
+            encoded_image(source.images, i).startswith(b"\xff\xd8\xff") for i in range(len(source))
+        ):
+            raise WorkbenchError(
+                f"--source {given.source}: has images that are no JPEGs, which the bare decoder is not for"
+            )
     else:
         for number, jpeg in enumerate(pictures(given.images)):
             file = folder / "pictures" / f"{number // 10:06d}" / f"{number:07d}.jpg"
@@ -139,7 +190,7 @@ def _written(given: argparse.Namespace, folder: Path) -> tuple[Dataset, Dataset]
             file.write_bytes(jpeg)
         source = data.open(f"folder:{folder / 'pictures'}")
     write_recordio(source, folder / "rec", progress=False)
-    pack.write(data.open(f"recordio:{folder / 'rec'}"), folder / "pack", progress=False)
+    write_pack(data.open(f"recordio:{folder / 'rec'}"), folder / "pack", progress=False)
     return data.open(f"recordio:{folder / 'rec'}"), data.open(f"pack:{folder / 'pack'}")
 
 
@@ -195,8 +246,16 @@ def speed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(threads)
     seconds = {name: median(times) for name, times in taken.items()}
     rates = {name: len(order) / value for name, value in seconds.items()}
-    about = {"source": given.source or "made-up pictures", "images": len(order), "size": [height, width]}
-    return {**about, "bytes_per_image": sum(map(len, encoded)) / len(encoded), "images_per_second": rates}
+    about = {
+        "source": given.source or "made-up pictures",
+        "images": len(order),
+        "size": [height, width],
+    }
+    return {
+        **about,
+        "bytes_per_image": sum(map(len, encoded)) / len(encoded),
+        "images_per_second": rates,
+    }
 
 
 def _write_index(path: Path, offsets: NDArray[np.int64]) -> None:
@@ -220,7 +279,11 @@ def _ranged(folder: Path, count: int, people: int) -> str:
         file.seek(behind)
         for first, last in pairwise(bounds):
             file.write(spans.pack(MAGIC, 32, 2, 0, 0, 0, first, last))
-    places = [np.zeros(1, dtype=np.int64), spans.size + 4000 * np.arange(count), behind + spans.size * np.arange(people)]
+    places = [
+        np.zeros(1, dtype=np.int64),
+        spans.size + 4000 * np.arange(count),
+        behind + spans.size * np.arange(people),
+    ]
     _write_index(folder / "train.idx", np.concatenate(places))
     return f"recordio:{folder}"
 
@@ -228,7 +291,15 @@ def _ranged(folder: Path, count: int, people: int) -> str:
 def _shuffled(folder: Path, count: int, people: int) -> str:
     """A .rec of headers, with four bytes in the place of each image; a first record without any would be taken for record 0."""
     folder.mkdir()
-    kind = [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8"), ("id2", "<u8"), ("image", "<u4")]
+    kind = [
+        ("magic", "<u4"),
+        ("length", "<u4"),
+        ("flag", "<u4"),
+        ("label", "<f4"),
+        ("id", "<u8"),
+        ("id2", "<u8"),
+        ("image", "<u4"),
+    ]
     records = np.zeros(count, dtype=kind)
     records["magic"], records["length"] = MAGIC, 28
     records["label"] = np.random.default_rng(0).permutation(np.arange(count) % people)
@@ -240,7 +311,7 @@ def _shuffled(folder: Path, count: int, people: int) -> str:
 def _packed(folder: Path, count: int, people: int) -> str:
     """A pack of 4,000 bytes an image, with a hole where the images would be."""
     folder.mkdir()
-    with pack.Pictures(folder / pack.PICTURES) as pictures:
+    with Pictures(folder / pack.PICTURES) as pictures:
         pictures.file.truncate(4000 * count)
         pictures.offsets.extend(range(4000, 4000 * count + 1, 4000))
         pictures.checksums.extend(range(count))
@@ -249,11 +320,17 @@ def _packed(folder: Path, count: int, people: int) -> str:
         "identities": (np.arange(count) % people).astype(np.int32),
         "identity_names": np.frombuffer(names.encode(), dtype=np.uint8),
     }
-    pack.finish(folder, pictures, columns, {"format": pack.FORMAT, "version": pack.VERSION}, compress=False)
+    finish(
+        folder, pictures, columns, {"format": pack.FORMAT, "version": pack.VERSION}, compress=False
+    )
     return f"pack:{folder}"
 
 
-SIMULATED: dict[str, Callable[[Path, int, int], str]] = {"recordio": _ranged, "shuffled": _shuffled, "pack": _packed}
+SIMULATED: dict[str, Callable[[Path, int, int], str]] = {
+    "recordio": _ranged,
+    "shuffled": _shuffled,
+    "pack": _packed,
+}
 
 
 def in_a_process(spec: str, cache: Path, times: int) -> dict[str, float]:
@@ -263,7 +340,9 @@ def in_a_process(spec: str, cache: Path, times: int) -> dict[str, float]:
         environment = os.environ | {"WORKBENCH_CACHE": str(cache)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
-            raise WorkbenchError(f"{spec}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'was ended'}")
+            raise WorkbenchError(
+                f"{spec}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'was ended'}"
+            )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -292,13 +371,22 @@ def table(found: dict[str, Any]) -> list[str]:
     if "speed" in found:
         row, rates = found["speed"], found["speed"]["images_per_second"]
         height, width = row["size"]
-        lines += ["", f"{row['images']:,} JPEGs of {row['source']}, {height} x {width}, {row['bytes_per_image']:,.0f} bytes each"]
+        lines += [
+            "",
+            f"{row['images']:,} JPEGs of {row['source']}, {height} x {width}, {row['bytes_per_image']:,.0f} bytes each",
+        ]
         lines += [f"{'':12}images/s per core  / decoder  / usual"]
-        lines += [f"{name:12}{rate:17,.0f}{rate / rates[DECODER]:11.2f}{rate / rates[USUAL]:9.2f}" for name, rate in rates.items()]
+        lines += [
+            f"{name:12}{rate:17,.0f}{rate / rates[DECODER]:11.2f}{rate / rates[USUAL]:9.2f}"
+            for name, rate in rates.items()
+        ]
     if "open" in found:
         row = found["open"]
         lines += ["", f"opening {row['images']:,} images of {row['identities']:,} identities"]
-        lines += [f"{kind:12}{row[kind]['seconds']:6.2f} s{row[kind]['peak_mb']:8.0f} MB" for kind in KINDS]
+        lines += [
+            f"{kind:12}{row[kind]['seconds']:6.2f} s{row[kind]['peak_mb']:8.0f} MB"
+            for kind in KINDS
+        ]
     return lines
 
 

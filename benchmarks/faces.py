@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
         found = measure(given)
         print("\n".join(table(found)))
         if given.out is not None:
@@ -46,13 +48,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="of the pictures (default: all)")
-    parser.add_argument(
-        "--rounds", type=between(1, 1000), default=20, help="times each is measured; the median counts (default: 20)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=between(1, 256), default=2, help="for images a second at 250x250 (default: 2)")
-    parser.add_argument("--images", type=Path, help="a zip of photos with a face each: counts misses and pictures of several faces")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        choices=SIZES,
+        default=list(SIZES),
+        help="of the pictures (default: all)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=between(1, 1000),
+        default=20,
+        help="times each is measured; the median counts (default: 20)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=between(1, 256),
+        default=2,
+        help="for images a second at 250x250 (default: 2)",
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="a zip of photos with a face each: counts misses and pictures of several faces",
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     return parser
 
@@ -61,7 +83,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     found: dict[str, Any] = {"machine": machine("onnxruntime", "pillow")}
     pictures = {name: picture(*SIZES[name]) for name in given.sizes}
-    found["milliseconds"] = {name: speed(pictures[name], given.rounds) for name in tqdm(pictures, desc="speed", unit="size")}
+    found["milliseconds"] = {
+        name: speed(pictures[name], given.rounds)
+        for name in tqdm(pictures, desc="speed", unit="size")
+    }
     with get_context("spawn").Pool(given.processes) as pool:
         found["processes"] = {
             "count": given.processes,
@@ -75,10 +100,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def picture(height: int, width: int) -> Picture:
     """A rendered face in the middle of a grey picture, 2/3 as high."""
     side = height * 2 // 3
-    face = Image.fromarray(images.decode(synthfaces.portraits(0, images=1, album="frontal", size=224)[0].jpeg))
+    face = Image.fromarray(
+        images.decode(synthfaces.portraits(0, images=1, album="frontal", size=224)[0].jpeg)
+    )
     canvas = np.full((height, width, 3), 128, dtype=np.uint8)
     y, x = (height - side) // 2, (width - side) // 2
-    canvas[y : y + side, x : x + side] = np.asarray(face.resize((side, side), Image.Resampling.BILINEAR))
+    canvas[y : y + side, x : x + side] = np.asarray(
+        face.resize((side, side), Image.Resampling.BILINEAR)
+    )
     return canvas
 
 
@@ -117,7 +146,9 @@ def misses(path: Path) -> dict[str, Any]:
     """How many photos of a zip hold no face that is found, and how many hold several."""
     none, several, profiles, begin = [], 0, 0, time.perf_counter()
     with ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if Path(name).suffix.lower() in images.SUFFIXES]
+        names = [
+            name for name in archive.namelist() if Path(name).suffix.lower() in images.SUFFIXES
+        ]
         for name in tqdm(names, desc=path.name, unit="image", dynamic_ncols=True):
             found = faces.align(images.decode(archive.read(name), name), which="all")
             several += len(found) > 1
@@ -125,18 +156,32 @@ def misses(path: Path) -> dict[str, Any]:
             if not found:
                 none.append(name)
     seconds = time.perf_counter() - begin
-    return {"photos": len(names), "missed": none, "several": several, "profiles": profiles, "seconds": seconds}
+    return {
+        "photos": len(names),
+        "missed": none,
+        "several": several,
+        "profiles": profiles,
+        "seconds": seconds,
+    }
 
 
 def table(found: dict[str, Any]) -> list[str]:
     """The figures as lines of text."""
     lines = [f"{key:15}{value}" for key, value in found["machine"].items()]
-    lines += ["", f"{'ms, one thread':15}{NETWORK:>15}{DETECT:>10}{'ratio':>8}{ALIGN:>10}{'ratio':>8}"]
+    lines += [
+        "",
+        f"{'ms, one thread':15}{NETWORK:>15}{DETECT:>10}{'ratio':>8}{ALIGN:>10}{'ratio':>8}",
+    ]
     for name, row in found["milliseconds"].items():
         alone, detect, align = row[NETWORK], row[DETECT], row[ALIGN]
-        lines.append(f"{name:15}{alone:15.1f}{detect:10.1f}{detect / alone:8.2f}{align:10.1f}{align / alone:8.2f}")
+        lines.append(
+            f"{name:15}{alone:15.1f}{detect:10.1f}{detect / alone:8.2f}{align:10.1f}{align / alone:8.2f}"
+        )
     row = found["processes"]
-    lines += ["", f"250x250, {row['count']} processes of one thread: {row['images_per_second']:.0f} images/s found and aligned"]
+    lines += [
+        "",
+        f"250x250, {row['count']} processes of one thread: {row['images_per_second']:.0f} images/s found and aligned",
+    ]
     if "photos" in found:
         row = found["photos"]
         lines.append(

@@ -52,28 +52,69 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(memory_of(given.memory_of, given, device)))
             return 0
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
         found = measure(given, device)
         print("\n".join(table(found)))
         if given.out is not None:
             runs.write_json(given.out, found)
-    except (WorkbenchError, OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: out of memory
+    except (
+        WorkbenchError,
+        OSError,
+        RuntimeError,
+        subprocess.CalledProcessError,
+    ) as error:  # RuntimeError: out of memory
         print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
         return 2
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     listed = [f"  {name:26}{what}" for name, what in (PARTS | NAMES).items()]
-    parser.epilog = "\n".join(["parts:", *listed[: len(PARTS)], "", "what is measured (--only):", *listed[len(PARTS) :]])
-    parser.add_argument("--batch", type=between(1, 100_000), default=128, help="N, embeddings a batch (default: 128)")
-    parser.add_argument("--dim", type=between(1, 100_000), default=512, help="D, length of an embedding (default: 512)")
-    parser.add_argument("--classes", type=between(2, 10**9), default=85_742, help="C (default: 85742, as MS1M has)")
-    parser.add_argument("--step-classes", type=between(2, 10**9), default=1_000_000, help="C of the step (default: 1000000)")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="what to measure (default: all)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--rounds", type=between(1, 1000), default=7, help="times each is measured; the median counts (default: 7)")
+    parser.epilog = "\n".join(
+        ["parts:", *listed[: len(PARTS)], "", "what is measured (--only):", *listed[len(PARTS) :]]
+    )
+    parser.add_argument(
+        "--batch",
+        type=between(1, 100_000),
+        default=128,
+        help="N, embeddings a batch (default: 128)",
+    )
+    parser.add_argument(
+        "--dim",
+        type=between(1, 100_000),
+        default=512,
+        help="D, length of an embedding (default: 512)",
+    )
+    parser.add_argument(
+        "--classes", type=between(2, 10**9), default=85_742, help="C (default: 85742, as MS1M has)"
+    )
+    parser.add_argument(
+        "--step-classes",
+        type=between(2, 10**9),
+        default=1_000_000,
+        help="C of the step (default: 1000000)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        help="what to measure (default: all)",
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=between(1, 1000),
+        default=7,
+        help="times each is measured; the median counts (default: 7)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
     parser.add_argument(
         "--products",
@@ -81,22 +122,43 @@ def _parser() -> argparse.ArgumentParser:
         default="highest",
         help="torch.set_float32_matmul_precision: medium takes bfloat16 and high TF32, where the hardware has them",
     )
-    parser.add_argument("--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)")
+    parser.add_argument(
+        "--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)"
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
-    parser.add_argument("--memory-of", choices=[*NAMES, "step"], help=argparse.SUPPRESS)  # the processes that it starts itself
+    parser.add_argument(
+        "--memory-of", choices=[*NAMES, "step"], help=argparse.SUPPRESS
+    )  # the processes that it starts itself
     return parser
 
 
 def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """The figures of the parts asked for."""
     names = [name for name in given.only if name != PEER or find_spec("pytorch_metric_learning")]
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    sizes = {"batch": given.batch, "dim": given.dim, "classes": given.classes, "step_classes": given.step_classes}
-    found: dict[str, Any] = {"machine": machine("torch") | {"device": where, "products": given.products}, "sizes": sizes}
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads"
+    )
+    sizes = {
+        "batch": given.batch,
+        "dim": given.dim,
+        "classes": given.classes,
+        "step_classes": given.step_classes,
+    }
+    found: dict[str, Any] = {
+        "machine": machine("torch") | {"device": where, "products": given.products},
+        "sizes": sizes,
+    }
     if "speed" in given.parts:
         found["speed_ms"] = speed(names, given, device)
     if "memory" in given.parts:
-        bar = tqdm([name for name in names if name != PRODUCTS], desc="memory", unit="head", dynamic_ncols=True)
+        bar = tqdm(
+            [name for name in names if name != PRODUCTS],
+            desc="memory",
+            unit="head",
+            dynamic_ncols=True,
+        )
         found["memory_mib"] = {name: in_a_process(name, given)["peak_mib"] for name in bar}
     if "step" in given.parts:
         found["step"] = in_a_process("step", given)
@@ -106,7 +168,9 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 def problem(given: argparse.Namespace, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(N, D) embeddings and (N,) labels."""
     torch.manual_seed(0)
-    return torch.randn(given.batch, given.dim, device=device), torch.randint(classes, (given.batch,), device=device)
+    return torch.randn(given.batch, given.dim, device=device), torch.randint(
+        classes, (given.batch,), device=device
+    )
 
 
 def contender(name: str, given: argparse.Namespace, classes: int, device: torch.device) -> Run:
@@ -117,9 +181,17 @@ def contender(name: str, given: argparse.Namespace, classes: int, device: torch.
     if name == PEER:
         from pytorch_metric_learning.losses import ArcFaceLoss
 
-        loss: torch.nn.Module = ArcFaceLoss(classes, given.dim, margin=math.degrees(M), scale=S).to(device)
+        loss: torch.nn.Module = ArcFaceLoss(classes, given.dim, margin=math.degrees(M), scale=S).to(
+            device
+        )
     else:
-        options: dict[str, Any] = {"embedding_dim": given.dim, "num_classes": classes, "s": S, "m": M, "head": name}
+        options: dict[str, Any] = {
+            "embedding_dim": given.dim,
+            "num_classes": classes,
+            "s": S,
+            "m": M,
+            "head": name,
+        }
         loss = losses.create("arcface", **options).to(device)
 
     def run() -> None:
@@ -172,17 +244,30 @@ def _wait(device: torch.device) -> None:
 
 def in_a_process(name: str, given: argparse.Namespace) -> dict[str, float]:
     """What `memory_of` finds in a process of its own."""
-    sizes = {"--batch": given.batch, "--dim": given.dim, "--classes": given.classes, "--step-classes": given.step_classes}
+    sizes = {
+        "--batch": given.batch,
+        "--dim": given.dim,
+        "--classes": given.classes,
+        "--step-classes": given.step_classes,
+    }
     options = {
         **sizes,
         "--device": given.device,
         "--products": given.products,
         "--threads": given.threads or torch.get_num_threads(),
     }
-    command = [sys.executable, __file__, "--memory-of", name, *(str(part) for pair in options.items() for part in pair)]
+    command = [
+        sys.executable,
+        __file__,
+        "--memory-of",
+        name,
+        *(str(part) for pair in options.items() for part in pair),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise WorkbenchError(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'the process was ended'}")
+        raise WorkbenchError(
+            f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'the process was ended'}"
+        )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -204,7 +289,9 @@ def step(given: argparse.Namespace, device: torch.device) -> dict[str, float]:
     embeddings, labels = problem(given, given.step_classes, device)
     sizes = {"embedding_dim": given.dim, "num_classes": given.step_classes}
     loss = losses.create("arcface", **sizes, s=S, m=M, head="streamed").to(device)
-    optimizer = torch.optim.SGD(loss.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True)
+    optimizer = torch.optim.SGD(
+        loss.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, fused=True
+    )
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -16,7 +16,13 @@ from tqdm.auto import tqdm
 
 from workbench import runs
 from workbench.errors import WorkbenchError
-from workbench.evaluation import VerificationResult, clearly_best, load_embeddings, paired_difference, verification
+from workbench.evaluation import (
+    VerificationResult,
+    clearly_best,
+    load_embeddings,
+    paired_difference,
+    verification,
+)
 from workbench.evaluation.intervals import standard_error, t_quantile
 from workbench.evaluation.verification import SortedPairs, auc_standard_error
 
@@ -69,11 +75,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
-        found: dict[str, Any] = {"machine": machine("numpy", "scipy"), "datasets": given.datasets, "resamples": given.resamples}
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
+        found: dict[str, Any] = {
+            "machine": machine("numpy", "scipy"),
+            "datasets": given.datasets,
+            "resamples": given.resamples,
+        }
         if "intervals" in given.parts:
             settings = ["real"] if given.embeddings is not None else given.settings
-            found["intervals"] = {name: coverage(_setting(name, given.embeddings), given, name) for name in settings}
+            found["intervals"] = {
+                name: coverage(_setting(name, given.embeddings), given, name) for name in settings
+            }
         if "paired" in given.parts:
             found["paired"] = paired(given)
         if "many" in given.parts:
@@ -88,19 +102,41 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     lists = (("parts", PARTS), ("settings", SETTINGS), ("methods", METHODS))
-    parser.epilog = "\n".join(line for title, what in lists for line in (f"{title}:", *(f"  {k:17}{v}" for k, v in what.items())))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="default: all")
-    parser.add_argument("--datasets", type=between(1, 10**6), default=200, help="benchmarks of each setting (default: 200)")
-    parser.add_argument(
-        "--resamples", type=between(0, 10**6), default=200, help="of a bootstrap; 0 leaves these out (default: 200)"
+    parser.epilog = "\n".join(
+        line
+        for title, what in lists
+        for line in (f"{title}:", *(f"  {k:17}{v}" for k, v in what.items()))
     )
     parser.add_argument(
-        "--embeddings", type=Path, help="instead of the settings: 100 people at a time of an .npz that `workbench embed` wrote"
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
     )
-    parser.add_argument("--seed", type=between(0, 10**5), default=0, help="of the simulation (default: 0)")
+    parser.add_argument(
+        "--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="default: all"
+    )
+    parser.add_argument(
+        "--datasets",
+        type=between(1, 10**6),
+        default=200,
+        help="benchmarks of each setting (default: 200)",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=between(0, 10**6),
+        default=200,
+        help="of a bootstrap; 0 leaves these out (default: 200)",
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        help="instead of the settings: 100 people at a time of an .npz that `workbench embed` wrote",
+    )
+    parser.add_argument(
+        "--seed", type=between(0, 10**5), default=0, help="of the simulation (default: 0)"
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     return parser
 
@@ -122,9 +158,13 @@ def _setting(name: str, embeddings: Path | None) -> Setting:
     if name == "faces":
         rng = np.random.default_rng(POOL_SEED)
         pools = [pairs_of(some_people(rng, 400, 6), rng, 2, 2000) for _ in range(100)]
-        return Setting(lambda rng: pairs_of(some_people(rng, 100, 12), rng, FOLDS, 300), _truth_of_pool(pools))
+        return Setting(
+            lambda rng: pairs_of(some_people(rng, 100, 12), rng, FOLDS, 300), _truth_of_pool(pools)
+        )
     if name == "effects":
-        return Setting(lambda rng: with_person_effects(rng, Effects(50, 0.4), 300)[0], _normal_truth(EFFECT))
+        return Setting(
+            lambda rng: with_person_effects(rng, Effects(50, 0.4), 300)[0], _normal_truth(EFFECT)
+        )
     count, apart = (300, 4.6) if name == "independent-300" else (50, 2.5)
     return Setting(lambda rng: independent(rng, count, apart), _normal_truth(apart))
 
@@ -136,10 +176,14 @@ def _real(path: Path) -> Setting:
     fewest = 6
     usable = np.flatnonzero(count >= fewest)
     if len(usable) < 200:
-        raise WorkbenchError(f"{path}: {len(usable)} people with at least {fewest} images, 200 are needed to draw 100 at a time")
+        raise WorkbenchError(
+            f"{path}: {len(usable)} people with at least {fewest} images, 200 are needed to draw 100 at a time"
+        )
     images = int(count[usable].min())
     vectors = found.embeddings / np.linalg.norm(found.embeddings, axis=1, keepdims=True)
-    of_person = np.stack([vectors[np.flatnonzero(found.identities == person)[:images]] for person in usable]).astype(np.float64)
+    of_person = np.stack(
+        [vectors[np.flatnonzero(found.identities == person)[:images]] for person in usable]
+    ).astype(np.float64)
 
     def draw(rng: np.random.Generator) -> Pairs:
         return pairs_of(of_person[rng.choice(len(of_person), 100, replace=False)], rng, FOLDS, 300)
@@ -171,14 +215,23 @@ def pairs_of(vectors: Floats, rng: np.random.Generator, folds: int, per_fold: in
         for same, groups in ((True, np.stack([here, here], axis=1)), (False, couples)):
             each = -(-per_fold // len(groups))
             if same:
-                chosen = np.concatenate([within[rng.permutation(len(within))[:each]] for _ in groups])
+                chosen = np.concatenate(
+                    [within[rng.permutation(len(within))[:each]] for _ in groups]
+                )
             else:
-                cells = np.concatenate([rng.choice(images * images, min(each, images * images), replace=False) for _ in groups])
+                cells = np.concatenate(
+                    [
+                        rng.choice(images * images, min(each, images * images), replace=False)
+                        for _ in groups
+                    ]
+                )
                 chosen = np.stack([cells // images, cells % images], axis=1)
             who = np.repeat(groups, len(chosen) // len(groups), axis=0)
             kept = rng.permutation(len(who))[:per_fold]
             who, chosen = who[kept], chosen[kept]
-            scores = np.einsum("pd,pd->p", vectors[who[:, 0], chosen[:, 0]], vectors[who[:, 1], chosen[:, 1]])
+            scores = np.einsum(
+                "pd,pd->p", vectors[who[:, 0], chosen[:, 0]], vectors[who[:, 1], chosen[:, 1]]
+            )
             parts.append(Pairs(scores, np.full(len(who), same), np.full(len(who), fold), who))
     return _joined(parts)
 
@@ -223,17 +276,23 @@ def with_person_effects(
     who = np.concatenate([pairs for pairs, _, _ in sides])
     same = np.repeat([kind for _, kind, _ in sides], per_fold)
     folds = np.repeat([fold for _, _, fold in sides], per_fold)
-    shared = _person_effect(rng, who, same, people, effects.of_people) + rng.normal(0, effects.of_pairs**0.5, len(same))
+    shared = _person_effect(rng, who, same, people, effects.of_people) + rng.normal(
+        0, effects.of_pairs**0.5, len(same)
+    )
     found = []
     for number in range(models):
         own = _person_effect(rng, who, same, people, effects.of_model)
-        noise = rng.normal(0, (1 - effects.of_people - effects.of_model - effects.of_pairs) ** 0.5, len(same))
+        noise = rng.normal(
+            0, (1 - effects.of_people - effects.of_model - effects.of_pairs) ** 0.5, len(same)
+        )
         apart = EFFECT + (gain if number == 0 else 0.0)
         found.append(Pairs(np.where(same, apart, 0.0) + shared + own + noise, same, folds, who))
     return found
 
 
-def _person_effect(rng: np.random.Generator, who: Integers, same: Bools, people: int, share: float) -> Floats:
+def _person_effect(
+    rng: np.random.Generator, who: Integers, same: Bools, people: int, share: float
+) -> Floats:
     """(P,) effects with variance `share`: of a person on genuine pairs, the sum of two people's on impostor pairs."""
     genuine = rng.normal(0, share**0.5, people)
     impostor = rng.normal(0, (share / 2) ** 0.5, people)
@@ -262,7 +321,9 @@ def _truth_of_pool(pools: list[Pairs]) -> dict[str, float]:
     far, tar = pairs.curve(ones)
     rates = verification(pool.scores, pool.same, 2, fars=FARS, intervals=False)
     accuracy = float(np.max((tar + 1 - far) / 2))
-    return {"accuracy": accuracy, "auc": rates.auc, "eer": rates.eer} | {f"tar@{far:g}": rates.tar_at_far[far] for far in FARS}
+    return {"accuracy": accuracy, "auc": rates.auc, "eer": rates.eer} | {
+        f"tar@{far:g}": rates.tar_at_far[far] for far in FARS
+    }
 
 
 def _normal_truth(apart: float) -> dict[str, float]:
@@ -288,13 +349,21 @@ def coverage(setting: Setting, given: argparse.Namespace, name: str) -> dict[str
             estimates[figure].append(value)
         for method, intervals in _by_method(pairs, result, given.resamples, rng).items():
             for figure, (low, high) in intervals.items():
-                covered.setdefault(method, {}).setdefault(figure, []).append(bool(low <= setting.truth[figure] <= high))
+                covered.setdefault(method, {}).setdefault(figure, []).append(
+                    bool(low <= setting.truth[figure] <= high)
+                )
                 width.setdefault(method, {}).setdefault(figure, []).append(float(high - low))
     return {
         "truth": setting.truth,
         "mean estimate": {figure: float(np.mean(values)) for figure, values in estimates.items()},
-        "covered": {method: {key: float(np.mean(one)) for key, one in rows.items()} for method, rows in covered.items()},
-        "mean width": {method: {key: float(np.mean(one)) for key, one in rows.items()} for method, rows in width.items()},
+        "covered": {
+            method: {key: float(np.mean(one)) for key, one in rows.items()}
+            for method, rows in covered.items()
+        },
+        "mean width": {
+            method: {key: float(np.mean(one)) for key, one in rows.items()}
+            for method, rows in width.items()
+        },
     }
 
 
@@ -306,7 +375,9 @@ def _figures(result: VerificationResult) -> dict[str, float]:
 Intervals = Mapping[str, tuple[float, float]]
 
 
-def _by_method(pairs: Pairs, result: VerificationResult, resamples: int, rng: np.random.Generator) -> dict[str, Intervals]:
+def _by_method(
+    pairs: Pairs, result: VerificationResult, resamples: int, rng: np.random.Generator
+) -> dict[str, Intervals]:
     table = SortedPairs(pairs.scores, pairs.same, pairs.folds)
     _, person = np.unique(pairs.people, return_inverse=True)
     who = person.reshape(-1, 2)[table.order]
@@ -317,8 +388,13 @@ def _by_method(pairs: Pairs, result: VerificationResult, resamples: int, rng: np
         return [summary[figure] for figure in FIGURES]
 
     estimate = np.array([_figures(result)[figure] for figure in FIGURES])
-    without_fold = [figures((table.folds != fold).astype(float)) for fold in range(int(table.folds.max()) + 1)]
-    found: dict[str, Intervals] = {"workbench": result.intervals, "folds, t": _symmetric(estimate, np.array(without_fold))}
+    without_fold = [
+        figures((table.folds != fold).astype(float)) for fold in range(int(table.folds.max()) + 1)
+    ]
+    found: dict[str, Intervals] = {
+        "workbench": result.intervals,
+        "folds, t": _symmetric(estimate, np.array(without_fold)),
+    }
     if people <= 100:
         without_person = [figures((who != one).all(axis=1).astype(float)) for one in range(people)]
         found["people, t"] = _symmetric(estimate, np.array(without_person))
@@ -329,14 +405,23 @@ def _by_method(pairs: Pairs, result: VerificationResult, resamples: int, rng: np
         for method, weigh in weightings.items():
             draws = [figures(weigh(rng, who, table.same, people)) for _ in range(resamples)]
             found[method] = _percentiles(np.array(draws))
-        strata = [np.flatnonzero((table.folds == fold) & kind) for fold in range(FOLDS) for kind in (table.same, ~table.same)]
-        found["pairs"] = _percentiles(np.array([figures(_pair_weights(rng, strata, len(who))) for _ in range(resamples)]))
+        strata = [
+            np.flatnonzero((table.folds == fold) & kind)
+            for fold in range(FOLDS)
+            for kind in (table.same, ~table.same)
+        ]
+        found["pairs"] = _percentiles(
+            np.array([figures(_pair_weights(rng, strata, len(who))) for _ in range(resamples)])
+        )
     return found
 
 
 def _symmetric(estimate: Floats, without: Floats) -> Intervals:
     reach = t_quantile(len(without) - 1) * standard_error(without)
-    return {figure: (float(value - r), float(value + r)) for figure, value, r in zip(FIGURES, estimate, reach, strict=True)}
+    return {
+        figure: (float(value - r), float(value + r))
+        for figure, value, r in zip(FIGURES, estimate, reach, strict=True)
+    }
 
 
 def _percentiles(draws: Floats) -> Intervals:
@@ -389,7 +474,9 @@ def paired(given: argparse.Namespace) -> dict[str, dict[str, float]]:
                 one, other = _results(with_person_effects(rng, effects, 300, models=2, gain=gain))
                 clear[kind].append(paired_difference(one, other).clear)
                 if gain:
-                    clear["disjoint intervals"].append(one.intervals["accuracy"][0] > other.intervals["accuracy"][1])
+                    clear["disjoint intervals"].append(
+                        one.intervals["accuracy"][0] > other.intervals["accuracy"][1]
+                    )
         found[title] = {kind: float(np.mean(values)) for kind, values in clear.items()}
     return found
 
@@ -397,27 +484,45 @@ def paired(given: argparse.Namespace) -> dict[str, dict[str, float]]:
 def many(given: argparse.Namespace) -> dict[str, float]:
     """Share of benchmarks in which one of six equally good models is called the best."""
     effects = COMPARED["100 people, 5 % of the variance by model"]
-    called: dict[str, list[bool]] = {"some pair is clear, not corrected": [], "called the best, corrected (Holm)": []}
+    called: dict[str, list[bool]] = {
+        "some pair is clear, not corrected": [],
+        "called the best, corrected (Holm)": [],
+    }
     for number in tqdm(range(given.datasets), desc="six equal models", dynamic_ncols=True):
         rng = np.random.default_rng([given.seed, number, 2])
-        results = {str(n): result for n, result in enumerate(_results(with_person_effects(rng, effects, 300, models=6)))}
+        results = {
+            str(n): result
+            for n, result in enumerate(_results(with_person_effects(rng, effects, 300, models=6)))
+        }
         called["called the best, corrected (Holm)"].append(clearly_best(results) is not None)
         couples = [(a, b) for a in results for b in results if a < b]
-        called["some pair is clear, not corrected"].append(any(paired_difference(results[a], results[b]).clear for a, b in couples))
+        called["some pair is clear, not corrected"].append(
+            any(paired_difference(results[a], results[b]).clear for a, b in couples)
+        )
     return {key: float(np.mean(values)) for key, values in called.items()}
 
 
 def _results(models: list[Pairs]) -> list[VerificationResult]:
-    return [verification(one.scores, one.same, one.folds, people=one.people, fars=FARS) for one in models]
+    return [
+        verification(one.scores, one.same, one.folds, people=one.people, fars=FARS)
+        for one in models
+    ]
 
 
 def table(found: dict[str, Any]) -> list[str]:
     """The figures for people."""
     facts = found["machine"]
-    lines = [f"{facts['cpu']}, {facts['cores']} cores, load before {facts['load_before']}, {facts['date']}"]
+    lines = [
+        f"{facts['cpu']}, {facts['cores']} cores, load before {facts['load_before']}, {facts['date']}"
+    ]
     for name, row in found.get("intervals", {}).items():
-        lines += ["", f"{name}: {SETTINGS.get(name, '100 people at a time of the embeddings given')}"]
-        lines += [f"share of 95 % intervals that cover the truth, in {found['datasets']} benchmarks; in brackets their mean width"]
+        lines += [
+            "",
+            f"{name}: {SETTINGS.get(name, '100 people at a time of the embeddings given')}",
+        ]
+        lines += [
+            f"share of 95 % intervals that cover the truth, in {found['datasets']} benchmarks; in brackets their mean width"
+        ]
         lines += [f"{'':12}" + "".join(f"{figure:>15}" for figure in FIGURES)]
         for key in ("truth", "mean estimate"):
             lines += [f"{key:14}" + "".join(f"{row[key][figure]:13.4f}  " for figure in FIGURES)]
@@ -433,7 +538,11 @@ def table(found: dict[str, Any]) -> list[str]:
         told = ", ".join(f"{kind} {rate:.1%}" for kind, rate in rates.items())
         lines += ["", f"two models, {title}: {told}"]
     if "many" in found:
-        lines += ["", "six equally good models: " + ", ".join(f"{key} {rate:.1%}" for key, rate in found["many"].items())]
+        lines += [
+            "",
+            "six equally good models: "
+            + ", ".join(f"{key} {rate:.1%}" for key, rate in found["many"].items()),
+        ]
     return lines
 
 

@@ -24,8 +24,9 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from workbench import runs
-from workbench.data import processes, rendering
-from workbench.data.rendered import RenderSettings
+from workbench.data.jobs import processes
+from workbench.data.rendered import rendering
+from workbench.data.rendered.store import RenderSettings
 from workbench.errors import WorkbenchError
 
 PARTS = {
@@ -36,10 +37,15 @@ PARTS = {
 }
 SCENE = "workbench.synthfaces.scene"
 STAGES = {
-    "person, head": ("workbench.synthfaces.albums:person", f"{SCENE}:head_of", "workbench.synthfaces.anatomy:Anatomy.displaced"),
+    "person, head": (
+        "workbench.synthfaces.albums:person",
+        f"{SCENE}:head_of",
+        "workbench.synthfaces.anatomy:Anatomy.displaced",
+    ),
     "paint": (f"{SCENE}:paint",),
     "hair, glasses, assembly": tuple(
-        f"{SCENE}:{name}" for name in ("hair_pieces", "beard_pieces", "glasses_piece", "_occluders", "assemble")
+        f"{SCENE}:{name}"
+        for name in ("hair_pieces", "beard_pieces", "glasses_piece", "_occluders", "assemble")
     ),
     "pose, projection": (f"{SCENE}:_pose", f"{SCENE}:_project", f"{SCENE}:_landmarks_on"),
     "raster": (f"{SCENE}:_visible",),
@@ -57,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     settings = RenderSettings(given.people, given.images, size=given.size)
     try:
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
         found = measure(settings, given.workers or processes.cores(), given.parts)
         print("\n".join(table(found)))
         if given.out is not None:
@@ -69,20 +77,42 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.epilog = "parts:\n" + "\n".join(f"  {name:8}{what}" for name, what in PARTS.items())
-    parser.add_argument("--people", type=between(1, 10_000), default=24, help="people to render (default: 24)")
-    parser.add_argument("--images", type=between(1, 1000), default=40, help="pictures of each (default: 40)")
-    parser.add_argument("--size", type=between(32, 512), default=112, help="height and width in pixels (default: 112)")
-    parser.add_argument("--workers", type=between(1, 1024), help="processes, beside 1 (default: as many as cores)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
+    parser.add_argument(
+        "--people", type=between(1, 10_000), default=24, help="people to render (default: 24)"
+    )
+    parser.add_argument(
+        "--images", type=between(1, 1000), default=40, help="pictures of each (default: 40)"
+    )
+    parser.add_argument(
+        "--size",
+        type=between(32, 512),
+        default=112,
+        help="height and width in pixels (default: 112)",
+    )
+    parser.add_argument(
+        "--workers", type=between(1, 1024), help="processes, beside 1 (default: as many as cores)"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="what to measure (default: all)",
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     return parser
 
 
 def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[str, Any]:
     """The figures of the parts asked for, in a cache that is thrown away afterwards."""
-    found: dict[str, Any] = {"machine": machine("numpy", "numba", "pillow"), "settings": settings.about}
+    found: dict[str, Any] = {
+        "machine": machine("numpy", "numba", "pillow"),
+        "settings": settings.about,
+    }
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, WORKBENCH_CACHE=folder):
         if "start" in parts:
             found["start"] = start(settings)
@@ -102,7 +132,15 @@ def start(settings: RenderSettings) -> dict[str, float]:
     """Seconds of the command that renders one picture: everything compiled and the anatomy read first, then both kept."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"WORKBENCH_CACHE": folder, "NUMBA_CACHE_DIR": folder}
-        command = [sys.executable, "-c", "from workbench.cli import main; main()", "data", "render", "--workers", "1"]
+        command = [
+            sys.executable,
+            "-c",
+            "from workbench.cli import main; main()",
+            "data",
+            "render",
+            "--workers",
+            "1",
+        ]
         found = {}
         for seed, name in enumerate(("cold_seconds", "warm_seconds")):
             begin = time.perf_counter()
@@ -163,7 +201,9 @@ class Clock:
         with ExitStack() as stack:
             for stage, names in wanted.items():
                 for name in names:
-                    stack.enter_context(patch(name.replace(":", "."), self.timed(stage, resolve_name(name))))
+                    stack.enter_context(
+                        patch(name.replace(":", "."), self.timed(stage, resolve_name(name)))
+                    )
             yield
 
 
@@ -178,7 +218,10 @@ def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
     seconds = {stage: clock.seconds[stage] for stage in STAGES}
     seconds |= {"rest": whole - sum(seconds.values()), "all": whole}
     images = settings.people * settings.images
-    return {stage: {"ms_per_image": 1000 * own / images, "share": own / whole} for stage, own in seconds.items()}
+    return {
+        stage: {"ms_per_image": 1000 * own / images, "share": own / whole}
+        for stage, own in seconds.items()
+    }
 
 
 def memory(settings: RenderSettings) -> list[dict[str, float]]:
@@ -197,12 +240,18 @@ def memory(settings: RenderSettings) -> list[dict[str, float]]:
         for number, said in enumerate([job, *(f"{person}\n".encode() for person in people)]):
             worker.stdin.write(said)
             worker.stdin.flush()
-            if error := json.loads(worker.stdout.readline() or '{"error": "the worker ended"}').get("error"):
+            if error := json.loads(worker.stdout.readline() or '{"error": "the worker ended"}').get(
+                "error"
+            ):
                 raise WorkbenchError(error)
             bar.update(number > 0)
             if number in (settings.people, 4 * settings.people):
-                lines = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
-                found.append({"people": number, "peak_mb": int(lines["VmHWM"].split()[0]) * 1024 / 1e6})
+                lines = dict(
+                    line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines()
+                )
+                found.append(
+                    {"people": number, "peak_mb": int(lines["VmHWM"].split()[0]) * 1024 / 1e6}
+                )
     return found
 
 
@@ -215,15 +264,22 @@ def table(found: dict[str, Any]) -> list[str]:
     if "speed" in found:
         lines += ["", "workers   images  seconds  images/s  after the start"]
         lines += [
-            "{workers:7} {images:8} {seconds:8.1f} {images_per_second:9.1f} {images_per_second_after_start:16.1f}".format(**row)
+            "{workers:7} {images:8} {seconds:8.1f} {images_per_second:9.1f} {images_per_second_after_start:16.1f}".format(
+                **row
+            )
             for row in found["speed"]
         ]
     if "stages" in found:
         lines += ["", f"{'stage':26}ms/image   share"]
-        lines += [f"{stage:26}{row['ms_per_image']:8.2f} {row['share']:7.1%}" for stage, row in found["stages"].items()]
+        lines += [
+            f"{stage:26}{row['ms_per_image']:8.2f} {row['share']:7.1%}"
+            for stage, row in found["stages"].items()
+        ]
     if "memory" in found:
         lines += ["", "people  peak memory of a worker (MB)"]
-        lines += [f"{row['people']:6}{row['peak_mb']:9.0f}" for row in found["memory"]] or ["not known: no /proc here"]
+        lines += [f"{row['people']:6}{row['peak_mb']:9.0f}" for row in found["memory"]] or [
+            "not known: no /proc here"
+        ]
     return lines
 
 

@@ -37,11 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(f"{given.out.parent}: no such folder, give --out a file in one that exists")
-        sizes = {"pairs": given.pairs, "dim": given.dim, "scores": given.scores, "genuine": given.genuine}
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
+        sizes = {
+            "pairs": given.pairs,
+            "dim": given.dim,
+            "scores": given.scores,
+            "genuine": given.genuine,
+        }
         found: dict[str, Any] = {"machine": machine("numpy", "scipy"), "sizes": sizes}
         if "arcface_torch" in given.parts:
-            found["arcface_torch"] = against_arcface_torch(*some_embeddings(given.pairs, given.dim), given.rounds)
+            found["arcface_torch"] = against_arcface_torch(
+                *some_embeddings(given.pairs, given.dim), given.rounds
+            )
         if "intervals" in given.parts:
             found["intervals"] = with_intervals(*some_embeddings(given.pairs, given.dim))
         if "stream" in given.parts:
@@ -56,14 +65,40 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.epilog = "\n".join(["parts:", *(f"  {name:16}{what}" for name, what in PARTS.items())])
-    parser.add_argument("--pairs", type=between(20, 10**7), default=6000, help="of the benchmark (default: 6000, as LFW has)")
-    parser.add_argument("--dim", type=between(1, 100_000), default=512, help="length of an embedding (default: 512)")
-    parser.add_argument("--scores", type=between(1, 10**12), default=10**8, help="impostor scores to stream (default: 100000000)")
-    parser.add_argument("--genuine", type=between(1, 10**9), default=100_000, help="genuine scores beside them (default: 100000)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
-    parser.add_argument("--rounds", type=between(1, 1000), default=5, help="times the workbench's is measured; the best counts")
+    parser.add_argument(
+        "--pairs",
+        type=between(20, 10**7),
+        default=6000,
+        help="of the benchmark (default: 6000, as LFW has)",
+    )
+    parser.add_argument(
+        "--dim", type=between(1, 100_000), default=512, help="length of an embedding (default: 512)"
+    )
+    parser.add_argument(
+        "--scores",
+        type=between(1, 10**12),
+        default=10**8,
+        help="impostor scores to stream (default: 100000000)",
+    )
+    parser.add_argument(
+        "--genuine",
+        type=between(1, 10**9),
+        default=100_000,
+        help="genuine scores beside them (default: 100000)",
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=between(1, 1000),
+        default=5,
+        help="times the workbench's is measured; the best counts",
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     return parser
 
@@ -87,7 +122,12 @@ def against_arcface_torch(embeddings: Floats, same: Bools, rounds: int) -> dict[
     equal = all(np.array_equal(one, other) for one, other in zip(mine, theirs, strict=True))
     if not equal:
         raise WorkbenchError("the figures are not those of arcface_torch's procedure")
-    return {"reference_seconds": slow, "workbench_seconds": min(times), "times_as_fast": slow / min(times), "equal": equal}
+    return {
+        "reference_seconds": slow,
+        "workbench_seconds": min(times),
+        "times_as_fast": slow / min(times),
+        "equal": equal,
+    }
 
 
 def reference(embeddings: NDArray[np.floating], same: Bools, folds: int = 10) -> tuple[Any, ...]:
@@ -102,12 +142,21 @@ def reference(embeddings: NDArray[np.floating], same: Bools, folds: int = 10) ->
         on_test = [_rates(distance[test], same[test], threshold) for threshold in coarse]
         tars.append([tar for tar, _, _ in on_test])
         fars.append([far for _, far, _ in on_test])
-        of_train = np.array([_rates(distance[train], same[train], threshold)[1] for threshold in fine])
+        of_train = np.array(
+            [_rates(distance[train], same[train], threshold)[1] for threshold in fine]
+        )
         target = spline_of_order_1(of_train, fine, 1e-3) if np.max(of_train) >= 1e-3 else 0.0
         tar, far, _ = _rates(distance[test], same[test], target)
         vals.append(tar)
         val_fars.append(far)
-    return np.mean(tars, 0), np.mean(fars, 0), np.array(accuracies), np.mean(vals), np.std(vals), np.mean(val_fars)
+    return (
+        np.mean(tars, 0),
+        np.mean(fars, 0),
+        np.array(accuracies),
+        np.mean(vals),
+        np.std(vals),
+        np.mean(val_fars),
+    )
 
 
 def spline_of_order_1(x: Floats, y: Floats, at: float) -> np.float64:
@@ -118,10 +167,14 @@ def spline_of_order_1(x: Floats, y: Floats, at: float) -> np.float64:
 
 def _splits(pairs: int, folds: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     everything = np.arange(pairs)
-    yield from KFold(folds, shuffle=False).split(everything) if folds > 1 else [(everything, everything)]
+    yield from (
+        KFold(folds, shuffle=False).split(everything) if folds > 1 else [(everything, everything)]
+    )
 
 
-def _rates(distance: NDArray[np.floating], same: Bools, threshold: np.float64 | float) -> tuple[float, float, float]:
+def _rates(
+    distance: NDArray[np.floating], same: Bools, threshold: np.float64 | float
+) -> tuple[float, float, float]:
     """TAR, FAR and accuracy where what is below the threshold is accepted."""
     accepted = np.less(distance, np.float64(threshold))
     true, false = int(np.sum(accepted & same)), int(np.sum(accepted & ~same))
@@ -147,13 +200,20 @@ def streamed(genuine: int, scores: int) -> dict[str, float]:
         for begin in range(0, scores, CHUNK):
             yield rng.normal(0, 0.1, min(CHUNK, scores - begin)).astype(np.float32)
 
-    _, drawing = timed(lambda: [chunk.sum() for chunk in tqdm(drawn(), desc="drawing", dynamic_ncols=True)])
+    _, drawing = timed(
+        lambda: [chunk.sum() for chunk in tqdm(drawn(), desc="drawing", dynamic_ncols=True)]
+    )
     own = np.random.default_rng(1).normal(0.5, 0.15, genuine)
     _forget_peak()
     before = _memory("VmRSS")
     result, seconds = timed(lambda: stream_roc(own, drawn(), progress="streaming", total=scores))
     more = _memory("VmHWM") - before
-    return {"seconds": seconds - drawing, "drawing_seconds": drawing, "peak_mib": more, "tar_at_1e-6": result.tar_at_far[1e-6]}
+    return {
+        "seconds": seconds - drawing,
+        "drawing_seconds": drawing,
+        "peak_mib": more,
+        "tar_at_1e-6": result.tar_at_far[1e-6],
+    }
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:
@@ -188,7 +248,10 @@ def table(found: dict[str, Any]) -> list[str]:
             f"{row['times_as_fast']:.0f} times as fast",
         ]
     if (row := found.get("intervals")) is not None:
-        lines += ["", f"verification of them: {row['without_seconds']:.3f} s, with intervals {row['with_seconds']:.3f} s"]
+        lines += [
+            "",
+            f"verification of them: {row['without_seconds']:.3f} s, with intervals {row['with_seconds']:.3f} s",
+        ]
     if (row := found.get("stream")) is not None:
         lines += [
             "",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: as many threads as processes get in each other's way
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # before torch is imported: as many threads as processes get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
@@ -77,7 +79,9 @@ def mutate() -> Callable[[bytes, int], bytes]:
             at = rng.randrange(len(changed))
             match rng.randrange(4):
                 case 0:
-                    changed[at] = rng.choice((0x00, 0x7F, 0xFF, changed[at] ^ (1 << rng.randrange(8))))
+                    changed[at] = rng.choice(
+                        (0x00, 0x7F, 0xFF, changed[at] ^ (1 << rng.randrange(8)))
+                    )
                 case 1:
                     changed[at] = rng.randrange(256)
                 case 2:
@@ -124,20 +128,33 @@ def tiny_onnx() -> Callable[..., Any]:
     from onnx import TensorProto, helper, numpy_helper
 
     def made(
-        shape: tuple[Any, ...] = ("n", 3, 16, 16), before: tuple[str, ...] = (), flat: tuple[int, ...] = (0, 48), seed: int = 0
+        shape: tuple[Any, ...] = ("n", 3, 16, 16),
+        before: tuple[str, ...] = (),
+        flat: tuple[int, ...] = (0, 48),
+        seed: int = 0,
     ) -> onnx.ModelProto:
         weights = np.random.default_rng(seed).normal(size=(48, 5)).astype(np.float32)
         numbers = {"Sub": 127.5, "Mul": 1 / 127.5}
-        constants = [numpy_helper.from_array(np.array(number, dtype=np.float32), kind) for kind, number in numbers.items()]
-        constants += [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array(flat, dtype=np.int64), "flat")]
+        constants = [
+            numpy_helper.from_array(np.array(number, dtype=np.float32), kind)
+            for kind, number in numbers.items()
+        ]
+        constants += [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array(flat, dtype=np.int64), "flat"),
+        ]
         nodes, value = [], "images"
-        for number, kind in enumerate((*before, *(["Transpose"] if shape[3] == 3 and shape[1] != 3 else []))):
+        for number, kind in enumerate(
+            (*before, *(["Transpose"] if shape[3] == 3 and shape[1] != 3 else []))
+        ):
             options: dict[str, Any] = {"perm": (0, 3, 1, 2)} if kind == "Transpose" else {}
             inputs = [value, kind] if kind in numbers else [value]
             value = f"value{number}"
             nodes.append(helper.make_node(kind, inputs, [value], **options))
         nodes += [
-            helper.make_node("AveragePool", [value], ["pooled"], kernel_shape=(4, 4), strides=(4, 4)),
+            helper.make_node(
+                "AveragePool", [value], ["pooled"], kernel_shape=(4, 4), strides=(4, 4)
+            ),
             helper.make_node("Reshape", ["pooled", "flat"], ["flattened"]),
             helper.make_node("MatMul", ["flattened", "weights"], ["embeddings"]),
         ]

@@ -9,13 +9,20 @@ from PIL import Image, ImageDraw, ImageFilter
 BACKGROUND = (90, 110, 130)
 
 
-def drawn_face(side: int = 112, skin: tuple[int, int, int] = (214, 170, 140), turn: float = 0.0) -> Image.Image:
+def drawn_face(
+    side: int = 112, skin: tuple[int, int, int] = (214, 170, 140), turn: float = 0.0
+) -> Image.Image:
     """A square picture whose eyes, nose and mouth are about where ArcFace's crop has them, turned clockwise by degrees."""
     picture = Image.new("RGB", (side, side), BACKGROUND)
     draw, scale = ImageDraw.Draw(picture), side / 112
 
-    def ellipse(x: float, y: float, across: float, down: float, colour: tuple[int, int, int]) -> None:
-        draw.ellipse([scale * (x - across), scale * (y - down), scale * (x + across), scale * (y + down)], fill=colour)
+    def ellipse(
+        x: float, y: float, across: float, down: float, colour: tuple[int, int, int]
+    ) -> None:
+        draw.ellipse(
+            [scale * (x - across), scale * (y - down), scale * (x + across), scale * (y + down)],
+            fill=colour,
+        )
 
     def shaded(amount: float) -> tuple[int, int, int]:
         red, green, blue = (round(amount * part) for part in skin)
@@ -33,10 +40,14 @@ def drawn_face(side: int = 112, skin: tuple[int, int, int] = (214, 170, 140), tu
     ellipse(56, 72, 8, 3, shaded(0.87))
     ellipse(56, 92.3, 15, 4.5, (170, 80, 80))
     ellipse(56, 92, 13, 1, (110, 40, 44))
-    return picture.filter(ImageFilter.GaussianBlur(1.1 * scale)).rotate(-turn, Image.Resampling.BICUBIC, fillcolor=BACKGROUND)
+    return picture.filter(ImageFilter.GaussianBlur(1.1 * scale)).rotate(
+        -turn, Image.Resampling.BICUBIC, fillcolor=BACKGROUND
+    )
 
 
-def photo(*faces: tuple[int, int, int], size: tuple[int, int] = (250, 250), turn: float = 0.0) -> NDArray[np.uint8]:
+def photo(
+    *faces: tuple[int, int, int], size: tuple[int, int] = (250, 250), turn: float = 0.0
+) -> NDArray[np.uint8]:
     """A plain picture of `size` (height, width) with a drawn face of some side at (left, top) for each (side, left, top)."""
     canvas = Image.new("RGB", size[::-1], BACKGROUND)
     for side, left, top in faces:

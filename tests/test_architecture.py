@@ -61,7 +61,14 @@ def _room(module: str) -> str:
 
 
 def _subprocess(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True, cwd=ROOT).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+        cwd=ROOT,
+    ).stdout
 
 
 def _loaded(imports: str, *heavy: str) -> list[str]:
@@ -87,7 +94,11 @@ def test_a_room_imports_only_from_below(room: str) -> None:
 
 
 def test_no_two_files_import_each_other() -> None:
-    graph = {module: _imports(path) - {"workbench"} for module, path in _modules().items() if module != "workbench"}
+    graph = {
+        module: _imports(path) - {"workbench"}
+        for module, path in _modules().items()
+        if module != "workbench"
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -99,17 +110,32 @@ def test_the_faces_hold_no_logic() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert _loaded("import workbench", "torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy") == []
+    assert (
+        _loaded(
+            "import workbench", "torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"
+        )
+        == []
+    )
 
 
 def test_looking_at_results_loads_no_torch() -> None:
-    assert _loaded("import workbench.evaluation, workbench.plots, workbench.runs", "torch", "streamlit", "umap") == []
+    assert (
+        _loaded(
+            "import workbench.evaluation, workbench.plots, workbench.runs",
+            "torch",
+            "streamlit",
+            "umap",
+        )
+        == []
+    )
 
 
 def test_the_dashboard_loads_no_torch() -> None:
     views = [module for module in _modules() if module.startswith("workbench.dashboard")]
     assert "workbench.dashboard.views.photos" in views
-    modules = ", ".join(view for view in views if not view.endswith(".entry"))  # which draws the page at once
+    modules = ", ".join(
+        view for view in views if not view.endswith(".entry")
+    )  # which draws the page at once
     heavy = ("torch", "torchvision", "umap", "workbench.training", "workbench.experiments")
     assert _loaded(f"import {modules}", *heavy, "streamlit") == ["streamlit"]
 
@@ -124,17 +150,25 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
         _ = workbench.nonsense
 
 
-@pytest.mark.parametrize("room", ["losses", "backbones", "data", "training", "evaluation", "exchange", "plots", "faces"])
+@pytest.mark.parametrize(
+    "room", ["losses", "backbones", "data", "training", "evaluation", "exchange", "plots", "faces"]
+)
 def test_what_is_public_is_described(room: str) -> None:
     module = import_module(f"workbench.{room}")
     assert module.__doc__
     assert sorted(set(module.__all__)) == sorted(module.__all__)
     public = {name: getattr(module, name) for name in module.__all__}
-    assert [name for name, value in public.items() if callable(value) and not inspect.getdoc(value)] == []
+    assert [
+        name for name, value in public.items() if callable(value) and not inspect.getdoc(value)
+    ] == []
 
 
 def test_every_file_says_what_it_is_for() -> None:
-    assert [name for name, path in _modules().items() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+    assert [
+        name
+        for name, path in _modules().items()
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []
 
 
 def test_the_conda_environment_agrees_with_the_package() -> None:
@@ -147,4 +181,6 @@ def test_the_conda_environment_agrees_with_the_package() -> None:
     assert pip == "pip"
     (package,) = installed["pip"]
     assert package.startswith("-e .[")
-    assert set(package.removeprefix("-e .[").rstrip("]").split(",")) <= set(project["optional-dependencies"])
+    assert set(package.removeprefix("-e .[").rstrip("]").split(",")) <= set(
+        project["optional-dependencies"]
+    )

@@ -22,7 +22,9 @@ from PIL import Image
 import workbench as wb
 from workbench.evaluation import projection
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'margin-workbench[dev]'")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install 'margin-workbench[dev]'"
+)
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
@@ -54,13 +56,27 @@ def seen_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for person in range(6):
         (root / "people" / f"p{person}").mkdir(parents=True)
         for number in range(8):
-            picture(10 * person + number, 30 * person).save(root / "people" / f"p{person}" / f"{number}.png")
+            picture(10 * person + number, 30 * person).save(
+                root / "people" / f"p{person}" / f"{number}.png"
+            )
     data = f"folder:{root}/people"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(projection, "_umap", lambda unit, seed: projection.pca(unit)[0])  # the real one takes 20 s to load
+        patch.setattr(
+            projection, "_umap", lambda unit, seed: projection.pca(unit)[0]
+        )  # the real one takes 20 s to load
         for name in NAMES:
-            settings = {"data": data, "loss": name.removeprefix("seen-"), "image_size": 16, "embedding_dim": 8, "epochs": 2}
-            run = wb.train(settings | {"batch_size": 16, "log_every": 1, "runs_dir": f"{root}/runs", "name": name}, progress=False)
+            settings = {
+                "data": data,
+                "loss": name.removeprefix("seen-"),
+                "image_size": 16,
+                "embedding_dim": 8,
+                "epochs": 2,
+            }
+            run = wb.train(
+                settings
+                | {"batch_size": 16, "log_every": 1, "runs_dir": f"{root}/runs", "name": name},
+                progress=False,
+            )
             for benchmark in (data, "train"):
                 wb.evaluate(run, benchmark, bootstrap=50, progress=False)
     return root / "runs"
@@ -76,9 +92,21 @@ def address(seen_runs: Path) -> Iterator[str]:
     """Of the dashboard, served as `streamlit run app.py` does."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
     environment = os.environ | {"WORKBENCH_RUNS": str(seen_runs)}
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         end = time.monotonic() + 60
         while not _healthy(port):
@@ -117,7 +145,10 @@ def page(chromium: sync_api.Browser) -> Iterator[sync_api.Page]:
     tab.set_default_timeout(WAIT)
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda message: errors.append(message.text) if "Uncaught" in message.text else None)
+    tab.on(
+        "console",
+        lambda message: errors.append(message.text) if "Uncaught" in message.text else None,
+    )
     yield tab
     assert errors == []
     assert tab.locator('[data-testid="stException"]').count() == 0
@@ -126,7 +157,9 @@ def page(chromium: sync_api.Browser) -> Iterator[sync_api.Page]:
 
 def wait_for_title(page: sync_api.Page, title: str) -> None:
     """Until the page with this h1 is there and nothing is running any more."""
-    sync_api.expect(page.locator("h1", has_text=re.compile(f"^{title}$"))).to_be_visible(timeout=WAIT)
+    sync_api.expect(page.locator("h1", has_text=re.compile(f"^{title}$"))).to_be_visible(
+        timeout=WAIT
+    )
     sync_api.expect(page.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=WAIT)
 
 
@@ -148,21 +181,29 @@ def test_every_page_of_the_navigation(page: sync_api.Page, address: str) -> None
         assert page.locator('[data-testid="stAlert"]').count() == 0
 
 
-def test_chosen_benchmark_is_in_the_address_and_comes_back(page: sync_api.Page, address: str) -> None:
+def test_chosen_benchmark_is_in_the_address_and_comes_back(
+    page: sync_api.Page, address: str
+) -> None:
     page.goto(f"{address}/angles")
     wait_for_title(page, "Angles")
-    sync_api.expect(page.get_by_role("heading", name="Between two images")).to_be_visible(timeout=WAIT)
+    sync_api.expect(page.get_by_role("heading", name="Between two images")).to_be_visible(
+        timeout=WAIT
+    )
     choose(page, "Benchmark", "train")
     page.wait_for_url(re.compile(r"benchmark=train"))
     sync_api.expect(page.get_by_role("heading", name="Between two images")).to_have_count(0)
 
     page.goto(page.url)
     wait_for_title(page, "Angles")
-    sync_api.expect(page.get_by_text("the centres that the loss learned")).to_be_visible(timeout=WAIT)
+    sync_api.expect(page.get_by_text("the centres that the loss learned")).to_be_visible(
+        timeout=WAIT
+    )
     sync_api.expect(page.get_by_role("heading", name="Between two images")).to_have_count(0)
 
 
-def test_chosen_runs_and_folder_are_in_the_address_and_come_back(page: sync_api.Page, address: str, seen_runs: Path) -> None:
+def test_chosen_runs_and_folder_are_in_the_address_and_come_back(
+    page: sync_api.Page, address: str, seen_runs: Path
+) -> None:
     page.goto(f"{address}/?runs=/no/such/folder")
     wait_for_title(page, "No runs yet")
     page.get_by_role("textbox", name="Folder of runs").fill(str(seen_runs))
@@ -183,7 +224,9 @@ def test_chosen_runs_and_folder_are_in_the_address_and_come_back(page: sync_api.
     sync_api.expect(chosen).not_to_contain_text(gone)
 
 
-def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.Page, address: str, seen_runs: Path) -> None:
+def test_uploaded_photos_get_the_similarity_that_the_models_give(
+    page: sync_api.Page, address: str, seen_runs: Path
+) -> None:
     photos = [picture(100, 20, side=48), picture(101, 90, side=48)]
     page.goto(f"{address}/photos")
     wait_for_title(page, "Two photos")
@@ -192,9 +235,13 @@ def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.
         photo.save(buffer, format="PNG")
         file = {"name": f"photo{number}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
         page.locator('input[type="file"]').nth(number).set_input_files(file)  # type: ignore[arg-type]
-        sync_api.expect(page.get_by_text(f"photo{number}.png, as the networks see it")).to_be_visible(timeout=WAIT)
+        sync_api.expect(
+            page.get_by_text(f"photo{number}.png, as the networks see it")
+        ).to_be_visible(timeout=WAIT)
     values = page.locator('[data-testid="stMetricValue"]')
-    sync_api.expect(values).to_have_count(len(NAMES), timeout=WAIT)  # torch is imported and two models are loaded
+    sync_api.expect(values).to_have_count(
+        len(NAMES), timeout=WAIT
+    )  # torch is imported and two models are loaded
     wait_for_title(page, "Two photos")
     headings = [heading for heading in page.locator("h3").all_inner_texts() if heading in NAMES]
     assert sorted(headings) == list(NAMES)
@@ -206,7 +253,10 @@ def test_uploaded_photos_get_the_similarity_that_the_models_give(page: sync_api.
 
 
 def test_faces_are_found_and_aligned(page: sync_api.Page, address: str, seen_runs: Path) -> None:
-    photos = [drawn_photo((90, 20, 40), (140, 110, 90), size=(250, 300)), drawn_photo((120, 60, 40), turn=15)]
+    photos = [
+        drawn_photo((90, 20, 40), (140, 110, 90), size=(250, 300)),
+        drawn_photo((120, 60, 40), turn=15),
+    ]
     page.goto(f"{address}/photos?prepare=crop&run={NAMES[0]}")
     wait_for_title(page, "Two photos")
     for number, pixels in enumerate(photos):
@@ -214,7 +264,9 @@ def test_faces_are_found_and_aligned(page: sync_api.Page, address: str, seen_run
         Image.fromarray(pixels).save(buffer, format="PNG")
         file = {"name": f"photo{number}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
         page.locator('input[type="file"]').nth(number).set_input_files(file)  # type: ignore[arg-type]
-        sync_api.expect(page.get_by_text(f"photo{number}.png, as the networks see it")).to_be_visible(timeout=WAIT)
+        sync_api.expect(
+            page.get_by_text(f"photo{number}.png, as the networks see it")
+        ).to_be_visible(timeout=WAIT)
     model = wb.evaluation.load_model(wb.runs.open(seen_runs / NAMES[0]), device="cpu")
     value = page.locator('[data-testid="stMetricValue"]')
 

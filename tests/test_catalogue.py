@@ -49,11 +49,17 @@ def test_every_backbone_has_its_row() -> None:
     assert (table[["parameters", "multiply_adds"]] > 1e5).all(axis=None)
     assert (table["paper"] != "").all()
     rows = table.set_index("name")
-    assert list(rows.loc[["fashion_cnn", "smallresnet", "iresnet50"], "size"]) == ["28x28", "64x64", "112x112"]
+    assert list(rows.loc[["fashion_cnn", "smallresnet", "iresnet50"], "size"]) == [
+        "28x28",
+        "64x64",
+        "112x112",
+    ]
     assert rows.loc["smallresnet", "heads"] == "gdc, flatten, gap"
     assert rows.loc["iresnet18", "heads"] == "flatten, gap, gdc"
     net = wb.backbones.create("smallresnet", embedding_dim=64)
-    assert rows.loc["smallresnet", "parameters"] == sum(parameter.numel() for parameter in net.parameters())
+    assert rows.loc["smallresnet", "parameters"] == sum(
+        parameter.numel() for parameter in net.parameters()
+    )
 
 
 def test_a_backbone_that_cannot_take_the_size_has_no_cost() -> None:
@@ -94,7 +100,9 @@ def test_the_documentation_holds_the_table_of_losses() -> None:
     written = (ROOT / "docs" / "LOSSES.md").read_text(encoding="utf-8")
     if f"\n{made}\n\n" not in written:
         command = 'python -c "from workbench import catalogue; print(catalogue.markdown(catalogue.loss_table()))"'
-        pytest.fail(f"the table in docs/LOSSES.md is not that of the classes; put there what this prints: {command}")
+        pytest.fail(
+            f"the table in docs/LOSSES.md is not that of the classes; put there what this prints: {command}"
+        )
 
 
 def test_a_table_as_markdown_keeps_its_columns() -> None:
@@ -110,7 +118,11 @@ def test_a_table_as_markdown_keeps_its_columns() -> None:
 @pytest.mark.usefixtures("one_of_mine")
 def test_what_a_notebook_registers_is_in_the_tables() -> None:
     backbone = catalogue.backbone_table(["mine"], 4).iloc[0]
-    assert (backbone["parameters"], backbone["multiply_adds"], backbone["size"]) == (12, 12, "112x112")
+    assert (backbone["parameters"], backbone["multiply_adds"], backbone["size"]) == (
+        12,
+        12,
+        "112x112",
+    )
     assert (backbone["heads"], backbone["paper"]) == ("", "")
     loss = catalogue.loss_table().set_index("name").loc["my_loss"]
     assert tuple(loss) == ("loss", "", "", "")

@@ -60,7 +60,11 @@ def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """`workbench("train --data x")` runs the command in this process; a list is taken as it is."""
 
     def call(arguments: str | list[str]) -> Said:
-        monkeypatch.setattr(sys, "argv", ["workbench", *(arguments.split() if isinstance(arguments, str) else arguments)])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["workbench", *(arguments.split() if isinstance(arguments, str) else arguments)],
+        )
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -107,12 +111,24 @@ def trained(made: Path) -> Path:
     """runs/a (softmax) and runs/b (arcface), both evaluated, and runs/empty, which has no model."""
     import workbench as wb
 
-    common = {"image_size": 16, "embedding_dim": 8, "epochs": 1, "batch_size": 16, "runs_dir": str(made / "runs")}
+    common = {
+        "image_size": 16,
+        "embedding_dim": 8,
+        "epochs": 1,
+        "batch_size": 16,
+        "runs_dir": str(made / "runs"),
+    }
     for name, loss in (("a", "softmax"), ("b", "arcface")):
-        run = wb.train({"data": f"folder:{made}/people", "loss": loss, "name": name, **common}, progress=False)
+        run = wb.train(
+            {"data": f"folder:{made}/people", "loss": loss, "name": name, **common}, progress=False
+        )
         for benchmark in (f"folder:{made}/people", "train"):
             wb.evaluate(run, benchmark, bootstrap=20, with_projection=False, progress=False)
-    runs.create(made / "runs", "empty", {"data": f"folder:{made}/people", "loss": "softmax", "backbone": "smallresnet"})
+    runs.create(
+        made / "runs",
+        "empty",
+        {"data": f"folder:{made}/people", "loss": "softmax", "backbone": "smallresnet"},
+    )
     return made / "runs"
 
 
@@ -239,27 +255,41 @@ def test_misspelt_command_line(workbench: Workbench, here: Path, arguments: str,
         ("--resume runs/a --name b", "name cannot be given"),
         ("--resume runs/a --epochs x", "--epochs"),
         ("--resume runs/a --config good.yaml", "--config cannot be given"),
-        (f"{SMALL} --loss arcface --loss-option m=half", "option 'm' is 'half', expected a finite number"),
+        (
+            f"{SMALL} --loss arcface --loss-option m=half",
+            "option 'm' is 'half', expected a finite number",
+        ),
         (f"{SMALL} --loss arcface --loss-option m=.nan", "m"),
-        (f"{SMALL} --loss arcface --loss-option easy_margin=nope", "option 'easy_margin' is 'nope', expected true or false"),
+        (
+            f"{SMALL} --loss arcface --loss-option easy_margin=nope",
+            "option 'easy_margin' is 'nope', expected true or false",
+        ),
         (f"{SMALL} --loss-option bias=true --loss-option bias=false", "is given twice"),
         (f"{SMALL} --set epochs=true", "epochs"),
     ],
 )
 @pytest.mark.usefixtures("trained")
-def test_train_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_train_refuses_bad_input_and_writes_nothing(
+    workbench: Workbench, here: Path, arguments: str, hint: str
+) -> None:
     before = listing(here)
     assert_refused(workbench(f"train {arguments}"), hint)
     assert listing(here) == before
 
 
-def test_broken_image_fails_the_run_with_the_reason(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+def test_broken_image_fails_the_run_with_the_reason(
+    workbench: Workbench, here: Path, tmp_path: Path
+) -> None:
     for person in ("a", "b"):
         (tmp_path / "set" / person).mkdir(parents=True)
         for number in range(4):
             whole = (here / "people" / "p0" / f"{number}.png").read_bytes()
-            (tmp_path / "set" / person / f"{number}.png").write_bytes(whole[:200] if number == 3 else whole)
-    said = workbench(f"train {SMALL} --data folder:{tmp_path}/set --runs-dir {tmp_path}/runs --name broken")
+            (tmp_path / "set" / person / f"{number}.png").write_bytes(
+                whole[:200] if number == 3 else whole
+            )
+    said = workbench(
+        f"train {SMALL} --data folder:{tmp_path}/set --runs-dir {tmp_path}/runs --name broken"
+    )
     assert said.code == 2
     assert said.err.splitlines()[-1].startswith("error: ")
     assert "3.png" in said.err.splitlines()[-1]
@@ -289,19 +319,28 @@ def test_broken_image_fails_the_run_with_the_reason(workbench: Workbench, here: 
         ("runs/a train --flip sideways", "--flip"),
         ("runs/a train --protocol arcface", "did you mean 'arcface_torch'"),
         ("runs/a train --protocol arcface_torch", "is one of pairs"),
-        ("runs/a folder:people --distance euclidean-raw --threshold grid", "takes threshold 'exact'"),
+        (
+            "runs/a folder:people --distance euclidean-raw --threshold grid",
+            "takes threshold 'exact'",
+        ),
         ("runs/a train --device cud", "cud"),
     ],
 )
 @pytest.mark.usefixtures("trained")
-def test_evaluate_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_evaluate_refuses_bad_input_and_writes_nothing(
+    workbench: Workbench, here: Path, arguments: str, hint: str
+) -> None:
     before = listing(here)
     assert_refused(workbench(f"evaluate {arguments}"), hint)
     assert listing(here) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}", None], ids=["empty", "short", "cut off"])
-def test_evaluate_refuses_a_damaged_model(workbench: Workbench, here: Path, trained: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"\x10\0\0\0\0\0\0\0{}", None], ids=["empty", "short", "cut off"]
+)
+def test_evaluate_refuses_a_damaged_model(
+    workbench: Workbench, here: Path, trained: Path, content: bytes | None
+) -> None:
     model = trained / "b" / runs.MODEL
     whole = model.read_bytes()
     try:
@@ -323,7 +362,9 @@ def test_evaluate_refuses_a_damaged_model(workbench: Workbench, here: Path, trai
     ],
 )
 @pytest.mark.usefixtures("trained")
-def test_compare_refuses_bad_input(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_compare_refuses_bad_input(
+    workbench: Workbench, here: Path, arguments: str, hint: str
+) -> None:
     before = listing(here)
     assert_refused(workbench(f"compare {arguments}"), hint)
     assert listing(here) == before
@@ -354,15 +395,23 @@ def test_data_info_of_a_folder(workbench: Workbench, here: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["app", "demo"])
-def test_port_in_use(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_port_in_use(
+    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert_refused(workbench(f"{command} --port {port}"), f"port {port} is in use")
 
 
-def test_demo_ends_with_a_table(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [("arcface", "synthfaces-pose", 0.84512), ("softmax", "synthfaces-pose", 0.8), ("softmax", "synthfaces-id", 0.3)]
+def test_demo_ends_with_a_table(
+    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        ("arcface", "synthfaces-pose", 0.84512),
+        ("softmax", "synthfaces-pose", 0.8),
+        ("softmax", "synthfaces-id", 0.3),
+    ]
     table = pd.DataFrame(rows, columns=["loss", "benchmark", "accuracy"])
     monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
     monkeypatch.setattr("workbench.evaluation.leaderboard", lambda *args: table)
@@ -374,7 +423,9 @@ def test_demo_ends_with_a_table(workbench: Workbench, here: Path, monkeypatch: p
     assert lines.index(["softmax", "0.3", "0.800"]) < lines.index(["arcface", "NaN", "0.845"])
 
 
-def test_app_starts_streamlit_for_this_machine_alone(workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_app_starts_streamlit_for_this_machine_alone(
+    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = []
 
     def call(command: list[str], env: dict[str, str]) -> int:
@@ -396,7 +447,11 @@ def test_streamlit_options_are_those_of_the_checkout() -> None:
     import tomllib
 
     config = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())
-    flat = {f"{section}.{key}": value for section, values in config.items() for key, value in values.items()}
+    flat = {
+        f"{section}.{key}": value
+        for section, values in config.items()
+        for key, value in values.items()
+    }
     assert {key: str(value).lower() for key, value in flat.items()} == {
         key: value.lower() for key, value in cli.STREAMLIT_OPTIONS.items()
     }
@@ -422,11 +477,20 @@ def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path
     run = runs.open(tmp_path / "mine")
     assert run.state == "finished"
     assert run.config["loss_options"] == {"m": 0.3, "easy_margin": True}
-    assert (run.config["momentum"], run.config["image_size"], run.config["epochs"]) == (0.5, [16, 16], 1)
+    assert (run.config["momentum"], run.config["image_size"], run.config["epochs"]) == (
+        0.5,
+        [16, 16],
+        1,
+    )
 
-    said = workbench(f"evaluate {run.path} folder:people train --bootstrap 20 --no-projection --flip none")
+    said = workbench(
+        f"evaluate {run.path} folder:people train --bootstrap 20 --no-projection --flip none"
+    )
     assert said.code == 0
-    assert [line.split(":")[0] for line in said.out.splitlines()] == ["mine on people+flip-none", "mine on train+flip-none"]
+    assert [line.split(":")[0] for line in said.out.splitlines()] == [
+        "mine on people+flip-none",
+        "mine on train+flip-none",
+    ]
     assert run.evaluations() == ["people+flip-none", "train+flip-none"]
 
     said = workbench(f"compare --runs-dir {tmp_path} --benchmark people+flip-none")
@@ -435,10 +499,16 @@ def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path
     assert said.out.splitlines()[1].split()[:2] == ["mine", "people+flip-none"]
 
 
-def test_a_protocol_is_chosen_by_name_and_by_options(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_protocol_is_chosen_by_name_and_by_options(
+    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+) -> None:
     run = runs.open(shutil.copytree(trained / "a", tmp_path / "a"))
     people, options = run.evaluation("people")[0]["benchmark"], "--bootstrap 20 --no-projection"
-    for protocol in ("arcface_torch", "sphereface --distance euclidean", "workbench --mean subtract --threshold grid --flip none"):
+    for protocol in (
+        "arcface_torch",
+        "sphereface --distance euclidean",
+        "workbench --mean subtract --threshold grid --flip none",
+    ):
         assert workbench(f"evaluate {run.path} {people} --protocol {protocol} {options}").code == 0
     assert run.evaluations() == [
         "people",
@@ -452,7 +522,9 @@ def test_a_protocol_is_chosen_by_name_and_by_options(workbench: Workbench, here:
     assert said.out.splitlines()[2].split()[:3] == ["a", "people+arcface_torch", "arcface_torch"]
 
 
-def test_embeddings_are_written_for_other_programs(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+def test_embeddings_are_written_for_other_programs(
+    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.npz"
     said = workbench(f"embed runs/a folder:people {out} --flip concatenate")
     assert said.code == 0
@@ -478,24 +550,35 @@ def test_embeddings_are_written_for_other_programs(workbench: Workbench, here: P
     ],
 )
 @pytest.mark.usefixtures("trained")
-def test_embed_refuses_bad_input_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_embed_refuses_bad_input_and_writes_nothing(
+    workbench: Workbench, here: Path, arguments: str, hint: str
+) -> None:
     before = listing(here)
     assert_refused(workbench(f"embed {arguments}"), hint)
     assert listing(here) == before
 
 
-def test_options_go_before_the_config_file(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+def test_options_go_before_the_config_file(
+    workbench: Workbench, here: Path, tmp_path: Path
+) -> None:
     said = workbench(f"train --config good.yaml --epochs 1 --runs-dir {tmp_path} --name mine")
     assert said.code == 0
     config = runs.open(tmp_path / "mine").config
     assert (config["epochs"], config["loss"], config["image_size"]) == (1, "cosface", 16)
 
 
-def test_compare_gives_the_stored_figures_in_each_format(workbench: Workbench, here: Path, trained: Path) -> None:
+def test_compare_gives_the_stored_figures_in_each_format(
+    workbench: Workbench, here: Path, trained: Path
+) -> None:
     table = list(csv.DictReader(io.StringIO(workbench("compare --format csv").out)))
-    assert {(row["run"], row["benchmark"]) for row in table} == {(run, name) for run in "ab" for name in ("people", "train")}
+    assert {(row["run"], row["benchmark"]) for row in table} == {
+        (run, name) for run in "ab" for name in ("people", "train")
+    }
     for row in table:
-        assert float(row["accuracy"]) == runs.open(trained / row["run"]).evaluation(row["benchmark"])[0]["accuracy"]
+        assert (
+            float(row["accuracy"])
+            == runs.open(trained / row["run"]).evaluation(row["benchmark"])[0]["accuracy"]
+        )
     latex = workbench("compare --format latex --benchmark people runs/a runs/b").out
     assert latex.startswith("\\begin{tabular}")
     text = workbench("compare runs/b").out
@@ -517,12 +600,19 @@ def test_tables_of_what_there_is(workbench: Workbench, command: str) -> None:
 
 
 def test_a_table_of_chosen_backbones(workbench: Workbench) -> None:
-    header, row, *caption = workbench("backbones mobilefacenet --embedding-dim 512").out.splitlines()
+    header, row, *caption = workbench(
+        "backbones mobilefacenet --embedding-dim 512"
+    ).out.splitlines()
     assert header.split()[:4] == ["name", "size", "parameters", "(M)"]
     assert row.split()[:4] == ["mobilefacenet", "112x112", "2.060", "0.438"]
     assert "multiply-adds" in caption[0]
-    (row,) = csv.DictReader(io.StringIO(workbench("backbones mobilefacenet --format csv --image-size 112x96").out))
-    assert (row["size"], int(row["parameters"])) == ("112x96", 2_059_520 - 512 * 7)  # the depthwise head has 7 x 6 places
+    (row,) = csv.DictReader(
+        io.StringIO(workbench("backbones mobilefacenet --format csv --image-size 112x96").out)
+    )
+    assert (row["size"], int(row["parameters"])) == (
+        "112x96",
+        2_059_520 - 512 * 7,
+    )  # the depthwise head has 7 x 6 places
     assert "mobile" not in workbench("backbones vit_tiny").out
     assert "vit\\_tiny & 112x112" in workbench("backbones vit_tiny --format latex").out
 
@@ -544,7 +634,9 @@ def test_tables_that_cannot_be(workbench: Workbench, arguments: str, hint: str) 
     assert_refused(workbench(arguments), hint)
 
 
-def test_damaged_evaluation_can_be_made_again(workbench: Workbench, here: Path, trained: Path) -> None:
+def test_damaged_evaluation_can_be_made_again(
+    workbench: Workbench, here: Path, trained: Path
+) -> None:
     stored = trained / "a" / runs.EVALUATION / "people.npz"
     whole = stored.read_bytes()
     try:
@@ -561,12 +653,18 @@ def command(*arguments: object) -> list[str]:
 
 
 def test_bad_input_in_a_process_of_its_own(here: Path) -> None:
-    done = subprocess.run(command("train", "--data", "foldr:people"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command("train", "--data", "foldr:people"), capture_output=True, text=True, timeout=120
+    )
     assert_refused(Said(done.returncode, done.stdout, done.stderr), "did you mean 'folder'")
 
 
-def test_ctrl_c_stops_a_run_that_can_be_resumed(workbench: Workbench, here: Path, tmp_path: Path) -> None:
-    arguments = f"train {SMALL} --epochs 200 --set log_every=1 --runs-dir {tmp_path} --name long".split()
+def test_ctrl_c_stops_a_run_that_can_be_resumed(
+    workbench: Workbench, here: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        f"train {SMALL} --epochs 200 --set log_every=1 --runs-dir {tmp_path} --name long".split()
+    )
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     run = runs.Run(tmp_path / "long")
     end = time.monotonic() + 120
@@ -587,7 +685,9 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(workbench: Workbench, here: Path
     said = workbench(f"train --resume {run.path}")
     assert said.code == 0
     assert run.state == "finished"
-    assert [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)] == list(range(1, 401))
+    assert [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)] == list(
+        range(1, 401)
+    )
 
 
 def test_an_identification_is_evaluated_compared_and_described(
@@ -598,8 +698,14 @@ def test_an_identification_is_evaluated_compared_and_described(
     people = data.open(f"folder:{here}/people")
     numbers = np.arange(32).reshape(4, 8)
     parts = (numbers[:2, 0], numbers[:2, 1:].ravel(), numbers[2:].ravel())
-    search = data.Identification("search", people.images, people.identities, *parts, note="two of four")
-    monkeypatch.setattr(data.BENCHMARKS, "_factories", data.BENCHMARKS._factories | {"search": lambda path="": search})
+    search = data.Identification(
+        "search", people.images, people.identities, *parts, note="two of four"
+    )
+    monkeypatch.setattr(
+        data.BENCHMARKS,
+        "_factories",
+        data.BENCHMARKS._factories | {"search": lambda path="": search},
+    )
     for run in "ab":
         shutil.copytree(trained / run, tmp_path / run)
 
@@ -608,12 +714,16 @@ def test_an_identification_is_evaluated_compared_and_described(
     for run, line in zip("ab", said.out.splitlines(), strict=True):
         figures = runs.open(tmp_path / run).evaluation("search")[0]
         low, high = figures["interval"]
-        assert line.startswith(f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors")
+        assert line.startswith(
+            f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors"
+        )
         assert "TAR at FAR" not in line  # 2 people and 16 strangers support none of these rates
         assert "FNIR" not in line
 
     lines = workbench(f"compare {tmp_path}/a {tmp_path}/b --benchmark search").out.splitlines()
-    assert [(line.split()[1], line.split()[-1]) for line in lines[1:3]] == [("search", "identification")] * 2
+    assert [(line.split()[1], line.split()[-1]) for line in lines[1:3]] == [
+        ("search", "identification")
+    ] * 2
     assert lines[3:] == ["accuracy of an identification: rank-1"]
 
     described = workbench("data info search").out
@@ -640,27 +750,38 @@ def test_evaluate_and_embed_leave_out_what_cannot_be_read(
     assert refused.code == 2
     assert "p1/3.png" in refused.err
     assert "--broken skip" in refused.err
-    said = workbench(["evaluate", str(run), spec, "--broken", "skip", "--no-projection", "--bootstrap", "20"])
+    said = workbench(
+        ["evaluate", str(run), spec, "--broken", "skip", "--no-projection", "--bootstrap", "20"]
+    )
     assert said.code == 0
     told = f"left out: 1 of 32 images, which cannot be read ({partly_broken}/p1/3.png), "
     assert said.out.splitlines()[1].startswith(told)
     assert "all are named in evaluation/partly.json" in said.out
-    assert told.removeprefix("left out: ") in workbench(["compare", str(run), "--benchmark", "partly"]).err
+    assert (
+        told.removeprefix("left out: ")
+        in workbench(["compare", str(run), "--benchmark", "partly"]).err
+    )
     said = workbench(["embed", str(run), spec, str(tmp_path / "out.npz"), "--broken", "skip"])
     assert "31 embeddings" in said.out
     assert f"left out: 1 images, which cannot be read ({partly_broken}/p1/3.png)" in said.out
 
 
-def test_compare_says_which_evaluations_are_stale(workbench: Workbench, here: Path, trained: Path, tmp_path: Path) -> None:
+def test_compare_says_which_evaluations_are_stale(
+    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+) -> None:
     run = shutil.copytree(trained / "a", tmp_path / "a")
     assert "stale" not in workbench(["compare", str(run)]).err
     with safe_open(run / "model.safetensors", "np") as file:
         metadata = file.metadata() | {"step": "9999"}
     save_file(load_file(run / "model.safetensors"), run / "model.safetensors", metadata=metadata)
-    assert "stale: a was trained on since it was evaluated on" in workbench(["compare", str(run)]).err
+    assert (
+        "stale: a was trained on since it was evaluated on" in workbench(["compare", str(run)]).err
+    )
 
 
-def test_a_new_place_of_the_training_set_is_for_the_benchmark_train(workbench: Workbench, here: Path, trained: Path) -> None:
+def test_a_new_place_of_the_training_set_is_for_the_benchmark_train(
+    workbench: Workbench, here: Path, trained: Path
+) -> None:
     said = workbench(["evaluate", str(trained / "a"), "folder:people", "--data", "folder:people"])
     assert said.code == 2
     assert "workbench evaluate RUN train" in said.err

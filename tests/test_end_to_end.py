@@ -27,7 +27,14 @@ def test_pictures_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     data, folder = f"folder:{tmp_path}/people", tmp_path / "runs"
     configs = [
         wb.TrainConfig(
-            data=data, loss=loss, image_size=16, embedding_dim=8, epochs=10, batch_size=16, runs_dir=str(folder), name=f"my-{loss}"
+            data=data,
+            loss=loss,
+            image_size=16,
+            embedding_dim=8,
+            epochs=10,
+            batch_size=16,
+            runs_dir=str(folder),
+            name=f"my-{loss}",
         )
         for loss in ("softmax", "cosface")
     ]
@@ -40,7 +47,9 @@ def test_pictures_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     table = wb.evaluation.leaderboard(done)
     assert len(table) == 4
     assert table["accuracy"].min() > 0.7  # four people of four shades are easy to tell apart
-    projection, names = wb.evaluation.load_projection(done[0], "people") or pytest.fail("no projection is stored")
+    projection, names = wb.evaluation.load_projection(done[0], "people") or pytest.fail(
+        "no projection is stored"
+    )
     assert projection.umap is not None
     assert projection.umap.shape == (32, 2)
     assert np.isfinite(projection.umap).all()

@@ -58,13 +58,21 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a sweep trained and evaluated; evaluations leave out what takes long."""
     log: list[str] = []
 
-    def logged_train(config: TrainConfig | None = None, *, resume: runs.Run | None = None, progress: bool) -> runs.Run:
-        log.append(f"train {config.loss}" if config is not None else f"resume {resume.name if resume else None}")
+    def logged_train(
+        config: TrainConfig | None = None, *, resume: runs.Run | None = None, progress: bool
+    ) -> runs.Run:
+        log.append(
+            f"train {config.loss}"
+            if config is not None
+            else f"resume {resume.name if resume else None}"
+        )
         return train(config, resume=resume, progress=progress)
 
     def logged_evaluate(run: runs.Run, benchmark: str, *, progress: bool) -> Any:
         log.append(f"evaluate {run.name} on {benchmark.partition(':')[0]}")
-        return evaluate(run, benchmark, device="cpu", bootstrap=0, with_projection=False, progress=progress)
+        return evaluate(
+            run, benchmark, device="cpu", bootstrap=0, with_projection=False, progress=progress
+        )
 
     monkeypatch.setattr(experiments, "train", logged_train)
     monkeypatch.setattr(experiments, "evaluate", logged_evaluate)
@@ -80,7 +88,9 @@ def test_each_config_is_trained_and_evaluated_and_then_never_again(
 ) -> None:
     first = _sweep(configs, "train", f"folder:{faces}")
     assert done == [
-        step for loss in LOSSES for step in (f"train {loss}", f"evaluate {loss} on train", f"evaluate {loss} on folder")
+        step
+        for loss in LOSSES
+        for step in (f"train {loss}", f"evaluate {loss} on train", f"evaluate {loss} on folder")
     ]
     assert [(run.name, run.state, run.evaluations()) for run in first] == [
         (loss, "finished", ["faces", "train"]) for loss in LOSSES
@@ -93,14 +103,26 @@ def test_each_config_is_trained_and_evaluated_and_then_never_again(
 def test_only_what_is_new_is_done(configs: list[TrainConfig], done: list[str]) -> None:
     _sweep(configs[:1])
     _sweep(configs, "train")
-    assert done == ["train softmax", "evaluate softmax on train", "train arcface", "evaluate arcface on train"]
+    assert done == [
+        "train softmax",
+        "evaluate softmax on train",
+        "train arcface",
+        "evaluate arcface on train",
+    ]
 
 
 def test_what_was_measured_by_another_protocol_is_still_to_be_measured(
     configs: list[TrainConfig], done: list[str], faces: Path
 ) -> None:
     (run,) = _sweep(configs[:1])
-    evaluate(run, f"folder:{faces}", protocol="arcface_torch", bootstrap=0, with_projection=False, progress=False)
+    evaluate(
+        run,
+        f"folder:{faces}",
+        protocol="arcface_torch",
+        bootstrap=0,
+        with_projection=False,
+        progress=False,
+    )
     done.clear()
     _sweep(configs[:1], f"folder:{faces}")
     assert done == ["evaluate softmax on folder"]
@@ -125,7 +147,9 @@ def test_a_stopped_run_is_resumed(configs: list[TrainConfig], done: list[str]) -
     assert run.state == "finished"
 
 
-def test_a_run_stopped_before_its_first_checkpoint_is_begun_anew(configs: list[TrainConfig], done: list[str]) -> None:
+def test_a_run_stopped_before_its_first_checkpoint_is_begun_anew(
+    configs: list[TrainConfig], done: list[str]
+) -> None:
     (run,) = _sweep(configs[:1])
     run.set_status("stopped")
     (run.path / runs.CHECKPOINT).unlink()
@@ -161,7 +185,9 @@ def test_a_finished_run_is_found_before_a_stopped_one(configs: list[TrainConfig]
     assert experiments.find(config) == finished
 
 
-def test_a_run_of_other_settings_or_one_that_is_unreadable_is_not_found(configs: list[TrainConfig]) -> None:
+def test_a_run_of_other_settings_or_one_that_is_unreadable_is_not_found(
+    configs: list[TrainConfig],
+) -> None:
     _folder(configs[0].model_copy(update={"epochs": 3}), "finished")
     unreadable = _folder(configs[0], "finished")
     (unreadable.path / runs.CONFIG).write_text("[")
@@ -176,7 +202,15 @@ def test_the_demo_is_six_losses_with_all_else_equal(tmp_path: Path) -> None:
     assert [config.loss for config in found] == six == list(experiments.DEMO_LOSSES)
     assert len({config.name for config in found}) == 6
     own = {"loss", "loss_options", "margin_ramp_epochs", "name"}
-    assert len({str({key: value for key, value in config.plain().items() if key not in own}) for config in found}) == 1
+    assert (
+        len(
+            {
+                str({key: value for key, value in config.plain().items() if key not in own})
+                for config in found
+            }
+        )
+        == 1
+    )
     for config in found:
         assert TrainConfig(**config.plain()) == config
         assert config.data in data.SOURCES.names()
@@ -200,12 +234,17 @@ def photos(tmp_path: Path) -> Path:
         for number in range(4):
             canvas = Image.new("RGB", (120, 120), BACKGROUND)
             skin = (230 - 45 * person, 180 - 40 * person, 150 - 35 * person)
-            canvas.paste(drawn_face(70, skin, turn=draw.uniform(-12, 12)), tuple(draw.integers(0, 50, 2).tolist()))
+            canvas.paste(
+                drawn_face(70, skin, turn=draw.uniform(-12, 12)),
+                tuple(draw.integers(0, 50, 2).tolist()),
+            )
             canvas.save(root / f"person{person}" / f"{number}.png")
     return root
 
 
-def test_what_alignment_is_worth(configs: list[TrainConfig], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_alignment_is_worth(
+    configs: list[TrainConfig], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     run = train(configs[0], progress=False)
     spec = f"folder:{photos}"
@@ -213,12 +252,18 @@ def test_what_alignment_is_worth(configs: list[TrainConfig], photos: Path, tmp_p
     study = experiments.alignment(run, spec, **options)
     assert run.evaluations() == ["photos", "photos-aligned", "photos-cropped"]
     assert list(study.results) == ["raw", "cropped", "aligned"]
-    for key, name in (("raw", "photos"), ("cropped", "photos-cropped"), ("aligned", "photos-aligned")):
+    for key, name in (
+        ("raw", "photos"),
+        ("cropped", "photos-cropped"),
+        ("aligned", "photos-aligned"),
+    ):
         stored = load_result(run, name)
         assert stored.accuracy == study.results[key].accuracy
         assert run.evaluation(name)[0]["benchmark"] == (spec if key == "raw" else f"{key}:{spec}")
     difference = study.differences["aligned", "raw"]
-    assert difference.value == pytest.approx(study.results["aligned"].accuracy - study.results["raw"].accuracy)
+    assert difference.value == pytest.approx(
+        study.results["aligned"].accuracy - study.results["raw"].accuracy
+    )
     assert difference.interval[0] <= difference.interval[1]
     said = str(study).splitlines()
     assert said[0] == "softmax on photos"
@@ -232,13 +277,24 @@ def test_training_images_are_known_again_when_they_are_aligned(
 ) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     run = train(configs[0].model_copy(update={"data": f"folder:{photos}"}), progress=False)
-    result = evaluate(run, f"aligned:folder:{photos}", device="cpu", bootstrap=0, with_projection=False, progress=False)
+    result = evaluate(
+        run,
+        f"aligned:folder:{photos}",
+        device="cpu",
+        bootstrap=0,
+        with_projection=False,
+        progress=False,
+    )
     assert result.note.startswith("pairs of the training images")
     assert "faces found" in result.note
 
 
 def test_alignment_asks_for_pairs_by_name(
-    configs: list[TrainConfig], photos: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    configs: list[TrainConfig],
+    photos: Path,
+    complaint: Complaint,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     run = train(configs[0], progress=False)
@@ -247,13 +303,19 @@ def test_alignment_asks_for_pairs_by_name(
     with complaint("train: is a closed set"):
         experiments.alignment(run, "train", progress=False)
     for spec in (f"aligned:folder:{photos}", f"cropped:aligned:folder:{photos}"):
-        with complaint(f"{spec}: give folder:{photos} itself", "compares it raw, cropped and aligned"):
+        with complaint(
+            f"{spec}: give folder:{photos} itself", "compares it raw, cropped and aligned"
+        ):
             experiments.alignment(run, spec, progress=False)
     assert run.evaluations() == []
 
 
 def test_the_command_says_what_alignment_is_worth(
-    configs: list[TrainConfig], photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    configs: list[TrainConfig],
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     run = train(configs[0], progress=False)

@@ -26,14 +26,18 @@ def _write(path: Path, error: Exception) -> None:
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(WorkbenchError, match=r"file\.txt: cannot be written \(No space left on device\)"):
+    with pytest.raises(
+        WorkbenchError, match=r"file\.txt: cannot be written \(No space left on device\)"
+    ):
         _write(tmp_path / "file.txt", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert os.listdir(tmp_path) == []
 
 
 def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        _write(tmp_path / "file.txt", FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.txt"))
+        _write(
+            tmp_path / "file.txt", FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.txt")
+        )
 
 
 def test_writers_with_words_of_their_own_are_understood_where_the_disk_is_full(
@@ -57,13 +61,19 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_space_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.check_writable(tmp_path / "not" / "there" / "yet", needed_bytes=1000)
     assert os.listdir(tmp_path) == []
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _folder: Usage(10 << 20, 6 << 20, 4 << 20))
+    monkeypatch.setattr(
+        files.shutil, "disk_usage", lambda _folder: Usage(10 << 20, 6 << 20, 4 << 20)
+    )
     files.check_writable(tmp_path, 2 << 20)
-    with pytest.raises(WorkbenchError, match=r"4\.0 MiB are free on this disk, about 6\.0 MiB are needed"):
+    with pytest.raises(
+        WorkbenchError, match=r"4\.0 MiB are free on this disk, about 6\.0 MiB are needed"
+    ):
         files.check_writable(tmp_path, 5 << 20)
 
 
-def test_a_folder_without_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 

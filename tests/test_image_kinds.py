@@ -35,21 +35,43 @@ def to_eight(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
 
 
 def close(decoded: NDArray[np.uint8], expected: NDArray[np.uint8], within: int = 1) -> bool:
-    return decoded.shape == expected.shape and int(np.abs(decoded.astype(int) - expected.astype(int)).max()) <= within
+    return (
+        decoded.shape == expected.shape
+        and int(np.abs(decoded.astype(int) - expected.astype(int)).max()) <= within
+    )
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def png(
-    rows: bytes, width: int, height: int, bits: int, colour: int, before: bytes = b"", behind: bytes = b"", bytes_a_row: int = 0
+    rows: bytes,
+    width: int,
+    height: int,
+    bits: int,
+    colour: int,
+    before: bytes = b"",
+    behind: bytes = b"",
+    bytes_a_row: int = 0,
 ) -> bytes:
     """A PNG of unfiltered rows, with chunks before and behind the pixels."""
     length = bytes_a_row or len(rows) // height
     filtered = b"".join(b"\0" + rows[at : at + length] for at in range(0, len(rows), length))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + before + chunk(b"IDAT", zlib.compress(filtered)) + behind + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + before
+        + chunk(b"IDAT", zlib.compress(filtered))
+        + behind
+        + chunk(b"IEND", b"")
+    )
 
 
 def tiff(
@@ -101,7 +123,14 @@ def tiff(
         entries += struct.pack(f"{order}HHI", tag, kind, count) + place
     mark = b"II*\0" if order == "<" else b"MM\0*"
     directory = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
-    return mark + struct.pack(f"{order}I", start) + content + b"\0" * (len(content) % 2) + directory + far
+    return (
+        mark
+        + struct.pack(f"{order}I", start)
+        + content
+        + b"\0" * (len(content) % 2)
+        + directory
+        + far
+    )
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -115,7 +144,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def test_16_bit_grey_png() -> None:
     values = ramp(65535)
-    assert close(images.decode(png(values.astype(">u2").tobytes(), 16, 8, 16, 0)), to_eight(values, 65535), 0)
+    assert close(
+        images.decode(png(values.astype(">u2").tobytes(), 16, 8, 16, 0)), to_eight(values, 65535), 0
+    )
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (6, 4)], ids=["RGB", "RGBA"])
@@ -135,8 +166,12 @@ def test_16_bit_grey_png_with_alpha_is_laid_on_white() -> None:
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits_of_grey_png(bits: int) -> None:
     values = np.tile(np.arange(2**bits, dtype=np.uint8), (4, 16 // 2**bits))[:, :16]
-    packed = np.packbits(np.unpackbits(values[..., None], axis=-1)[..., -bits:].reshape(4, -1), axis=-1)
-    assert close(images.decode(png(packed.tobytes(), 16, 4, bits, 0)), to_eight(values, 2**bits - 1), 0)
+    packed = np.packbits(
+        np.unpackbits(values[..., None], axis=-1)[..., -bits:].reshape(4, -1), axis=-1
+    )
+    assert close(
+        images.decode(png(packed.tobytes(), 16, 4, bits, 0)), to_eight(values, 2**bits - 1), 0
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -150,24 +185,38 @@ def test_the_transparent_grey_of_a_png_becomes_white(bits: int) -> None:
     else:
         rows = values.astype(">u2" if bits == 16 else "u1").tobytes()
     expected = to_eight(np.where(values == clear, most, values), most)
-    decoded = images.decode(png(rows, 16, 4, bits, 0, before=chunk(b"tRNS", struct.pack(">H", clear))))
+    decoded = images.decode(
+        png(rows, 16, 4, bits, 0, before=chunk(b"tRNS", struct.pack(">H", clear)))
+    )
     assert close(decoded, expected, 0)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_the_transparent_colour_of_a_png_becomes_white(bits: int) -> None:
-    colours = np.array([[10, 20, 30], [200, 100, 0], [10, 20, 31], [0, 0, 0]]) * (256 if bits == 16 else 1) + (bits == 16) * 77
+    colours = (
+        np.array([[10, 20, 30], [200, 100, 0], [10, 20, 31], [0, 0, 0]])
+        * (256 if bits == 16 else 1)
+        + (bits == 16) * 77
+    )
     values = np.tile(colours, (4, 1, 1)).reshape(4, 4, 3)
     before = chunk(b"tRNS", struct.pack(">HHH", *colours[1].tolist()))
-    expected = np.where((values == colours[1]).all(axis=-1, keepdims=True), 255, values // (256 if bits == 16 else 1))
-    decoded = images.decode(png(values.astype(">u2" if bits == 16 else "u1").tobytes(), 4, 4, bits, 2, before=before))
+    expected = np.where(
+        (values == colours[1]).all(axis=-1, keepdims=True),
+        255,
+        values // (256 if bits == 16 else 1),
+    )
+    decoded = images.decode(
+        png(values.astype(">u2" if bits == 16 else "u1").tobytes(), 4, 4, bits, 2, before=before)
+    )
     assert close(decoded, expected.astype(np.uint8))
 
 
 def test_a_palette_whose_entries_are_transparent_in_part() -> None:
     palette, alpha = bytes([250, 0, 0, 0, 0, 250]), bytes([255, 51])
     rows = bytes([0, 1] * 8) * 4
-    decoded = images.decode(png(rows, 16, 4, 8, 3, before=chunk(b"PLTE", palette) + chunk(b"tRNS", alpha)))
+    decoded = images.decode(
+        png(rows, 16, 4, 8, 3, before=chunk(b"PLTE", palette) + chunk(b"tRNS", alpha))
+    )
     expected = np.tile(np.array([[250, 0, 0], [204, 204, 254]], dtype=np.uint8), (4, 8, 1))
     assert close(decoded, expected)
 
@@ -179,7 +228,15 @@ def test_16_bit_tiff(order: str, deflate: bool) -> None:
     assert close(images.decode(tiff(values.astype(f"{order}u2").tobytes(), 16, 8, (16,), order=order, deflate=deflate)),
                  to_eight(values, 65535), 0)  # fmt: skip
     colours = np.random.default_rng(1).integers(0, 65536, (8, 16, 3))
-    data = tiff(colours.astype(f"{order}u2").tobytes(), 16, 8, (16,) * 3, photometric=2, order=order, deflate=deflate)
+    data = tiff(
+        colours.astype(f"{order}u2").tobytes(),
+        16,
+        8,
+        (16,) * 3,
+        photometric=2,
+        order=order,
+        deflate=deflate,
+    )
     assert close(images.decode(data), (colours / 257).round().astype(np.uint8))
 
 
@@ -188,7 +245,9 @@ def test_16_bit_tiff(order: str, deflate: bool) -> None:
 def test_a_tiff_in_which_zero_is_white(bits: int, deflate: bool) -> None:
     most = 2**bits - 1
     values = ramp(most)
-    data = tiff(values.astype(f"<u{bits // 8}").tobytes(), 16, 8, (bits,), photometric=0, deflate=deflate)
+    data = tiff(
+        values.astype(f"<u{bits // 8}").tobytes(), 16, 8, (bits,), photometric=0, deflate=deflate
+    )
     assert close(images.decode(data), to_eight(most - values.astype(int), most), 0)
 
 
@@ -200,7 +259,9 @@ def test_12_bit_tiff_is_scaled_by_its_own_range() -> None:
 
 
 @pytest.mark.parametrize("most", [255, 1023, 4095])
-def test_16_bit_files_that_use_the_lowest_bits_alone_are_refused(most: int, complaint: Callable[..., Any]) -> None:
+def test_16_bit_files_that_use_the_lowest_bits_alone_are_refused(
+    most: int, complaint: Callable[..., Any]
+) -> None:
     rows = ramp(most).astype(">u2").tobytes()
     for data in (png(rows, 16, 8, 16, 0), tiff(rows, 16, 8, (16,), order=">")):
         with complaint("camera.img", f"up to {most} of 65535", "would be black", "8 bits"):
@@ -233,7 +294,14 @@ def test_numbers_without_a_known_range_are_refused(
     "data",
     [
         tiff(ramp(1, "<f8").tobytes(), 16, 8, (64,), sample_format=3),
-        tiff(np.zeros((8, 16, 3), dtype="<f4").tobytes(), 16, 8, (32,) * 3, photometric=2, sample_format=3),
+        tiff(
+            np.zeros((8, 16, 3), dtype="<f4").tobytes(),
+            16,
+            8,
+            (32,) * 3,
+            photometric=2,
+            sample_format=3,
+        ),
     ],
     ids=["64-bit float", "float colours"],
 )
@@ -249,7 +317,9 @@ def test_cielab_is_refused(complaint: Callable[..., Any]) -> None:
 
 def test_a_tiff_that_begins_with_a_preview_is_refused(complaint: Callable[..., Any]) -> None:
     with complaint("raw.tif", "only a preview"):
-        images.decode(tiff(bytes(128), 16, 8, (8,), more={254: (4, struct.pack("<I", 1))}), "raw.tif")
+        images.decode(
+            tiff(bytes(128), 16, 8, (8,), more={254: (4, struct.pack("<I", 1))}), "raw.tif"
+        )
 
 
 @pytest.mark.parametrize("extra", [1, 2], ids=["associated", "unassociated"])
@@ -293,7 +363,11 @@ def test_pbm_and_pfm(complaint: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("most", [255, 65535])
 def test_grey_jpeg_2000_of_8_and_16_bits(most: int) -> None:
     values = ramp(most, "<u2" if most > 255 else "u1")
-    assert close(images.decode(encoded(Image.fromarray(values), "JPEG2000", irreversible=False)), to_eight(values, most), 0)
+    assert close(
+        images.decode(encoded(Image.fromarray(values), "JPEG2000", irreversible=False)),
+        to_eight(values, most),
+        0,
+    )
 
 
 # JPEG by two decoders
@@ -302,14 +376,21 @@ def test_grey_jpeg_2000_of_8_and_16_bits(most: int) -> None:
 def face() -> NDArray[np.uint8]:
     """48 x 64, smooth, every quarter of another brightness and colour."""
     y, x = np.mgrid[:48, :64]
-    return np.stack([40 + 3 * x, 30 + 4 * y, 200 - 2 * x - y], axis=-1).clip(0, 255).astype(np.uint8)
+    return (
+        np.stack([40 + 3 * x, 30 + 4 * y, 200 - 2 * x - y], axis=-1).clip(0, 255).astype(np.uint8)
+    )
 
 
 @pytest.mark.parametrize("subsampling", ["444", "422", "420", "440", "411", "Gray"])
 def test_both_decoders_of_jpeg_agree(subsampling: str) -> None:
     grey = subsampling == "Gray"
     shown = np.repeat(face()[..., :1], 3, axis=2) if grey else face()
-    data = simplejpeg.encode_jpeg(np.ascontiguousarray(shown[..., : 1 if grey else 3]), 95, "GRAY" if grey else "RGB", subsampling)
+    data = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(shown[..., : 1 if grey else 3]),
+        95,
+        "GRAY" if grey else "RGB",
+        subsampling,
+    )
     quick = images._plain_jpeg(data, images.MAX_PIXELS)
     assert quick is not None
     assert np.array_equal(quick, np.asarray(images._by_pillow(data, "x", images.MAX_PIXELS)))
@@ -341,7 +422,12 @@ def test_rgb_jpeg_is_not_taken_for_ycc() -> None:
 def upright() -> NDArray[np.uint8]:
     """32 x 48, every quarter of another colour."""
     pixels = np.zeros((32, 48, 3), dtype=np.uint8)
-    pixels[:16, :24], pixels[:16, 24:], pixels[16:, :24], pixels[16:, 24:] = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)
+    pixels[:16, :24], pixels[:16, 24:], pixels[16:, :24], pixels[16:, 24:] = (
+        (250, 0, 0),
+        (0, 250, 0),
+        (0, 0, 250),
+        (250, 250, 250),
+    )
     return pixels
 
 
@@ -358,7 +444,11 @@ def exif(orientation: int = 6) -> bytes:
 
 def xmp(orientation: int = 6, form: str = 'tiff:Orientation="{}"') -> bytes:
     said = form.format(orientation)
-    inside = f"<rdf:Description {said}/>" if "=" in said else f"<rdf:Description>{said}</rdf:Description>"
+    inside = (
+        f"<rdf:Description {said}/>"
+        if "=" in said
+        else f"<rdf:Description>{said}</rdf:Description>"
+    )
     return f'<?xpacket begin=""?><x:xmpmeta><rdf:RDF>{inside}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'.encode()
 
 
@@ -397,7 +487,10 @@ def tag(orientation: int = 6) -> tuple[int, bytes]:
 def with_boxes(jp2: bytes, *boxes: tuple[bytes, bytes]) -> bytes:
     """A JPEG 2000 file with boxes "uuid" behind the one that says what it is."""
     at = 12 + int.from_bytes(jp2[12:16], "big")
-    uuids = b"".join(struct.pack(">I4s", 24 + len(content), b"uuid") + number + content for number, content in boxes)
+    uuids = b"".join(
+        struct.pack(">I4s", 24 + len(content), b"uuid") + number + content
+        for number, content in boxes
+    )
     return jp2[:at] + uuids + jp2[at:]
 
 
@@ -421,7 +514,15 @@ def turned_by_xmp(form: str) -> bytes:
 
 
 def mpo() -> bytes:
-    return encoded(stored(), "MPO", exif=exif(), quality=95, subsampling=0, save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    return encoded(
+        stored(),
+        "MPO",
+        exif=exif(),
+        quality=95,
+        subsampling=0,
+        save_all=True,
+        append_images=[Image.new("RGB", (8, 8))],
+    )
 
 
 TURNED: dict[str, Callable[[], bytes]] = {
@@ -470,7 +571,9 @@ def test_a_turned_picture_is_not_plain(told: str) -> None:
 def test_an_upright_picture_stays_as_it_is() -> None:
     plain = Image.fromarray(upright())
     for data in (
-        encoded(plain, "AVIF", xmp=xmp(), quality=100, subsampling="4:4:4"),  # XMP is not what AVIF goes by
+        encoded(
+            plain, "AVIF", xmp=xmp(), quality=100, subsampling="4:4:4"
+        ),  # XMP is not what AVIF goes by
         encoded(plain, "JPEG", exif=exif(1), xmp=xmp(), quality=95, subsampling=0),
         encoded(plain, "PNG", exif=exif(1)),
         encoded(plain, "JPEG", xmp=xmp(0), quality=95, subsampling=0),
@@ -485,7 +588,9 @@ def test_an_upright_picture_stays_as_it_is() -> None:
 def test_of_a_file_with_a_gain_map_the_picture_is_taken() -> None:
     main, gain = Image.fromarray(upright()), Image.new("L", (24, 16), 128)
     several = encoded(main, "MPO", save_all=True, append_images=[gain], quality=95, subsampling=0)
-    appended = encoded(main, "JPEG", xmp=b'<x hdrgm:Version="1.0"/>', quality=95, subsampling=0) + encoded(gain, "JPEG")
+    appended = encoded(
+        main, "JPEG", xmp=b'<x hdrgm:Version="1.0"/>', quality=95, subsampling=0
+    ) + encoded(gain, "JPEG")
     for data in (several, appended):
         assert close(images.decode(data), upright(), 40)
 
@@ -505,7 +610,9 @@ def test_the_primary_picture_of_a_heic_is_taken() -> None:
         several.add_from_pillow(Image.new("RGB", (64, 48), colour))
     buffer = io.BytesIO()
     several.save(buffer, primary_index=1, quality=90)
-    assert close(images.decode(buffer.getvalue()), np.full((48, 64, 3), (0, 255, 0), dtype=np.uint8), 12)
+    assert close(
+        images.decode(buffer.getvalue()), np.full((48, 64, 3), (0, 255, 0), dtype=np.uint8), 12
+    )
 
 
 # File types
@@ -561,7 +668,15 @@ def test_a_large_heic_is_refused_undecoded(complaint: Callable[..., Any]) -> Non
         images.decode(heif(), "big.heic", max_pixels=100)
 
 
-SUFFIX_OF = {"JPEG": "jpg", "PNG": "png", "AVIF": "avif", "JPEG2000": "jp2", "TIFF": "tif", "GIF": "gif", "WEBP": "webp"}
+SUFFIX_OF = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "AVIF": "avif",
+    "JPEG2000": "jp2",
+    "TIFF": "tif",
+    "GIF": "gif",
+    "WEBP": "webp",
+}
 
 
 @pytest.mark.parametrize("kind", SUFFIX_OF)
@@ -593,7 +708,10 @@ def test_plain_files_are_those_that_any_program_reads_alike() -> None:
 @given(kind=st.sampled_from(["AVIF", "JPEG2000", "MPO", "HEIC"]), seed=st.integers(0, 2**32))
 @pytest.mark.filterwarnings("ignore")
 def test_a_mutated_file_of_a_newer_format_is_an_image_or_a_readable_error(
-    kind: str, seed: int, mutate: Callable[[bytes, int], bytes], at_worst_complaint: Callable[..., Any]
+    kind: str,
+    seed: int,
+    mutate: Callable[[bytes, int], bytes],
+    at_worst_complaint: Callable[..., Any],
 ) -> None:
     data = heif() if kind == "HEIC" else encoded(Image.fromarray(upright()), kind)
     if kind == "JPEG2000":

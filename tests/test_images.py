@@ -41,7 +41,9 @@ def noise() -> NDArray[np.uint8]:
 
 def png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF"])
@@ -52,7 +54,9 @@ def test_lossless_formats_come_back_pixel_by_pixel(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"hello", b"\x00" * 5000, b"%PDF-1.7 ...", b"<svg/>"], ids=["empty", "text", "zeros", "pdf", "svg"]
+    "data",
+    [b"", b"hello", b"\x00" * 5000, b"%PDF-1.7 ...", b"<svg/>"],
+    ids=["empty", "text", "zeros", "pdf", "svg"],
 )
 def test_what_is_not_an_image_is_named(data: bytes, complaint: Callable[..., Any]) -> None:
     with complaint("holiday/7.jpg", "image"):
@@ -70,7 +74,9 @@ def test_sixty_megapixels_are_refused(complaint: Callable[..., Any]) -> None:
 def test_a_decompression_bomb_is_refused_unread(side: int, complaint: Callable[..., Any]) -> None:
     rows = zlib.compress(bytes(1_000_000))
     with complaint("bomb.png"):
-        images.decode(png_header(side, side) + struct.pack(">I", len(rows)) + b"IDAT" + rows, where="bomb.png")
+        images.decode(
+            png_header(side, side) + struct.pack(">I", len(rows)) + b"IDAT" + rows, where="bomb.png"
+        )
 
 
 def test_the_pixel_limit_can_be_set(complaint: Callable[..., Any]) -> None:
@@ -88,7 +94,9 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:
     frames = [Image.new("RGB", (9, 7), colour) for colour in ("red", "lime", "blue")]
-    decoded = images.decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50))
+    decoded = images.decode(
+        encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
+    )
     assert decoded.shape == (7, 9, 3)
     assert (decoded == (255, 0, 0)).all()
 
@@ -110,7 +118,9 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(STORED[orientation](four_colours()))
-    decoded = images.decode(encoded(Image.fromarray(stored), "JPEG", exif=exif, quality=95, subsampling=0))
+    decoded = images.decode(
+        encoded(Image.fromarray(stored), "JPEG", exif=exif, quality=95, subsampling=0)
+    )
     assert decoded.shape == (32, 48, 3)
     assert np.abs(decoded.astype(int) - four_colours()).max() < 40
 
@@ -130,9 +140,12 @@ def test_what_is_transparent_becomes_white(mode: str, colour: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"), [("RGBA", (200, 100, 0, 128), (227, 177, 127)), ("LA", (55, 128), (155, 155, 155))]
+    ("mode", "colour", "expected"),
+    [("RGBA", (200, 100, 0, 128), (227, 177, 127)), ("LA", (55, 128), (155, 155, 155))],
 )
-def test_what_is_half_transparent_lets_white_through(mode: str, colour: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def test_what_is_half_transparent_lets_white_through(
+    mode: str, colour: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
     decoded = images.decode(encoded(Image.new(mode, (4, 4), colour), "PNG"))
     assert np.abs(decoded.astype(int) - expected).max() <= 1
 
@@ -168,23 +181,33 @@ def test_a_picture_without_pixels_is_an_error(data: bytes, complaint: Callable[.
 
 
 @settings(max_examples=150, deadline=None)
-@given(kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"]), seed=st.integers(0, 2**32))
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"]),
+    seed=st.integers(0, 2**32),
+)
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it finds in a broken file
 def test_a_mutated_file_is_an_image_or_a_readable_error(
-    kind: str, seed: int, mutate: Callable[[bytes, int], bytes], at_worst_complaint: Callable[..., Any]
+    kind: str,
+    seed: int,
+    mutate: Callable[[bytes, int], bytes],
+    at_worst_complaint: Callable[..., Any],
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     options = {"exif": exif} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}
     with at_worst_complaint("odd.jpg: "):
-        decoded = images.decode(mutate(encoded(Image.fromarray(four_colours()), kind, **options), seed), where="odd.jpg")
+        decoded = images.decode(
+            mutate(encoded(Image.fromarray(four_colours()), kind, **options), seed), where="odd.jpg"
+        )
         assert decoded.dtype == np.uint8
         assert decoded.ndim == 3
         assert decoded.shape[2] == 3
         assert decoded.size > 0
 
 
-def test_a_file_is_read_and_a_missing_one_named(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_file_is_read_and_a_missing_one_named(
+    tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
     Image.fromarray(noise()).save(tmp_path / "a.png")
     assert np.array_equal(images.read(tmp_path / "a.png"), noise())
     with complaint(tmp_path / "b.png", "No such file"):
@@ -206,7 +229,9 @@ def test_fit_leaves_an_image_of_the_right_size_alone() -> None:
 def test_fit_keeps_proportions_and_cuts_the_sides() -> None:
     y, x = np.mgrid[:100, :200]
     disc = ((y - 49.5) ** 2 + (x - 99.5) ** 2 < 30**2) * np.uint8(255)
-    small = images.fit(np.repeat(disc[:, :, None], 3, axis=2).astype(np.uint8), (50, 50))[:, :, 0] > 127
+    small = (
+        images.fit(np.repeat(disc[:, :, None], 3, axis=2).astype(np.uint8), (50, 50))[:, :, 0] > 127
+    )
     assert np.array_equal(small, small[::-1])
     assert abs(int(small.any(axis=0).sum()) - 30) <= 1  # as wide
     assert abs(int(small.any(axis=1).sum()) - 30) <= 1  # as high: still a disc, at half the size

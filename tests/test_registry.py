@@ -73,7 +73,9 @@ def test_an_unknown_name_is_an_error(name: Any) -> None:
 
 
 def test_an_unknown_option_is_an_error_with_a_suggestion() -> None:
-    with pytest.raises(WorkbenchError, match="unknown option of cheese 'brie' 'rinds': did you mean 'rind'"):
+    with pytest.raises(
+        WorkbenchError, match="unknown option of cheese 'brie' 'rinds': did you mean 'rind'"
+    ):
         _table().create("brie", age=1, rinds=True)
 
 
@@ -195,19 +197,30 @@ def test_values_of_the_types_that_are_stated_are_taken(options: dict[str, Any]) 
     ],
     ids=str,
 )
-def test_a_value_of_another_type_is_named_with_what_is_expected(option: str, value: Any, expected: str) -> None:
+def test_a_value_of_another_type_is_named_with_what_is_expected(
+    option: str, value: Any, expected: str
+) -> None:
     with pytest.raises(WorkbenchError) as caught:
         _typed().create("edam", **{option: value})
-    assert str(caught.value) == f"cheese 'edam': option {option!r} is {value!r}, expected {expected}"
+    assert (
+        str(caught.value) == f"cheese 'edam': option {option!r} is {value!r}, expected {expected}"
+    )
 
 
 def test_a_choice_that_is_misspelt_is_suggested() -> None:
-    with pytest.raises(WorkbenchError, match="unknown colour of cheese 'edam' 'yelow': did you mean 'yellow'"):
+    with pytest.raises(
+        WorkbenchError, match="unknown colour of cheese 'edam' 'yelow': did you mean 'yellow'"
+    ):
         _typed().create("edam", colour="yelow")
 
 
 def test_what_python_says_of_a_type_is_replaced_by_the_option() -> None:
-    with pytest.raises(WorkbenchError, match=r"^cheese 'strict': option 'age' is 'half', expected a finite number$"):
+    with pytest.raises(
+        WorkbenchError, match=r"^cheese 'strict': option 'age' is 'half', expected a finite number$"
+    ):
         _typed().create("strict", age="half")
-    with pytest.raises(WorkbenchError, match=r"^cheese 'strict': math domain error$|^cheese 'strict': expected a nonneg"):
+    with pytest.raises(
+        WorkbenchError,
+        match=r"^cheese 'strict': math domain error$|^cheese 'strict': expected a nonneg",
+    ):
         _typed().create("strict", age=-1.0)

@@ -26,7 +26,9 @@ def run(tmp_path: Path) -> runs.Run:
 
 
 def _saved(run: runs.Run) -> Path:
-    run.save_evaluation("lfw", {"accuracy": 0.9}, {"scores": np.arange(200.0), "same": np.arange(200) % 2 == 0})
+    run.save_evaluation(
+        "lfw", {"accuracy": 0.9}, {"scores": np.arange(200.0), "same": np.arange(200) % 2 == 0}
+    )
     return run.path / "evaluation" / "lfw.npz"
 
 
@@ -42,7 +44,9 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
     path = tmp_path / "file.txt"
     runs.write_text(path, "old")
 
@@ -79,7 +83,9 @@ def test_values_that_json_cannot_hold_are_refused_and_the_old_file_stays(tmp_pat
 
 
 def test_create_writes_the_config_and_queues(tmp_path: Path) -> None:
-    made = runs.create(tmp_path / "new" / "runs", "a", {"loss": "arcface", "note": "größer", "size": [1, 2]})
+    made = runs.create(
+        tmp_path / "new" / "runs", "a", {"loss": "arcface", "note": "größer", "size": [1, 2]}
+    )
     assert made.name == "a"
     assert runs.open(made.path).config == {"loss": "arcface", "note": "größer", "size": [1, 2]}
     assert made.state == "queued"
@@ -89,7 +95,9 @@ def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     assert [runs.create(tmp_path, "a", {}).name for _ in range(3)] == ["a", "a-2", "a-3"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-flag", "a/b", "../a", "a b", "a\nb", "a\n", "é", "a" * 122])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-flag", "a/b", "../a", "a b", "a\nb", "a\n", "é", "a" * 122]
+)
 def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(WorkbenchError, match="run name") as caught:
         runs.create(tmp_path / "runs", name, {})
@@ -104,7 +112,9 @@ def test_create_below_a_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_timestamped_names_can_be_created(tmp_path: Path) -> None:
-    assert runs.create(tmp_path, runs.timestamped("arcface-seresnet18"), {}).name.startswith("arcface-seresnet18-2")
+    assert runs.create(tmp_path, runs.timestamped("arcface-seresnet18"), {}).name.startswith(
+        "arcface-seresnet18-2"
+    )
 
 
 # Finding
@@ -166,8 +176,12 @@ def test_an_unknown_state_is_refused(run: runs.Run) -> None:
     assert run.state == "queued"
 
 
-@pytest.mark.parametrize(("age", "state"), [(0.0, "running"), (100.0, "running"), (130.0, "stalled")])
-def test_a_running_run_without_a_sign_of_life_is_stalled(run: runs.Run, age: float, state: str) -> None:
+@pytest.mark.parametrize(
+    ("age", "state"), [(0.0, "running"), (100.0, "running"), (130.0, "stalled")]
+)
+def test_a_running_run_without_a_sign_of_life_is_stalled(
+    run: runs.Run, age: float, state: str
+) -> None:
     runs.write_json(run.path / runs.STATUS, {"state": "running", "heartbeat": time.time() - age})
     assert run.state == state
 
@@ -178,14 +192,20 @@ def test_only_running_runs_stall(run: runs.Run, old: str) -> None:
     assert run.state == old
 
 
-@pytest.mark.parametrize("heartbeat", [{}, {"heartbeat": None}, {"heartbeat": "soon"}, {"heartbeat": []}])
-def test_a_running_run_with_a_damaged_heartbeat_is_stalled(run: runs.Run, heartbeat: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "heartbeat", [{}, {"heartbeat": None}, {"heartbeat": "soon"}, {"heartbeat": []}]
+)
+def test_a_running_run_with_a_damaged_heartbeat_is_stalled(
+    run: runs.Run, heartbeat: dict[str, Any]
+) -> None:
     runs.write_json(run.path / runs.STATUS, {"state": "running"} | heartbeat)
     assert run.state == "stalled"
 
 
 def test_a_torn_last_line_of_the_metrics_is_left_out(run: runs.Run) -> None:
-    (run.path / runs.METRICS).write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "lo')
+    (run.path / runs.METRICS).write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "lo'
+    )
     assert run.metrics()["step"].tolist() == [1, 2]
 
 
@@ -315,7 +335,15 @@ def test_a_damaged_npz_is_one_line(run: runs.Run) -> None:
     whole = npz.read_bytes()
     bare = io.BytesIO()
     np.save(bare, np.arange(3))
-    for content in (b"", b"PK", b"junk", whole[:-1], whole[: len(whole) // 2], whole[40:], bare.getvalue()):
+    for content in (
+        b"",
+        b"PK",
+        b"junk",
+        whole[:-1],
+        whole[: len(whole) // 2],
+        whole[40:],
+        bare.getvalue(),
+    ):
         npz.write_bytes(content)
         with pytest.raises(WorkbenchError, match=r"lfw\.npz: damaged") as caught:
             run.evaluation("lfw")
@@ -348,13 +376,22 @@ def test_a_run_is_read_without_torch(run: runs.Run) -> None:
         "import sys, json, workbench.runs as runs; run = runs.open(sys.argv[1]);"
         "print(json.dumps([run.state, run.config, run.evaluation('lfw')[0], 'torch' in sys.modules]))"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True
+    )
     assert json.loads(out.stdout) == ["queued", {"loss": "arcface"}, {"accuracy": 0.9}, False]
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 0.001), ("-2E5", -2e5), ("+1e+2", 100.0), ("[1e-4, a]", [1e-4, "a"]), ("1e-3x", "1e-3x"), ("7", 7)],
+    [
+        ("1e-3", 0.001),
+        ("-2E5", -2e5),
+        ("+1e+2", 100.0),
+        ("[1e-4, a]", [1e-4, "a"]),
+        ("1e-3x", "1e-3x"),
+        ("7", 7),
+    ],
 )
 def test_yaml_reads_numbers_as_what_they_look_like(text: str, value: object) -> None:
     assert runs.read_yaml(text) == value
@@ -415,7 +452,9 @@ def test_evaluations_from_before_they_were_marked_are_read(run: runs.Run) -> Non
 
 def test_of_evaluations_at_the_same_time_one_is_stored_as_a_whole(run: runs.Run) -> None:
     def save(number: int) -> None:
-        runs.open(run.path).save_evaluation("lfw", {"accuracy": number}, {"scores": np.full(2, number)})
+        runs.open(run.path).save_evaluation(
+            "lfw", {"accuracy": number}, {"scores": np.full(2, number)}
+        )
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(save, range(40)))
@@ -425,5 +464,12 @@ def test_of_evaluations_at_the_same_time_one_is_stored_as_a_whole(run: runs.Run)
 
 def test_settings_that_weights_depend_on_do_not_depend_on_how_they_are_written() -> None:
     plain = {"backbone": "a", "image_size": 112, "pixel_mean": 127.5, "epochs": 3}
-    assert runs.made_with(plain) == {"backbone": "a", "image_size": [112, 112], "channels": "rgb", "pixel_mean": 127.5}
-    assert runs.made_with(plain) == runs.made_with(plain | {"image_size": [112, 112], "channels": "rgb", "epochs": 9})
+    assert runs.made_with(plain) == {
+        "backbone": "a",
+        "image_size": [112, 112],
+        "channels": "rgb",
+        "pixel_mean": 127.5,
+    }
+    assert runs.made_with(plain) == runs.made_with(
+        plain | {"image_size": [112, 112], "channels": "rgb", "epochs": 9}
+    )

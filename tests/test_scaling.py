@@ -21,7 +21,20 @@ def test_numbers_and_lists_of_three_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "127.5", True, [], [1.0], [1, 2], [1, 2, 3, 4], {"r": 1}, [1, 2, None], float("nan"), 10**400]
+    "value",
+    [
+        None,
+        "127.5",
+        True,
+        [],
+        [1.0],
+        [1, 2],
+        [1, 2, 3, 4],
+        {"r": 1},
+        [1, 2, None],
+        float("nan"),
+        10**400,
+    ],
 )
 def test_other_values_are_one_line(value: Any, complaint: Any) -> None:
     with complaint("pixel_mean must be a number, or a list of three"):
@@ -39,7 +52,10 @@ def test_text_is_read_as_it_was_written(complaint: Any) -> None:
         assert read_per_channel(as_text(value), "it") == value
     assert read_per_channel(" 1, 2 ,3", "it") == (1.0, 2.0, 3.0)
     for text in ("", "much", "1,2", "1,2,3,4", "1;2;3"):
-        with complaint("--pixel-mean", "expected a number such as 127.5, or three such as 123.675,116.28,103.53"):
+        with complaint(
+            "--pixel-mean",
+            "expected a number such as 127.5, or three such as 123.675,116.28,103.53",
+        ):
             read_per_channel(text, "--pixel-mean")
 
 
@@ -60,6 +76,12 @@ def test_each_channel_of_the_input_has_its_own_numbers(channels: str) -> None:
 def test_imagenets_convention_is_torchvisions() -> None:
     from torchvision.transforms.v2.functional import normalize, to_dtype
 
-    pixels = torch.randint(0, 256, (2, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    theirs = normalize(to_dtype(pixels, torch.float32, scale=True), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    torch.testing.assert_close(to_network(pixels, MEAN, STD), theirs, atol=1e-5, rtol=0, check_stride=False)
+    pixels = torch.randint(
+        0, 256, (2, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    theirs = normalize(
+        to_dtype(pixels, torch.float32, scale=True), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    torch.testing.assert_close(
+        to_network(pixels, MEAN, STD), theirs, atol=1e-5, rtol=0, check_stride=False
+    )

@@ -41,8 +41,12 @@ def pictures(frontal: data.Benchmark) -> NDArray[np.float32]:
 
 def accuracy(benchmark: data.Benchmark, features: NDArray[np.floating]) -> float:
     """Of the verification by the distance between features."""
-    first, second = (features[benchmark.pairs[:, side]].reshape(len(benchmark.pairs), -1) for side in (0, 1))
-    return verification(-np.linalg.norm(first - second, axis=1), benchmark.same, benchmark.folds, intervals=False).accuracy
+    first, second = (
+        features[benchmark.pairs[:, side]].reshape(len(benchmark.pairs), -1) for side in (0, 1)
+    )
+    return verification(
+        -np.linalg.norm(first - second, axis=1), benchmark.same, benchmark.folds, intervals=False
+    ).accuracy
 
 
 def centred(features: NDArray[np.floating]) -> NDArray[np.floating]:

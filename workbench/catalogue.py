@@ -20,7 +20,9 @@ from workbench.losses.registry import LOSSES, PARTS
 Size = int | tuple[int, int]
 
 
-def backbone_table(names: Sequence[str] | None = None, embedding_dim: int = 512, image_size: Size | None = None) -> pd.DataFrame:
+def backbone_table(
+    names: Sequence[str] | None = None, embedding_dim: int = 512, image_size: Size | None = None
+) -> pd.DataFrame:
     """A row a backbone: name, size, parameters, multiply_adds (of one image, see `backbones.cost.Cost`), heads, paper.
 
     Args:
@@ -71,7 +73,9 @@ def loss_table() -> pd.DataFrame:
                     "name": name,
                     "kind": kind,
                     "formula": _said(factory, "formula"),
-                    "defaults": ", ".join(f"{option}={_plain(value)}" for option, value in _defaults(factory).items()),
+                    "defaults": ", ".join(
+                        f"{option}={_plain(value)}" for option, value in _defaults(factory).items()
+                    ),
                     "paper": _said(factory, "paper"),
                 }
             )
@@ -102,13 +106,19 @@ def _heads(name: str) -> list[str]:
     """Names of the heads that a backbone takes, the default first."""
     factory = _factory(name)
     default = _defaults(factory).get("head")
-    hints = get_type_hints(factory.__init__) if inspect.isclass(factory) else get_type_hints(factory)
+    hints = (
+        get_type_hints(factory.__init__) if inspect.isclass(factory) else get_type_hints(factory)
+    )
     return sorted(get_args(hints.get("head")), key=lambda head: (head != default, head))
 
 
 def _defaults(factory: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(factory).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.default is not parameter.empty
+    }
 
 
 def _said(factory: Callable[..., Any], attribute: str) -> str:

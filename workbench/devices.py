@@ -28,5 +28,7 @@ def resolve_device(name: str) -> torch.device:
     }
     if not present.get(device.type, False):
         there = f"cpu and {torch.cuda.device_count()} CUDA device(s)"
-        raise WorkbenchError(f"device {name!r} is not on this machine, which has {there}; use 'auto'")
+        raise WorkbenchError(
+            f"device {name!r} is not on this machine, which has {there}; use 'auto'"
+        )
     return device

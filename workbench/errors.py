@@ -18,7 +18,11 @@ class WorkbenchError(ValueError):
 
     def __init__(self, message: str) -> None:
         line = printable(message)
-        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}")
+        super().__init__(
+            line
+            if len(line) <= LONGEST
+            else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 + 5 :]}"
+        )
 
 
 def printable(text: str) -> str:

@@ -15,7 +15,10 @@ from workbench.evaluation.sources import TRAIN
 from workbench.training import TrainConfig, train
 from workbench.training.recommendations import with_head_scale
 
-DEMO_BENCHMARKS = tuple(f"synthfaces-{kind}" for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance"))
+DEMO_BENCHMARKS = tuple(
+    f"synthfaces-{kind}"
+    for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance")
+)
 DEMO_LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "normface": {"loss_options": {"s": 32.0}},
@@ -73,7 +76,10 @@ def sweep(
     for number, config in enumerate(configs, 1):
         title = f"[{number}/{len(configs)}] {config.loss} on {config.data}"
         run = find(config)
-        if any(_config(other) in _wanted(config) and _state(other) == "running" for other in runs.list(config.runs_dir)):
+        if any(
+            _config(other) in _wanted(config) and _state(other) == "running"
+            for other in runs.list(config.runs_dir)
+        ):
             raise WorkbenchError(
                 f"{title}: a run with these settings is being trained in {config.runs_dir}; wait for it or stop it"
             )
@@ -126,8 +132,14 @@ def _state(run: runs.Run) -> str:
 
 def _evaluated_on(run: runs.Run) -> set[str]:
     """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed, nor by another protocol."""
-    stored = [stored_figures(run, name) for name in run.evaluations() if "+" not in name]  # lfw+arcface_torch
-    return {str(figures.get("benchmark")) for figures in stored if figures.get("step") == run.status.get("step")}
+    stored = [
+        stored_figures(run, name) for name in run.evaluations() if "+" not in name
+    ]  # lfw+arcface_torch
+    return {
+        str(figures.get("benchmark"))
+        for figures in stored
+        if figures.get("step") == run.status.get("step")
+    }
 
 
 @dataclass(frozen=True)
@@ -148,17 +160,24 @@ class AlignmentStudy:
 
     def __str__(self) -> str:
         """A table for people."""
-        lines = [f"{self.run} on {self.results['raw'].name}", f"{'pictures':<9} accuracy  95 % interval      to raw, paired"]
+        lines = [
+            f"{self.run} on {self.results['raw'].name}",
+            f"{'pictures':<9} accuracy  95 % interval      to raw, paired",
+        ]
         for key, result in self.results.items():
             low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
             difference = self.differences.get((key, "raw"), "")
-            lines.append(f"{key:<9} {result.accuracy:8.2%}  [{low:.2%}, {high:.2%}]   {difference}".rstrip())
+            lines.append(
+                f"{key:<9} {result.accuracy:8.2%}  [{low:.2%}, {high:.2%}]   {difference}".rstrip()
+            )
         lines.append(f"aligned to cropped: {self.differences['aligned', 'cropped']}")
         lines += [f"{key}: {result.note}" for key, result in self.results.items() if result.note]
         return "\n".join(lines)
 
 
-def alignment(run: str | Path | runs.Run, benchmark: str, *, progress: bool = True, **options: Any) -> AlignmentStudy:
+def alignment(
+    run: str | Path | runs.Run, benchmark: str, *, progress: bool = True, **options: Any
+) -> AlignmentStudy:
     """Does alignment matter? The run's accuracy on the same pairs as they are, cropped to the face, and aligned.
 
     The three are stored as evaluations of the run: BENCHMARK, `cropped:BENCHMARK` and `aligned:BENCHMARK`.
@@ -173,13 +192,23 @@ def alignment(run: str | Path | runs.Run, benchmark: str, *, progress: bool = Tr
         WorkbenchError: as `wb.evaluate`, or a benchmark of another kind.
     """
     if not isinstance(benchmark, str):
-        raise WorkbenchError("the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the results can name it")
+        raise WorkbenchError(
+            "the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the results can name it"
+        )
     if benchmark == TRAIN:
-        raise WorkbenchError(f"{TRAIN}: is a closed set; what alignment is worth is measured on pairs of photos")
+        raise WorkbenchError(
+            f"{TRAIN}: is a closed set; what alignment is worth is measured on pairs of photos"
+        )
     if (beneath := data.unprepared(benchmark)) not in ("", benchmark):
-        raise WorkbenchError(f"{benchmark}: give {beneath} itself; this compares it raw, cropped and aligned")
+        raise WorkbenchError(
+            f"{benchmark}: give {beneath} itself; this compares it raw, cropped and aligned"
+        )
     results: dict[str, VerificationResult] = {}
-    for key in ("aligned", "cropped", "raw"):  # one that is not of pairs is refused before anything is computed
+    for key in (
+        "aligned",
+        "cropped",
+        "raw",
+    ):  # one that is not of pairs is refused before anything is computed
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"
         result = evaluate(run, spec, progress=progress, **options)
         assert isinstance(result, VerificationResult)

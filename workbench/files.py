@@ -42,11 +42,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except Exception as error:
         # PyTorch and safetensors report a failed write in words of their own; what the disk says is clearer.
         if not isinstance(error, WorkbenchError) and free_bytes(path.parent) < RESERVE:
-            raise WorkbenchError(f"{path}: cannot be written (the disk is full); free some space and run again") from error
+            raise WorkbenchError(
+                f"{path}: cannot be written (the disk is full); free some space and run again"
+            ) from error
         raise
     finally:
         with suppress(OSError):  # it is gone where it has become `path`
-            os.truncate(temporary, 0)  # whoever failed to write it may hold it open, and with it the room on the disk
+            os.truncate(
+                temporary, 0
+            )  # whoever failed to write it may hold it open, and with it the room on the disk
         temporary.unlink(missing_ok=True)
 
 
@@ -97,4 +101,6 @@ def free_bytes(folder: Path) -> int:
 
 
 def _cannot_write(path: Path, error: OSError) -> WorkbenchError:
-    return WorkbenchError(f"{path}: cannot be written ({error.strerror}); check its permissions and the free space")
+    return WorkbenchError(
+        f"{path}: cannot be written ({error.strerror}); check its permissions and the free space"
+    )

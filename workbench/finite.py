@@ -14,7 +14,11 @@ MOST_NAMED = 3
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Names of the tensors that hold a NaN or an infinity; those of whole numbers cannot."""
-    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    return [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def check_tensors(tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:
@@ -32,4 +36,6 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str, remedy: str) -> Non
     if wrong:
         rest = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         named = ", ".join(wrong[:MOST_NAMED]) + rest
-        raise WorkbenchError(f"{where}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity ({named}); {remedy}")
+        raise WorkbenchError(
+            f"{where}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity ({named}); {remedy}"
+        )

@@ -58,7 +58,9 @@ HEIF_HINT = "pip install 'margin-workbench[heic]' reads them"
 
 
 _KINDS = {*FORMATS, MpoImagePlugin.MpoImageFile.format}  # MPO is read by Pillow's reader of JPEG
-SUFFIXES = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in _KINDS) | HEIF_SUFFIXES
+SUFFIXES = (
+    frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in _KINDS) | HEIF_SUFFIXES
+)
 """What image files end in, in small letters, as Pillow knows it. Those of HEIC are among them; `can_read` asks for its package."""
 DARK = 4096
 """A 16-bit picture without a value from here on uses 12 bits or fewer and would come out black, or nearly so."""
@@ -95,7 +97,9 @@ def is_image_name(name: str) -> bool:
 def can_read(suffix: str) -> bool:
     """Whether files of this suffix (".jpg", in any case) can be read on this machine: HEIC needs pillow-heif."""
     suffix = suffix.lower()
-    return suffix in SUFFIXES and (suffix not in HEIF_SUFFIXES or find_spec("pillow_heif") is not None)
+    return suffix in SUFFIXES and (
+        suffix not in HEIF_SUFFIXES or find_spec("pillow_heif") is not None
+    )
 
 
 def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -126,15 +130,21 @@ def decode(data: bytes, where: str = "image", max_pixels: int = MAX_PIXELS) -> N
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on; the limit is lower and is an error.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return np.asarray(_by_pillow(data, where, max_pixels))  # when all but the result is freed
+            return np.asarray(
+                _by_pillow(data, where, max_pixels)
+            )  # when all but the result is freed
     except UnidentifiedImageError:
         raise WorkbenchError(f"{where}: {_unknown(data)}") from None
     except Image.DecompressionBombError:
-        raise WorkbenchError(f"{where}: more than {max_pixels / 1e6:.0f} megapixels; shrink it first") from None
+        raise WorkbenchError(
+            f"{where}: more than {max_pixels / 1e6:.0f} megapixels; shrink it first"
+        ) from None
     except WorkbenchError:
         raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, EOFError, ... on broken files
-        raise WorkbenchError(f"{where}: broken image file ({str(error) or type(error).__name__})") from None
+        raise WorkbenchError(
+            f"{where}: broken image file ({str(error) or type(error).__name__})"
+        ) from None
 
 
 def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
@@ -146,7 +156,11 @@ def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if width * height > max_pixels or colours not in ("YCbCr", "Gray") or _scanned(data, width * height) > MAX_SCANNED:
+        if (
+            width * height > max_pixels
+            or colours not in ("YCbCr", "Gray")
+            or _scanned(data, width * height) > MAX_SCANNED
+        ):
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data)
     except ValueError:
@@ -156,7 +170,16 @@ def _plain_jpeg(data: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
 
 def _may_be_turned(data: bytes) -> bool:
     """Whether a JPEG or PNG has metadata that can state an orientation: EXIF, XMP, or ImageMagick's way to keep them in a PNG."""
-    return any(mark in data for mark in (b"Exif\0\0", b"ns.adobe.com/xap", b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type"))
+    return any(
+        mark in data
+        for mark in (
+            b"Exif\0\0",
+            b"ns.adobe.com/xap",
+            b"eXIf",
+            b"XML:com.adobe.xmp",
+            b"Raw profile type",
+        )
+    )
 
 
 def is_plain(data: bytes) -> bool:
@@ -165,7 +188,12 @@ def is_plain(data: bytes) -> bool:
     It does not where an orientation is stated, or where a PNG is transparent or of 16 bits, or a JPEG of four colours.
     """
     if data.startswith(b"\x89PNG"):
-        return not _may_be_turned(data) and data[24:25] <= b"\x08" and data[25:26] in (b"\0", b"\2", b"\3") and b"tRNS" not in data
+        return (
+            not _may_be_turned(data)
+            and data[24:25] <= b"\x08"
+            and data[25:26] in (b"\0", b"\2", b"\3")
+            and b"tRNS" not in data
+        )
     if not data.startswith(b"\xff\xd8\xff") or _may_be_turned(data):
         return False
     try:
@@ -180,7 +208,9 @@ def suffix_of(data: bytes) -> str:
         return ".webp"
     if brands := _brands(data):
         return ".avif" if brands & _AVIF_BRANDS else ".heic"
-    return next((suffix for begin, (_, suffix) in _SIGNATURES.items() if data.startswith(begin)), ".ppm")
+    return next(
+        (suffix for begin, (_, suffix) in _SIGNATURES.items() if data.startswith(begin)), ".ppm"
+    )
 
 
 def _brands(data: bytes) -> set[bytes]:
@@ -226,7 +256,9 @@ def _by_pillow(data: bytes, where: str, max_pixels: int) -> Image.Image:
     formats: tuple[str, ...] = FORMATS
     if _is_heif(data):
         if not _heif_reader():
-            raise WorkbenchError(f"{where}: a HEIC picture, for which a package is missing: pip install 'margin-workbench[heic]'")
+            raise WorkbenchError(
+                f"{where}: a HEIC picture, for which a package is missing: pip install 'margin-workbench[heic]'"
+            )
         formats = (HEIF,)
     with Image.open(io.BytesIO(data), formats=formats) as image:
         width, height = image.size
@@ -236,7 +268,9 @@ def _by_pillow(data: bytes, where: str, max_pixels: int) -> Image.Image:
                 f"more than the {max_pixels / 1e6:.0f} that are decoded; shrink it first"
             )
         if image.format in ("JPEG", "MPO") and _scanned(data, width * height) > MAX_SCANNED:
-            raise WorkbenchError(f"{where}: a JPEG of {width} x {height} in too many scans; save it anew")
+            raise WorkbenchError(
+                f"{where}: a JPEG of {width} x {height} in too many scans; save it anew"
+            )
         try:
             _check_kind(image)
             _scale_transparency(image)
@@ -253,8 +287,13 @@ class _UnknownRangeError(ValueError):
 def _check_kind(image: ImageFile.ImageFile) -> None:
     """Refuse, before anything is decoded, pixels whose range nothing tells, or that are not those of the main picture."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
-        raise _UnknownRangeError("the first picture in this TIFF is only a preview of another one; save it anew")
-    if image.mode in _RANGE_UNKNOWN and (image.mode, image.format) != ("I", "PPM"):  # Pillow scales those of PPM to 16 bits
+        raise _UnknownRangeError(
+            "the first picture in this TIFF is only a preview of another one; save it anew"
+        )
+    if image.mode in _RANGE_UNKNOWN and (image.mode, image.format) != (
+        "I",
+        "PPM",
+    ):  # Pillow scales those of PPM to 16 bits
         raise _UnknownRangeError(
             f"{_RANGE_UNKNOWN[image.mode]}, and nothing says which of them is black or white; save it with 8 or 16 bits"
         )
@@ -277,7 +316,9 @@ def _turn_upright(image: Image.Image, data: bytes) -> None:
     if image.format == "PNG":
         image.load()  # its metadata may stand behind the pixels
     elif image.format == "AVIF":
-        image.info.pop("xmp", None)  # the container says how it is turned, and Pillow has put that into EXIF
+        image.info.pop(
+            "xmp", None
+        )  # the container says how it is turned, and Pillow has put that into EXIF
     elif image.format == "JPEG2000":
         image.info.update(_jp2_metadata(data))
     exif = image.getexif()
@@ -334,7 +375,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey, or fewer bits of a TIFF, as 8-bit grey: the full range of the file becomes 0..255."""
     stored = np.asarray(image)
-    levels = stored.astype(np.int32)  # changed in place below: a copy of 50 megapixels would be 200 MB more
+    levels = stored.astype(
+        np.int32
+    )  # changed in place below: a copy of 50 megapixels would be 200 MB more
     white = 65535
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         white = 2 ** int(image.tag_v2.get(_BITS, (16,))[0]) - 1
@@ -379,7 +422,9 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = size
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), method=Image.Resampling.BILINEAR))
+    return np.asarray(
+        ImageOps.fit(Image.fromarray(image), (width, height), method=Image.Resampling.BILINEAR)
+    )
 
 
 def to_png(image: NDArray[np.uint8]) -> bytes:

@@ -33,7 +33,9 @@ class Registry(Generic[T]):
             known = self._factories.get(name)
             # A notebook cell is run again with an edited class: same place in the code, so it replaces itself.
             if known is not None and _origin(known) != _origin(factory):
-                raise WorkbenchError(f"{self.kind} {name!r} is registered already, by {'.'.join(_origin(known))}")
+                raise WorkbenchError(
+                    f"{self.kind} {name!r} is registered already, by {'.'.join(_origin(known))}"
+                )
             self._factories[name] = factory
             return factory
 
@@ -69,7 +71,9 @@ class Registry(Generic[T]):
         missing = [
             p.name
             for p in accepted.values()
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in options
+            if p.default is p.empty
+            and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            and p.name not in options
         ]
         if missing:
             raise WorkbenchError(f"{self.kind} {name!r} needs {', '.join(missing)}")
@@ -81,7 +85,9 @@ class Registry(Generic[T]):
         except (TypeError, ValueError) as error:  # e.g. a text where a number is meant
             check_options(of, factory, options)
             raise WorkbenchError(f"{of}: {' '.join(str(error).split())}") from error
-        check_options(of, factory, options)  # a value of another type may do until it is used, or be taken for true
+        check_options(
+            of, factory, options
+        )  # a value of another type may do until it is used, or be taken for true
         return made
 
 
@@ -102,7 +108,11 @@ def check_options(of: str, factory: Callable[..., Any], options: Mapping[str, An
         if _fits(value, hint):
             continue
         choices = get_args(hint)
-        if get_origin(hint) is Literal and isinstance(value, str) and all(isinstance(choice, str) for choice in choices):
+        if (
+            get_origin(hint) is Literal
+            and isinstance(value, str)
+            and all(isinstance(choice, str) for choice in choices)
+        ):
             raise unknown_name(f"{option} of {of}", value, choices)
         raise WorkbenchError(f"{of}: option {option!r} is {value!r}, expected {_in_words(hint)}")
 
@@ -110,7 +120,10 @@ def check_options(of: str, factory: Callable[..., Any], options: Mapping[str, An
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
-    except (NameError, TypeError):  # of somebody's own factory: names that are imported for the type checker alone
+    except (
+        NameError,
+        TypeError,
+    ):  # of somebody's own factory: names that are imported for the type checker alone
         return {}
 
 
@@ -121,8 +134,14 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in inner)
     if origin is tuple:
-        inner = inner[:1] * len(value) if isinstance(value, Sized) and inner[1:] == (...,) else inner
-        return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(_fits, value, inner))
+        inner = (
+            inner[:1] * len(value) if isinstance(value, Sized) and inner[1:] == (...,) else inner
+        )
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(inner)
+            and all(map(_fits, value, inner))
+        )
     test = _PLAIN.get(hint) if isinstance(hint, type) else None
     return test is None or test(value)
 
@@ -130,7 +149,9 @@ def _fits(value: object, hint: Any) -> bool:
 _PLAIN: dict[type, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
-    float: lambda value: isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value),
+    float: lambda value: (
+        isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    ),
     str: lambda value: isinstance(value, str),
     NoneType: lambda value: value is None,
 }
@@ -144,10 +165,18 @@ def _in_words(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
     if origin is tuple:
-        return f"a list of {_in_words(inner[0])}, ..." if inner[1:] == (...,) else f"[{', '.join(map(_in_words, inner))}]"
-    return {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", NoneType: "null"}.get(
-        hint, str(hint)
-    )
+        return (
+            f"a list of {_in_words(inner[0])}, ..."
+            if inner[1:] == (...,)
+            else f"[{', '.join(map(_in_words, inner))}]"
+        )
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a finite number",
+        str: "a text",
+        NoneType: "null",
+    }.get(hint, str(hint))
 
 
 def _origin(factory: Callable[..., Any]) -> tuple[str, str]:

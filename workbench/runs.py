@@ -44,7 +44,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
-CHECKPOINT, MODEL, STATUS, EVALUATION = "last.ckpt", "model.safetensors", "status.json", "evaluation"
+CHECKPOINT, MODEL, STATUS, EVALUATION = (
+    "last.ckpt",
+    "model.safetensors",
+    "status.json",
+    "evaluation",
+)
 BROKEN, LOCK = "broken.txt", "run.lock"
 
 ONNX_MODEL = "model.onnx"
@@ -53,7 +58,16 @@ IMPORTED, ONNX = "imported", "onnx"
 
 MADE_WITH = "made_with"
 """Key of the metadata of model.safetensors under which the settings are that its weights belong to, as JSON."""
-_SHAPING = ("backbone", "backbone_options", "embedding_dim", "image_size", "channels", "pixel_mean", "pixel_std", "loss")
+_SHAPING = (
+    "backbone",
+    "backbone_options",
+    "embedding_dim",
+    "image_size",
+    "channels",
+    "pixel_mean",
+    "pixel_std",
+    "loss",
+)
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
 HEARTBEAT_SECONDS = 5.0
@@ -104,7 +118,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+$"), list("+-0123456789"))
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+$"), list("+-0123456789")
+    )
 
 
 def read_yaml(text: str) -> Any:
@@ -132,7 +148,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError as error:  # a file that is not UTF-8 too
         raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(value, dict):
-        raise WorkbenchError(f"{path}: expected settings 'name: value', found {type(value).__name__}")
+        raise WorkbenchError(
+            f"{path}: expected settings 'name: value', found {type(value).__name__}"
+        )
     return value
 
 
@@ -197,7 +215,9 @@ class Run:
         try:
             lock.acquire()
         except Timeout:
-            raise WorkbenchError(f"{self.path}: is being trained already, by another process; wait for it or stop it") from None
+            raise WorkbenchError(
+                f"{self.path}: is being trained already, by another process; wait for it or stop it"
+            ) from None
         except (OSError, NotImplementedError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise WorkbenchError(
@@ -222,7 +242,10 @@ class Run:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml, of plain values."""
         self.__dict__.pop("config", None)  # what was read before
-        write_text(self.path / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+        write_text(
+            self.path / CONFIG,
+            yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True),
+        )
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write environment.json."""
@@ -263,7 +286,9 @@ class Run:
                 arrays = {key: archive[key] for key in archive.files}
         except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
             reason = " ".join(str(error).split())[:160]
-            raise WorkbenchError(f"{path}: damaged ({reason}); run `workbench evaluate` again") from None
+            raise WorkbenchError(
+                f"{path}: damaged ({reason}); run `workbench evaluate` again"
+            ) from None
         figures = read_json(path.with_suffix(".json"))
         written = arrays.pop(_WRITTEN, None)
         if figures.pop(_WRITTEN, None) != (None if written is None else str(written)):
@@ -272,7 +297,9 @@ class Run:
             )
         return figures, arrays
 
-    def save_evaluation(self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save_evaluation(
+        self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Store one evaluation: both files are on the disk before either takes its place, so that they belong together.
 
         Raises:
@@ -283,12 +310,18 @@ class Run:
         folder.mkdir(exist_ok=True)
         written = uuid.uuid4().hex  # the two files are found to be of different evaluations by it
         with (
-            FileLock(self.path / ".evaluation.lock"),  # of two processes that evaluate at the same time, one comes after the other
+            FileLock(
+                self.path / ".evaluation.lock"
+            ),  # of two processes that evaluate at the same time, one comes after the other
             atomic_path(folder / f"{name}.json") as figures_file,
-            atomic_path(folder / f"{name}.npz") as arrays_file,  # takes its place first, as the .json announces it
+            atomic_path(
+                folder / f"{name}.npz"
+            ) as arrays_file,  # takes its place first, as the .json announces it
         ):
             with arrays_file.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **{_WRITTEN: np.array(written), **arrays})
+                np.savez_compressed(
+                    file, allow_pickle=False, **{_WRITTEN: np.array(written), **arrays}
+                )
                 _to_disk(file)
             with figures_file.open("w", encoding="utf-8") as text:
                 text.write(_as_json({**figures, _WRITTEN: written}))
@@ -310,7 +343,11 @@ def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
     Those that config.yaml leaves out are left out here too, but for the order of colours, which was RGB before there was another.
     """
     size = config.get("image_size")
-    normal = {"channels": "rgb", **config, "image_size": [size, size] if isinstance(size, int) else size}
+    normal = {
+        "channels": "rgb",
+        **config,
+        "image_size": [size, size] if isinstance(size, int) else size,
+    }
     return {key: normal[key] for key in _SHAPING if normal.get(key) is not None}
 
 
@@ -331,7 +368,9 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
 def check_name(name: str) -> None:
     """Raises WorkbenchError where a run cannot be called so: the name is no plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
-        raise WorkbenchError(f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)")
+        raise WorkbenchError(
+            f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)"
+        )
 
 
 def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
@@ -396,4 +435,7 @@ def list(runs_dir: str | Path = "runs") -> builtins.list[Run]:
     if not root.is_dir():
         return []
     found = [path for path in root.iterdir() if (path / CONFIG).is_file()]
-    return [Run(path) for path in sorted(found, key=lambda path: (-(path / CONFIG).stat().st_mtime, path.name))]
+    return [
+        Run(path)
+        for path in sorted(found, key=lambda path: (-(path / CONFIG).stat().st_mtime, path.name))
+    ]

@@ -26,9 +26,13 @@ def per_channel(value: object, name: str, *, positive: bool = False) -> PerChann
         WorkbenchError: it is something else, or not finite.
     """
     numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-    if len(numbers) != (3 if isinstance(value, list | tuple) else 1) or not all(_is_number(one, positive) for one in numbers):
+    if len(numbers) != (3 if isinstance(value, list | tuple) else 1) or not all(
+        _is_number(one, positive) for one in numbers
+    ):
         kind = "a positive number" if positive else "a number"
-        raise WorkbenchError(f"{name} must be {kind}, or a list of three with one for each channel, got {value!r}")
+        raise WorkbenchError(
+            f"{name} must be {kind}, or a list of three with one for each channel, got {value!r}"
+        )
     first, *others = (float(one) for one in numbers)
     return (first, others[0], others[1]) if others else first
 
@@ -44,7 +48,9 @@ def read_per_channel(text: str, name: str, *, positive: bool = False) -> PerChan
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 3):
-        raise WorkbenchError(f"{name} {text[:80]!r}: expected a number such as 127.5, or three such as 123.675,116.28,103.53")
+        raise WorkbenchError(
+            f"{name} {text[:80]!r}: expected a number such as 127.5, or three such as 123.675,116.28,103.53"
+        )
     return per_channel(numbers if len(numbers) == 3 else numbers[0], name, positive=positive)
 
 
@@ -59,7 +65,9 @@ def formula(mean: PerChannel, std: PerChannel) -> str:
 
 
 def _shown(value: PerChannel) -> str:
-    return f"[{', '.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple) else f"{value:g}"
+    return (
+        f"[{', '.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple) else f"{value:g}"
+    )
 
 
 def _is_number(value: object, positive: bool) -> bool:

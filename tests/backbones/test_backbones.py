@@ -58,4 +58,6 @@ def test_seresnet18_has_the_size_of_the_family() -> None:
 def test_smallresnet_is_small() -> None:
     for size in (28, 64, 112):
         assert _parameters(_make("smallresnet", embedding_dim=128, image_size=size)) < 0.5e6
-    assert _parameters(_make("smallresnet", width=8)) < _parameters(_make("smallresnet", width=16)) / 3
+    assert (
+        _parameters(_make("smallresnet", width=8)) < _parameters(_make("smallresnet", width=16)) / 3
+    )

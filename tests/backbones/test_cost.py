@@ -8,12 +8,18 @@ import workbench as wb
 from workbench.backbones.cost import Cost, cost, default_size, module_cost
 
 
-@pytest.mark.parametrize(("stride", "groups", "bias"), [(1, 1, False), (2, 1, True), (1, 6, False), (2, 3, True)])
+@pytest.mark.parametrize(
+    ("stride", "groups", "bias"), [(1, 1, False), (2, 1, True), (1, 6, False), (2, 3, True)]
+)
 def test_a_convolution_by_its_formula(stride: int, groups: int, bias: bool) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 6, 1, bias=False), nn.Conv2d(6, 12, 3, stride, 1, groups=groups, bias=bias))
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 1, bias=False), nn.Conv2d(6, 12, 3, stride, 1, groups=groups, bias=bias)
+    )
     height, width = 10, 8
     weights = 3 * 6, 9 * 6 * 12 // groups
-    multiply_adds = weights[0] * height * width + weights[1] * (height // stride) * (width // stride)
+    multiply_adds = weights[0] * height * width + weights[1] * (height // stride) * (
+        width // stride
+    )
     assert module_cost(net, (height, width)) == Cost(sum(weights) + 12 * bias, multiply_adds)
 
 

@@ -43,7 +43,9 @@ def net(name: str) -> wb.backbones.Backbone:
 
 
 @pytest.mark.parametrize(("size", "head"), [(64, "gap"), ((112, 96), "gdc"), ((17, 31), "flatten")])
-def test_images_of_any_size_become_embeddings_by_any_head(name: str, size: int | tuple[int, int], head: str) -> None:
+def test_images_of_any_size_become_embeddings_by_any_head(
+    name: str, size: int | tuple[int, int], head: str
+) -> None:
     height, width = (size, size) if isinstance(size, int) else size
     net = _on_meta(name, image_size=size, embedding_dim=2, head=head)
     assert (net.image_size, net.embedding_dim) == ((height, width), 2)
@@ -63,12 +65,22 @@ def test_every_weight_learns_from_finite_gradients(net: wb.backbones.Backbone) -
     assert embeddings.shape == (6, 8)
     assert torch.isfinite(embeddings).all()
     (embeddings * torch.randn_like(embeddings)).sum().backward()
-    trained = {key: parameter.grad for key, parameter in net.named_parameters() if parameter.requires_grad}
-    assert [key for key, gradient in trained.items() if gradient is None or not torch.isfinite(gradient).all()] == []
-    assert [key for key, gradient in trained.items() if gradient.ndim > 1 and not gradient.any()] == []
+    trained = {
+        key: parameter.grad for key, parameter in net.named_parameters() if parameter.requires_grad
+    }
+    assert [
+        key
+        for key, gradient in trained.items()
+        if gradient is None or not torch.isfinite(gradient).all()
+    ] == []
+    assert [
+        key for key, gradient in trained.items() if gradient.ndim > 1 and not gradient.any()
+    ] == []
 
 
-def test_evaluation_is_deterministic_and_each_image_stands_alone(net: wb.backbones.Backbone) -> None:
+def test_evaluation_is_deterministic_and_each_image_stands_alone(
+    net: wb.backbones.Backbone,
+) -> None:
     images = _images(SMALL, SMALL)
     both = net(images)
     assert torch.equal(both, net(images))
@@ -76,7 +88,9 @@ def test_evaluation_is_deterministic_and_each_image_stands_alone(net: wb.backbon
     assert not torch.allclose(both[0], both[1])
 
 
-def test_the_seed_decides_the_weights_and_the_state_is_all_there_is(name: str, net: wb.backbones.Backbone) -> None:
+def test_the_seed_decides_the_weights_and_the_state_is_all_there_is(
+    name: str, net: wb.backbones.Backbone
+) -> None:
     images = _images(SMALL, SMALL)
     other = _make(name, seed=2)
     other(images)  # moves the running statistics, which are part of the state
@@ -93,7 +107,9 @@ def test_autocast_and_channels_last_are_close_to_plain(net: wb.backbones.Backbon
     images = _images(SMALL, SMALL)
     plain = net(images)
     last = deepcopy(net).to(memory_format=torch.channels_last)
-    torch.testing.assert_close(last(images.to(memory_format=torch.channels_last)), plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        last(images.to(memory_format=torch.channels_last)), plain, rtol=1e-4, atol=1e-4
+    )
     with torch.autocast("cpu", torch.bfloat16):
         low = last(images)
     assert torch.isfinite(low).all()
@@ -122,13 +138,28 @@ def test_images_too_small_are_refused(name: str, size: int | tuple[int, int]) ->
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 17, 16), (2, 3, 16, 17), (2, 1, 16, 16), (3, 16, 16), (2, 16, 16, 3), (1, 2, 3, 16, 16)])
-def test_images_of_another_shape_are_refused(net: wb.backbones.Backbone, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 3, 17, 16),
+        (2, 3, 16, 17),
+        (2, 1, 16, 16),
+        (3, 16, 16),
+        (2, 16, 16, 3),
+        (1, 2, 3, 16, 16),
+    ],
+)
+def test_images_of_another_shape_are_refused(
+    net: wb.backbones.Backbone, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(wb.WorkbenchError, match=r"images have shape .*expected \(N, 3, 16, 16\)"):
         net(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("options", [{"embedding_dim": 0}, {"embedding_dim": -1}, {"embedding_dim": "x"}, {"image_size": None}])
+@pytest.mark.parametrize(
+    "options",
+    [{"embedding_dim": 0}, {"embedding_dim": -1}, {"embedding_dim": "x"}, {"image_size": None}],
+)
 def test_sizes_that_make_no_sense_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(name, **options)

@@ -44,10 +44,18 @@ def test_the_classifier_is_gone_and_the_rest_stays() -> None:
     from torchvision import models
 
     theirs = models.mobilenet_v3_small().eval()
-    ours = wb.backbones.create("torchvision:mobilenet_v3_small", embedding_dim=4, image_size=32).eval()
+    ours = wb.backbones.create(
+        "torchvision:mobilenet_v3_small", embedding_dim=4, image_size=32
+    ).eval()
     assert isinstance(ours.trunk, nn.Module)
     last = theirs.classifier[3]
-    ours.trunk.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.startswith("classifier.3")})
+    ours.trunk.load_state_dict(
+        {
+            key: value
+            for key, value in theirs.state_dict().items()
+            if not key.startswith("classifier.3")
+        }
+    )
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(last(ours.trunk(images)), theirs(images))
 
@@ -82,8 +90,16 @@ def test_a_transformer_of_torchvision_takes_square_images() -> None:
         ("timm:resnet18", {"embedding_dim": 0}, "embedding_dim must be positive"),
         ("timm:resnet18", {"dropout": 2}, "dropout"),
         ("timm:vit_tiny_patch16_224", {"image_size": 8}, "8 x 8"),
-        ("torchvision:alexnet", {"image_size": 32}, "torchvision:alexnet cannot take images of 32 x 32"),
-        ("torchvision:vit_b_16", {"pretrained": True, "image_size": 112}, "torchvision:vit_b_16 cannot be made with pretrained"),
+        (
+            "torchvision:alexnet",
+            {"image_size": 32},
+            "torchvision:alexnet cannot take images of 32 x 32",
+        ),
+        (
+            "torchvision:vit_b_16",
+            {"pretrained": True, "image_size": 112},
+            "torchvision:vit_b_16 cannot be made with pretrained",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(name: str, options: dict[str, Any], hint: str) -> None:
@@ -112,8 +128,12 @@ def test_weights_are_downloaded_only_when_asked_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_api.WeightsEnum, "get_state_dict", fetch)
     wb.backbones.create("torchvision:squeezenet1_1", embedding_dim=4, image_size=32)
     assert asked == []
-    with pytest.raises(wb.WorkbenchError, match=r"cannot be made with pretrained weights \(no network here\)"):
-        wb.backbones.create("torchvision:squeezenet1_1", embedding_dim=4, image_size=32, pretrained=True)
+    with pytest.raises(
+        wb.WorkbenchError, match=r"cannot be made with pretrained weights \(no network here\)"
+    ):
+        wb.backbones.create(
+            "torchvision:squeezenet1_1", embedding_dim=4, image_size=32, pretrained=True
+        )
     assert len(asked) == 1
 
 
@@ -126,5 +146,7 @@ def test_it_has_a_cost() -> None:
 
 def test_importing_the_backbones_loads_neither_library() -> None:
     code = "import sys, workbench.backbones\nprint([name for name in ('timm', 'torchvision') if name in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True
+    ).stdout
     assert said.strip() == "[]"

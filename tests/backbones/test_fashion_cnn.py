@@ -11,7 +11,12 @@ def test_it_is_the_network_of_the_paper() -> None:
     net = wb.backbones.create("fashion_cnn", embedding_dim=2, image_size=28, norm=False)
     kinds = [type(layer) for layer in net.modules() if not list(layer.children())]
     stage = [nn.Conv2d, nn.PReLU, nn.Conv2d, nn.PReLU, nn.MaxPool2d]
-    assert [kind for kind in kinds if kind not in (nn.Dropout, nn.Flatten)] == [*stage, *stage, *stage, nn.Linear]
+    assert [kind for kind in kinds if kind not in (nn.Dropout, nn.Flatten)] == [
+        *stage,
+        *stage,
+        *stage,
+        nn.Linear,
+    ]
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [32, 32, 64, 64, 128, 128]
     assert {layer.kernel_size for layer in convolutions} == {(5, 5)}

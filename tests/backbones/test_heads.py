@@ -26,7 +26,9 @@ def _parameters(net: nn.Module) -> int:
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 6)])
 @pytest.mark.parametrize("embedding_dim", [1, 2, 5])
 @pytest.mark.parametrize("norm", [True, False])
-def test_a_map_becomes_embeddings(kind: Head, size: tuple[int, int], embedding_dim: int, norm: bool) -> None:
+def test_a_map_becomes_embeddings(
+    kind: Head, size: tuple[int, int], embedding_dim: int, norm: bool
+) -> None:
     head = embedding_head(kind, 4, size, embedding_dim, norm=norm)
     assert head(_map(3, 4, *size)).shape == (3, embedding_dim)
     assert any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in head) == norm
@@ -89,12 +91,16 @@ def test_dropout_acts_before_the_linear_layer_and_in_training_only(kind: Head) -
 
 @pytest.mark.parametrize("kind", ["flat", "GAP", None, 3, ["gap"]])
 def test_an_unknown_head_is_an_error_in_one_line(kind: Any) -> None:
-    with pytest.raises(wb.WorkbenchError, match=r"unknown head .*known: flatten, gap, gdc") as caught:
+    with pytest.raises(
+        wb.WorkbenchError, match=r"unknown head .*known: flatten, gap, gdc"
+    ) as caught:
         embedding_head(kind, 4, (2, 3), 5)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["smallresnet", "seresnet18", "iresnet18", "resnet18", "sphereface20"])
+@pytest.mark.parametrize(
+    "name", ["smallresnet", "seresnet18", "iresnet18", "resnet18", "sphereface20"]
+)
 def test_backbones_suggest_the_nearest_head(name: str) -> None:
     with pytest.raises(wb.WorkbenchError, match="did you mean 'flatten'"):
         wb.backbones.create(name, embedding_dim=2, image_size=16, head="flaten")
@@ -102,7 +108,13 @@ def test_backbones_suggest_the_nearest_head(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "times", "expected"),
-    [((112, 96), 4, (7, 6)), ((112, 112), 5, (4, 4)), ((17, 31), 0, (17, 31)), ((17, 31), 1, (9, 16)), ((1, 33), 5, (1, 2))],
+    [
+        ((112, 96), 4, (7, 6)),
+        ((112, 112), 5, (4, 4)),
+        ((17, 31), 0, (17, 31)),
+        ((17, 31), 1, (9, 16)),
+        ((1, 33), 5, (1, 2)),
+    ],
 )
 def test_halved(size: tuple[int, int], times: int, expected: tuple[int, int]) -> None:
     assert halved(size, times) == expected
@@ -114,13 +126,24 @@ def test_halved(size: tuple[int, int], times: int, expected: tuple[int, int]) ->
 
 def test_stored_runs_of_smallresnet_and_seresnet18_still_fit() -> None:
     small = wb.backbones.create("smallresnet", embedding_dim=3, image_size=28).state_dict()
-    assert {key: tuple(value.shape) for key, value in small.items() if key.startswith("head.") and value.ndim > 1} == {
+    assert {
+        key: tuple(value.shape)
+        for key, value in small.items()
+        if key.startswith("head.") and value.ndim > 1
+    } == {
         "head.0.weight": (128, 1, 4, 4),
         "head.3.weight": (3, 128),
     }
-    assert [key for key in small if key.startswith("head.") and key.endswith("bias")] == ["head.1.bias", "head.4.bias"]
+    assert [key for key in small if key.startswith("head.") and key.endswith("bias")] == [
+        "head.1.bias",
+        "head.4.bias",
+    ]
     large = wb.backbones.create("seresnet18", embedding_dim=3, image_size=28).state_dict()
-    assert {key: tuple(value.shape) for key, value in large.items() if key.startswith("head.") and value.ndim > 0} == {
+    assert {
+        key: tuple(value.shape)
+        for key, value in large.items()
+        if key.startswith("head.") and value.ndim > 0
+    } == {
         "head.2.weight": (3, 512 * 2 * 2),
         "head.2.bias": (3,),
         "head.3.weight": (3,),
@@ -132,12 +155,20 @@ def test_stored_runs_of_smallresnet_and_seresnet18_still_fit() -> None:
 
 def test_importing_the_backbones_imports_no_torchvision() -> None:
     code = "import sys, workbench.backbones; print('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 @pytest.mark.parametrize("size", ["112", 112.5, (112,), (1, 2, 3), (112, None), {"height": 112}])
 def test_sizes_that_are_none(size: Any) -> None:
-    with pytest.raises(wb.WorkbenchError, match=r"image_size must be a whole number of pixels or \(height, width\), got"):
+    with pytest.raises(
+        wb.WorkbenchError,
+        match=r"image_size must be a whole number of pixels or \(height, width\), got",
+    ):
         wb.backbones.create("smallresnet", image_size=size)
 
 
@@ -164,14 +195,20 @@ def test_the_scale_of_the_closing_norm(kind: Head, scale: Scale) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in wb.backbones.names() if not name.startswith("sphereface")] + ["torchvision:resnet18"]
+    "name",
+    [name for name in wb.backbones.names() if not name.startswith("sphereface")]
+    + ["torchvision:resnet18"],
 )
 @pytest.mark.parametrize("scale", get_args(Scale))
 def test_every_backbone_with_a_closing_norm_has_the_option(name: str, scale: Scale) -> None:
     assert wb.backbones.accepts(name, "scale")
     with torch.device("meta"):
         net = wb.backbones.create(name, embedding_dim=3, image_size=32, scale=scale)
-    closing = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm1d) and layer.num_features == 3][-1]
+    closing = [
+        layer
+        for layer in net.modules()
+        if isinstance(layer, nn.BatchNorm1d) and layer.num_features == 3
+    ][-1]
     assert closing.weight.requires_grad == (scale == "trained")
     assert closing.bias.requires_grad == (scale != "none")
 
@@ -184,6 +221,8 @@ def test_a_network_without_norm_has_no_scale() -> None:
 
 @pytest.mark.parametrize("scale", ["freezed", "Trained", None, 1])
 def test_an_unknown_scale_is_an_error_in_one_line(scale: Any) -> None:
-    with pytest.raises(wb.WorkbenchError, match=r"scale of the head .*known: frozen, none, trained") as caught:
+    with pytest.raises(
+        wb.WorkbenchError, match=r"scale of the head .*known: frozen, none, trained"
+    ) as caught:
         embedding_head("gap", 4, (2, 3), 5, scale=scale)
     assert "\n" not in str(caught.value)

@@ -12,7 +12,9 @@ from workbench.backbones.cost import cost
 def test_it_has_the_size_of_arcface_torchs_mbf() -> None:
     found = cost("mobilefacenet", 512, 112)
     assert found.parameters / 1e6 == pytest.approx(2.06, abs=0.005)
-    assert found.multiply_adds / 1e9 == pytest.approx(0.45, abs=0.015)  # "mobilefacenet-0.45G" there
+    assert found.multiply_adds / 1e9 == pytest.approx(
+        0.45, abs=0.015
+    )  # "mobilefacenet-0.45G" there
 
 
 def test_of_width_one_it_is_the_papers() -> None:

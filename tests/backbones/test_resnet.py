@@ -28,7 +28,10 @@ def test_the_trunk_is_torchvisions(name: str) -> None:
 
 
 def test_the_embedding_is_the_head_on_the_trunk() -> None:
-    net, images = wb.backbones.create("resnet18", embedding_dim=4, image_size=16).eval(), _images(16, 16)
+    net, images = (
+        wb.backbones.create("resnet18", embedding_dim=4, image_size=16).eval(),
+        _images(16, 16),
+    )
     assert isinstance(net.trunk, nn.Module)
     assert isinstance(net.head, nn.Sequential)
     torch.testing.assert_close(net(images), net.head(net.trunk(images)))
@@ -36,10 +39,17 @@ def test_the_embedding_is_the_head_on_the_trunk() -> None:
 
 @pytest.mark.parametrize(
     ("stem", "size", "places"),
-    [("face", (112, 112), (14, 14)), ("face", (17, 31), (3, 4)), ("imagenet", (112, 112), (4, 4)), ("imagenet", (33, 64), (2, 2))],
+    [
+        ("face", (112, 112), (14, 14)),
+        ("face", (17, 31), (3, 4)),
+        ("imagenet", (112, 112), (4, 4)),
+        ("imagenet", (33, 64), (2, 2)),
+    ],
 )
 def test_places_on_the_last_map(stem: str, size: tuple[int, int], places: tuple[int, int]) -> None:
-    net = wb.backbones.create("resnet18", embedding_dim=2, image_size=size, stem=stem, head="flatten").eval()
+    net = wb.backbones.create(
+        "resnet18", embedding_dim=2, image_size=size, stem=stem, head="flatten"
+    ).eval()
     assert isinstance(net.trunk, nn.Module)
     assert net.trunk(_images(*size)).shape == (2, 512, *places)
     assert net(_images(*size)).shape == (2, 2)
@@ -62,7 +72,10 @@ def test_parameters_are_as_many_as_published(name: str, published: int, channels
     with torch.device("meta"):
         net = wb.backbones.create(name, embedding_dim=10, image_size=112, stem="imagenet")
     classes = 1000 * channels + 1000
-    assert sum(parameter.numel() for parameter in net.parameters()) == published - classes + 10 * channels + 10 + 2 * 10
+    assert (
+        sum(parameter.numel() for parameter in net.parameters())
+        == published - classes + 10 * channels + 10 + 2 * 10
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,25 @@ def test_they_cost_what_arcface_torch_says(name: str, gflops: float) -> None:
 
 @pytest.mark.parametrize(
     ("size", "side"),
-    [((112, 112), 8), ((112, 96), 8), ((108, 108), 9), ((64, 64), 8), ((28, 28), 2), ((160, 160), 16), ((224, 224), 16)],
+    [
+        ((112, 112), 8),
+        ((112, 96), 8),
+        ((108, 108), 9),
+        ((64, 64), 8),
+        ((28, 28), 2),
+        ((160, 160), 16),
+        ((224, 224), 16),
+    ],
 )
 def test_the_patch_suits_the_size(size: tuple[int, int], side: int) -> None:
     assert patch_size(size) == side
 
 
 def test_a_patch_that_does_not_fill_the_image_is_refused() -> None:
-    with pytest.raises(wb.WorkbenchError, match=r"patches of 9 x 9 do not fill images of 112 x 112; sides that do: 1, 2, 4, 7, 8"):
+    with pytest.raises(
+        wb.WorkbenchError,
+        match=r"patches of 9 x 9 do not fill images of 112 x 112; sides that do: 1, 2, 4, 7, 8",
+    ):
         wb.backbones.create("vit_tiny", image_size=112, patch=9)
     with pytest.raises(wb.WorkbenchError, match="no square patch cuts 112 x 97"):
         wb.backbones.create("vit_tiny", image_size=(112, 97))
@@ -73,7 +84,9 @@ def test_blocks_are_dropped_in_proportion_to_their_depth() -> None:
     from workbench.backbones.vit import _DropPath
 
     net = ViTTiny(4, 16, depth=3, drop_path=0.2)
-    assert [layer.share for layer in net.modules() if isinstance(layer, _DropPath)] == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2])
+    assert [
+        layer.share for layer in net.modules() if isinstance(layer, _DropPath)
+    ] == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(

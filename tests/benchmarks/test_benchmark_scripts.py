@@ -62,7 +62,9 @@ def test_the_stages_add_up_and_each_took_time(figures: dict[str, Any]) -> None:
     stages = dict(figures["stages"])
     whole = stages.pop("all")
     assert whole["share"] == 1
-    assert sum(row["ms_per_image"] for row in stages.values()) == pytest.approx(whole["ms_per_image"])
+    assert sum(row["ms_per_image"] for row in stages.values()) == pytest.approx(
+        whole["ms_per_image"]
+    )
     assert min(row["ms_per_image"] for row in stages.values()) > 0
 
 
@@ -94,7 +96,9 @@ def test_a_worker_needs_no_more_memory_for_more_people(figures: dict[str, Any]) 
         (["--out", "no/such/folder/figures.json"], "no such folder"),
     ],
 )
-def test_bad_options_are_refused_before_anything_is_measured(arguments: list[str], said: str) -> None:
+def test_bad_options_are_refused_before_anything_is_measured(
+    arguments: list[str], said: str
+) -> None:
     done = _run(FOLDER / "synthfaces.py", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -104,9 +108,18 @@ def test_bad_options_are_refused_before_anything_is_measured(arguments: list[str
 
 @pytest.mark.slow
 def test_heads_are_measured_beside_their_limit_and_a_peer(tmp_path: Path) -> None:
-    sizes = {"--batch": 4, "--dim": 8, "--classes": 3000, "--step-classes": 5000, "--rounds": 1, "--threads": 1}
+    sizes = {
+        "--batch": 4,
+        "--dim": 8,
+        "--classes": 3000,
+        "--step-classes": 5000,
+        "--rounds": 1,
+        "--threads": 1,
+    }
     out = tmp_path / "heads.json"
-    done = _run(FOLDER / "heads.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    done = _run(
+        FOLDER / "heads.py", *(part for pair in sizes.items() for part in pair), "--out", out
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     names = ["three products", "plain", "streamed", "sampled", "pytorch-metric-learning"]
@@ -139,7 +152,9 @@ def test_heads_that_cannot_be_measured_are_one_line(arguments: list[str], said: 
 def test_verification_is_measured_beside_arcface_torch_and_agrees_with_it(tmp_path: Path) -> None:
     sizes = {"--pairs": 200, "--dim": 8, "--scores": 30_000, "--genuine": 50, "--rounds": 1}
     out = tmp_path / "verification.json"
-    done = _run(FOLDER / "verification.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    done = _run(
+        FOLDER / "verification.py", *(part for pair in sizes.items() for part in pair), "--out", out
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["arcface_torch"]["equal"] is True
@@ -168,12 +183,28 @@ def test_verification_that_cannot_be_measured_is_one_line(arguments: list[str], 
 @pytest.mark.slow
 def test_coverage_is_counted_for_every_method_and_figure(tmp_path: Path) -> None:
     out = tmp_path / "coverage.json"
-    done = _run(FOLDER / "interval_coverage.py", "--datasets", 2, "--resamples", 3, "--settings", "independent-50", "--out", out)
+    done = _run(
+        FOLDER / "interval_coverage.py",
+        "--datasets",
+        2,
+        "--resamples",
+        3,
+        "--settings",
+        "independent-50",
+        "--out",
+        out,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     row = found["intervals"]["independent-50"]
     assert list(row["truth"]) == ["accuracy", "auc", "eer", "tar@0.1", "tar@0.01", "tar@0.001"]
-    for method in ("workbench", "folds, t", "people", "subsets", "pairs"):  # 150 people are too many to leave out one by one
+    for method in (
+        "workbench",
+        "folds, t",
+        "people",
+        "subsets",
+        "pairs",
+    ):  # 150 people are too many to leave out one by one
         assert list(row["covered"][method]) == list(row["truth"])
         assert all(share in (0.0, 0.5, 1.0) for share in row["covered"][method].values())
     assert list(row["covered"]["DeLong"]) == ["auc"]
@@ -186,7 +217,9 @@ def test_coverage_is_counted_for_every_method_and_figure(tmp_path: Path) -> None
 def test_reading_is_measured_beside_the_decoder_and_the_usual_way(tmp_path: Path) -> None:
     sizes = {"--images": 20, "--rounds": 1, "--index": 2000, "--identities": 50}
     out = tmp_path / "data.json"
-    done = _run(FOLDER / "data.py", *(part for pair in sizes.items() for part in pair), "--out", out)
+    done = _run(
+        FOLDER / "data.py", *(part for pair in sizes.items() for part in pair), "--out", out
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert list(found["speed"]["images_per_second"]) == ["decoder", "usual", "recordio", "pack"]

@@ -22,8 +22,21 @@ def test_it_measures_and_counts_misses(tmp_path: Path) -> None:
     out, archive = tmp_path / "faces.json", tmp_path / "photos.zip"
     with ZipFile(archive, "w") as file:
         file.writestr("nobody.png", images.to_png(np.full((60, 60, 3), 90, dtype=np.uint8)))
-    options = ["--sizes", "250x250", "--rounds", "1", "--processes", "1", "--images", str(archive), "--out", str(out)]
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=200)
+    options = [
+        "--sizes",
+        "250x250",
+        "--rounds",
+        "1",
+        "--processes",
+        "1",
+        "--images",
+        str(archive),
+        "--out",
+        str(out),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
     assert set(found["milliseconds"]["250x250"]) == {"network alone", "detect", "align"}

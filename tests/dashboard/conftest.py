@@ -28,7 +28,9 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("dashboard")
     data, folder = f"folder:{_people(root / 'people')}", root / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(projection, "_umap", lambda unit, seed: projection.pca(unit)[0])  # the real one takes 20 s to load
+        patch.setattr(
+            projection, "_umap", lambda unit, seed: projection.pca(unit)[0]
+        )  # the real one takes 20 s to load
         for loss in ("softmax", "arcface"):
             options = {"m": 0.2, "s": 16.0} if loss == "arcface" else {}
             run = wb.train(

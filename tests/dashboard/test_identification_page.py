@@ -21,7 +21,9 @@ NAMES = ("tiny-arcface", "tiny-softmax")
 SEARCH = "search"
 
 
-def evaluate_search(run: runs.Run, noise: float, candidates: Any = "gallery", with_open_set: bool = True) -> None:
+def evaluate_search(
+    run: runs.Run, noise: float, candidates: Any = "gallery", with_open_set: bool = True
+) -> None:
     """Stores how 12 people with three probes each are found among 40 distractors."""
     rng = np.random.default_rng(0)
     people, ids = rng.normal(size=(12, 8)), np.repeat(np.arange(12), 3)
@@ -48,21 +50,31 @@ def stored(folder: Path, name: str) -> IdentificationResult:
 def main_text(app: AppTest, title: str = "Identification") -> str:
     assert [error.message for error in app.exception] == []
     assert [heading.value for heading in app.title] == [title]
-    return "\n".join(element.value for group in (app.main.markdown, app.info, app.warning, app.code) for element in group)
+    return "\n".join(
+        element.value
+        for group in (app.main.markdown, app.info, app.warning, app.code)
+        for element in group
+    )
 
 
 def specs(app: AppTest) -> list[dict]:
     return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
-def test_rank_one_against_distractors_and_the_cmc_of_all_runs(open_page: Opened, searched: Path) -> None:
+def test_rank_one_against_distractors_and_the_cmc_of_all_runs(
+    open_page: Opened, searched: Path
+) -> None:
     app = open_page("identification", folder=searched, benchmark=SEARCH)
     text = main_text(app)
     assert "36 probes of **search**" in text
     assert "12 people of the gallery and 40 distractors" in text
     assert "1,440 impostor" in text
     titles = [spec["layout"]["xaxis"]["title"]["text"] for spec in specs(app)]
-    assert [title.split(" (")[0] for title in titles] == ["Number of distractors", "Rank k", "FPIR: strangers taken for somebody"]
+    assert [title.split(" (")[0] for title in titles] == [
+        "Number of distractors",
+        "Rank k",
+        "FPIR: strangers taken for somebody",
+    ]
     assert "the gallery holds its 12 people alone" in text
     assert "open set, found" in text
     for spec in specs(app):
@@ -70,14 +82,21 @@ def test_rank_one_against_distractors_and_the_cmc_of_all_runs(open_page: Opened,
         assert sorted(name.split(" (")[0] for name in drawn) == sorted(NAMES)
 
 
-def test_by_megafaces_rule_a_probe_is_compared_with_one_mate_at_a_time(open_page: Opened, some_runs: Path) -> None:
+def test_by_megafaces_rule_a_probe_is_compared_with_one_mate_at_a_time(
+    open_page: Opened, some_runs: Path
+) -> None:
     evaluate_search(runs.open(some_runs / NAMES[0]), 0.5, candidates="megaface")
     text = main_text(open_page("identification", folder=some_runs, benchmark=SEARCH))
     assert "Each of 48 probes" in text  # 12 people with 4 images, enrolled or not
-    assert "one other image of its person at a time (144 searches, MegaFace's rule) and 40 distractors" in text
+    assert (
+        "one other image of its person at a time (144 searches, MegaFace's rule) and 40 distractors"
+        in text
+    )
 
 
-def test_where_the_open_set_was_not_measured_it_says_how_to_get_it(open_page: Opened, some_runs: Path) -> None:
+def test_where_the_open_set_was_not_measured_it_says_how_to_get_it(
+    open_page: Opened, some_runs: Path
+) -> None:
     evaluate_search(runs.open(some_runs / NAMES[0]), 0.5, with_open_set=False)
     app = open_page("identification", folder=some_runs, benchmark=SEARCH)
     assert "evaluate` again" in main_text(app)
@@ -101,16 +120,24 @@ def test_the_leaderboard_calls_it_rank_one(open_page: Opened, searched: Path) ->
     assert "nan" not in json.dumps(table.to_dict())
 
 
-def test_the_leaderboard_of_pairs_beside_it_shows_no_empty_columns(open_page: Opened, searched: Path) -> None:
+def test_the_leaderboard_of_pairs_beside_it_shows_no_empty_columns(
+    open_page: Opened, searched: Path
+) -> None:
     app = open_page("", folder=searched, benchmark="people")
     main_text(app, "Leaderboard")
     table = app.dataframe[0].value
-    assert [column for column in table if column.startswith("TAR")] == [f"TAR at FAR {far:g}" for far in (0.1, 0.01, 1e-3, 1e-4)]
+    assert [column for column in table if column.startswith("TAR")] == [
+        f"TAR at FAR {far:g}" for far in (0.1, 0.01, 1e-3, 1e-4)
+    ]
     assert "nan" not in json.dumps(table.to_dict())
 
 
-@pytest.mark.parametrize(("page", "title"), [("roc", "ROC and DET"), ("angles", "Angles"), ("photos", "Two photos")])
-def test_pages_of_pairs_point_to_the_page_of_identification(open_page: Opened, searched: Path, page: str, title: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "title"), [("roc", "ROC and DET"), ("angles", "Angles"), ("photos", "Two photos")]
+)
+def test_pages_of_pairs_point_to_the_page_of_identification(
+    open_page: Opened, searched: Path, page: str, title: str
+) -> None:
     app = open_page(page, folder=searched, benchmark=SEARCH)
     assert "see the page Identification" in main_text(app, title)
     assert specs(app) == []
@@ -147,7 +174,9 @@ def test_a_run_without_it_is_left_out(open_page: Opened, some_runs: Path) -> Non
 
 
 def test_a_damaged_evaluation_is_a_warning(open_page: Opened, searched: Path) -> None:
-    (searched / NAMES[0] / runs.EVALUATION / f"{SEARCH}.npz").write_bytes(b"PK\3\4 and then nothing")
+    (searched / NAMES[0] / runs.EVALUATION / f"{SEARCH}.npz").write_bytes(
+        b"PK\3\4 and then nothing"
+    )
     app = open_page("identification", folder=searched, benchmark=SEARCH)
     main_text(app)
     assert NAMES[0] in app.warning[0].value

@@ -21,7 +21,11 @@ NAMES = ("theirs", "theirs-onnx")
 
 
 @pytest.fixture(scope="module")
-def with_imported(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Callable[..., onnx.ModelProto]) -> Path:
+def with_imported(
+    tiny_runs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_onnx: Callable[..., onnx.ModelProto],
+) -> Path:
     root = tmp_path_factory.mktemp("imported")
     folder = Path(shutil.copytree(tiny_runs, root / "runs"))
     torch.manual_seed(0)
@@ -30,7 +34,9 @@ def with_imported(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory, tin
     (root / "net.onnx").write_bytes(tiny_onnx().SerializeToString())
     data = runs.open(folder / "tiny-arcface").config["data"]
     for name, path in zip(NAMES, ("net.pth", "net.onnx"), strict=True):
-        run = wb.import_model(root / path, runs_dir=folder, name=name, image_size=16, channels="bgr")
+        run = wb.import_model(
+            root / path, runs_dir=folder, name=name, image_size=16, channels="bgr"
+        )
         wb.evaluate(run, data, bootstrap=20, with_projection=False, progress=False)
     return folder
 
@@ -38,12 +44,20 @@ def with_imported(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory, tin
 def _texts(app: AppTest) -> str:
     assert [error.message for error in app.exception] == []
     assert [warning.value for warning in app.warning] == []
-    return "\n".join(element.value for group in (app.markdown, app.caption, app.info) for element in group)
+    return "\n".join(
+        element.value for group in (app.markdown, app.caption, app.info) for element in group
+    )
 
 
-@pytest.mark.parametrize("page", ["", "roc", "identification", "invariance", "angles", "map", "training", "photos"])
-@pytest.mark.parametrize("chosen", [NAMES, ("tiny-arcface", *NAMES)], ids=["alone", "beside another"])
-def test_every_page_opens(open_page: Callable[..., AppTest], with_imported: Path, page: str, chosen: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "page", ["", "roc", "identification", "invariance", "angles", "map", "training", "photos"]
+)
+@pytest.mark.parametrize(
+    "chosen", [NAMES, ("tiny-arcface", *NAMES)], ids=["alone", "beside another"]
+)
+def test_every_page_opens(
+    open_page: Callable[..., AppTest], with_imported: Path, page: str, chosen: tuple[str, ...]
+) -> None:
     _texts(open_page(page, folder=with_imported, run=list(chosen), benchmark="people"))
 
 
@@ -54,14 +68,18 @@ def test_the_leaderboard_lists_them(open_page: Callable[..., AppTest], with_impo
     for name in NAMES:
         assert name in figures.iloc[:, 0].tolist()
     rows = {row["Run"]: row for _, row in states.iterrows()}
-    for name, backbone, file in zip(NAMES, ("smallresnet", "onnx"), ("net.pth", "net.onnx"), strict=True):
+    for name, backbone, file in zip(
+        NAMES, ("smallresnet", "onnx"), ("net.pth", "net.onnx"), strict=True
+    ):
         row = rows[name]
         assert (row["State"], row["Loss"], row["Backbone"]) == ("finished", "imported", backbone)
         assert (row["Data"], row["Epochs"], row["Steps"]) == ("", "", "")
         assert row["Message"] == f"imported from {file}"
 
 
-def test_two_photos_are_compared_as_their_networks_see_them(open_page: Callable[..., AppTest], with_imported: Path) -> None:
+def test_two_photos_are_compared_as_their_networks_see_them(
+    open_page: Callable[..., AppTest], with_imported: Path
+) -> None:
     pictures = list(np.random.default_rng(0).integers(0, 256, (2, 30, 30, 3), dtype=np.uint8))
     app = open_page("photos", folder=with_imported, run=list(NAMES), benchmark="people")
     for uploader, picture in zip(app.file_uploader, pictures, strict=True):
@@ -71,7 +89,11 @@ def test_two_photos_are_compared_as_their_networks_see_them(open_page: Callable[
     app.run()
     assert "at the threshold" in _texts(app)
     shown = dict(
-        zip([heading.value for heading in app.main.subheader], [float(metric.value) for metric in app.metric], strict=True)
+        zip(
+            [heading.value for heading in app.main.subheader],
+            [float(metric.value) for metric in app.metric],
+            strict=True,
+        )
     )
     for name in NAMES:
         model = wb.evaluation.load_model(runs.open(with_imported / name), "cpu")
@@ -84,7 +106,13 @@ def test_a_damaged_onnx_file_is_a_warning_beside_the_others(
 ) -> None:
     folder = Path(shutil.copytree(with_imported, tmp_path / "runs"))
     (folder / "theirs-onnx" / "model.onnx").write_bytes(b"nothing of the kind")
-    app = open_page("photos", folder=folder, run=list(NAMES), benchmark="people", photos="Pick a pair from the benchmark")
+    app = open_page(
+        "photos",
+        folder=folder,
+        run=list(NAMES),
+        benchmark="people",
+        photos="Pick a pair from the benchmark",
+    )
     assert [error.message for error in app.exception] == []
     assert len(app.metric) == 1
     (warning,) = app.warning

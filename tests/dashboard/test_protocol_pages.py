@@ -27,11 +27,15 @@ def folder(tiny_runs: Path, tmp_path: Path) -> Path:
         if "people" not in run.evaluations():
             continue
         usual = load_result(run, "people")
-        far = replace(usual, scores=2 * usual.scores - 2, fold_threshold=2 * usual.fold_threshold - 2)
+        far = replace(
+            usual, scores=2 * usual.scores - 2, fold_threshold=2 * usual.fold_threshold - 2
+        )
         for preset, result in (("arcface_torch", far), ("sphereface", usual)):
             words = {**result.protocol, **PRESETS[preset].words()}
             benchmark = run.evaluation("people")[0]["benchmark"]
-            save_result(run, f"people+{preset}", benchmark, replace(result, protocol=words), None, None, [])
+            save_result(
+                run, f"people+{preset}", benchmark, replace(result, protocol=words), None, None, []
+            )
     return copied
 
 
@@ -66,28 +70,41 @@ def test_templates_have_rates_but_no_accuracy(open_page: Opened, folder: Path) -
             save_result(run, "ijb-c", "ijb:x", replace(usual, protocol=words), None, None, [])
     app = open_page("", folder, benchmark="ijb-c")
     assert "mean ± standard deviation" not in _shown(app)
-    titles = [note["text"] for note in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["annotations"]]
+    titles = [
+        note["text"]
+        for note in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["annotations"]
+    ]
     assert "people" in titles
     assert "ijb-c" not in titles
     columns = list(app.dataframe[0].value.columns)
     assert columns[:3] == ["Run", "AUC", "EER"]
-    assert "Not shown here" in _shown(open_page("photos", folder, benchmark="ijb-c"))  # two photos are no templates
+    assert "Not shown here" in _shown(
+        open_page("photos", folder, benchmark="ijb-c")
+    )  # two photos are no templates
 
 
 def test_angles_of_distances_are_those_of_their_cosines(open_page: Opened, folder: Path) -> None:
     said = []
     for name in ("people", "people+arcface_torch"):
-        traces = json.loads(open_page("angles", folder, benchmark=name).get("plotly_chart")[-1].proto.spec)["data"]
-        said.append([trace["hovertemplate"] for trace in traces if trace.get("name") == "threshold"])
+        traces = json.loads(
+            open_page("angles", folder, benchmark=name).get("plotly_chart")[-1].proto.spec
+        )["data"]
+        said.append(
+            [trace["hovertemplate"] for trace in traces if trace.get("name") == "threshold"]
+        )
     assert len(said[0]) == 2
     assert said[0] == said[1]
 
 
-def test_two_photos_are_not_judged_by_results_of_other_comparisons(open_page: Opened, folder: Path) -> None:
+def test_two_photos_are_not_judged_by_results_of_other_comparisons(
+    open_page: Opened, folder: Path
+) -> None:
     said = _shown(open_page("photos", folder, benchmark="people+sphereface"))
     assert "Not shown here" in said
     assert "sphereface" in said
-    assert "Not shown here" not in _shown(open_page("photos", folder, benchmark="people+arcface_torch"))
+    assert "Not shown here" not in _shown(
+        open_page("photos", folder, benchmark="people+arcface_torch")
+    )
 
 
 def test_what_differs_between_runs_is_listed(open_page: Opened, folder: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import fake_faces
 import pytest
 
-from workbench.data import rendering, synthfaces, synthfaces_benchmarks
+from workbench.data.rendered import benchmarks as synthfaces_benchmarks
+from workbench.data.rendered import rendering, synthfaces
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ class Portrait(NamedTuple):
     attributes: dict[str, Any]
 
 
-def portraits(person: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112) -> list[Portrait]:
+def portraits(
+    person: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112
+) -> list[Portrait]:
     """What the environment asks for happens first: a log, a library that prints, slowness, failures at a person."""
     if log := os.environ.get("FAKE_FACES_LOG"):
         with open(log, "a", encoding="utf-8") as file:
@@ -47,15 +49,21 @@ def portraits(person: int, *, images: int, album: str = "wild", seed: int = 0, s
     return [_portrait(rng, number, images, album, size) for number in range(images)]
 
 
-def _portrait(rng: np.random.Generator, number: int, images: int, album: str, size: int) -> Portrait:
+def _portrait(
+    rng: np.random.Generator, number: int, images: int, album: str, size: int
+) -> Portrait:
     second = number >= images // 2
     buffer = io.BytesIO()
-    Image.fromarray(np.full((size, size, 3), rng.integers(0, 256, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    Image.fromarray(np.full((size, size, 3), rng.integers(0, 256, 3), dtype=np.uint8)).save(
+        buffer, "JPEG"
+    )
     attributes = {
         "age": float(rng.uniform(60, 85) if album == "age" and second else rng.uniform(20, 35)),
         "gender": ("female", "male")[rng.integers(2)],
         "yaw": float(rng.uniform(60, 90) if album == "pose" and second else rng.uniform(-12, 12)),
-        "illumination": float(rng.uniform(45, 90) if album == "light" and second else rng.uniform(0, 20)),
+        "illumination": float(
+            rng.uniform(45, 90) if album == "light" and second else rng.uniform(0, 20)
+        ),
         "occlusion": float(rng.uniform(0.1, 0.6)) if album == "occlusion" and second else 0.0,
         "glasses": bool(rng.integers(2)),
         "session": int(rng.integers(3)),

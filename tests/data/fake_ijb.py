@@ -48,8 +48,16 @@ def make(root: Path, kind: str = "ijbc", seed: int = 0) -> Path:
                 faces.append((name, number, 100 * template + medium * 100))
                 scores.append((name, *landmarks.ravel().round(3), round(rng.uniform(0.5, 1), 6)))
     numbers = list(owners)
-    pairs = [(a, b, int(owners[a] == owners[b])) for i, a in enumerate(numbers) for b in numbers[i + 1 :]]
+    pairs = [
+        (a, b, int(owners[a] == owners[b])) for i, a in enumerate(numbers) for b in numbers[i + 1 :]
+    ]
     pairs.sort(key=lambda pair: -pair[2])  # genuine pairs first, as in IJB's own lists
-    for part, rows in (("face_tid_mid", faces), ("name_5pts_score", scores), ("template_pair_label", pairs)):
-        (root / "meta" / f"{kind}_{part}.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+    for part, rows in (
+        ("face_tid_mid", faces),
+        ("name_5pts_score", scores),
+        ("template_pair_label", pairs),
+    ):
+        (root / "meta" / f"{kind}_{part}.txt").write_text(
+            "".join(" ".join(map(str, row)) + "\n" for row in rows)
+        )
     return root

@@ -30,7 +30,9 @@ def test_the_order_is_kept_and_the_last_batch_smaller(workers: int, images: data
     pictures = torch.cat([pictures for pictures, _ in made])
     assert pictures.dtype == torch.uint8
     assert pictures.shape == (5, 3, 8, 6)
-    assert [picture[:, 0, 0].tolist() for picture in pictures] == [images[i][0, 0].tolist() for i in order]
+    assert [picture[:, 0, 0].tolist() for picture in pictures] == [
+        images[i][0, 0].tolist() for i in order
+    ]
 
 
 def test_an_image_of_the_right_size_is_not_touched() -> None:
@@ -83,8 +85,13 @@ def test_kept_images_make_the_same_batches(size: tuple[int, int], workers: int) 
     for order in EPOCHS:
         made = list(batches(reader, order, size, 3, workers))
         expected = list(batches(Counting(), order, size, 3))
-        assert [numbers.tolist() for _, numbers in made] == [numbers.tolist() for _, numbers in expected]
-        assert all(torch.equal(pictures, others) for (pictures, _), (others, _) in zip(made, expected, strict=True))
+        assert [numbers.tolist() for _, numbers in made] == [
+            numbers.tolist() for _, numbers in expected
+        ]
+        assert all(
+            torch.equal(pictures, others)
+            for (pictures, _), (others, _) in zip(made, expected, strict=True)
+        )
         for pictures, _ in made:
             pictures.zero_()  # what a caller does to a batch stays there
 
@@ -147,14 +154,20 @@ def test_broken_pictures_are_left_out_and_reported_once(workers: int, keep: bool
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_fault_that_is_no_broken_picture_is_never_passed_over(workers: int) -> None:
     with pytest.raises(IndexError):
-        list(batches(np.zeros((2, 8, 6, 3), dtype=np.uint8), [0, 2], (8, 6), 2, workers, broken="skip"))
+        list(
+            batches(
+                np.zeros((2, 8, 6, 3), dtype=np.uint8), [0, 2], (8, 6), 2, workers, broken="skip"
+            )
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_lie_as_the_network_wants_them(workers: int, images: data.Images) -> None:
     for pictures, _ in batches(images, [0, 1, 2], (8, 6), 2, workers):
         assert pictures.is_contiguous(memory_format=torch.channels_last)
-        assert mirror_some(pictures, torch.Generator()).is_contiguous(memory_format=torch.channels_last)
+        assert mirror_some(pictures, torch.Generator()).is_contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 def test_what_is_too_large_to_keep_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

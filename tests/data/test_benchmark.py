@@ -38,12 +38,16 @@ def check(bench: data.Benchmark, per_fold: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    counts=st.lists(st.integers(1, 6), min_size=4, max_size=40).filter(lambda counts: sum(n > 1 for n in counts) >= 4),
+    counts=st.lists(st.integers(1, 6), min_size=4, max_size=40).filter(
+        lambda counts: sum(n > 1 for n in counts) >= 4
+    ),
     folds=st.integers(2, 10),
     per_fold=st.integers(1, 20),
     seed=st.integers(0, 99),
 )
-def test_any_set_gives_balanced_folds_of_strangers(counts: list[int], folds: int, per_fold: int, seed: int) -> None:
+def test_any_set_gives_balanced_folds_of_strangers(
+    counts: list[int], folds: int, per_fold: int, seed: int
+) -> None:
     bench = data.draw_pairs(people(counts, seed), folds, per_fold, seed)
     check(bench, per_fold)
     assert int(bench.folds.max()) + 1 == min(folds, sum(n > 1 for n in counts) // 2)
@@ -90,7 +94,9 @@ def test_consecutive_folds_are_those_of_scikit_learn(folds: int, more: int) -> N
 
 
 @pytest.mark.parametrize(("count", "folds"), [(1, 1), (3, 4), (10, 1), (0, 2), (10, 0)])
-def test_folds_that_cannot_be_cut_are_an_error(count: int, folds: int, complaint: Callable[..., Any]) -> None:
+def test_folds_that_cannot_be_cut_are_an_error(
+    count: int, folds: int, complaint: Callable[..., Any]
+) -> None:
     with complaint(f"{count} pairs", f"{folds} folds"):
         data.consecutive_folds(count, folds)
 
@@ -99,7 +105,12 @@ def test_a_benchmark_whose_parts_do_not_fit_is_refused() -> None:
     images = np.zeros((3, 1, 1, 3), dtype=np.uint8)
     pairs, same, folds = np.array([[0, 1], [1, 2]]), np.array([True, False]), np.array([0, 1])
     data.Benchmark("good", images, pairs, same, folds)
-    for odd in ((pairs, same[:1], folds), (pairs, same, folds[:1]), (pairs[:1], same, folds), (pairs.ravel(), same, folds)):
+    for odd in (
+        (pairs, same[:1], folds),
+        (pairs, same, folds[:1]),
+        (pairs[:1], same, folds),
+        (pairs.ravel(), same, folds),
+    ):
         with pytest.raises(WorkbenchError, match="odd"):
             data.Benchmark("odd", images, *odd)
     for outside in (3, -1):
@@ -146,7 +157,10 @@ def test_an_identification_whose_parts_fit_is_taken() -> None:
         ({"distractors": np.array([4, 4])}, "distractors name an image twice"),
         ({"gallery": np.array([0, 2, 3])}, "image 3 is both in the gallery and a probe"),
         ({"gallery": np.array([0])}, "nobody in the gallery is identity 1"),
-        ({"distractors": np.array([4, 6]), "probes": np.array([1, 3])}, "identity 1 is in the gallery and on a distractor"),
+        (
+            {"distractors": np.array([4, 6]), "probes": np.array([1, 3])},
+            "identity 1 is in the gallery and on a distractor",
+        ),
         ({"gallery": np.array([0, 2, 5]), "distractors": np.array([4])}, "has no identity"),
         ({"attributes": {"yaw": np.zeros(6)}}, "attribute 'yaw' has shape (6,), expected (7,)"),
     ],

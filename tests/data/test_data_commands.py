@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from workbench import cli, data
-from workbench.data.summary import ranges
+from workbench.data.inspect.summary import ranges
 
 
 class Said(NamedTuple):
@@ -68,7 +68,9 @@ def test_every_command_has_help(workbench: Workbench, command: str) -> None:
 def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
     first = workbench("render", "synthfaces:3x2,size=32")
     assert first.code == 0
-    assert first.out.splitlines() == [str(folder) for folder in data.render("synthfaces:3x2,size=32")]
+    assert first.out.splitlines() == [
+        str(folder) for folder in data.render("synthfaces:3x2,size=32")
+    ]
     assert "rendering 6 images of 3 people" in first.err
     again = workbench("render", "synthfaces:3x2,size=32")
     assert again == (0, first.out, "")
@@ -88,8 +90,14 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
         (("show", "synthfaces", "--scale", "x"), "--scale"),
         (("show", "nope"), "unknown benchmark 'nope'"),
         (("show", "synthfaces:2x2,size=32", "--out", "a.jpg"), ".png"),
-        (("show", "synthfaces:2x2,size=32", "--out", "file/a.png"), "file/a.png: cannot be written"),
-        (("show", "synthfaces:2x2,size=32", "--out", "folder.png"), "folder.png: cannot be written"),
+        (
+            ("show", "synthfaces:2x2,size=32", "--out", "file/a.png"),
+            "file/a.png: cannot be written",
+        ),
+        (
+            ("show", "synthfaces:2x2,size=32", "--out", "folder.png"),
+            "folder.png: cannot be written",
+        ),
         (("show", "synthfaces:2x2,size=32", "--scale", "999"), "megapixels"),
         (("info", "synthfaces:2x"), "images must be"),
         (("info", "synthfaces:2x2,size=32@mni=2"), "did you mean 'min'"),
@@ -111,7 +119,9 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
         (("overlap", "bin:x.bin", "orl"), "is a benchmark"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_written(workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_bad_input_is_refused_and_nothing_written(
+    workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str
+) -> None:
     (here / "file").touch()
     (here / "folder.png").mkdir()
     data.render("synthfaces:2x2,size=32", progress=False)
@@ -124,7 +134,18 @@ def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
     assert workbench("show", spec).out == "synthfaces-5x4-size32.png\n"
     with Image.open(here / "synthfaces-5x4-size32.png") as image:
         assert np.array_equal(np.asarray(image), data.contact_sheet(data.open(spec), scale=2))
-    said = workbench("show", spec, "--out", here / "new" / "sheet.png", "--people", 2, "--images", 3, "--scale", 1)
+    said = workbench(
+        "show",
+        spec,
+        "--out",
+        here / "new" / "sheet.png",
+        "--people",
+        2,
+        "--images",
+        3,
+        "--scale",
+        1,
+    )
     assert said.code == 0
     content = (here / "new" / "sheet.png").read_bytes()
     with Image.open(io.BytesIO(content)) as image:
@@ -132,7 +153,9 @@ def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
     assert [path.name for path in (here / "new").iterdir()] == ["sheet.png"]
 
 
-def test_show_takes_any_source_or_benchmark(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+def test_show_takes_any_source_or_benchmark(
+    workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
     assert workbench("show", f"folder:{identity_folder}").code == 0
     assert workbench("show", "synthfaces-invariance", "--people", 2).code == 0
     assert {path.name for path in here.glob("*.png")} == {"people.png", "synthfaces-invariance.png"}
@@ -186,9 +209,13 @@ def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) 
     assert workbench("info", spec, "--verify").code == 0
 
 
-def test_info_lists_the_first_of_many_broken_files(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+def test_info_lists_the_first_of_many_broken_files(
+    workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
     for number in range(30):
-        (identity_folder / "ann" / f"+{number:02d}.jpg").write_bytes(b"no picture")  # the first of all
+        (identity_folder / "ann" / f"+{number:02d}.jpg").write_bytes(
+            b"no picture"
+        )  # the first of all
     said = workbench("info", f"folder:{identity_folder}", "--verify", "--out", "broken.csv")
     assert said.code == 1
     lines = said.out.splitlines()
@@ -204,10 +231,20 @@ def test_info_lists_the_first_of_many_broken_files(workbench: Workbench, here: P
 
 @pytest.mark.parametrize(
     ("out", "kind", "opener"),
-    [("a", (), "pack"), ("a.rec", (), "recordio"), ("a", ("--format", "rec"), "recordio"), ("a", ("--format", "folder"), "folder")],
+    [
+        ("a", (), "pack"),
+        ("a.rec", (), "recordio"),
+        ("a", ("--format", "rec"), "recordio"),
+        ("a", ("--format", "folder"), "folder"),
+    ],
 )
 def test_pack_writes_what_the_name_says(
-    out: str, kind: tuple[str, ...], opener: str, workbench: Workbench, here: Path, identity_folder: Path
+    out: str,
+    kind: tuple[str, ...],
+    opener: str,
+    workbench: Workbench,
+    here: Path,
+    identity_folder: Path,
 ) -> None:
     said = workbench("pack", f"folder:{identity_folder}@2x2", out, *kind)
     assert said.code == 0
@@ -219,12 +256,19 @@ def test_pack_writes_what_the_name_says(
     assert len(data.open(spec)) == 4
 
 
-def test_pack_leaves_out_what_is_broken_when_asked(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+def test_pack_leaves_out_what_is_broken_when_asked(
+    workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
     (identity_folder / "ann" / "0.png").write_bytes(b"")
     said = workbench("pack", f"folder:{identity_folder}", "a")
     assert said.code == 2
-    hint = "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
-    assert said.err.splitlines()[-1] == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file; {hint}"
+    hint = (
+        "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
+    )
+    assert (
+        said.err.splitlines()[-1]
+        == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file; {hint}"
+    )
     assert not (here / "a").exists()
     said = workbench("pack", f"folder:{identity_folder}", "a", "--broken", "skip")
     assert said.code == 0
@@ -244,36 +288,61 @@ def test_a_benchmark_is_packed_as_a_bin(workbench: Workbench) -> None:
     assert Path("a.bin").read_bytes() == Path("b.bin").read_bytes()
 
 
-def test_pairs_are_written_as_pack_and_list(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+def test_pairs_are_written_as_pack_and_list(
+    workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
     for name in ("dan", "eve"):
         (identity_folder / name).mkdir()
         for number in range(2):
-            (identity_folder / name / f"{number}.png").write_bytes((identity_folder / "ann" / f"{number}.png").read_bytes())
+            (identity_folder / name / f"{number}.png").write_bytes(
+                (identity_folder / "ann" / f"{number}.png").read_bytes()
+            )
     said = workbench("pairs", f"folder:{identity_folder}", "a.txt", "--pairs", 1, "--seed", 2)
     assert said.code == 0
     assert f"pairs:a.txt@{identity_folder} opens it" in said.out
-    assert "note: a list of paths is read in 10 folds" not in said.out  # four pairs are read in two folds
-    assert workbench("info", f"pairs:a.txt@{identity_folder}").out.startswith(f"pairs:a.txt@{identity_folder}: 2 genuine and 2")
+    assert (
+        "note: a list of paths is read in 10 folds" not in said.out
+    )  # four pairs are read in two folds
+    assert workbench("info", f"pairs:a.txt@{identity_folder}").out.startswith(
+        f"pairs:a.txt@{identity_folder}: 2 genuine and 2"
+    )
     again = workbench("pairs", f"folder:{identity_folder}", "b.txt", "--pairs", 1, "--seed", 2)
     assert (again.code, (here / "b.txt").read_text()) == (0, (here / "a.txt").read_text())
 
 
-def test_overlap_is_found_written_and_left_out(workbench: Workbench, here: Path, identity_folder: Path) -> None:
+def test_overlap_is_found_written_and_left_out(
+    workbench: Workbench, here: Path, identity_folder: Path
+) -> None:
     source = f"folder:{identity_folder}"
     other = here / "other"
     for name in ("Bob", "CID", "zoe"):
         (other / name).mkdir(parents=True)
         (other / name / "0.png").write_bytes((identity_folder / "ann" / "0.png").read_bytes())
     said = workbench("overlap", source, f"folder:{other}")
-    assert said.out.splitlines() == [f"2 of 3 identities of {source} are in folder:{other} too, which has 3", "  bob", "  cid"]
+    assert said.out.splitlines() == [
+        f"2 of 3 identities of {source} are in folder:{other} too, which has 3",
+        "  bob",
+        "  cid",
+    ]
     said = workbench("overlap", source, f"folder:{other}", "--out", "both.txt")
-    assert said.out.splitlines()[1] == f"both.txt. Next: workbench train --data {source}@exclude=both.txt"
+    assert (
+        said.out.splitlines()[1]
+        == f"both.txt. Next: workbench train --data {source}@exclude=both.txt"
+    )
     assert (here / "both.txt").read_text() == "bob\ncid\n"
     assert data.open(f"{source}@exclude=both.txt").identity_names == ["ann"]
     assert "2 images of 1 identities" in workbench("info", f"{source}@exclude=both.txt").out
-    assert workbench("overlap", f"{source}@exclude=both.txt", f"folder:{other}", "--out", "none.txt").code == 0
+    assert (
+        workbench(
+            "overlap", f"{source}@exclude=both.txt", f"folder:{other}", "--out", "none.txt"
+        ).code
+        == 0
+    )
     assert not (here / "none.txt").exists()
-    assert_refused(workbench("overlap", source, f"folder:{other}", "--out", "other/zoe"), "other/zoe: cannot be written")
+    assert_refused(
+        workbench("overlap", source, f"folder:{other}", "--out", "other/zoe"),
+        "other/zoe: cannot be written",
+    )
 
 
 def test_attributes_in_words() -> None:
@@ -330,7 +399,9 @@ def test_info_says_how_a_list_was_understood(workbench: Workbench, here: Path) -
     (here / "faces").mkdir()
     for number in range(4):
         Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(here / "faces" / f"{number}.png")
-    (here / "list.csv").write_text("id,filename,name\n" + "".join(f"{n},{n}.png,{'ab'[n % 2]}\n" for n in range(4)))
+    (here / "list.csv").write_text(
+        "id,filename,name\n" + "".join(f"{n},{n}.png,{'ab'[n % 2]}\n" for n in range(4))
+    )
     said = workbench("info", "folder:faces,list=list.csv")
     assert "4 images of 2 identities" in said.out
     assert "note: list list.csv: column 2 'filename' = path, column 3 'name' = identity" in said.out

@@ -34,9 +34,11 @@ from PIL import Image
 from tfrecord import TFRecordWriter
 
 from workbench import data, images
-from workbench.data import indexes, pack
-from workbench.data.pack import ABOUT, INDEX, PICTURES
-from workbench.data.shards import look_through
+from workbench.data.io import indexes
+from workbench.data.io.shards import look_through
+from workbench.data.sources import pack
+from workbench.data.sources.pack import ABOUT, INDEX, PICTURES
+from workbench.data.writers.pack import write_pack
 from workbench.errors import WorkbenchError
 
 Complaint = Callable[..., Any]
@@ -64,7 +66,18 @@ ORIGINALS = {images.decode(jpeg).tobytes() for jpeg in JPEGS}
 
 EXTREMES = (0, 1, -1, 2**15, 2**31 - 1, -(2**31), 2**32 - 1, 2**40, 2**62, 2**63 - 1, -(2**63))
 WORDS = (
-    *(b"../../x", b"../a.jpg", b"/etc/passwd", b"C:\\x", b"C:\\x.jpg", b"a\0b.jpg", b"\0", b"~", b"a\nb", b"\x1b[2J.jpg"),
+    *(
+        b"../../x",
+        b"../a.jpg",
+        b"/etc/passwd",
+        b"C:\\x",
+        b"C:\\x.jpg",
+        b"a\0b.jpg",
+        b"\0",
+        b"~",
+        b"a\nb",
+        b"\x1b[2J.jpg",
+    ),
     *(
         b"x" * 300,
         b"y/" * 3000 + b"z.jpg",
@@ -77,7 +90,19 @@ WORDS = (
         b"{}",
         b"[]",
     ),
-    *(b"nan", b"inf", b"-inf", b"1e309", b"-1", b"0", b"1.5", b"9" * 30, b"9" * 5000, str(2**63).encode(), str(2**63 - 1).encode()),
+    *(
+        b"nan",
+        b"inf",
+        b"-inf",
+        b"1e309",
+        b"-1",
+        b"0",
+        b"1.5",
+        b"9" * 30,
+        b"9" * 5000,
+        str(2**63).encode(),
+        str(2**63 - 1).encode(),
+    ),
 )
 WORD = re.compile(rb"[^\s,:\"\[\]{}\0]+")
 
@@ -90,7 +115,9 @@ def mutated(whole: bytes, rng: random.Random, text: bool) -> bytes:
         length = rng.choice((1, 2, 4, 8, 30, rng.randrange(1, 600)))
         match rng.choice((*range(8), *[8] * (12 if text else 2))):
             case 0:
-                changed[at : at + 1] = bytes([rng.choice((0x00, 0x7F, 0x80, 0xFF, rng.randrange(256)))])
+                changed[at : at + 1] = bytes(
+                    [rng.choice((0x00, 0x7F, 0x80, 0xFF, rng.randrange(256)))]
+                )
             case 1 if at < len(changed):
                 changed[at] ^= 1 << rng.randrange(8)
             case 2:
@@ -102,7 +129,9 @@ def mutated(whole: bytes, rng: random.Random, text: bool) -> bytes:
             case 5:  # twice
                 changed[at:at] = changed[at : at + length]
             case 6:  # swapped
-                changed[at : at + 2 * length] = changed[at + length : at + 2 * length] + changed[at : at + length]
+                changed[at : at + 2 * length] = (
+                    changed[at + length : at + 2 * length] + changed[at : at + length]
+                )
             case 7:
                 number, size = rng.choice(EXTREMES), rng.choice((2, 4, 8))
                 order: Any = rng.choice(("little", "big"))
@@ -123,7 +152,9 @@ def of_records(whole: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 def sealed_record(payload: bytes) -> bytes:
     length = struct.pack("<Q", len(payload))
-    sealed: bytes = length + TFRecordWriter.masked_crc(length) + payload + TFRecordWriter.masked_crc(payload)
+    sealed: bytes = (
+        length + TFRecordWriter.masked_crc(length) + payload + TFRecordWriter.masked_crc(payload)
+    )
     return sealed
 
 
@@ -201,23 +232,49 @@ def record_files() -> Iterator[tuple[str, Format]]:
     offsets = np.cumsum([0, *map(len, records)])
     rec = b"".join(records)
     idx = "".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets[:-1])).encode()
-    plain = "".join(f"{key}\t{offset - offsets[1]}\n" for key, offset in enumerate(offsets[1:5])).encode()
+    plain = "".join(
+        f"{key}\t{offset - offsets[1]}\n" for key, offset in enumerate(offsets[1:5])
+    ).encode()
     yield "recordio", Format({"a.rec": rec}, "recordio:{}/a.rec", {"a.idx": idx}, examples=500)
-    yield "recordio without ranges", Format({"a.rec": b"".join(shown)}, "recordio:{}/a.rec", {"a.idx": plain})
-    yield "recordio's index", Format({"a.idx": idx}, "recordio:{}/a.rec", {"a.rec": rec}, exact=True, text=True, examples=500)
+    yield (
+        "recordio without ranges",
+        Format({"a.rec": b"".join(shown)}, "recordio:{}/a.rec", {"a.idx": plain}),
+    )
+    yield (
+        "recordio's index",
+        Format(
+            {"a.idx": idx}, "recordio:{}/a.rec", {"a.rec": rec}, exact=True, text=True, examples=500
+        ),
+    )
 
 
 def other_files(folder: Path) -> Iterator[tuple[str, Format]]:
     writer = TFRecordWriter(str(folder / "a.tfrecord"))
     for number, jpeg in enumerate(JPEGS):
-        row = {"image/encoded": (jpeg, "byte"), "image/source_id": (number // 2, "int"), "image/filename": (b"1.jpg", "byte")}
-        writer.write(row if number else {"image/img_path": (b"people/" + NAMES[0].encode(), "byte"), "image/source_id": (0, "int")})
+        row = {
+            "image/encoded": (jpeg, "byte"),
+            "image/source_id": (number // 2, "int"),
+            "image/filename": (b"1.jpg", "byte"),
+        }
+        writer.write(
+            row
+            if number
+            else {
+                "image/img_path": (b"people/" + NAMES[0].encode(), "byte"),
+                "image/source_id": (0, "int"),
+            }
+        )
     writer.close()
     tfrecord = (folder / "a.tfrecord").read_bytes()
-    yield "tfrecord", Format({"a.tfrecord": tfrecord}, "tfrecord:{}/a.tfrecord", PEOPLE, sealed=of_records)
+    yield (
+        "tfrecord",
+        Format({"a.tfrecord": tfrecord}, "tfrecord:{}/a.tfrecord", PEOPLE, sealed=of_records),
+    )
 
     ends = np.cumsum([0, *map(len, JPEGS)])
-    lines = "".join(f"{name}\t{i // 2}\t{ends[i]}\t{ends[i + 1]}\n" for i, name in enumerate(NAMES)).encode()
+    lines = "".join(
+        f"{name}\t{i // 2}\t{ends[i]}\t{ends[i + 1]}\n" for i, name in enumerate(NAMES)
+    ).encode()
     held = {"a.bin": b"".join(JPEGS)}
     yield "packed", Format(held, "packed:{}/a", {"a.idx": lines})
     yield "packed's index", Format({"a.idx": lines}, "packed:{}/a", held, text=True)
@@ -226,20 +283,36 @@ def other_files(folder: Path) -> Iterator[tuple[str, Format]]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     people = data.open(f"folder:{folder / 'people'}")
-    columns: dict[str, Any] = {**people.attributes, "age": [1.5, None, 3, 4], "landmarks": np.zeros((4, 5, 2), dtype=np.float32)}
-    pack.write(
-        data.Dataset("people", people.images, people.identities, people.identity_names, columns), folder / "pack", progress=False
+    columns: dict[str, Any] = {
+        **people.attributes,
+        "age": [1.5, None, 3, 4],
+        "landmarks": np.zeros((4, 5, 2), dtype=np.float32),
+    }
+    write_pack(
+        data.Dataset("people", people.images, people.identities, people.identity_names, columns),
+        folder / "pack",
+        progress=False,
     )
     parts = {name: (folder / "pack" / name).read_bytes() for name in (PICTURES, INDEX, ABOUT)}
     for name, content in parts.items():
         beside = {other: parts[other] for other in parts if other != name}
-        yield f"pack's {name}", Format({name: content}, "pack:{}", beside, exact=True, text=name == ABOUT, examples=250)
-    yield "pack's index, sealed", Format({INDEX: parts[INDEX]}, "pack:{}", parts, sealed=of_arrays, examples=400)
+        yield (
+            f"pack's {name}",
+            Format(
+                {name: content}, "pack:{}", beside, exact=True, text=name == ABOUT, examples=250
+            ),
+        )
+    yield (
+        "pack's index, sealed",
+        Format({INDEX: parts[INDEX]}, "pack:{}", parts, sealed=of_arrays, examples=400),
+    )
 
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, jpeg in enumerate(JPEGS):
-            label = ("json", b'{"identity": "ann"}') if number == 1 else ("cls", b"%d" % (number // 2))
+            label = (
+                ("json", b'{"identity": "ann"}') if number == 1 else ("cls", b"%d" % (number // 2))
+            )
             for suffix, content in (("jpg", jpeg), label):
                 member = tarfile.TarInfo(f"{number}{'é' * (number == 2)}.{suffix}")
                 member.size = len(content)
@@ -249,7 +322,10 @@ def other_files(folder: Path) -> Iterator[tuple[str, Format]]:
     indexes.save(folder / "a.npz", look_through(["a.tar"], lambda _: folder / "a.tar").arrays)
     yield "webdataset", Format(shard, "webdataset:{}/a.tar", {}, sealed=of_headers, examples=600)
     index = {"a.npz": (folder / "a.npz").read_bytes()}
-    yield "webdataset's index", Format(index, "webdataset:{}/a.tar,index={}/a.npz", shard, sealed=of_arrays)
+    yield (
+        "webdataset's index",
+        Format(index, "webdataset:{}/a.tar,index={}/a.npz", shard, sealed=of_arrays),
+    )
 
 
 def zips_and_lists() -> Iterator[tuple[str, Format]]:
@@ -264,18 +340,50 @@ def zips_and_lists() -> Iterator[tuple[str, Format]]:
     pairs = f"{ann} {ann2} 1\n{bob}\t{bob2}\t1\n{ann},{bob},0\n{ann2} {bob2} 0\n".encode()
     lfw = b"1 2\nann 1 2\nbob 1 2\nann 1 bob 1\nann 2 bob 2\n"
     files = {"faces.zip": zipped(NAMES)}
-    yield "zip", Format(files, "pairs:{}/pairs.txt@{}/faces.zip", {"pairs.txt": pairs}, exact=True, examples=500)
-    utk = {"utk.zip": zipped(("20_0_1_2017.jpg", "a/30_1_0_2017.jpg", "40_1_4_2017.jpg.chip.jpg", "116_0_2_2017.jpg"))}
+    yield (
+        "zip",
+        Format(
+            files, "pairs:{}/pairs.txt@{}/faces.zip", {"pairs.txt": pairs}, exact=True, examples=500
+        ),
+    )
+    utk = {
+        "utk.zip": zipped(
+            ("20_0_1_2017.jpg", "a/30_1_0_2017.jpg", "40_1_4_2017.jpg.chip.jpg", "116_0_2_2017.jpg")
+        )
+    }
     yield "utkface", Format(utk, "utkface:{}/utk.zip", {}, exact=True)
-    yield "pairs", Format({"pairs.txt": pairs}, "pairs:{}/pairs.txt@{}/people", PEOPLE, exact=True, text=True)
-    yield "pairs in a zip", Format({"pairs.txt": pairs}, "pairs:{}/pairs.txt@{}/faces.zip", files, exact=True, text=True)
-    yield "pairs of lfw", Format({"pairs.txt": lfw}, "pairs:{}/pairs.txt@{}/people", PEOPLE, exact=True, text=True)
+    yield (
+        "pairs",
+        Format({"pairs.txt": pairs}, "pairs:{}/pairs.txt@{}/people", PEOPLE, exact=True, text=True),
+    )
+    yield (
+        "pairs in a zip",
+        Format(
+            {"pairs.txt": pairs}, "pairs:{}/pairs.txt@{}/faces.zip", files, exact=True, text=True
+        ),
+    )
+    yield (
+        "pairs of lfw",
+        Format({"pairs.txt": lfw}, "pairs:{}/pairs.txt@{}/people", PEOPLE, exact=True, text=True),
+    )
     listed = f'path,age,identity\n{ann},3,ann\n"{ann2}",4,ann\n{bob},5,bob\n{bob2},6,bob\n'.encode()
-    yield "list", Format({"list.csv": listed}, "folder:{}/people,list={}/list.csv", PEOPLE, exact=True, text=True)
+    yield (
+        "list",
+        Format(
+            {"list.csv": listed}, "folder:{}/people,list={}/list.csv", PEOPLE, exact=True, text=True
+        ),
+    )
     names = b"# strangers\nann\ncid, the third\n"
     yield (
         "exclude",
-        Format({"names.txt": names}, "folder:{}/people@exclude={}/names.txt", PEOPLE, exact=True, text=True, examples=200),
+        Format(
+            {"names.txt": names},
+            "folder:{}/people@exclude={}/names.txt",
+            PEOPLE,
+            exact=True,
+            text=True,
+            examples=200,
+        ),
     )
     probes = json.dumps({"path": NAMES, "id": ["ann", "ann", "bob", 7]}).encode()
     others = {**PEOPLE, "others/cid.jpg": JPEGS[0]}
@@ -284,9 +392,13 @@ def zips_and_lists() -> Iterator[tuple[str, Format]]:
 
 
 def layouts() -> Iterator[tuple[str, Format]]:
-    photos = [f"Data/Images/{person}/{view}/1.jpg" for view in ("frontal", "profile") for person in "12"]
+    photos = [
+        f"Data/Images/{person}/{view}/1.jpg" for view in ("frontal", "profile") for person in "12"
+    ]
     lists = {
-        f"Protocol/Pair_list_{kind}.txt": "".join(f"{i} ../{photo}\n" for i, photo in enumerate(part, 1)).encode()
+        f"Protocol/Pair_list_{kind}.txt": "".join(
+            f"{i} ../{photo}\n" for i, photo in enumerate(part, 1)
+        ).encode()
         for kind, part in (("F", photos[:2]), ("P", photos[2:]))
     }
     for fold in "12":
@@ -298,8 +410,12 @@ def layouts() -> Iterator[tuple[str, Format]]:
     crops = [f"{number}.jpg" for number in range(4)]
     points = "1.5 2 6 2 4 4 2 6 6 6.5"
     meta = {
-        "meta/ijbb_face_tid_mid.txt": "".join(f"{crop} {i // 2} {i}\n" for i, crop in enumerate(crops)),
-        "meta/ijbb_name_5pts_score.txt": "".join(f"{crop} {points} 0.{i}\n" for i, crop in enumerate(crops)),
+        "meta/ijbb_face_tid_mid.txt": "".join(
+            f"{crop} {i // 2} {i}\n" for i, crop in enumerate(crops)
+        ),
+        "meta/ijbb_name_5pts_score.txt": "".join(
+            f"{crop} {points} 0.{i}\n" for i, crop in enumerate(crops)
+        ),
         "meta/ijbb_template_pair_label.txt": "0 1 1\n1 0 1\n",
     }
     files = {name: text.encode() for name, text in meta.items()}
@@ -323,9 +439,36 @@ def formats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Format]:
 
 
 FORMATS = (
-    *("bin", "bin of arrays", "recordio", "recordio without ranges", "recordio's index", "tfrecord", "packed", "packed's index"),
-    *("pack's images.bin", "pack's index.npz", "pack's about.json", "pack's index, sealed", "webdataset", "webdataset's index"),
-    *("zip", "utkface", "pairs", "pairs in a zip", "pairs of lfw", "list", "exclude", "megaface", "cfp", "ijb"),
+    *(
+        "bin",
+        "bin of arrays",
+        "recordio",
+        "recordio without ranges",
+        "recordio's index",
+        "tfrecord",
+        "packed",
+        "packed's index",
+    ),
+    *(
+        "pack's images.bin",
+        "pack's index.npz",
+        "pack's about.json",
+        "pack's index, sealed",
+        "webdataset",
+        "webdataset's index",
+    ),
+    *(
+        "zip",
+        "utkface",
+        "pairs",
+        "pairs in a zip",
+        "pairs of lfw",
+        "list",
+        "exclude",
+        "megaface",
+        "cfp",
+        "ijb",
+    ),
 )
 
 
@@ -373,7 +516,13 @@ def files_closed() -> Iterator[None]:
 def fuzz(check: Callable[[int], None], examples: int) -> None:
     """Calls with seeds that are the same each time. A file that takes long is a failure."""
 
-    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(seed=st.integers(0, 2**48))
     def run(seed: int) -> None:
         begun = time.process_time()
@@ -405,7 +554,9 @@ def check_all(made: Any, exact: bool) -> None:
         assert all(isinstance(name, str) for name in made.identity_names)
     if isinstance(made, data.Dataset):
         assert {len(column) for column in made.attributes.values()} <= {count}
-        assert all(len([column[i] for i in range(count)]) == count for column in made.attributes.values())
+        assert all(
+            len([column[i] for i in range(count)]) == count for column in made.attributes.values()
+        )
     for i in range(count):
         with at_worst_one_line():
             image = made.images[i]
@@ -428,7 +579,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.timeout(200)
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_mutated_file_is_read_right_or_one_line_of_error(name: str, formats: dict[str, Format], tmp_path: Path) -> None:
+def test_a_mutated_file_is_read_right_or_one_line_of_error(
+    name: str, formats: dict[str, Format], tmp_path: Path
+) -> None:
     assert set(formats) == set(FORMATS)
     made = formats[name]
     for file, content in {**made.beside, **made.files}.items():
@@ -463,7 +616,9 @@ def with_turn() -> dict[str, Any]:
     return {"exif": exif}
 
 
-LARGER = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)).resize((40, 48))
+LARGER = Image.fromarray(
+    np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+).resize((40, 48))
 PICTURE_FILES: dict[str, tuple[bytes, ...]] = {
     "JPEG": (
         encoded(LARGER),
@@ -477,9 +632,19 @@ PICTURE_FILES: dict[str, tuple[bytes, ...]] = {
         encoded(LARGER.convert("P"), "PNG", transparency=3),
         encoded(LARGER.convert("RGBA"), "PNG", **with_turn()),
     ),
-    "WEBP": (encoded(LARGER, "WEBP"), encoded(LARGER.convert("RGBA"), "WEBP", lossless=True, **with_turn())),
-    "GIF": (encoded(LARGER, "GIF"), encoded(LARGER, "GIF", save_all=True, append_images=[picture(1), picture(2)], loop=3)),
-    "BMP": (encoded(LARGER, "BMP"), encoded(LARGER.convert("P"), "BMP"), encoded(LARGER.convert("1"), "BMP")),
+    "WEBP": (
+        encoded(LARGER, "WEBP"),
+        encoded(LARGER.convert("RGBA"), "WEBP", lossless=True, **with_turn()),
+    ),
+    "GIF": (
+        encoded(LARGER, "GIF"),
+        encoded(LARGER, "GIF", save_all=True, append_images=[picture(1), picture(2)], loop=3),
+    ),
+    "BMP": (
+        encoded(LARGER, "BMP"),
+        encoded(LARGER.convert("P"), "BMP"),
+        encoded(LARGER.convert("1"), "BMP"),
+    ),
     "TIFF": (
         encoded(LARGER, "TIFF"),
         encoded(LARGER, "TIFF", compression="tiff_lzw", **with_turn()),
@@ -522,7 +687,11 @@ def test_a_mutated_picture_is_decoded_as_by_pillow_or_one_line_of_error(kind: st
 
 
 def test_these_are_ten_thousand_files(formats: dict[str, Format]) -> None:
-    assert sum(made.examples for made in formats.values()) + sum(PICTURE_EXAMPLES.get(kind, 300) for kind in PICTURE_FILES) > 10_000
+    assert (
+        sum(made.examples for made in formats.values())
+        + sum(PICTURE_EXAMPLES.get(kind, 300) for kind in PICTURE_FILES)
+        > 10_000
+    )
 
 
 # Bombs and traps, one by one
@@ -538,7 +707,9 @@ def header_only(kind: str, side: int) -> bytes:
             whole[18:26] = struct.pack("<ii", side, side)
         case "TIFF":
             for tag in (256, 257):
-                at = re.search(struct.pack("<HHI", tag, 4, 1) + b"|" + struct.pack("<HHI", tag, 3, 1), whole)
+                at = re.search(
+                    struct.pack("<HHI", tag, 4, 1) + b"|" + struct.pack("<HHI", tag, 3, 1), whole
+                )
                 assert at
                 whole[at.start() : at.start() + 12] = struct.pack("<HHII", tag, 4, 1, side)
         case "JPEG":
@@ -555,7 +726,9 @@ def header_only(kind: str, side: int) -> bytes:
             at = re.search(rb"ispe", whole)
             assert at
             whole[at.end() + 4 : at.end() + 12] = struct.pack(">II", side, side)
-        case "WEBP":  # an extended one, which keeps the size of its canvas in two times 24 bits, less one
+        case (
+            "WEBP"
+        ):  # an extended one, which keeps the size of its canvas in two times 24 bits, less one
             canvas = b"VP8X" + struct.pack("<II", 10, 0) + (side - 1).to_bytes(3, "little") * 2
             whole[8:] = b"WEBP" + canvas + whole[12:]
             whole[4:8] = struct.pack("<I", len(whole) - 8)
@@ -563,14 +736,20 @@ def header_only(kind: str, side: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "PPM", "WEBP", "JPEG2000", "AVIF"])
-def test_a_picture_that_claims_to_be_huge_is_refused_unread(kind: str, complaint: Complaint) -> None:
+def test_a_picture_that_claims_to_be_huge_is_refused_unread(
+    kind: str, complaint: Complaint
+) -> None:
     with little_memory(100e6), complaint("bomb.img"):
         images.decode(header_only(kind, 60_000), "bomb.img")
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I;16", "PNG"), ("I;16", "TIFF")])
 def test_the_largest_pictures_take_less_than_a_gigabyte(mode: str, kind: str) -> None:
-    options: dict[str, dict[str, Any]] = {"WEBP": {"method": 0}, "PNG": {"compress_level": 1}, "TIFF": {"compression": "tiff_lzw"}}
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"method": 0},
+        "PNG": {"compress_level": 1},
+        "TIFF": {"compression": "tiff_lzw"},
+    }
     bomb = encoded(Image.new(mode, (16_000, 3_100)), kind, **options[kind])
     assert len(bomb) < 2e6
     with little_memory(900e6):
@@ -597,7 +776,9 @@ def npz(**arrays: bytes) -> bytes:
 
 def npy(shape: tuple[int, ...], content: bytes, kind: str = "<i8") -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": kind})
+    np.lib.format.write_array_header_1_0(
+        header, {"shape": shape, "fortran_order": False, "descr": kind}
+    )
     return header.getvalue() + content
 
 
@@ -630,13 +811,20 @@ INDEXES: dict[str, dict[str, bytes]] = {
     "fractions": {"offsets": plain(np.array([0.0, len(ONE)]))},
     "identities of NaN": {"identities": plain(np.array([np.nan]))},
     "names that are none": {"identity_names": plain(np.frombuffer(b"[[]]", dtype=np.uint8))},
-    "a name that is no text": {"identity_names": plain(np.frombuffer(rb'["\ud800"]', dtype=np.uint8))},
+    "a name that is no text": {
+        "identity_names": plain(np.frombuffer(rb'["\ud800"]', dtype=np.uint8))
+    },
 }
 
 
-def write_pack(folder: Path, arrays: Mapping[str, bytes]) -> None:
+def write_index(folder: Path, arrays: Mapping[str, bytes]) -> None:
     index = npz(**arrays)
-    about = {"format": pack.FORMAT, "version": pack.VERSION, "bytes": len(ONE), "index_sha256": hashlib.sha256(index).hexdigest()}
+    about = {
+        "format": pack.FORMAT,
+        "version": pack.VERSION,
+        "bytes": len(ONE),
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+    }
     for name, content in ((PICTURES, ONE), (INDEX, index), (ABOUT, json.dumps(about).encode())):
         (folder / name).write_bytes(content)
 
@@ -645,9 +833,9 @@ def write_pack(folder: Path, arrays: Mapping[str, bytes]) -> None:
 def test_a_packs_index_with_the_right_checksum_is_not_trusted(
     changed: dict[str, bytes], tmp_path: Path, complaint: Complaint
 ) -> None:
-    write_pack(tmp_path, SOUND)
+    write_index(tmp_path, SOUND)
     assert data.open(f"pack:{tmp_path}").images[0].tobytes() in ORIGINALS
-    write_pack(tmp_path, {**SOUND, **changed})
+    write_index(tmp_path, {**SOUND, **changed})
     with little_memory(100e6), complaint("damaged", "write the pack again"):
         data.open(f"pack:{tmp_path}")
 
@@ -661,14 +849,24 @@ PICKLES: dict[str, tuple[str, bytes]] = {
         b"\x80\x02](cnumpy.core.multiarray\n_reconstruct\n)R(K\x01]Na\x8a\x04\x00\xca\x9a\x3b\x86"
         + b"cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtbe]\x88a\x86.",
     ),
-    "arrays in arrays": ("image 0", NUMPY + b"]" + b"h\x00" * 5_000 + b"U\x01x" + b"h\x01\x86R" * 5_000 + b"aU\x01xa]\x88a\x86."),
+    "arrays in arrays": (
+        "image 0",
+        NUMPY
+        + b"]"
+        + b"h\x00" * 5_000
+        + b"U\x01x"
+        + b"h\x01\x86R" * 5_000
+        + b"aU\x01xa]\x88a\x86.",
+    ),
     "millions of lists": ("orders", b"\x80\x02(" + b"]" * 2_100_000 + b"l]\x88a\x86."),
 }
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("told", "content"), PICKLES.values(), ids=PICKLES)
-def test_pickles_that_make_much_of_little_are_refused(told: str, content: bytes, tmp_path: Path, complaint: Complaint) -> None:
+def test_pickles_that_make_much_of_little_are_refused(
+    told: str, content: bytes, tmp_path: Path, complaint: Complaint
+) -> None:
     (tmp_path / "odd.bin").write_bytes(content)
     with little_memory(), complaint("odd.bin", told):
         data.benchmark(f"bin:{tmp_path / 'odd.bin'}")
@@ -683,7 +881,9 @@ def test_a_record_of_endless_parts_is_refused(tmp_path: Path, complaint: Complai
 
 
 @pytest.mark.parametrize("offset", [10**18, 2**63 - 1, 2**63, 10**30])
-def test_an_idx_that_leads_far_behind_the_end_is_refused(offset: int, tmp_path: Path, complaint: Complaint) -> None:
+def test_an_idx_that_leads_far_behind_the_end_is_refused(
+    offset: int, tmp_path: Path, complaint: Complaint
+) -> None:
     (tmp_path / "a.rec").write_bytes(bytes(100))
     (tmp_path / "a.idx").write_text(f"0\t0\n1\t{offset}\n")
     with little_memory(100e6), complaint("a.idx"):
@@ -697,9 +897,13 @@ def test_a_member_of_negative_size_does_not_come_again_for_ever(
     size: int, kind: bytes, tmp_path: Path, complaint: Complaint
 ) -> None:
     header = tarfile.TarInfo("1.txt").tobuf(tarfile.GNU_FORMAT)
-    negative = header[:124] + (2**96 + size).to_bytes(12, "big") + header[136:156] + kind + header[157:]
+    negative = (
+        header[:124] + (2**96 + size).to_bytes(12, "big") + header[136:156] + kind + header[157:]
+    )
     label = tarfile.TarInfo("1.cls")
-    (tmp_path / "a.tar").write_bytes(label.tobuf(tarfile.GNU_FORMAT) + of_headers(negative, bytes) + bytes(2048))
+    (tmp_path / "a.tar").write_bytes(
+        label.tobuf(tarfile.GNU_FORMAT) + of_headers(negative, bytes) + bytes(2048)
+    )
     with complaint("a.tar"):
         data.open(f"webdataset:{tmp_path / 'a.tar'}")
 
@@ -715,7 +919,11 @@ def test_zips_in_zips_and_members_over_each_other(tmp_path: Path, complaint: Com
         where = {info.filename: info for info in archive.infolist()}[names[1]]
         for name in names[2:]:  # all are the same bytes
             again = zipfile.ZipInfo(name)
-            again.CRC, again.compress_size, again.file_size = where.CRC, where.compress_size, where.file_size
+            again.CRC, again.compress_size, again.file_size = (
+                where.CRC,
+                where.compress_size,
+                where.file_size,
+            )
             again.compress_type, again.header_offset = where.compress_type, where.header_offset
             archive.filelist.append(again)
             archive.NameToInfo[name] = again
@@ -726,21 +934,32 @@ def test_zips_in_zips_and_members_over_each_other(tmp_path: Path, complaint: Com
                 dataset.images[number]
 
 
-def test_links_that_lead_outside_are_not_followed_by_lists(tmp_path: Path, complaint: Complaint) -> None:
+def test_links_that_lead_outside_are_not_followed_by_lists(
+    tmp_path: Path, complaint: Complaint
+) -> None:
     for name in ("others/1.jpg", "secret.jpg", "secrets/1.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(ONE)
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "1.jpg").symlink_to(tmp_path / "secret.jpg")
     (tmp_path / "people" / "ann").symlink_to(tmp_path / "secrets")
-    for name in ("1.jpg", "ann/1.jpg", "../secret.jpg", str(tmp_path / "secret.jpg"), "a\0.jpg", "\ud800.jpg"):
+    for name in (
+        "1.jpg",
+        "ann/1.jpg",
+        "../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "a\0.jpg",
+        "\ud800.jpg",
+    ):
         (tmp_path / "a.json").write_text(json.dumps({"path": [name, name + "x"], "id": [1, 1]}))
         with complaint("a.json", "leads out"):
             data.benchmark(f"megaface:{tmp_path}/a.json:{tmp_path}/people@{tmp_path}/others")
 
 
 @pytest.mark.parametrize("label", [r'"\ud800"', "[[]]", "1.5", "true"])
-def test_labels_that_are_no_text_are_refused(label: str, tmp_path: Path, complaint: Complaint) -> None:
+def test_labels_that_are_no_text_are_refused(
+    label: str, tmp_path: Path, complaint: Complaint
+) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, content in (("1.jpg", ONE), ("1.json", b'{"label": %s}' % label.encode())):
             member = tarfile.TarInfo(name)
@@ -749,14 +968,18 @@ def test_labels_that_are_no_text_are_refused(label: str, tmp_path: Path, complai
     with complaint("a.tar, '1.json'"):
         data.open(f"webdataset:{tmp_path / 'a.tar'}")
     (tmp_path / "1.jpg").write_bytes(ONE)
-    (tmp_path / "a.json").write_text(f'{{"path": ["1.jpg"], "id": [{label.replace("true", "null")}]}}')
+    (tmp_path / "a.json").write_text(
+        f'{{"path": ["1.jpg"], "id": [{label.replace("true", "null")}]}}'
+    )
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "1.jpg").write_bytes(ONE)
     with at_worst_one_line():
         data.benchmark(f"megaface:{tmp_path}/a.json:{tmp_path}@{tmp_path}/others")
 
 
-def test_a_files_name_cannot_give_orders_to_the_terminal(tmp_path: Path, complaint: Complaint) -> None:
+def test_a_files_name_cannot_give_orders_to_the_terminal(
+    tmp_path: Path, complaint: Complaint
+) -> None:
     name = "a\nb\x1b]0;x\x07\u202e" + 40 * "\udc80"
     (tmp_path / name).mkdir()
     (tmp_path / name / "1.jpg").write_bytes(b"no picture")

@@ -33,7 +33,9 @@ def shown(dataset: data.Dataset) -> dict[str, list[int]]:
     """{name: numbers of the pictures}."""
     found: dict[str, list[int]] = {}
     for number in range(len(dataset)):
-        found.setdefault(dataset.identity_names[dataset.identities[number]], []).append(int(dataset.images[number][0, 0, 0]))
+        found.setdefault(dataset.identity_names[dataset.identities[number]], []).append(
+            int(dataset.images[number][0, 0, 0])
+        )
     return found
 
 
@@ -47,7 +49,9 @@ def shown(dataset: data.Dataset) -> dict[str, list[int]]:
     images=st.integers(1, 8),
     seed=st.integers(0, 9),
 )
-def test_a_smaller_draw_lies_within_a_larger(counts: list[int], people: int, images: int, seed: int) -> None:
+def test_a_smaller_draw_lies_within_a_larger(
+    counts: list[int], people: int, images: int, seed: int
+) -> None:
     whole = numbered("a", counts)
     people = min(people, len(counts))
     small, more_people = (shown(data.subset(whole, n, images, seed)) for n in (people, len(counts)))
@@ -102,7 +106,9 @@ def test_names_say_what_was_drawn() -> None:
         ),
     ],
 )
-def test_a_draw_of_more_than_there_is_is_an_error(arguments: dict[str, Any], hint: str, complaint: Complaint) -> None:
+def test_a_draw_of_more_than_there_is_is_an_error(
+    arguments: dict[str, Any], hint: str, complaint: Complaint
+) -> None:
     with complaint("a: ", hint):
         data.subset(numbered("a", [1, 2, 3]), **arguments)
 
@@ -119,8 +125,19 @@ def test_without_an_exact_name_case_and_spaces_do_not_count() -> None:
 
 def test_a_list_of_names(tmp_path: Path, complaint: Complaint) -> None:
     file = tmp_path / "names.txt"
-    file.write_text('\ufeff# people of LFW\n\n  Ann Lee \nBob\t12\n  # more\n"Cid",3,x\nDoe, John\n', encoding="utf-8")
-    assert read_names(str(file)) == ["Ann Lee", "Bob\t12", "Bob", '"Cid",3,x', "Cid", "Doe, John", "Doe"]
+    file.write_text(
+        '\ufeff# people of LFW\n\n  Ann Lee \nBob\t12\n  # more\n"Cid",3,x\nDoe, John\n',
+        encoding="utf-8",
+    )
+    assert read_names(str(file)) == [
+        "Ann Lee",
+        "Bob\t12",
+        "Bob",
+        '"Cid",3,x',
+        "Cid",
+        "Doe, John",
+        "Doe",
+    ]
     file.write_text("# none\n")
     with complaint(file, "no names"):
         read_names(str(file))
@@ -135,7 +152,11 @@ def test_people_in_both_sets_are_found_by_name(complaint: Complaint) -> None:
     assert normalised(" Ann_Lee ") == normalised("ann lee") == "annlee"
     assert data.overlap(["Ann Lee", "Bob", "Cid"], ["cid", "ann_lee", "Dan"]) == ["Ann Lee", "Cid"]
     assert data.overlap(["Bob"], ["Dan"]) == []
-    for first, second, side in ((["1", "22"], ["Ann"], "first"), (["Ann"], ["1"], "second"), (["Ann"], [], "second")):
+    for first, second, side in (
+        (["1", "22"], ["Ann"], "first"),
+        (["Ann"], ["1"], "second"),
+        (["Ann"], [], "second"),
+    ):
         with complaint(f"names of the {side} set", "not known" if not second else "just numbers"):
             data.overlap(first, second)
 
@@ -163,7 +184,15 @@ def test_sets_of_the_same_name_are_told_apart(complaint: Complaint) -> None:
 
 def test_columns_of_joined_sets_are_filled_where_they_are_missing() -> None:
     marks = np.ones((2, 5, 2), dtype=np.float32)
-    first = numbered("a", [2], age=[3, 4], file=["x", "y"], landmarks=marks, glasses=[True, False], odd=[None, "x"])
+    first = numbered(
+        "a",
+        [2],
+        age=[3, 4],
+        file=["x", "y"],
+        landmarks=marks,
+        glasses=[True, False],
+        odd=[None, "x"],
+    )
     second = numbered("b", [1], age=[5.5], yaw=np.array([9.0]))
     columns = data.join([first, second]).attributes
     assert np.array_equal(columns["age"], [3, 4, 5.5])
@@ -174,7 +203,9 @@ def test_columns_of_joined_sets_are_filled_where_they_are_missing() -> None:
     assert np.array_equal(columns["glasses"], [1, 0, np.nan], equal_nan=True)
     assert columns["odd"] == [None, "x", None]
     assert data.join([first, second])[2].attributes["age"] == 5.5
-    mixed = data.join([numbered("a", [1], age=[3]), numbered("b", [1], age=["young"])]).attributes["age"]
+    mixed = data.join([numbered("a", [1], age=[3]), numbered("b", [1], age=["young"])]).attributes[
+        "age"
+    ]
     assert mixed == [3, "young"]
 
 
@@ -236,7 +267,10 @@ def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> 
         ("folder:a", [Part("folder", "a")]),
         ("folder:a@100x20", [Part("folder", "a", "100x20")]),
         ("folder:a+folder:b", [Part("folder", "a"), Part("folder", "b")]),
-        ("orl+folder:b@min=2+orl@3x*", [Part("orl", ""), Part("folder", "b", "min=2"), Part("orl", "", "3x*")]),
+        (
+            "orl+folder:b@min=2+orl@3x*",
+            [Part("orl", ""), Part("folder", "b", "min=2"), Part("orl", "", "3x*")],
+        ),
         ("synthfaces:5x5,seed=3@2x2", [Part("synthfaces", "5x5,seed=3", "2x2")]),
         ("synthfaces-mini+synthfaces", [Part("synthfaces-mini", ""), Part("synthfaces", "")]),
         ("folder:me@home/a+b", [Part("folder", "me@home/a+b")]),
@@ -277,13 +311,17 @@ def test_a_path_that_is_there_is_not_divided(identity_folder: Path, tmp_path: Pa
         ("+bin:x.bin", "'bin' is a benchmark"),
     ],
 )
-def test_what_is_misspelt_is_said(ending: str, hint: str, identity_folder: Path, complaint: Complaint) -> None:
+def test_what_is_misspelt_is_said(
+    ending: str, hint: str, identity_folder: Path, complaint: Complaint
+) -> None:
     with complaint(hint):
         data.open(f"folder:{identity_folder}{ending}")
 
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
-def test_behind_a_source_without_a_path_only_options_stand(call: Callable[[str], Any], complaint: Complaint) -> None:
+def test_behind_a_source_without_a_path_only_options_stand(
+    call: Callable[[str], Any], complaint: Complaint
+) -> None:
     with complaint("did you mean 'min'"):
         call("orl@mni=5")
     with complaint("unknown", "'orl2'", "did you mean 'orl'"):
@@ -322,10 +360,27 @@ def test_what_specs_are_of(identity_folder: Path) -> None:
 
 
 def test_any_names_that_are_written_are_excluded(tmp_path: Path) -> None:
-    names = ["#hash", '"quoted"', "Doe, John", "a\tb", "new\nline", os.fsdecode(b"Ren\xe9"), "e\u0301t", " led", "plain"]
+    names = [
+        "#hash",
+        '"quoted"',
+        "Doe, John",
+        "a\tb",
+        "new\nline",
+        os.fsdecode(b"Ren\xe9"),
+        "e\u0301t",
+        " led",
+        "plain",
+    ]
     write_names(names, tmp_path / "names.txt")
-    (tmp_path / "names.txt").write_bytes((tmp_path / "names.txt").read_bytes().replace(b"\n", b"\r\n"))
-    people = data.Dataset("p", np.zeros((10, 1, 1, 3), np.uint8), np.arange(10), [*names[:6], "\u00e9t", *names[7:], "other"])
+    (tmp_path / "names.txt").write_bytes(
+        (tmp_path / "names.txt").read_bytes().replace(b"\n", b"\r\n")
+    )
+    people = data.Dataset(
+        "p",
+        np.zeros((10, 1, 1, 3), np.uint8),
+        np.arange(10),
+        [*names[:6], "\u00e9t", *names[7:], "other"],
+    )
     assert data.exclude(people, read_names(str(tmp_path / "names.txt"))).identity_names == ["other"]
 
 

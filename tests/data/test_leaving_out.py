@@ -32,15 +32,27 @@ def test_pairs_with_such_an_image_are_left_out_and_images_keep_their_numbers() -
     assert without(whole, []) is whole
 
 
-@pytest.mark.parametrize(("images", "kind"), [([4], "impostor"), ([1, 3], "genuine"), ([0, 1, 2, 3, 4, 5, 6, 7], "genuine")])
-def test_half_of_a_kind_is_no_benchmark_any_more(images: list[int], kind: str, complaint: Any) -> None:
+@pytest.mark.parametrize(
+    ("images", "kind"),
+    [([4], "impostor"), ([1, 3], "genuine"), ([0, 1, 2, 3, 4, 5, 6, 7], "genuine")],
+)
+def test_half_of_a_kind_is_no_benchmark_any_more(
+    images: list[int], kind: str, complaint: Any
+) -> None:
     with complaint("pairs: of 4", f"{kind} pairs only", "more than half are needed"):
         without(_pairs(), images)
 
 
 def _identification() -> data.Identification:
     identities = np.array([0, 0, 0, 1, 1, 2, 2, -1, -1, -1])
-    return data.Identification("among", PICTURES, identities, np.array([0, 3, 5]), np.array([1, 2, 4, 6]), np.array([7, 8, 9]))
+    return data.Identification(
+        "among",
+        PICTURES,
+        identities,
+        np.array([0, 3, 5]),
+        np.array([1, 2, 4, 6]),
+        np.array([7, 8, 9]),
+    )
 
 
 def test_probes_of_people_who_are_in_the_gallery_no_longer_are_left_out_too() -> None:
@@ -49,13 +61,25 @@ def test_probes_of_people_who_are_in_the_gallery_no_longer_are_left_out_too() ->
     assert reduced.gallery.tolist() == [0, 3]
     assert reduced.probes.tolist() == [1, 2, 4]
     assert reduced.distractors.tolist() == [7, 9]
-    assert lost_parts(whole, reduced) == {"gallery": (1, 3), "probes": (1, 4), "distractors": (1, 3)}
+    assert lost_parts(whole, reduced) == {
+        "gallery": (1, 3),
+        "probes": (1, 4),
+        "distractors": (1, 3),
+    }
 
 
 @pytest.mark.parametrize(
-    ("images", "what"), [([0, 3], "images of the gallery"), ([1, 2], "probes"), ([0], "probes"), ([7, 8], "distractors")]
+    ("images", "what"),
+    [
+        ([0, 3], "images of the gallery"),
+        ([1, 2], "probes"),
+        ([0], "probes"),
+        ([7, 8], "distractors"),
+    ],
 )
-def test_half_of_a_part_is_no_identification_any_more(images: list[int], what: str, complaint: Any) -> None:
+def test_half_of_a_part_is_no_identification_any_more(
+    images: list[int], what: str, complaint: Any
+) -> None:
     with complaint("among: of", f"{what} only"):
         without(_identification(), images)
 
@@ -81,7 +105,9 @@ def test_images_that_cannot_be_read_are_found_and_named(identity_folder: Path) -
     assert find_unreadable(images, np.array([0, 1, 2])) == {}
 
 
-def test_where_half_cannot_be_read_something_else_is_wrong(identity_folder: Path, complaint: Any) -> None:
+def test_where_half_cannot_be_read_something_else_is_wrong(
+    identity_folder: Path, complaint: Any
+) -> None:
     for file in sorted(identity_folder.rglob("*.png"))[:3]:
         file.write_bytes(b"")
     with complaint("3 of 6 images cannot be read", "ann/0.png: empty"):
@@ -91,7 +117,10 @@ def test_where_half_cannot_be_read_something_else_is_wrong(identity_folder: Path
 def test_a_few_are_named_and_the_others_counted() -> None:
     images = {number: (f"{number}.png", "empty") for number in range(5)}
     told = str(LeftOut(images, 1200, {"pairs": (7, 6000)}))
-    assert told == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), 7 of 6,000 pairs"
+    assert (
+        told
+        == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), 7 of 6,000 pairs"
+    )
     assert str(LeftOut()) == ""
 
 

@@ -14,40 +14,68 @@ from workbench.data.registry import BENCHMARKS, SOURCES
 
 
 def test_the_known_kinds_are_listed() -> None:
-    assert {"folder", "recordio", "orl", "fashion-mnist", "synthfaces", "synthfaces-mini"} <= set(SOURCES.names())
-    assert {"bin", "pairs", "orl", "fashion-mnist", "synthfaces-pose", "synthfaces-id"} <= set(BENCHMARKS.names())
+    assert {"folder", "recordio", "orl", "fashion-mnist", "synthfaces", "synthfaces-mini"} <= set(
+        SOURCES.names()
+    )
+    assert {"bin", "pairs", "orl", "fashion-mnist", "synthfaces-pose", "synthfaces-id"} <= set(
+        BENCHMARKS.names()
+    )
 
 
-@pytest.mark.parametrize(("spec", "meant"), [("foldr:x", "folder"), ("RecordIO:x", "recordio"), ("fashion_mnist", "fashion-mnist")])
-def test_a_misspelt_source_is_answered_with_the_nearest(spec: str, meant: str, complaint: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [("foldr:x", "folder"), ("RecordIO:x", "recordio"), ("fashion_mnist", "fashion-mnist")],
+)
+def test_a_misspelt_source_is_answered_with_the_nearest(
+    spec: str, meant: str, complaint: Callable[..., Any]
+) -> None:
     with complaint("unknown data source", f"did you mean {meant!r}"):
         data.open(spec)
 
 
-@pytest.mark.parametrize(("spec", "meant"), [("bim:x", "bin"), ("pair:x", "pairs"), ("foldr:x", "folder")])
-def test_a_misspelt_benchmark_is_answered_with_the_nearest(spec: str, meant: str, complaint: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("spec", "meant"), [("bim:x", "bin"), ("pair:x", "pairs"), ("foldr:x", "folder")]
+)
+def test_a_misspelt_benchmark_is_answered_with_the_nearest(
+    spec: str, meant: str, complaint: Callable[..., Any]
+) -> None:
     with complaint("unknown benchmark", f"did you mean {meant!r}"):
         data.benchmark(spec)
 
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
-def test_a_path_without_a_kind_is_recognised(call: Callable[[str], Any], tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_path_without_a_kind_is_recognised(
+    call: Callable[[str], Any], tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
     with complaint(tmp_path, "is a path", f"folder:{tmp_path}"):
         call(str(tmp_path))
 
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
 @pytest.mark.parametrize("spec", ["", None, 7, Path("photos")])
-def test_what_is_no_name_is_refused(call: Callable[[Any], Any], spec: Any, complaint: Callable[..., Any]) -> None:
+def test_what_is_no_name_is_refused(
+    call: Callable[[Any], Any], spec: Any, complaint: Callable[..., Any]
+) -> None:
     with complaint("KIND:PATH", repr(spec)):
         call(spec)
 
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
 @pytest.mark.parametrize(
-    "spec", [":", ":x", "~nobody-of-that-name/x", "a" * 300, "a\0b", "folder:~nobody-of-that-name/x", "folder:a\0b"]
+    "spec",
+    [
+        ":",
+        ":x",
+        "~nobody-of-that-name/x",
+        "a" * 300,
+        "a\0b",
+        "folder:~nobody-of-that-name/x",
+        "folder:a\0b",
+    ],
 )
-def test_an_odd_name_is_an_error_of_one_line(call: Callable[[str], Any], spec: str, complaint: Callable[..., Any]) -> None:
+def test_an_odd_name_is_an_error_of_one_line(
+    call: Callable[[str], Any], spec: str, complaint: Callable[..., Any]
+) -> None:
     with complaint():
         call(spec)
 
@@ -66,7 +94,9 @@ def test_a_benchmark_cannot_be_trained_on(complaint: Callable[..., Any]) -> None
         data.open("bin:x.bin")
 
 
-def test_the_home_folder_may_be_abbreviated(identity_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_may_be_abbreviated(
+    identity_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(identity_folder.parent))
     assert len(data.open("folder:~/people")) == 6
 
@@ -74,14 +104,18 @@ def test_the_home_folder_may_be_abbreviated(identity_folder: Path, monkeypatch: 
 def test_pairs_are_drawn_from_a_source(identity_folder: Path) -> None:
     (identity_folder / "dan").mkdir()
     for number in range(2):
-        (identity_folder / "dan" / f"{number}.png").write_bytes((identity_folder / "ann" / f"{number}.png").read_bytes())
+        (identity_folder / "dan" / f"{number}.png").write_bytes(
+            (identity_folder / "ann" / f"{number}.png").read_bytes()
+        )
     bench = data.benchmark(f"folder:{identity_folder}")
     assert isinstance(bench, data.Benchmark)
     assert bench.name == "people"
     assert bench.folds.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_slip_in_a_join_or_in_options_is_named(identity_folder: Path, complaint: Callable[..., Any]) -> None:
+def test_a_slip_in_a_join_or_in_options_is_named(
+    identity_folder: Path, complaint: Callable[..., Any]
+) -> None:
     with complaint("'nothing' behind the + is no data set", f"folder:{identity_folder}+KIND:PATH"):
         data.open(f"folder:{identity_folder}+nothing")
     with complaint("all options stand behind one @, @2x1,min=2"):
@@ -99,5 +133,7 @@ def test_a_file_is_told_from_a_folder(identity_folder: Path, complaint: Callable
 def test_what_is_opened_prints_as_one_line(identity_folder: Path) -> None:
     dataset = data.open(f"folder:{identity_folder}")
     assert repr(dataset) == "<Dataset people: 6 images of 3 identities>"
-    pairs = data.Benchmark("b", dataset.images, np.array([[0, 1], [0, 2]]), np.array([True, False]), np.array([0, 1]))
+    pairs = data.Benchmark(
+        "b", dataset.images, np.array([[0, 1], [0, 2]]), np.array([True, False]), np.array([0, 1])
+    )
     assert repr(pairs) == "<Benchmark b: 1 genuine and 1 impostor pairs>"

@@ -30,10 +30,14 @@ def _sum(vectors: Sequence[Sequence[float]]) -> list[float]:
     return [sum(column) for column in zip(*vectors, strict=True)]
 
 
-def _embeddings(count: int, classes: int, dim: int = 5, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _embeddings(
+    count: int, classes: int, dim: int = 5, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=count)
-    return (rng.normal(size=(count, dim)) * rng.uniform(0.1, 9, (count, 1))).astype(np.float32), labels
+    return (rng.normal(size=(count, dim)) * rng.uniform(0.1, 9, (count, 1))).astype(
+        np.float32
+    ), labels
 
 
 @settings(max_examples=20, deadline=None)
@@ -45,21 +49,34 @@ def test_angles_to_given_centres_are_those_of_a_loop(count: int, classes: int, s
     for row, label in enumerate(labels):
         angles = [_angle(embeddings[row].tolist(), centre) for centre in centres.tolist()]
         assert own[row] == pytest.approx(angles[label], abs=1e-5)
-        assert other[row] == pytest.approx(min(a for c, a in enumerate(angles) if c != label), abs=1e-5)
+        assert other[row] == pytest.approx(
+            min(a for c, a in enumerate(angles) if c != label), abs=1e-5
+        )
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 25), st.integers(2, 5), st.integers(0, 999))
-def test_angles_to_identity_means_leave_the_embedding_itself_out(count: int, classes: int, seed: int) -> None:
+def test_angles_to_identity_means_leave_the_embedding_itself_out(
+    count: int, classes: int, seed: int
+) -> None:
     embeddings, labels = _embeddings(count, classes, seed=seed)
     own, other = to_identity_means(embeddings, labels)
     unit = [_unit(vector) for vector in embeddings.tolist()]
     for row, label in enumerate(labels):
         rest = [unit[i] for i in range(count) if labels[i] == label and i != row]
-        foreign = [_sum([unit[i] for i in range(count) if labels[i] == c]) for c in set(labels.tolist()) - {label}]
-        assert own[row] == (pytest.approx(_angle(unit[row], _sum(rest)), abs=1e-5) if rest else pytest.approx(np.nan, nan_ok=True))
+        foreign = [
+            _sum([unit[i] for i in range(count) if labels[i] == c])
+            for c in set(labels.tolist()) - {label}
+        ]
+        assert own[row] == (
+            pytest.approx(_angle(unit[row], _sum(rest)), abs=1e-5)
+            if rest
+            else pytest.approx(np.nan, nan_ok=True)
+        )
         assert other[row] == pytest.approx(
-            min((_angle(unit[row], centre) for centre in foreign), default=np.nan), abs=1e-5, nan_ok=True
+            min((_angle(unit[row], centre) for centre in foreign), default=np.nan),
+            abs=1e-5,
+            nan_ok=True,
         )
 
 
@@ -107,7 +124,9 @@ def test_opposite_vectors_are_half_a_turn_apart() -> None:
 def test_lengths_do_not_matter() -> None:
     embeddings, labels = _embeddings(30, 3)
     scaled = embeddings * np.linspace(1e-3, 1e3, 30)[:, None]
-    np.testing.assert_allclose(to_identity_means(scaled, labels), to_identity_means(embeddings, labels), atol=1e-4)
+    np.testing.assert_allclose(
+        to_identity_means(scaled, labels), to_identity_means(embeddings, labels), atol=1e-4
+    )
 
 
 def test_equal_vectors_are_at_exactly_no_angle_in_spite_of_rounding() -> None:
@@ -123,7 +142,9 @@ def test_more_images_than_fit_in_a_chunk_make_no_difference() -> None:
     cosines[np.arange(len(labels)), labels] = -2
     np.testing.assert_allclose(whole.other, np.degrees(np.arccos(cosines.max(axis=1))))
     for part in (slice(0, CHUNK), slice(CHUNK, None)):
-        np.testing.assert_allclose(to_centres(embeddings[part], labels[part], centres).other, whole.other[part])
+        np.testing.assert_allclose(
+            to_centres(embeddings[part], labels[part], centres).other, whole.other[part]
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +158,8 @@ def test_more_images_than_fit_in_a_chunk_make_no_difference() -> None:
         (np.eye(3), [0, 1, -1], np.eye(3)),
     ],
 )
-def test_what_does_not_fit_together_is_one_readable_line(embeddings: Any, labels: Any, centres: Any, complaint: Any) -> None:
+def test_what_does_not_fit_together_is_one_readable_line(
+    embeddings: Any, labels: Any, centres: Any, complaint: Any
+) -> None:
     with complaint("centres"):
         to_centres(embeddings, np.array(labels), centres)

@@ -42,7 +42,10 @@ reference: Callable[..., Any] = SCRIPT.reference
 
 
 def _assert_equal(embeddings: NDArray[np.floating], same: Any, folds: int = 10) -> None:
-    mine, theirs = arcface_torch.evaluate(embeddings, same, folds), reference(embeddings, np.asarray(same), folds)
+    mine, theirs = (
+        arcface_torch.evaluate(embeddings, same, folds),
+        reference(embeddings, np.asarray(same), folds),
+    )
     for name, one, other in zip(mine._fields, mine, theirs, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
 
@@ -53,7 +56,12 @@ def some_sets(draw: st.DrawFn) -> tuple[NDArray[np.floating], NDArray[np.bool_],
     folds = draw(st.integers(1, 4))
     pairs, length = draw(st.integers(2 * folds, 6 * folds)), draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    same = np.concatenate([rng.permutation(np.arange(len(part)) % 2 == 0) for part in np.array_split(np.arange(pairs), folds)])
+    same = np.concatenate(
+        [
+            rng.permutation(np.arange(len(part)) % 2 == 0)
+            for part in np.array_split(np.arange(pairs), folds)
+        ]
+    )
     kind = draw(st.sampled_from(["sphere", "grid", "equal", "long", "separated"]))
     values = rng.normal(size=(2 * pairs, length))
     if kind == "sphere":
@@ -71,7 +79,9 @@ def some_sets(draw: st.DrawFn) -> tuple[NDArray[np.floating], NDArray[np.bool_],
 
 @settings(max_examples=12, deadline=None)
 @given(some_sets())
-def test_every_figure_is_the_procedures_to_the_last_bit(given_set: tuple[NDArray[np.floating], NDArray[np.bool_], int]) -> None:
+def test_every_figure_is_the_procedures_to_the_last_bit(
+    given_set: tuple[NDArray[np.floating], NDArray[np.bool_], int],
+) -> None:
     _assert_equal(*given_set)
 
 
@@ -86,13 +96,17 @@ def test_as_many_pairs_as_benchmarks_have() -> None:
 def test_a_far_that_no_threshold_reaches_gives_threshold_0() -> None:
     far_apart = np.where(np.arange(80)[:, None] % 2, 1.0, 10.0) * np.ones((80, 3))
     same = np.arange(40) % 2 == 0
-    far_apart[1::2][same] = far_apart[0::2][same]  # genuine pairs at distance 0, impostor pairs beyond the grid
+    far_apart[1::2][same] = far_apart[0::2][
+        same
+    ]  # genuine pairs at distance 0, impostor pairs beyond the grid
     _assert_equal(far_apart, same)
     found = arcface_torch.evaluate(far_apart, same)
     assert (found.accuracy.mean(), found.val, found.far) == (1.0, 0.0, 0.0)
 
 
-def test_a_target_that_is_the_highest_far_gives_threshold_0_where_several_thresholds_reach_it() -> None:
+def test_a_target_that_is_the_highest_far_gives_threshold_0_where_several_thresholds_reach_it() -> (
+    None
+):
     """What SciPy 1.8.1 made of it; 999 of 1,000 impostor pairs on the other fold lie beyond the grid."""
     same = np.tile(np.append(np.zeros(1000, dtype=bool), np.ones(5, dtype=bool)), 2)
     distance = np.where(same, 0.5, 9.0)
@@ -119,7 +133,13 @@ def test_the_preset_of_that_name_finds_the_same_accuracy_by_fold() -> None:
     protocol = PRESETS["arcface_torch"]
     pairs = np.arange(1200).reshape(600, 2)
     folds = np.repeat(np.arange(10), 60)
-    result = verification(protocol.scores(raw, pairs, folds), same, folds, candidates=protocol.candidates, intervals=False)
+    result = verification(
+        protocol.scores(raw, pairs, folds),
+        same,
+        folds,
+        candidates=protocol.candidates,
+        intervals=False,
+    )
     np.testing.assert_array_equal(result.fold_accuracy, expected.accuracy)
     for threshold in arcface_torch.ACCURACY_THRESHOLDS[[0, 30, 120, 399]]:
         far, tar = result.rates_at(np.nextafter(-threshold, np.inf))
@@ -133,7 +153,11 @@ def test_the_preset_of_that_name_finds_the_same_accuracy_by_fold() -> None:
 def test_lists_and_ones_and_zeros_are_labels_too() -> None:
     embeddings, same = SCRIPT.some_embeddings(100, 4)
     labels = same.astype(int).tolist()
-    for one, other in zip(arcface_torch.evaluate(embeddings, labels), arcface_torch.evaluate(embeddings, same), strict=True):
+    for one, other in zip(
+        arcface_torch.evaluate(embeddings, labels),
+        arcface_torch.evaluate(embeddings, same),
+        strict=True,
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -156,6 +180,8 @@ GOOD = (np.arange(40.0).reshape(20, 2), [True, False] * 5)
         (GOOD[0], [2] * 10, 2, "True or False"),
     ],
 )
-def test_bad_input_is_one_readable_line(embeddings: Any, same: Any, folds: int, said: str, complaint: Any) -> None:
+def test_bad_input_is_one_readable_line(
+    embeddings: Any, same: Any, folds: int, said: str, complaint: Any
+) -> None:
     with complaint(said):
         arcface_torch.evaluate(embeddings, same, folds)

@@ -23,7 +23,9 @@ def test_accuracy_and_confusion_are_scikit_learns(answers: list[tuple[int, int]]
     labels, predicted = np.array(answers).T
     result = closed_set(labels, predicted, NAMES)
     assert result.accuracy == pytest.approx(accuracy_score(labels, predicted))
-    np.testing.assert_array_equal(result.confusion, confusion_matrix(labels, predicted, labels=range(4)))
+    np.testing.assert_array_equal(
+        result.confusion, confusion_matrix(labels, predicted, labels=range(4))
+    )
     assert result.interval[0] <= result.accuracy <= result.interval[1]
 
 
@@ -33,7 +35,10 @@ def test_the_interval_is_scipys(counts: tuple[int, int]) -> None:
     low, high = wilson(*counts)
     assert 0 <= low <= counts[0] / counts[1] <= high <= 1
     expected = binomtest(*counts).proportion_ci(method="wilson")
-    assert (low, high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+    assert (low, high) == (
+        pytest.approx(expected.low, abs=1e-9),
+        pytest.approx(expected.high, abs=1e-9),
+    )
 
 
 def test_lists_will_do() -> None:
@@ -59,6 +64,8 @@ def test_lists_will_do() -> None:
         (["ann", "bob"], [0, 1], "labels"),
     ],
 )
-def test_bad_input_is_one_readable_line(labels: Any, predicted: Any, said: str, complaint: Any) -> None:
+def test_bad_input_is_one_readable_line(
+    labels: Any, predicted: Any, said: str, complaint: Any
+) -> None:
     with complaint(said):
         closed_set(labels, predicted, NAMES)

@@ -39,8 +39,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
 def _expected(pictures: Any, sides: tuple[int, ...] = (1, -1)) -> Any:
     found = []
     for side in sides:
-        pixels = (np.stack([picture[:, ::side, ::-1] for picture in pictures]).astype(np.float32) - 127.5) / 128
-        found.append(np.concatenate([pixels.mean(axis=(1, 2)), pixels[:, :, :4].mean(axis=(1, 2))], axis=1))
+        pixels = (
+            np.stack([picture[:, ::side, ::-1] for picture in pictures]).astype(np.float32) - 127.5
+        ) / 128
+        found.append(
+            np.concatenate([pixels.mean(axis=(1, 2)), pixels[:, :, :4].mean(axis=(1, 2))], axis=1)
+        )
     return found
 
 
@@ -68,16 +72,28 @@ def test_a_data_set_is_embedded_with_who_is_on_it(run: runs.Run, identity_folder
 @pytest.mark.parametrize("flip", ["none", "add", "concatenate"])
 def test_embeddings_are_the_networks(run: runs.Run, flip: Any) -> None:
     pictures = _pictures(5)
-    dataset = data.Dataset("five", pictures, np.array([0, 0, 1, 1, 1]), ["x", "y"], {"file": [f"{i}.png" for i in range(5)]})
+    dataset = data.Dataset(
+        "five",
+        pictures,
+        np.array([0, 0, 1, 1, 1]),
+        ["x", "y"],
+        {"file": [f"{i}.png" for i in range(5)]},
+    )
     found = embed(run, dataset, flip=flip, batch_size=2, progress=False)
     plain, mirrored = _expected(pictures)
-    expected = {"none": plain, "add": plain + mirrored, "concatenate": np.concatenate([plain, mirrored], axis=1)}[flip]
+    expected = {
+        "none": plain,
+        "add": plain + mirrored,
+        "concatenate": np.concatenate([plain, mirrored], axis=1),
+    }[flip]
     np.testing.assert_allclose(found.embeddings, expected, atol=1e-6)
     assert found.files == ("0.png", "1.png", "2.png", "3.png", "4.png")
     assert found.made["source"] == "five"
 
 
-def test_a_benchmark_brings_its_pairs_so_that_it_can_be_scored_elsewhere(run: runs.Run, tmp_path: Path) -> None:
+def test_a_benchmark_brings_its_pairs_so_that_it_can_be_scored_elsewhere(
+    run: runs.Run, tmp_path: Path
+) -> None:
     pairs, same = np.arange(40).reshape(20, 2), np.arange(20) % 2 == 0
     benchmark = data.Benchmark("pack", _pictures(40), pairs, same, np.repeat(np.arange(10), 2))
     embed(run, benchmark, progress=False).save(tmp_path / "pack.npz")
@@ -91,17 +107,38 @@ def test_a_benchmark_brings_its_pairs_so_that_it_can_be_scored_elsewhere(run: ru
 
 def test_other_kinds_of_benchmarks_bring_their_parts(run: runs.Run) -> None:
     identities = np.array([0, 0, 1, 1, 2])
-    among = data.Identification("among", _pictures(5), identities, np.array([0, 2]), np.array([1, 3]), np.array([4]))
+    among = data.Identification(
+        "among", _pictures(5), identities, np.array([0, 2]), np.array([1, 3]), np.array([4])
+    )
     assert set(embed(run, among, progress=False).parts) == {"gallery", "probes", "distractors"}
     closed = data.ClosedSet(data.Dataset("five", _pictures(5), identities, ["x", "y", "z"]))
     assert embed(run, closed, progress=False).identities.tolist() == identities.tolist()
-    templates = data.Templates("media", _pictures(5), identities, identities, np.array([[0, 1], [0, 2]]), np.array([False, True]))
-    assert set(embed(run, templates, progress=False).parts) == {"templates", "media", "pairs", "same"}
+    templates = data.Templates(
+        "media",
+        _pictures(5),
+        identities,
+        identities,
+        np.array([[0, 1], [0, 2]]),
+        np.array([False, True]),
+    )
+    assert set(embed(run, templates, progress=False).parts) == {
+        "templates",
+        "media",
+        "pairs",
+        "same",
+    }
 
 
 def _some(files: tuple[str, ...] | None = ("å.png", "b c.png")) -> Embeddings:
     made = {"run": "a", "step": None, "normalised": False}
-    return Embeddings(np.eye(2, 3, dtype=np.float32), np.array([1, 0]), ("ö", "y"), files, {"same": np.array([True])}, made)
+    return Embeddings(
+        np.eye(2, 3, dtype=np.float32),
+        np.array([1, 0]),
+        ("ö", "y"),
+        files,
+        {"same": np.array([True])},
+        made,
+    )
 
 
 @pytest.mark.parametrize("files", [None, ("å.png", "b c.png")])
@@ -119,14 +156,21 @@ def test_nothing_in_the_file_is_pickled(tmp_path: Path) -> None:
         assert json.loads(str(archive["made"]))["run"] == "a"
 
 
-@pytest.mark.parametrize(("name", "said"), [("out.csv", "out.npz"), ("out", ".npz"), ("no/such/out.npz", "no such folder")])
-def test_a_place_that_cannot_be_written_to_is_one_readable_line(name: str, said: str, tmp_path: Path, complaint: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("out.csv", "out.npz"), ("out", ".npz"), ("no/such/out.npz", "no such folder")],
+)
+def test_a_place_that_cannot_be_written_to_is_one_readable_line(
+    name: str, said: str, tmp_path: Path, complaint: Any
+) -> None:
     with complaint(said):
         _some().save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any) -> None:
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any
+) -> None:
     before = _some().save(tmp_path / "out.npz").read_bytes()
 
     def full(*_: Any, **__: Any) -> None:
@@ -144,20 +188,28 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:300]),
     "another archive": lambda path: np.savez(path, x=np.zeros(3)),
-    "objects": lambda path: np.savez(path, embeddings=np.array([{}], dtype=object), identities=np.zeros(1), allow_pickle=True),
+    "objects": lambda path: np.savez(
+        path, embeddings=np.array([{}], dtype=object), identities=np.zeros(1), allow_pickle=True
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-def test_a_damaged_file_is_one_readable_line(damage: Callable[[Path], Any], tmp_path: Path, complaint: Any) -> None:
+def test_a_damaged_file_is_one_readable_line(
+    damage: Callable[[Path], Any], tmp_path: Path, complaint: Any
+) -> None:
     path = _some().save(tmp_path / "out.npz")
     damage(path)
     with complaint("holds no embeddings", "workbench embed"):
         load_embeddings(path)
 
 
-@pytest.mark.parametrize(("source", "said"), [("foldr:x", "did you mean"), ("folder:nowhere", "no such folder")])
-def test_an_unknown_source_is_one_readable_line(run: runs.Run, source: str, said: str, complaint: Any) -> None:
+@pytest.mark.parametrize(
+    ("source", "said"), [("foldr:x", "did you mean"), ("folder:nowhere", "no such folder")]
+)
+def test_an_unknown_source_is_one_readable_line(
+    run: runs.Run, source: str, said: str, complaint: Any
+) -> None:
     with complaint(said):
         embed(run, source, progress=False)
 

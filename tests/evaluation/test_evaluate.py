@@ -44,7 +44,9 @@ PEOPLE, IMAGES, SIZE = 4, 5, 16
 def _picture(person: int, seed: int) -> NDArray[np.uint8]:
     """One colour a person, with noise."""
     colour = np.array([255 * (person & 1), 255 * (person >> 1 & 1), 128])
-    return np.clip(colour + np.random.default_rng(seed).normal(0, 40, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+    return np.clip(
+        colour + np.random.default_rng(seed).normal(0, 40, (SIZE, SIZE, 3)), 0, 255
+    ).astype(np.uint8)
 
 
 def _paint(root: Path, people: Sequence[int] = range(PEOPLE), first_seed: int = 0) -> Path:
@@ -60,7 +62,10 @@ def _pack(path: Path, same: Sequence[bool], seed: int = 0) -> Path:
     """A verification pack of people 0 and 1."""
     encoded = []
     for pair, genuine in enumerate(same):
-        for person, picture_seed in ((pair % 2, 2 * pair), (pair % 2 if genuine else (pair + 1) % 2, 2 * pair + 1)):
+        for person, picture_seed in (
+            (pair % 2, 2 * pair),
+            (pair % 2 if genuine else (pair + 1) % 2, 2 * pair + 1),
+        ):
             buffer = io.BytesIO()
             Image.fromarray(_picture(person, seed + picture_seed)).save(buffer, "png")
             encoded.append(buffer.getvalue())
@@ -107,7 +112,12 @@ def run(trained: runs.Run, tmp_path: Path) -> runs.Run:
 
 
 def _evaluate(run: runs.Run, benchmark: Any, **options: Any) -> Any:
-    plain: dict[str, Any] = {"device": "cpu", "bootstrap": 20, "with_projection": False, "progress": False}
+    plain: dict[str, Any] = {
+        "device": "cpu",
+        "bootstrap": 20,
+        "with_projection": False,
+        "progress": False,
+    }
     return wb.evaluate(run, benchmark, **plain | options)
 
 
@@ -117,7 +127,9 @@ def _assert_equal(one: Any, other: Any) -> None:
         if is_dataclass(getattr(one, field.name)):
             _assert_equal(getattr(one, field.name), getattr(other, field.name))
         else:
-            np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+            np.testing.assert_equal(
+                getattr(one, field.name), getattr(other, field.name), err_msg=field.name
+            )
 
 
 # What can be evaluated on
@@ -168,10 +180,15 @@ def test_the_path_of_a_run_will_do(run: runs.Run, others: Path) -> None:
     assert _evaluate(str(run.path), f"folder:{others}").name == "others"
 
 
-def test_pairs_of_what_was_trained_on_in_part_are_marked_as_such(run: runs.Run, faces: Path, others: Path) -> None:
+def test_pairs_of_what_was_trained_on_in_part_are_marked_as_such(
+    run: runs.Run, faces: Path, others: Path
+) -> None:
     for spec in (f"folder:{faces}@*x3", f"folder:{others}+folder:{faces}"):
         note = _evaluate(run, spec).note
-        assert "from a data set that was trained on too: far too good if people are in both parts" in note
+        assert (
+            "from a data set that was trained on too: far too good if people are in both parts"
+            in note
+        )
     assert "trained on" not in _evaluate(run, f"folder:{others}@*x3").note
 
 
@@ -194,7 +211,9 @@ def test_scores_are_cosines_of_the_models_embeddings(run: runs.Run, others: Path
 
 def test_a_pair_of_one_image_with_itself_scores_one(run: runs.Run, others: Path) -> None:
     benchmark = data.benchmark(f"folder:{others}")
-    same_image = replace(benchmark, pairs=np.where(benchmark.same[:, None], benchmark.pairs[:, :1], benchmark.pairs))
+    same_image = replace(
+        benchmark, pairs=np.where(benchmark.same[:, None], benchmark.pairs[:, :1], benchmark.pairs)
+    )
     result = _evaluate(run, same_image)
     np.testing.assert_allclose(result.scores[result.same], 1.0, atol=1e-6)
 
@@ -202,7 +221,10 @@ def test_a_pair_of_one_image_with_itself_scores_one(run: runs.Run, others: Path)
 def test_flip_is_a_choice_that_the_protocol_tells(run: runs.Run, others: Path) -> None:
     added, plain = (_evaluate(run, f"folder:{others}", flip=flip) for flip in ("add", "none"))
     assert not np.allclose(added.scores, plain.scores)
-    assert (added.protocol["flip"], plain.protocol["flip"]) == ("embeddings of image and mirror image added", "none")
+    assert (added.protocol["flip"], plain.protocol["flip"]) == (
+        "embeddings of image and mirror image added",
+        "none",
+    )
 
 
 @pytest.mark.parametrize("protocol", PRESETS)
@@ -219,16 +241,35 @@ def test_every_preset_states_all_its_options(run: runs.Run, others: Path, protoc
 
 def test_protocols_do_not_overwrite_each_other(run: runs.Run, others: Path) -> None:
     usual = _evaluate(run, f"folder:{others}")
-    for options in ({"protocol": "arcface_torch"}, {"flip": "none"}, {"protocol": Protocol(folds=3)}):
+    for options in (
+        {"protocol": "arcface_torch"},
+        {"flip": "none"},
+        {"protocol": Protocol(folds=3)},
+    ):
         _evaluate(run, f"folder:{others}", **options)
-    assert run.evaluations() == ["others", "others+arcface_torch", "others+flip-none", "others+folds-3"]
+    assert run.evaluations() == [
+        "others",
+        "others+arcface_torch",
+        "others+flip-none",
+        "others+folds-3",
+    ]
     _assert_equal(load_result(run, "others"), usual)
     table = leaderboard([run])
-    assert table["protocol"].tolist() == ["workbench", "arcface_torch", "workbench+flip-none", "workbench+folds-3"]
+    assert table["protocol"].tolist() == [
+        "workbench",
+        "arcface_torch",
+        "workbench+flip-none",
+        "workbench+folds-3",
+    ]
 
 
-def test_benchmarks_of_one_name_are_told_apart_under_any_protocol(run: runs.Run, tmp_path: Path) -> None:
-    one, other = (f"bin:{_pack(tmp_path / place / 'pack.bin', [True, False] * 10, seed)}" for place, seed in (("a", 0), ("b", 900)))
+def test_benchmarks_of_one_name_are_told_apart_under_any_protocol(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    one, other = (
+        f"bin:{_pack(tmp_path / place / 'pack.bin', [True, False] * 10, seed)}"
+        for place, seed in (("a", 0), ("b", 900))
+    )
     _evaluate(run, one)
     named = _evaluate(run, other, protocol="arcface_torch").name
     assert named.startswith("pack-")
@@ -246,7 +287,9 @@ def test_the_preset_arcface_torch_finds_its_accuracy(run: runs.Run, tmp_path: Pa
     assert result.scores.max() <= 0
 
 
-def test_concatenated_embeddings_are_those_of_image_and_mirror_image(run: runs.Run, others: Path) -> None:
+def test_concatenated_embeddings_are_those_of_image_and_mirror_image(
+    run: runs.Run, others: Path
+) -> None:
     images = data.open(f"folder:{others}").images
     model = load_model(run, "cpu")
     plain, added, both = (model.embed(images, flip=flip) for flip in ("none", "add", "concatenate"))
@@ -296,18 +339,26 @@ def test_labels_never_influence_scores(run: runs.Run, others: Path) -> None:
     assert isinstance(benchmark, data.Benchmark)
     assert benchmark.identities is not None
     shuffle = np.random.default_rng(0).permutation
-    mislabelled = replace(benchmark, identities=shuffle(benchmark.identities), same=shuffle(benchmark.same))
+    mislabelled = replace(
+        benchmark, identities=shuffle(benchmark.identities), same=shuffle(benchmark.same)
+    )
     anonymous = replace(benchmark, identities=None, identity_names=())
     for protocol in PRESETS:
         scores = _evaluate(run, benchmark, protocol=protocol).scores
         np.testing.assert_array_equal(_evaluate(run, mislabelled, protocol=protocol).scores, scores)
-        np.testing.assert_allclose(_evaluate(run, anonymous, protocol=protocol).scores, scores, atol=1e-6)
+        np.testing.assert_allclose(
+            _evaluate(run, anonymous, protocol=protocol).scores, scores, atol=1e-6
+        )
 
 
 def test_labels_never_influence_predictions(run: runs.Run, others: Path) -> None:
     dataset = data.open(f"folder:{others}")
-    mislabelled = replace(dataset, identities=np.random.default_rng(0).permutation(dataset.identities))
-    honest, permuted = (_evaluate(run, data.ClosedSet(labelled)) for labelled in (dataset, mislabelled))
+    mislabelled = replace(
+        dataset, identities=np.random.default_rng(0).permutation(dataset.identities)
+    )
+    honest, permuted = (
+        _evaluate(run, data.ClosedSet(labelled)) for labelled in (dataset, mislabelled)
+    )
     np.testing.assert_array_equal(honest.predicted, permuted.predicted)
     assert honest.accuracy > permuted.accuracy
 
@@ -336,7 +387,11 @@ def test_angles_are_stored_for_known_people_and_for_classes(run: runs.Run, other
 
 def test_a_projection_is_stored_where_it_is_wanted(run: runs.Run, tmp_path: Path) -> None:
     few = data.Benchmark(
-        "few", [_picture(i // 2, i) for i in range(4)], np.array([[0, 1], [0, 2]]), np.array([1, 0]) > 0, np.arange(2)
+        "few",
+        [_picture(i // 2, i) for i in range(4)],
+        np.array([[0, 1], [0, 2]]),
+        np.array([1, 0]) > 0,
+        np.arange(2),
     )
     _evaluate(run, few)
     assert load_projection(run, "few") is None
@@ -353,10 +408,16 @@ def test_a_benchmark_that_knows_its_factors_gives_invariance_curves(run: runs.Ru
     levels = np.array([0, 0, 30, 60, 90])
     pictures, people = [], np.repeat(np.arange(6), len(levels))
     for person, angle in zip(people, np.tile(levels, 6), strict=True):
-        pictures.append((_picture(person % 4, 7 * person + angle) * np.cos(np.radians(0.9 * angle))).astype(np.uint8))
+        pictures.append(
+            (_picture(person % 4, 7 * person + angle) * np.cos(np.radians(0.9 * angle))).astype(
+                np.uint8
+            )
+        )
     first = 5 * np.arange(6)
     genuine = [(one, one + number) for one in first for number in range(1, 5)]
-    impostor = [(one, other) for one in first for other in first + 1 if people[one] % 4 != people[other] % 4]
+    impostor = [
+        (one, other) for one in first for other in first + 1 if people[one] % 4 != people[other] % 4
+    ]
     pairs = np.array(genuine + impostor)
     attributes = {
         "illumination": np.tile(levels, 6).astype(float),
@@ -378,15 +439,22 @@ def test_a_benchmark_that_knows_its_factors_gives_invariance_curves(run: runs.Ru
         mine = result.scores[same & (levels[pairs[:, 1] % 5] == level)]
         assert curve.mean[number] == pytest.approx(mine.mean())
     assert curve.median[0] > curve.median[-1]
-    assert load_gaps(run, _evaluate(run, replace(benchmark, attributes={}, name="plain")).name) is None
+    assert (
+        load_gaps(run, _evaluate(run, replace(benchmark, attributes={}, name="plain")).name) is None
+    )
     assert load_gaps(run, _evaluate(run, "train").name) is None
 
 
 # Where it is stored
 
 
-def test_benchmarks_of_one_name_get_files_of_their_own_and_overwrite_only_those(run: runs.Run, tmp_path: Path) -> None:
-    one, other = (_pack(tmp_path / place / "pack.bin", [True, False] * 10, seed) for place, seed in (("a", 0), ("b", 900)))
+def test_benchmarks_of_one_name_get_files_of_their_own_and_overwrite_only_those(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    one, other = (
+        _pack(tmp_path / place / "pack.bin", [True, False] * 10, seed)
+        for place, seed in (("a", 0), ("b", 900))
+    )
     first, second = (_evaluate(run, f"bin:{pack}") for pack in (one, other))
     assert first.name == "pack"
     assert second.name.startswith("pack-")
@@ -399,14 +467,21 @@ def test_benchmarks_of_one_name_get_files_of_their_own_and_overwrite_only_those(
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a b/ü:c", "...", ""])
-def test_a_benchmarks_name_becomes_a_plain_file_name(run: runs.Run, others: Path, name: str) -> None:
+def test_a_benchmarks_name_becomes_a_plain_file_name(
+    run: runs.Run, others: Path, name: str
+) -> None:
     result = _evaluate(run, replace(data.benchmark(f"folder:{others}"), name=name))
     assert run.evaluations() == [result.name]
-    assert sorted(path.name for path in (run.path / runs.EVALUATION).iterdir()) == [f"{result.name}.json", f"{result.name}.npz"]
+    assert sorted(path.name for path in (run.path / runs.EVALUATION).iterdir()) == [
+        f"{result.name}.json",
+        f"{result.name}.npz",
+    ]
 
 
 @pytest.mark.parametrize("file", ["others.npz", "others.json"])
-def test_a_damaged_evaluation_is_replaced_by_evaluating_again(run: runs.Run, others: Path, file: str, complaint: Any) -> None:
+def test_a_damaged_evaluation_is_replaced_by_evaluating_again(
+    run: runs.Run, others: Path, file: str, complaint: Any
+) -> None:
     before = _evaluate(run, f"folder:{others}")
     (run.path / runs.EVALUATION / file).write_bytes(b"PK")
     with complaint("others"):
@@ -419,9 +494,17 @@ def test_a_damaged_evaluation_is_replaced_by_evaluating_again(run: runs.Run, oth
 # What goes wrong
 
 
-@pytest.mark.parametrize(("kind", "said"), [(True, "4 genuine and 0 impostor pairs"), (False, "0 genuine and 4 impostor pairs")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(True, "4 genuine and 0 impostor pairs"), (False, "0 genuine and 4 impostor pairs")],
+)
 def test_a_pack_with_pairs_of_one_kind_is_an_error_before_anything_is_embedded(
-    run: runs.Run, tmp_path: Path, complaint: Any, monkeypatch: pytest.MonkeyPatch, kind: bool, said: str
+    run: runs.Run,
+    tmp_path: Path,
+    complaint: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: bool,
+    said: str,
 ) -> None:
     monkeypatch.delattr(Model, "embed")
     pack = _pack(tmp_path / "pack.bin", [kind] * 4)
@@ -435,7 +518,9 @@ def test_the_training_folder_is_known_by_any_spelling(run: runs.Run, faces: Path
     assert "training images" in _evaluate(run, f"folder:{faces}/../{faces.name}/").note
 
 
-def test_another_number_of_classes_is_an_error(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_another_number_of_classes_is_an_error(
+    run: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     three = _paint(tmp_path / "three", range(3))
     with complaint("3 classes", "knows the 4"):
         _evaluate(run, data.ClosedSet(data.open(f"folder:{three}")))
@@ -452,9 +537,13 @@ def test_a_closed_set_of_another_kind_than_the_training_set_is_an_error(
     assert run.evaluations() == []
 
 
-def test_training_images_that_have_changed_are_an_error(run: runs.Run, faces: Path, tmp_path: Path, complaint: Any) -> None:
+def test_training_images_that_have_changed_are_an_error(
+    run: runs.Run, faces: Path, tmp_path: Path, complaint: Any
+) -> None:
     moved = shutil.copytree(faces, tmp_path / "faces")
-    (run.path / runs.CONFIG).write_text((run.path / runs.CONFIG).read_text().replace(str(faces), str(moved)))
+    (run.path / runs.CONFIG).write_text(
+        (run.path / runs.CONFIG).read_text().replace(str(faces), str(moved))
+    )
     assert _evaluate(runs.open(run.path), "train").accuracy > 0.7
     (moved / "person0" / "0.png").unlink()
     with complaint("no longer what a was trained on"):
@@ -462,13 +551,17 @@ def test_training_images_that_have_changed_are_an_error(run: runs.Run, faces: Pa
 
 
 @pytest.mark.parametrize("environment", [{}, {"data": None}, {"data": "faces"}, {"data": {}}])
-def test_a_run_that_does_not_tell_its_data_is_an_error(run: runs.Run, environment: dict[str, Any], complaint: Any) -> None:
+def test_a_run_that_does_not_tell_its_data_is_an_error(
+    run: runs.Run, environment: dict[str, Any], complaint: Any
+) -> None:
     (run.path / runs.ENVIRONMENT).write_text(json.dumps(environment))
     with complaint("no longer what a was trained on"):
         _evaluate(run, "train")
 
 
-def test_a_broken_image_is_an_error_and_stores_nothing(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_a_broken_image_is_an_error_and_stores_nothing(
+    run: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     broken = _paint(tmp_path / "broken")
     (broken / "person1" / "2.png").write_bytes(b"\x89PNG")
     with complaint("2.png"):
@@ -494,9 +587,20 @@ def _among(others: Path, **changes: Any) -> data.Identification:
     """People 0 and 1 are enrolled with two images each and searched for among those of people 2 and 3."""
     dataset = data.open(f"folder:{others}")
     numbers = np.arange(PEOPLE * IMAGES).reshape(PEOPLE, IMAGES)
-    parts = {"gallery": numbers[:2, :2].ravel(), "probes": numbers[:2, 2:].ravel(), "distractors": numbers[2:, 1:].ravel()}
+    parts = {
+        "gallery": numbers[:2, :2].ravel(),
+        "probes": numbers[:2, 2:].ravel(),
+        "distractors": numbers[2:, 1:].ravel(),
+    }
     names = tuple(dataset.identity_names)
-    made = data.Identification("among", dataset.images, dataset.identities, **parts, identity_names=names, note="two people")
+    made = data.Identification(
+        "among",
+        dataset.images,
+        dataset.identities,
+        **parts,
+        identity_names=names,
+        note="two people",
+    )
     return replace(made, **changes)
 
 
@@ -514,7 +618,9 @@ def test_an_identification_gives_rank_one(run: runs.Run, others: Path) -> None:
     _assert_equal(load_result(run, "among"), result)
 
 
-def test_a_registered_identification_is_found_by_its_name(run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_identification_is_found_by_its_name(
+    run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opener = {"among": lambda path="": _among(others)}
     monkeypatch.setattr(data.BENCHMARKS, "_factories", data.BENCHMARKS._factories | opener)
     named, opened = _evaluate(run, "among"), _evaluate(run, _among(others))
@@ -528,12 +634,16 @@ def test_identification_is_that_of_the_models_embeddings(run: runs.Run, others: 
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     scores = embeddings[target.probes] @ embeddings.T
     same = target.identities[target.probes][:, None] == target.identities[target.gallery]
-    own, other = (np.where(mine, scores[:, target.gallery], -1).max(axis=1) for mine in (same, ~same))
+    own, other = (
+        np.where(mine, scores[:, target.gallery], -1).max(axis=1) for mine in (same, ~same)
+    )
     strangers = (scores[:, target.distractors] >= own[:, None]).sum(axis=1)
     np.testing.assert_array_equal(_evaluate(run, target).ranks, 1 + (other >= own) + strangers)
 
 
-def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(run: runs.Run, others: Path) -> None:
+def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(
+    run: runs.Run, others: Path
+) -> None:
     target = _among(others)
     _evaluate(run, target, with_projection=True)
     angles, stored = load_angles(run, "among"), load_projection(run, "among")
@@ -547,23 +657,33 @@ def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(run: run
 def test_very_many_distractors_wait_in_a_file_that_is_gone_afterwards(
     run: runs.Run, others: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _evaluate(run, _among(others), batch_size=1)  # an embedding's last bits depend on what is beside it
+    whole = _evaluate(
+        run, _among(others), batch_size=1
+    )  # an embedding's last bits depend on what is beside it
     before = sorted(path.name for path in run.path.iterdir())
     monkeypatch.setattr(sys.modules["workbench.evaluation.evaluate"], "CHUNK", 3)
     _assert_equal(_evaluate(run, _among(others), batch_size=1), whole)
     assert sorted(path.name for path in run.path.iterdir()) == before
 
 
-def test_strangers_search_too_and_the_rule_for_candidates_is_the_benchmarks(run: runs.Run, others: Path) -> None:
+def test_strangers_search_too_and_the_rule_for_candidates_is_the_benchmarks(
+    run: runs.Run, others: Path
+) -> None:
     result = _evaluate(run, _among(others, candidates="megaface"))
     people = 2 * IMAGES
-    assert (result.candidates, result.probes, len(result.ranks)) == ("megaface", people, people * (IMAGES - 1))
+    assert (result.candidates, result.probes, len(result.ranks)) == (
+        "megaface",
+        people,
+        people * (IMAGES - 1),
+    )
     assert (len(result.open_set.mated), len(result.open_set.nonmated)) == (people - 4, 8)
     assert set(result.open_set.intervals) == set(result.open_set.fnir_at_fpir)
     _assert_equal(load_result(run, "among"), result)
 
 
-def test_images_without_a_part_in_the_identification_are_not_decoded(run: runs.Run, others: Path) -> None:
+def test_images_without_a_part_in_the_identification_are_not_decoded(
+    run: runs.Run, others: Path
+) -> None:
     class Pictures:
         def __len__(self) -> int:
             return PEOPLE * IMAGES

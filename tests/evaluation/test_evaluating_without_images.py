@@ -19,7 +19,14 @@ from torch import nn
 
 import workbench as wb
 from workbench import data, runs
-from workbench.evaluation import embed, embedding, evaluate, load_angles, load_projection, load_result
+from workbench.evaluation import (
+    embed,
+    embedding,
+    evaluate,
+    load_angles,
+    load_projection,
+    load_result,
+)
 from workbench.evaluation.model import Model
 
 PEOPLE, IMAGES, SIZE = 6, 4, 8
@@ -40,8 +47,12 @@ def faces(tmp_path: Path) -> Path:
     for person in range(PEOPLE):
         (tmp_path / "faces" / f"person{person}").mkdir(parents=True)
         for number in range(IMAGES):
-            pixels = np.random.default_rng([person, number]).integers(0, 200, (SIZE, SIZE, 3)) + 50 * (np.arange(3) == person % 3)
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "faces" / f"person{person}" / f"{number}.png")
+            pixels = np.random.default_rng([person, number]).integers(
+                0, 200, (SIZE, SIZE, 3)
+            ) + 50 * (np.arange(3) == person % 3)
+            Image.fromarray(pixels.astype(np.uint8)).save(
+                tmp_path / "faces" / f"person{person}" / f"{number}.png"
+            )
     return tmp_path / "faces"
 
 
@@ -62,19 +73,28 @@ def run(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Ru
         monkeypatch.setattr(module, "load_model", lambda opened, device: made)
     run = runs.create(tmp_path / "runs", "a", {"loss": "triplet", "data": f"folder:{faces}"})
     fingerprint = data.open(f"folder:{faces}").fingerprint()
-    runs.write_json(run.path / runs.ENVIRONMENT, {"data": {"fingerprint": fingerprint, "folder": str(tmp_path)}})
+    runs.write_json(
+        run.path / runs.ENVIRONMENT, {"data": {"fingerprint": fingerprint, "folder": str(tmp_path)}}
+    )
     return run
 
 
 def _evaluate(run: runs.Run, benchmark: Any, **options: Any) -> Any:
-    plain: dict[str, Any] = {"device": "cpu", "bootstrap": 20, "with_projection": False, "progress": False}
+    plain: dict[str, Any] = {
+        "device": "cpu",
+        "bootstrap": 20,
+        "with_projection": False,
+        "progress": False,
+    }
     return evaluate(run, benchmark, **plain | options)
 
 
 # Images that cannot be read
 
 
-def test_by_default_they_are_an_error_that_says_how_to_go_on(run: runs.Run, broken: Path, complaint: Any) -> None:
+def test_by_default_they_are_an_error_that_says_how_to_go_on(
+    run: runs.Run, broken: Path, complaint: Any
+) -> None:
     with complaint("person0/2.png", "--broken skip"):
         _evaluate(run, f"folder:{broken}")
     with complaint("person0/2.png", "--broken skip"):
@@ -82,14 +102,18 @@ def test_by_default_they_are_an_error_that_says_how_to_go_on(run: runs.Run, brok
     assert run.evaluations() == []
 
 
-def test_pairs_without_them_score_as_they_do_with_them(run: runs.Run, faces: Path, broken: Path) -> None:
+def test_pairs_without_them_score_as_they_do_with_them(
+    run: runs.Run, faces: Path, broken: Path
+) -> None:
     whole = data.benchmark(f"folder:{faces}")
     kept = ~np.isin(whole.pairs, list(LOST)).any(axis=1)
     expected = _evaluate(run, whole)
     found = _evaluate(run, f"folder:{broken}", broken="skip", with_projection=True)
     np.testing.assert_array_equal(found.scores, expected.scores[kept])
     np.testing.assert_array_equal(found.same, whole.same[kept])
-    told = f"2 of 24 images, which cannot be read ({broken}/person0/2.png, {broken}/person2/1.png), "
+    told = (
+        f"2 of 24 images, which cannot be read ({broken}/person0/2.png, {broken}/person2/1.png), "
+    )
     told += f"{(~kept).sum()} of {len(kept)} pairs"
     assert found.protocol["left out"] == told
     assert told in load_result(run, found.name).note
@@ -109,7 +133,9 @@ def test_where_all_can_be_read_nothing_is_said(run: runs.Run, faces: Path) -> No
     assert "left_out" not in run.figures(result.name)
 
 
-def test_people_to_be_found_and_strangers_are_left_out(run: runs.Run, faces: Path, broken: Path) -> None:
+def test_people_to_be_found_and_strangers_are_left_out(
+    run: runs.Run, faces: Path, broken: Path
+) -> None:
     def among(folder: Path) -> data.Identification:
         dataset = data.open(f"folder:{folder}")
         numbers = np.arange(PEOPLE * IMAGES).reshape(PEOPLE, IMAGES)
@@ -118,7 +144,12 @@ def test_people_to_be_found_and_strangers_are_left_out(run: runs.Run, faces: Pat
 
     found = _evaluate(run, among(broken), broken="skip")
     whole = among(faces)
-    expected = _evaluate(run, replace(whole, probes=np.array([3, 6, 7]), distractors=np.setdiff1d(whole.distractors, [9])))
+    expected = _evaluate(
+        run,
+        replace(
+            whole, probes=np.array([3, 6, 7]), distractors=np.setdiff1d(whole.distractors, [9])
+        ),
+    )
     np.testing.assert_array_equal(found.ranks, expected.ranks)
     assert (found.probes, found.distractors) == (3, 15)
     assert "0 of 4 gallery, 1 of 4 probes, 1 of 16 distractors" in found.protocol["left out"]
@@ -127,11 +158,17 @@ def test_people_to_be_found_and_strangers_are_left_out(run: runs.Run, faces: Pat
 def test_templates_are_made_of_the_other_images(run: runs.Run, faces: Path, broken: Path) -> None:
     def templates(folder: Path) -> data.Templates:
         dataset = data.open(f"folder:{folder}")
-        pairs = np.array([[2 * i, 2 * i + 1] for i in range(6)] + [[2 * i, (2 * i + 3) % 12] for i in range(6)])
-        return data.Templates("ijb", dataset.images, np.arange(24) // 2, np.arange(24), pairs, np.arange(12) < 6)
+        pairs = np.array(
+            [[2 * i, 2 * i + 1] for i in range(6)] + [[2 * i, (2 * i + 3) % 12] for i in range(6)]
+        )
+        return data.Templates(
+            "ijb", dataset.images, np.arange(24) // 2, np.arange(24), pairs, np.arange(12) < 6
+        )
 
     found, whole = _evaluate(run, templates(broken), broken="skip"), templates(faces)
-    alone = replace(whole, templates=np.where(np.isin(np.arange(24), list(LOST)), 99, whole.templates))
+    alone = replace(
+        whole, templates=np.where(np.isin(np.arange(24), list(LOST)), 99, whole.templates)
+    )
     np.testing.assert_array_equal(found.scores, _evaluate(run, alone).scores)
     assert "0 of 12 pairs" in found.protocol["left out"]
 
@@ -148,7 +185,9 @@ def test_a_closed_set_keeps_its_classes(run: runs.Run, faces: Path) -> None:
     np.testing.assert_array_equal(found.predicted[others != 3], others[others != 3])
 
 
-def test_a_run_that_was_trained_without_them_is_evaluated_without_them(run: runs.Run, faces: Path) -> None:
+def test_a_run_that_was_trained_without_them_is_evaluated_without_them(
+    run: runs.Run, faces: Path
+) -> None:
     (faces / LOST[2]).write_bytes(b"")
     (run.path / runs.CONFIG).write_text(json.dumps(run.config | {"broken": "skip"}))
     result = _evaluate(runs.open(run.path), "train")
@@ -172,16 +211,29 @@ def test_an_unknown_way_with_them_is_an_error(run: runs.Run, broken: Path, compl
         _evaluate(run, f"folder:{broken}", broken="skipp")
 
 
-def test_embeddings_of_the_others_come_with_pairs_of_their_rows(run: runs.Run, faces: Path, broken: Path, tmp_path: Path) -> None:
+def test_embeddings_of_the_others_come_with_pairs_of_their_rows(
+    run: runs.Run, faces: Path, broken: Path, tmp_path: Path
+) -> None:
     whole = embed(run, data.benchmark(f"folder:{faces}"), device="cpu", progress=False)
     kept = np.setdiff1d(np.arange(24), list(LOST))
     out = tmp_path / "out.npz"
-    found = embed(run, data.benchmark(f"folder:{broken}"), device="cpu", broken="skip", out=out, progress=False)
+    found = embed(
+        run,
+        data.benchmark(f"folder:{broken}"),
+        device="cpu",
+        broken="skip",
+        out=out,
+        progress=False,
+    )
     np.testing.assert_array_equal(found.embeddings, whole.embeddings[kept])
     np.testing.assert_array_equal(found.identities, whole.identities[kept])
     pairs = whole.parts["pairs"]
-    np.testing.assert_array_equal(kept[found.parts["pairs"]], pairs[np.isin(pairs, kept).all(axis=1)])
-    assert [image["number"] for image in wb.evaluation.load_embeddings(out).made["left out"]] == list(LOST)
+    np.testing.assert_array_equal(
+        kept[found.parts["pairs"]], pairs[np.isin(pairs, kept).all(axis=1)]
+    )
+    assert [
+        image["number"] for image in wb.evaluation.load_embeddings(out).made["left out"]
+    ] == list(LOST)
 
 
 def test_names_that_are_no_utf8_are_stored_as_valid_json(run: runs.Run, broken: Path) -> None:
@@ -249,7 +301,9 @@ def test_equal_scores_are_told(run: runs.Run, tmp_path: Path) -> None:
     for person in range(4):
         (tmp_path / "grey" / f"person{person}").mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (SIZE, SIZE), (90, 90, 90)).save(tmp_path / "grey" / f"person{person}" / f"{number}.png")
+            Image.new("RGB", (SIZE, SIZE), (90, 90, 90)).save(
+                tmp_path / "grey" / f"person{person}" / f"{number}.png"
+            )
     result = _evaluate(run, f"folder:{tmp_path / 'grey'}")
     assert "scores are equal: the network makes the same of every image" in result.note
     assert result.auc == 0.5

@@ -33,38 +33,64 @@ class Case(NamedTuple):
     gallery_ids: Integers
 
 
-def _people(people: int = 30, each: int = 4, distractors: int = 200, noise: float = 0.8, dim: int = 17, seed: int = 0) -> Case:
+def _people(
+    people: int = 30,
+    each: int = 4,
+    distractors: int = 200,
+    noise: float = 0.8,
+    dim: int = 17,
+    seed: int = 0,
+) -> Case:
     """Embeddings around a direction a person; one or two images of each in the gallery. No two scores are equal."""
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(people, dim))
     gallery_ids = rng.permutation(np.concatenate([np.arange(people), np.arange(0, people, 3)]))
     probe_ids = rng.permutation(np.repeat(np.arange(people), each))
-    gallery, probes = (directions[numbers] + noise * rng.normal(size=(len(numbers), dim)) for numbers in (gallery_ids, probe_ids))
-    return Case(probes, gallery, rng.normal(size=(distractors, dim)), 7 * probe_ids + 3, 7 * gallery_ids + 3)
+    gallery, probes = (
+        directions[numbers] + noise * rng.normal(size=(len(numbers), dim))
+        for numbers in (gallery_ids, probe_ids)
+    )
+    return Case(
+        probes, gallery, rng.normal(size=(distractors, dim)), 7 * probe_ids + 3, 7 * gallery_ids + 3
+    )
 
 
 @st.composite
 def tied(draw: st.DrawFn, most_distractors: int = 6) -> Case:
     """Few people whose embeddings have the coordinates 1 and -1: cosines are -1, -0.5, 0, 0.5 or 1, so many are equal."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    enrolled, more, probes = draw(st.integers(1, 5)), draw(st.integers(0, 4)), draw(st.integers(1, 8))
+    enrolled, more, probes = (
+        draw(st.integers(1, 5)),
+        draw(st.integers(0, 4)),
+        draw(st.integers(1, 8)),
+    )
     gallery_ids = np.concatenate([np.arange(enrolled), rng.integers(0, enrolled, more)])
 
     def signs(count: int) -> Floats:
         return rng.choice([-1.0, 1.0], (count, 4))
 
     distractors = signs(draw(st.integers(1, most_distractors)))
-    return Case(signs(probes), signs(len(gallery_ids)), distractors, rng.integers(0, enrolled, probes), gallery_ids)
+    return Case(
+        signs(probes),
+        signs(len(gallery_ids)),
+        distractors,
+        rng.integers(0, enrolled, probes),
+        gallery_ids,
+    )
 
 
 def _cosines(one: Floats, other: Floats) -> Floats:
-    return (one / np.linalg.norm(one, axis=1, keepdims=True)) @ (other / np.linalg.norm(other, axis=1, keepdims=True)).T
+    return (one / np.linalg.norm(one, axis=1, keepdims=True)) @ (
+        other / np.linalg.norm(other, axis=1, keepdims=True)
+    ).T
 
 
 def _by_person(case: Case) -> Floats:
     """(Q, P) best score of each probe with each person of the gallery."""
     scores = _cosines(case.probes, case.gallery)
-    return np.column_stack([scores[:, case.gallery_ids == name].max(axis=1) for name in np.unique(case.gallery_ids)])
+    return np.column_stack(
+        [scores[:, case.gallery_ids == name].max(axis=1) for name in np.unique(case.gallery_ids)]
+    )
 
 
 def _slow_ranks(case: Case, distractors: Floats) -> list[int]:
@@ -83,13 +109,19 @@ def _slow_tar(case: Case, far: float) -> float:
     genuine = scores[case.probe_ids[:, None] == case.gallery_ids]
     impostor = _cosines(case.probes, case.distractors).ravel()
     thresholds = [np.inf, *genuine, *impostor]
-    return max(float((genuine >= t).mean()) for t in thresholds if (impostor >= t).sum() <= far * len(impostor) + 1e-6)
+    return max(
+        float((genuine >= t).mean())
+        for t in thresholds
+        if (impostor >= t).sum() <= far * len(impostor) + 1e-6
+    )
 
 
 def _assert_same(one: IdentificationResult, other: IdentificationResult, *besides: str) -> None:
     for field in fields(one):
         if field.name not in besides:
-            np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+            np.testing.assert_equal(
+                getattr(one, field.name), getattr(other, field.name), err_msg=field.name
+            )
 
 
 # Against others
@@ -112,7 +144,9 @@ def test_ranks_are_those_of_a_slow_count_and_ties_are_misses(case: Case) -> None
     result = identification(*case, bootstrap=0)
     expected = np.array(_slow_ranks(case, case.distractors))
     np.testing.assert_array_equal(result.ranks, expected)
-    np.testing.assert_allclose(result.cmc, [(expected <= k).mean() for k in range(1, len(result.cmc) + 1)])
+    np.testing.assert_allclose(
+        result.cmc, [(expected <= k).mean() for k in range(1, len(result.cmc) + 1)]
+    )
 
 
 @quick
@@ -121,13 +155,18 @@ def test_rank_one_among_fewer_distractors_is_the_mean_over_all_subsets(case: Cas
     result = identification(*case, bootstrap=0)
     for count, rate in zip(result.distractor_counts, result.distractor_rates, strict=True):
         subsets = combinations(range(len(case.distractors)), int(count))
-        found = [np.mean(np.array(_slow_ranks(case, case.distractors[list(chosen)])) == 1) for chosen in subsets]
+        found = [
+            np.mean(np.array(_slow_ranks(case, case.distractors[list(chosen)])) == 1)
+            for chosen in subsets
+        ]
         assert rate == pytest.approx(np.mean(found))
 
 
 @quick
 @given(tied(), st.sampled_from([1e-3, 0.1, 0.2, 1 / 3, 0.5, 1.0]), st.sampled_from([1, 2, 2048]))
-def test_tar_at_far_is_the_highest_tar_that_the_far_allows(case: Case, far: float, block: int) -> None:
+def test_tar_at_far_is_the_highest_tar_that_the_far_allows(
+    case: Case, far: float, block: int
+) -> None:
     result = identification(*case, fars=[far], bootstrap=0, block=block)
     assert result.tar_at_far == {far: pytest.approx(_slow_tar(case, far))}
 
@@ -179,9 +218,22 @@ def test_the_order_of_images_does_not_matter(seed: int) -> None:
     )
     one, other = identification(*case, bootstrap=10), identification(*shuffled, bootstrap=10)
     np.testing.assert_array_equal(other.ranks, one.ranks[asked])
-    for name in ("distractor_rates", "cmc_band", "distractor_band"):  # sums of fractions in another order
+    for name in (
+        "distractor_rates",
+        "cmc_band",
+        "distractor_band",
+    ):  # sums of fractions in another order
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-12)
-    _assert_same(one, other, "ranks", "identities", "interval", "distractor_rates", "cmc_band", "distractor_band")
+    _assert_same(
+        one,
+        other,
+        "ranks",
+        "identities",
+        "interval",
+        "distractor_rates",
+        "cmc_band",
+        "distractor_band",
+    )
 
 
 @pytest.mark.parametrize("block", [1, 2, 7, 64, 10_000])
@@ -189,8 +241,12 @@ def test_the_order_of_images_does_not_matter(seed: int) -> None:
 def test_blocks_of_any_size_agree_to_the_last_bit(block: int, dtype: type) -> None:
     case = _people(people=11, distractors=90)
     case = Case(*(part.astype(dtype) for part in case[:3]), *case[3:])
-    copies = case._replace(distractors=np.concatenate([case.distractors, case.gallery[:5]]))  # scores equal in every bit
-    _assert_same(identification(*copies, bootstrap=10, block=block), identification(*copies, bootstrap=10))
+    copies = case._replace(
+        distractors=np.concatenate([case.distractors, case.gallery[:5]])
+    )  # scores equal in every bit
+    _assert_same(
+        identification(*copies, bootstrap=10, block=block), identification(*copies, bootstrap=10)
+    )
 
 
 def test_a_distractor_that_looks_just_like_the_right_person_comes_first() -> None:
@@ -202,15 +258,21 @@ def test_a_distractor_that_looks_just_like_the_right_person_comes_first() -> Non
 
 def test_the_length_of_embeddings_does_not_matter() -> None:
     case = _people()
-    longer = Case(*(part * 2.0 ** np.arange(len(part) % 7, len(part) % 7 + 1) for part in case[:3]), *case[3:])
+    longer = Case(
+        *(part * 2.0 ** np.arange(len(part) % 7, len(part) % 7 + 1) for part in case[:3]), *case[3:]
+    )
     _assert_same(identification(*case, bootstrap=10), identification(*longer, bootstrap=10))
 
 
 def test_people_are_ranked_by_the_best_of_their_images_and_count_once() -> None:
     gallery = np.array([[1.0, 0.1], [-1.0, 0.0], [0.9, 0.3], [0.9, 0.31], [0.0, 1.0]])
-    result = identification(np.array([[1.0, 0.0]]), gallery, np.array([[-1.0, 1.0]]), [4], [4, 4, 9, 9, 2], bootstrap=0)
+    result = identification(
+        np.array([[1.0, 0.0]]), gallery, np.array([[-1.0, 1.0]]), [4], [4, 4, 9, 9, 2], bootstrap=0
+    )
     assert result.ranks.tolist() == [1]
-    result = identification(np.array([[1.0, 0.0]]), gallery, np.array([[1.0, 0.0]]), [2], [4, 4, 9, 9, 2], bootstrap=0)
+    result = identification(
+        np.array([[1.0, 0.0]]), gallery, np.array([[1.0, 0.0]]), [2], [4, 4, 9, 9, 2], bootstrap=0
+    )
     assert result.ranks.tolist() == [4]  # after two people and a distractor
     assert (result.enrolled, result.genuine, result.impostors) == (3, 1, 1)
 
@@ -228,7 +290,16 @@ def test_no_matrix_of_probes_and_distractors_is_made() -> None:
 
 def test_distractor_counts_are_round_and_end_with_all_of_them() -> None:
     case = _people(people=3)
-    assert identification(*case, bootstrap=0).distractor_counts.tolist() == [1, 2, 5, 10, 20, 50, 100, 200]
+    assert identification(*case, bootstrap=0).distractor_counts.tolist() == [
+        1,
+        2,
+        5,
+        10,
+        20,
+        50,
+        100,
+        200,
+    ]
     one = identification(*case._replace(distractors=case.distractors[:1]), bootstrap=0)
     assert one.distractor_counts.tolist() == [1]
     assert one.distractors == 1
@@ -237,7 +308,12 @@ def test_distractor_counts_are_round_and_end_with_all_of_them() -> None:
 def test_a_far_below_ten_false_accepts_expected_of_different_people_is_not_supported() -> None:
     result = identification(*_people(), bootstrap=0)
     assert result.impostors == 30 * 4 * 200
-    assert [far for far in result.tar_at_far if not result.supported(far)] == [1e-3, 1e-4, 1e-5, 1e-6]  # 30 x 200 comparisons
+    assert [far for far in result.tar_at_far if not result.supported(far)] == [
+        1e-3,
+        1e-4,
+        1e-5,
+        1e-6,
+    ]  # 30 x 200 comparisons
 
 
 # MegaFace's rule
@@ -245,7 +321,10 @@ def test_a_far_below_ten_false_accepts_expected_of_different_people_is_not_suppo
 
 def _pairs(case: Case) -> list[tuple[int, float, Floats]]:
     """Of each probe and each other image of its person: who it is, their cosine, and the cosines with the distractors."""
-    images, ids = np.concatenate([case.gallery, case.probes]), np.concatenate([case.gallery_ids, case.probe_ids])
+    images, ids = (
+        np.concatenate([case.gallery, case.probes]),
+        np.concatenate([case.gallery_ids, case.probe_ids]),
+    )
     scores, strangers = _cosines(images, images), _cosines(images, case.distractors)
     return [
         (int(ids[probe]), float(scores[probe, mate]), strangers[probe])
@@ -257,7 +336,9 @@ def _pairs(case: Case) -> list[tuple[int, float, Floats]]:
 
 @quick
 @given(tied(), st.sampled_from([1, 3, 2048]))
-def test_by_megafaces_rule_each_other_image_of_the_person_is_the_only_mate(case: Case, block: int) -> None:
+def test_by_megafaces_rule_each_other_image_of_the_person_is_the_only_mate(
+    case: Case, block: int
+) -> None:
     pairs = _pairs(case)
     fars = (0.05, 0.2, 1 / 3, 1.0)
     result = identification(*case, candidates="megaface", bootstrap=0, block=block, fars=fars)
@@ -265,36 +346,68 @@ def test_by_megafaces_rule_each_other_image_of_the_person_is_the_only_mate(case:
     assert sorted(zip(result.identities.tolist(), result.ranks.tolist(), strict=True)) == expected
     ranks = np.array([rank for _, rank in expected])
     assert result.accuracy == (ranks == 1).mean()
-    np.testing.assert_allclose(result.cmc, [(ranks <= k).mean() for k in range(1, len(case.distractors) + 2)])
+    np.testing.assert_allclose(
+        result.cmc, [(ranks <= k).mean() for k in range(1, len(case.distractors) + 2)]
+    )
     for count, rate in zip(result.distractor_counts, result.distractor_rates, strict=True):
-        subsets = [list(chosen) for chosen in combinations(range(len(case.distractors)), int(count))]
-        first = [np.mean([(strangers[chosen] < score).all() for chosen in subsets]) for _, score, strangers in pairs]
+        subsets = [
+            list(chosen) for chosen in combinations(range(len(case.distractors)), int(count))
+        ]
+        first = [
+            np.mean([(strangers[chosen] < score).all() for chosen in subsets])
+            for _, score, strangers in pairs
+        ]
         assert rate == pytest.approx(np.mean(first))
-    probes = {who: np.sum(np.concatenate([case.gallery_ids, case.probe_ids]) == who) for who, _, _ in pairs}
-    assert (result.probes, result.enrolled, result.genuine) == (sum(probes.values()), len(probes), len(pairs))
-    images = np.concatenate([case.gallery, case.probes])[np.isin(np.concatenate([case.gallery_ids, case.probe_ids]), list(probes))]
-    impostor, genuine = _cosines(images, case.distractors).ravel(), np.array([score for _, score, _ in pairs])
+    probes = {
+        who: np.sum(np.concatenate([case.gallery_ids, case.probe_ids]) == who)
+        for who, _, _ in pairs
+    }
+    assert (result.probes, result.enrolled, result.genuine) == (
+        sum(probes.values()),
+        len(probes),
+        len(pairs),
+    )
+    images = np.concatenate([case.gallery, case.probes])[
+        np.isin(np.concatenate([case.gallery_ids, case.probe_ids]), list(probes))
+    ]
+    impostor, genuine = (
+        _cosines(images, case.distractors).ravel(),
+        np.array([score for _, score, _ in pairs]),
+    )
     for far in fars:
-        best = [(genuine >= t).mean() for t in (np.inf, *genuine) if (impostor >= t).sum() <= far * len(impostor) + 1e-6]
+        best = [
+            (genuine >= t).mean()
+            for t in (np.inf, *genuine)
+            if (impostor >= t).sum() <= far * len(impostor) + 1e-6
+        ]
         assert result.tar_at_far[far] == pytest.approx(max(best))
 
 
 def test_by_megafaces_rule_it_does_not_matter_which_images_are_enrolled() -> None:
     case = _people(people=8, distractors=60)
     turned = Case(case.gallery, case.probes, case.distractors, case.gallery_ids, case.probe_ids)
-    one, other = (identification(*each, candidates="megaface", bootstrap=10) for each in (case, turned))
+    one, other = (
+        identification(*each, candidates="megaface", bootstrap=10) for each in (case, turned)
+    )
     assert sorted(one.ranks) == sorted(other.ranks)
     _assert_same(one, other, "ranks", "interval", "cmc_band", "distractor_band", "distractor_rates")
     np.testing.assert_allclose(one.distractor_rates, other.distractor_rates)
     assert "MegaFace" in one.protocol["candidates"]
 
 
-def test_by_megafaces_rule_other_people_are_no_candidates_and_those_with_one_image_no_probes() -> None:
+def test_by_megafaces_rule_other_people_are_no_candidates_and_those_with_one_image_no_probes() -> (
+    None
+):
     axes = np.eye(4)
-    gallery, probes = axes[[0, 1, 2]], axes[[1]]  # person 0 looks in its other picture just like person 1
+    gallery, probes = (
+        axes[[0, 1, 2]],
+        axes[[1]],
+    )  # person 0 looks in its other picture just like person 1
     among = identification(probes, gallery, axes[[3]], [0], [0, 1, 2], bootstrap=0)
     assert among.ranks.tolist() == [4]  # 0 for the right person, as much for all but person 1
-    result = identification(probes, gallery, -axes[[0, 1]], [0], [0, 1, 2], candidates="megaface", bootstrap=0)
+    result = identification(
+        probes, gallery, -axes[[0, 1]], [0], [0, 1, 2], candidates="megaface", bootstrap=0
+    )
     assert result.ranks.tolist() == [2, 2]  # each of two distractors ties with the mate once, at 0
     assert (result.probes, result.enrolled, result.impostors) == (2, 1, 4)
 
@@ -309,7 +422,9 @@ def test_an_unknown_rule_is_an_error(complaint: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("candidates", ["gallery", "megaface"])
 @pytest.mark.parametrize("sizes", [(200,), (1, 2, 0, 97, 100), (7,) * 29])
-def test_distractors_may_come_in_blocks_of_any_kind(candidates: Any, sizes: tuple[int, ...], tmp_path: Path) -> None:
+def test_distractors_may_come_in_blocks_of_any_kind(
+    candidates: Any, sizes: tuple[int, ...], tmp_path: Path
+) -> None:
     case = _people(people=9)
     case = case._replace(distractors=case.distractors.astype(np.float32))
     whole = identification(*case, candidates=candidates, bootstrap=10)
@@ -317,7 +432,12 @@ def test_distractors_may_come_in_blocks_of_any_kind(candidates: Any, sizes: tupl
     mapped = np.memmap(tmp_path / "strangers", np.float32, "r", shape=case.distractors.shape)
     cut = np.split(case.distractors, np.cumsum(sizes)[:-1])
     for given_ in (cut, (block for block in cut), mapped):
-        _assert_same(whole, identification(*case._replace(distractors=given_), candidates=candidates, bootstrap=10, block=64))
+        _assert_same(
+            whole,
+            identification(
+                *case._replace(distractors=given_), candidates=candidates, bootstrap=10, block=64
+            ),
+        )
 
 
 def test_memory_is_bounded_by_the_block(tmp_path: Path) -> None:
@@ -333,7 +453,12 @@ def test_memory_is_bounded_by_the_block(tmp_path: Path) -> None:
                 continue  # a generator is used up
             tracemalloc.start()
             try:
-                result = identification(*case._replace(distractors=given_), candidates=candidates, bootstrap=0, block=512)  # type: ignore[arg-type]
+                result = identification(
+                    *case._replace(distractors=given_),
+                    candidates=candidates,
+                    bootstrap=0,
+                    block=512,
+                )  # type: ignore[arg-type]
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
@@ -357,14 +482,22 @@ def test_a_bad_block_is_named(complaint: Callable[..., Any]) -> None:
 
 def test_the_interval_is_that_of_people_not_of_probes() -> None:
     axes = np.eye(20)
-    wrong = np.arange(20) % 2 == 0  # half of the people look like a stranger on all of their 30 probes
+    wrong = (
+        np.arange(20) % 2 == 0
+    )  # half of the people look like a stranger on all of their 30 probes
     probes = np.where(wrong[:, None], np.roll(axes, 1, axis=1)[:, ::-1], axes)
     case = Case(
-        np.repeat(probes, 30, axis=0), axes, np.roll(axes, 1, axis=1)[:, ::-1][wrong], np.repeat(np.arange(20), 30), np.arange(20)
+        np.repeat(probes, 30, axis=0),
+        axes,
+        np.roll(axes, 1, axis=1)[:, ::-1][wrong],
+        np.repeat(np.arange(20), 30),
+        np.arange(20),
     )
     result = identification(*case, bootstrap=4000)
     assert result.accuracy == 0.5
-    assert result.interval == pytest.approx((0.3, 0.7), abs=0.051)  # binomial of 20; of 600 it would be 0.46 to 0.54
+    assert result.interval == pytest.approx(
+        (0.3, 0.7), abs=0.051
+    )  # binomial of 20; of 600 it would be 0.46 to 0.54
     assert result.cmc_band is not None
     assert result.distractor_band is not None
     assert (result.cmc_band[0, 0], result.cmc_band[1, 0]) == result.interval
@@ -387,14 +520,21 @@ def test_intervals_hold_the_rates_and_are_repeated_with_their_seed_only() -> Non
 
 def test_people_with_many_probes_weigh_more_in_each_resample() -> None:
     case = _people(people=8, noise=0.0)
-    some = np.flatnonzero(case.probe_ids % 14 == 3)[:10]  # of half of the people there are fewer probes
+    some = np.flatnonzero(case.probe_ids % 14 == 3)[
+        :10
+    ]  # of half of the people there are fewer probes
     uneven = np.concatenate([some, np.flatnonzero(case.probe_ids % 14 != 3)])
-    result = identification(*case._replace(probes=case.probes[uneven], probe_ids=case.probe_ids[uneven]), bootstrap=50)
+    result = identification(
+        *case._replace(probes=case.probes[uneven], probe_ids=case.probe_ids[uneven]), bootstrap=50
+    )
     assert result.interval == (1.0, 1.0)
 
 
 def test_without_resamples_or_of_one_person_there_is_no_interval() -> None:
-    for result in (identification(*_people(), bootstrap=0), identification(*_people(people=1), bootstrap=50)):
+    for result in (
+        identification(*_people(), bootstrap=0),
+        identification(*_people(people=1), bootstrap=50),
+    ):
         assert result.interval is result.cmc_band is result.distractor_band is None
         assert result.protocol["interval"] == "none"
 
@@ -432,6 +572,8 @@ GOOD = _people(people=3, distractors=5)
         ({"block": 0}, "block"),
     ],
 )
-def test_bad_input_is_one_readable_line(changes: dict[str, Any], hint: str, complaint: Callable[..., Any]) -> None:
+def test_bad_input_is_one_readable_line(
+    changes: dict[str, Any], hint: str, complaint: Callable[..., Any]
+) -> None:
     with complaint(hint):
         identification(**(GOOD._asdict() | changes))

@@ -31,7 +31,9 @@ quick = settings(max_examples=60, deadline=None)
 # Groups
 
 
-def _pairs_of_people(people: int, folds: int, per_fold: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _pairs_of_people(
+    people: int, folds: int, per_fold: int, seed: int = 0
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Kinds, folds and people of pairs; the people of a fold are in no other."""
     rng = np.random.default_rng(seed)
     fold_of = np.repeat(np.arange(folds), per_fold)
@@ -48,7 +50,9 @@ def test_folds_with_disjoint_people_are_the_groups() -> None:
     assert "10 folds, which hold disjoint people" in groups.words
 
 
-def test_folds_whose_people_are_not_known_are_the_groups_and_the_words_say_what_is_assumed() -> None:
+def test_folds_whose_people_are_not_known_are_the_groups_and_the_words_say_what_is_assumed() -> (
+    None
+):
     same, folds, _ = _pairs_of_people(60, 10, 30)
     groups = groups_of(same, folds)
     np.testing.assert_array_equal(groups.left_out, folds == np.arange(10)[:, None])
@@ -64,7 +68,10 @@ def test_where_folds_share_people_a_person_is_left_out_with_all_pairs(folds: int
     assert len(groups.left_out) == 10
     for left_out in groups.left_out:
         gone, still = np.unique(who[left_out]), np.unique(who[~left_out])
-        assert len(np.setdiff1d(gone, still)) in (5, 6)  # a tenth of the people is in no pair that is kept
+        assert len(np.setdiff1d(gone, still)) in (
+            5,
+            6,
+        )  # a tenth of the people is in no pair that is kept
         assert np.isin(who[left_out], np.setdiff1d(gone, still)).any(axis=1).all()
     assert groups.left_out.any(axis=0).all()
 
@@ -114,14 +121,20 @@ def test_clopper_pearson_is_scipys(trials: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
     expected = stats.binomtest(successes, trials).proportion_ci(0.95, "exact")
     low, high = clopper_pearson(successes / trials, trials)
-    assert (float(low), float(high)) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+    assert (float(low), float(high)) == (
+        pytest.approx(expected.low, abs=1e-9),
+        pytest.approx(expected.high, abs=1e-9),
+    )
 
 
 def test_a_proportion_with_the_spread_of_independent_trials_gets_their_interval() -> None:
     error = np.sqrt(0.9 * 0.1 / 200)
     low, high = proportion_interval(0.9, error, 10**6, 50)
     expected = stats.binomtest(180, 200).proportion_ci(0.95, "exact")
-    assert (float(low), float(high)) == (pytest.approx(expected.low, abs=1e-4), pytest.approx(expected.high, abs=1e-4))
+    assert (float(low), float(high)) == (
+        pytest.approx(expected.low, abs=1e-4),
+        pytest.approx(expected.high, abs=1e-4),
+    )
 
 
 def test_fewer_degrees_of_freedom_and_more_spread_give_wider_intervals() -> None:
@@ -149,7 +162,9 @@ def test_no_more_trials_are_counted_than_there_are_pairs() -> None:
 
 @quick
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 30), st.integers(1, 1000))
-def test_an_interval_of_a_proportion_is_within_its_range_and_around_it(p: float, error: float, degrees: int, units: int) -> None:
+def test_an_interval_of_a_proportion_is_within_its_range_and_around_it(
+    p: float, error: float, degrees: int, units: int
+) -> None:
     low, high = proportion_interval(p, error, degrees, units)
     assert 0 <= low <= p + 1e-9
     assert p - 1e-9 <= high <= 1
@@ -168,7 +183,9 @@ def test_bounds_with_few_false_accepts_cover_the_truth(far: float) -> None:
         curve = roc(scores, np.arange(600) < 300)
         low, high = bounds_with_few_false_accepts(curve.far, curve.tar, [far], 300, 300)
         hits += bool(low[0] <= truth <= high[0])
-    assert hits >= 188  # a binomial number of 200 x 95 % is below that in 2 % of cases; the bounds promise at least 95 %
+    assert (
+        hits >= 188
+    )  # a binomial number of 200 x 95 % is below that in 2 % of cases; the bounds promise at least 95 %
 
 
 def test_where_no_false_accept_can_be_expected_there_is_no_lower_bound() -> None:
@@ -197,7 +214,10 @@ def test_two_people_are_too_few_for_intervals_and_the_protocol_says_so() -> None
     result = verification([4, 1, 3, 2], [True, False, True, False], folds=2, people=people)
     assert result.intervals == {}
     assert result.band is None
-    assert "without one of the people there are no genuine or no impostor pairs" in result.protocol["interval"]
+    assert (
+        "without one of the people there are no genuine or no impostor pairs"
+        in result.protocol["interval"]
+    )
 
 
 @pytest.mark.slow
@@ -208,7 +228,11 @@ def test_intervals_over_folds_cover_the_truth_where_pairs_share_people() -> None
         rng = np.random.default_rng(seed)
         same, folds, who = _pairs_of_people(100, 10, 400, seed)
         of_person = rng.normal(0, share**0.5, (2, 100))
-        effect = np.where(same, of_person[0, who[:, 0]], (of_person[1, who[:, 0]] + of_person[1, who[:, 1]]) / 2**0.5)
+        effect = np.where(
+            same,
+            of_person[0, who[:, 0]],
+            (of_person[1, who[:, 0]] + of_person[1, who[:, 1]]) / 2**0.5,
+        )
         scores = apart * same + effect + rng.normal(0, (1 - share) ** 0.5, len(same))
         low, high = verification(scores, same, folds, people=who).intervals["auc"]
         hits += bool(low <= stats.norm.cdf(apart / 2**0.5) <= high)
@@ -226,7 +250,9 @@ def test_holm_by_hand() -> None:
 
 @quick
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_lies_between_no_correction_and_bonferronis_and_keeps_the_order(p_values: list[float]) -> None:
+def test_holm_lies_between_no_correction_and_bonferronis_and_keeps_the_order(
+    p_values: list[float],
+) -> None:
     raised = holm(p_values)
     assert (raised >= p_values).all()
     assert (raised <= np.minimum(np.array(p_values) * len(p_values), 1) + 1e-12).all()

@@ -21,7 +21,9 @@ quick = settings(max_examples=40, deadline=None)
 LEVELS = np.array([0.0, 30.0, 60.0, 90.0])
 
 
-def sweep(people: int = 20, noise: float = 0.05, slope: float = 0.01, impostors: int = 300, seed: int = 0) -> Sweep:
+def sweep(
+    people: int = 20, noise: float = 0.05, slope: float = 0.01, impostors: int = 300, seed: int = 0
+) -> Sweep:
     """Scores, kinds, gaps and people: a genuine pair of each person at each level, which falls by `slope` a degree from 0.8."""
     rng = np.random.default_rng(seed)
     who, level = np.repeat(np.arange(people), len(LEVELS)), np.tile(LEVELS, people)
@@ -30,17 +32,26 @@ def sweep(people: int = 20, noise: float = 0.05, slope: float = 0.01, impostors:
     other = (one + rng.integers(1, people, size=impostors)) % people
     scores = np.concatenate([genuine, rng.normal(0, 0.15, impostors)])
     couples = np.concatenate([np.stack([who, who], 1), np.stack([one, other], 1)])
-    return scores, np.arange(len(scores)) < len(genuine), np.concatenate([level, np.full(impostors, np.nan)]), couples
+    return (
+        scores,
+        np.arange(len(scores)) < len(genuine),
+        np.concatenate([level, np.full(impostors, np.nan)]),
+        couples,
+    )
 
 
 @st.composite
 def some_pairs(draw: st.DrawFn) -> Sweep:
     """10 to 60 pairs of both kinds with few distinct scores and gaps."""
     count = draw(st.integers(10, 60))
-    scores = np.array(draw(st.lists(st.integers(-6, 6), min_size=count, max_size=count)), dtype=float)
+    scores = np.array(
+        draw(st.lists(st.integers(-6, 6), min_size=count, max_size=count)), dtype=float
+    )
     same = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     same[:2] = [True, False]
-    gap = np.array(draw(st.lists(st.sampled_from([0.0, 10.0, 20.0, np.nan]), min_size=count, max_size=count)))
+    gap = np.array(
+        draw(st.lists(st.sampled_from([0.0, 10.0, 20.0, np.nan]), min_size=count, max_size=count))
+    )
     gap[0] = 10.0
     first = np.array(draw(st.lists(st.integers(0, 9), min_size=count, max_size=count)))
     return scores, same, gap, np.stack([first, np.where(same, first, (first + 1) % 10)], 1)
@@ -75,7 +86,9 @@ def test_each_bin_holds_the_figures_of_its_pairs(pairs: Sweep, far: float) -> No
     if not enough(pairs, far):
         return
     found = curve(pairs, far=far, bootstrap=0)
-    levels = sorted({float(g) for g, genuine in zip(gap, same, strict=True) if genuine and not np.isnan(g)})
+    levels = sorted(
+        {float(g) for g, genuine in zip(gap, same, strict=True) if genuine and not np.isnan(g)}
+    )
     assert found.gap.tolist() == levels
     impostors = scores[~same]
     for number, level in enumerate(levels):
@@ -84,7 +97,9 @@ def test_each_bin_holds_the_figures_of_its_pairs(pairs: Sweep, far: float) -> No
         assert found.mean[number] == pytest.approx(mine.mean())
         assert found.median[number] == np.quantile(mine, 0.5, method="inverted_cdf")
         np.testing.assert_allclose(found.spread[:, number], np.quantile(mine, [0.1, 0.9]))
-        assert found.tar[number] == pytest.approx(np.mean([score >= found.threshold for score in mine]))
+        assert found.tar[number] == pytest.approx(
+            np.mean([score >= found.threshold for score in mine])
+        )
     assert found.impostor_mean == pytest.approx(impostors.mean())
     # The threshold lets through no more than the FAR, and any lower one would let through more.
     assert (impostors >= found.threshold).mean() <= far + 1e-9
@@ -99,7 +114,9 @@ def test_the_bins_add_up_to_the_tar_of_verification(pairs: Sweep, far: float) ->
         return
     found = curve(pairs, far=far, bootstrap=0)
     used = ~same | np.isfinite(gap)
-    overall = verification(scores[used], same[used], 2, fars=(far,), intervals=False).tar_at_far[far]
+    overall = verification(scores[used], same[used], 2, fars=(far,), intervals=False).tar_at_far[
+        far
+    ]
     assert np.average(found.tar, weights=found.count) == pytest.approx(overall)
 
 
@@ -211,8 +228,13 @@ def test_redrawing_people_is_honest_where_pairs_of_one_person_are_alike() -> Non
     scores, same = np.concatenate([person[who], impostors]), np.arange(1100) < 1000
     first = np.concatenate([who, np.arange(100) % 40])
     people = np.stack([first, np.where(same, first, (first + 1) % 40)], 1)
-    both = [invariance(scores, same, np.zeros(1100), factor="age", people=p, bootstrap=400) for p in (people, None)]
-    widths = [np.ptp(found.median_interval[:, 0]) for found in both if found.median_interval is not None]
+    both = [
+        invariance(scores, same, np.zeros(1100), factor="age", people=p, bootstrap=400)
+        for p in (people, None)
+    ]
+    widths = [
+        np.ptp(found.median_interval[:, 0]) for found in both if found.median_interval is not None
+    ]
     assert widths[0] > 2.5 * widths[1]
     assert widths[0] == pytest.approx(2 * 1.96 * 0.1 * np.sqrt(np.pi / 80), rel=0.4)
 
@@ -257,7 +279,11 @@ def test_many_gaps_are_ten_bins_with_equally_many_pairs_and_one_for_none() -> No
 
 def test_given_edges_are_taken_and_empty_bins_left_out() -> None:
     found = curve(sweep(), edges=[0, 30, 40, 50, 60])
-    assert found.gap.tolist() == [0, 30, 60]  # nothing in [40, 50); the last bin has its upper edge; 90 is outside
+    assert found.gap.tolist() == [
+        0,
+        30,
+        60,
+    ]  # nothing in [40, 50); the last bin has its upper edge; 90 is outside
     assert found.count.tolist() == [20, 20, 20]
 
 
@@ -290,9 +316,16 @@ def test_no_genuine_pair_with_a_gap_is_an_error(complaint: Any) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [(0, np.nan, "score number 3 is nan"), (0, np.inf, "inf"), (2, -1.0, "0 or more"), (2, np.inf, "finite")],
+    [
+        (0, np.nan, "score number 3 is nan"),
+        (0, np.inf, "inf"),
+        (2, -1.0, "0 or more"),
+        (2, np.inf, "finite"),
+    ],
 )
-def test_impossible_values_are_an_error(column: int, value: float, message: str, complaint: Any) -> None:
+def test_impossible_values_are_an_error(
+    column: int, value: float, message: str, complaint: Any
+) -> None:
     pairs = sweep()
     pairs[column][3] = value
     with complaint(message):
@@ -328,7 +361,10 @@ def test_a_gap_is_the_difference_without_its_sign() -> None:
 
 
 @quick
-@given(varied=st.lists(st.sampled_from(["none", "yaw", "age"]), min_size=2, max_size=12), seed=st.integers(0, 99))
+@given(
+    varied=st.lists(st.sampled_from(["none", "yaw", "age"]), min_size=2, max_size=12),
+    seed=st.integers(0, 99),
+)
 def test_alone_are_pairs_that_vary_one_factor_from_nothing(varied: list[str], seed: int) -> None:
     pairs = np.random.default_rng(seed).integers(len(varied), size=(30, 2))
     found = alone(np.array(varied), pairs, "yaw")
@@ -358,7 +394,9 @@ def test_pairs_of_a_sweep_in_which_more_differs_have_no_gap() -> None:
 
 @pytest.mark.parametrize("varied", [None, ["", "", ""]])
 def test_without_a_sweep_all_pairs_have_their_gaps(varied: list[str] | None) -> None:
-    attributes = {"age": np.array([20.0, 30.0, 50.0])} | ({} if varied is None else {"factor": np.array(varied)})
+    attributes = {"age": np.array([20.0, 30.0, 50.0])} | (
+        {} if varied is None else {"factor": np.array(varied)}
+    )
     found = pair_gaps(attributes, np.array([[0, 1], [1, 2]]), np.array([True, False]))
     assert found is not None
     assert not found.controlled
@@ -371,13 +409,18 @@ def test_attributes_without_a_known_factor_or_a_difference_give_no_gaps(complain
     assert pair_gaps({}, pairs, same) is None
     assert pair_gaps({"glasses": np.ones(3)}, pairs, same) is None
     assert pair_gaps({"yaw": np.array([5.0, 5.0, 9.0])}, pairs, same) is None
-    assert pair_gaps({"yaw": np.array([1.0, 2.0, 3.0])}, pairs, same, np.array([0, -1, 1])).people is None  # type: ignore[union-attr]
+    assert (
+        pair_gaps({"yaw": np.array([1.0, 2.0, 3.0])}, pairs, same, np.array([0, -1, 1])).people
+        is None
+    )  # type: ignore[union-attr]
     with complaint("'yaw'", "numbers"):
         pair_gaps({"yaw": np.array(["left", "right", "left"])}, pairs, same)
 
 
 def test_gaps_are_written_in_their_units() -> None:
-    assert {factor: FACTORS[factor].text(0.304 if factor == "occlusion" else 30.4) for factor in FACTORS} == {
+    assert {
+        factor: FACTORS[factor].text(0.304 if factor == "occlusion" else 30.4) for factor in FACTORS
+    } == {
         "yaw": "30°",
         "age": "30 years",
         "illumination": "30°",

@@ -71,7 +71,9 @@ def test_weights_and_scaling_are_those_of_the_run(made: runs.Run, model: Model) 
     assert not model.loss.training
 
 
-def test_without_flip_an_embedding_is_what_the_network_says_of_the_scaled_image(model: Model) -> None:
+def test_without_flip_an_embedding_is_what_the_network_says_of_the_scaled_image(
+    model: Model,
+) -> None:
     images = _images(3)
     pixels = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() - 127.5) / 64.0
     with torch.inference_mode():
@@ -79,7 +81,9 @@ def test_without_flip_an_embedding_is_what_the_network_says_of_the_scaled_image(
     np.testing.assert_allclose(model.embed(images, flip="none"), expected, atol=1e-5)
 
 
-def test_colours_are_in_the_order_of_the_run_and_rgb_in_old_ones(run: runs.Run, model: Model) -> None:
+def test_colours_are_in_the_order_of_the_run_and_rgb_in_old_ones(
+    run: runs.Run, model: Model
+) -> None:
     assert (model.channels, "channels" in run.config) == ("rgb", False)
     (run.path / runs.CONFIG).write_text(str(CONFIG | {"channels": "bgr"}))
     loaded, images = load_model(runs.open(run.path), "cpu"), _images()
@@ -95,9 +99,14 @@ def test_each_channel_may_have_its_own_scaling(run: runs.Run, model: Model, chan
     settings = {"channels": channels, "pixel_mean": mean, "pixel_std": std}
     (run.path / runs.CONFIG).write_text(json.dumps(CONFIG | settings))
     loaded, images = load_model(runs.open(run.path), "cpu"), _images()
-    assert loaded.scaling == f"(x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375], {channels.upper()}, 16 x 16"
+    assert (
+        loaded.scaling
+        == f"(x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375], {channels.upper()}, 16 x 16"
+    )
     ordered = np.stack(images)[..., ::-1] if channels == "bgr" else np.stack(images)
-    scaled = torch.from_numpy(((ordered - np.array(mean)) / np.array(std)).astype(np.float32)).permute(0, 3, 1, 2)
+    scaled = torch.from_numpy(
+        ((ordered - np.array(mean)) / np.array(std)).astype(np.float32)
+    ).permute(0, 3, 1, 2)
     with torch.inference_mode():
         expected = model.net(scaled).numpy()
     np.testing.assert_allclose(loaded.embed(images, flip="none"), expected, atol=1e-5)
@@ -106,14 +115,20 @@ def test_each_channel_may_have_its_own_scaling(run: runs.Run, model: Model, chan
 def test_flip_adds_the_embedding_of_the_mirror_image(model: Model) -> None:
     images = _images()
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-    plain, mirror, added = model.embed(images, flip="none"), model.embed(mirrored, flip="none"), model.embed(images, flip="add")
+    plain, mirror, added = (
+        model.embed(images, flip="none"),
+        model.embed(mirrored, flip="none"),
+        model.embed(images, flip="add"),
+    )
     np.testing.assert_allclose(added, plain + mirror, atol=1e-5)
     assert not np.allclose(plain, mirror)
     np.testing.assert_allclose(model.embed(mirrored, flip="add"), added, atol=1e-5)
 
 
 def test_the_size_of_batches_does_not_matter(model: Model) -> None:
-    np.testing.assert_allclose(model.embed(_images(), batch_size=2), model.embed(_images(), batch_size=99), atol=1e-5)
+    np.testing.assert_allclose(
+        model.embed(_images(), batch_size=2), model.embed(_images(), batch_size=99), atol=1e-5
+    )
 
 
 def test_only_the_images_asked_for_are_embedded_in_that_order(model: Model) -> None:
@@ -139,7 +154,8 @@ def test_similarity_of_a_thing_with_itself_is_one() -> None:
 
 def test_similarity_is_the_cosine() -> None:
     np.testing.assert_allclose(
-        similarity(np.array([[1.0, 0], [1, 1], [0, 0]]), np.array([[0.0, 3], [1, 0], [1, 0]])), [0, 0.5**0.5, 0]
+        similarity(np.array([[1.0, 0], [1, 1], [0, 0]]), np.array([[0.0, 3], [1, 0], [1, 0]])),
+        [0, 0.5**0.5, 0],
     )
 
 
@@ -163,19 +179,39 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (Path.unlink, "has saved no model yet"),
     "empty": (lambda path: path.write_bytes(b""), "not a safetensors file"),
     "cut off": (_cut, "not a safetensors file"),
-    "something else": (lambda path: path.write_bytes(b"\x80\x04}q\x00." * 40), "not a safetensors file"),
+    "something else": (
+        lambda path: path.write_bytes(b"\x80\x04}q\x00." * 40),
+        "not a safetensors file",
+    ),
     "huge header": (lambda path: path.write_bytes(b"\xff" * 8 + b"{}"), "not a safetensors file"),
     "no centres": (_retensor(lambda tensors: tensors.pop("loss.weight")), "no class centres"),
-    "flat centres": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(8)})), "no class centres"),
-    "short centres": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 7)})), "does not fit 'smallresnet'"),
-    "layer gone": (_retensor(lambda tensors: tensors.pop(sorted(tensors)[0])), "does not fit 'smallresnet'"),
-    "layer too many": (_retensor(lambda tensors: tensors.update({"backbone.extra": torch.ones(1)})), "does not fit 'smallresnet'"),
-    "no dimensions": (_retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 0)})), "embedding_dim"),
+    "flat centres": (
+        _retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(8)})),
+        "no class centres",
+    ),
+    "short centres": (
+        _retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 7)})),
+        "does not fit 'smallresnet'",
+    ),
+    "layer gone": (
+        _retensor(lambda tensors: tensors.pop(sorted(tensors)[0])),
+        "does not fit 'smallresnet'",
+    ),
+    "layer too many": (
+        _retensor(lambda tensors: tensors.update({"backbone.extra": torch.ones(1)})),
+        "does not fit 'smallresnet'",
+    ),
+    "no dimensions": (
+        _retensor(lambda tensors: tensors.update({"loss.weight": torch.ones(5, 0)})),
+        "embedding_dim",
+    ),
 }
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=list(DAMAGE))
-def test_a_damaged_model_is_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], said: str, complaint: Any) -> None:
+def test_a_damaged_model_is_one_readable_line(
+    run: runs.Run, damage: Callable[[Path], Any], said: str, complaint: Any
+) -> None:
     damage(run.path / runs.MODEL)
     with complaint(said):
         load_model(run, "cpu")
@@ -204,7 +240,9 @@ def test_settings_that_do_not_fit_the_model_are_one_readable_line(
         load_model(runs.open(run.path), "cpu")
 
 
-def test_a_run_whose_loss_is_not_known_here_can_still_embed(run: runs.Run, model: Model, complaint: Any) -> None:
+def test_a_run_whose_loss_is_not_known_here_can_still_embed(
+    run: runs.Run, model: Model, complaint: Any
+) -> None:
     (run.path / runs.CONFIG).write_text(str(CONFIG | {"loss": "of_a_notebook"}))
     loaded = load_model(runs.open(run.path), "cpu")
     np.testing.assert_array_equal(loaded.centres, model.centres)
@@ -219,14 +257,26 @@ def test_an_unknown_device_is_one_readable_line(made: runs.Run, complaint: Any) 
 
 
 @pytest.mark.parametrize(
-    ("loss", "options"), [("subcenter_arcface", {"sub_centres": 2}), ("normface+center+ohem", {"ohem": {"keep": 0.5}})]
+    ("loss", "options"),
+    [("subcenter_arcface", {"sub_centres": 2}), ("normface+center+ohem", {"ohem": {"keep": 0.5}})],
 )
-def test_sub_centres_and_compositions_are_loaded(run: runs.Run, loss: str, options: dict[str, Any]) -> None:
+def test_sub_centres_and_compositions_are_loaded(
+    run: runs.Run, loss: str, options: dict[str, Any]
+) -> None:
     known = losses.create(loss, embedding_dim=DIM, num_classes=CLASSES, **options)
     assert isinstance(known, losses.ClassificationLoss)
-    weights = {key: value for key, value in load_file(run.path / runs.MODEL).items() if key.startswith("backbone.")}
-    save_file(weights | {f"loss.{key}": value.contiguous() for key, value in known.state_dict().items()}, run.path / runs.MODEL)
-    runs.write_text(run.path / runs.CONFIG, json.dumps(run.config | {"loss": loss, "loss_options": options}))  # YAML too
+    weights = {
+        key: value
+        for key, value in load_file(run.path / runs.MODEL).items()
+        if key.startswith("backbone.")
+    }
+    save_file(
+        weights | {f"loss.{key}": value.contiguous() for key, value in known.state_dict().items()},
+        run.path / runs.MODEL,
+    )
+    runs.write_text(
+        run.path / runs.CONFIG, json.dumps(run.config | {"loss": loss, "loss_options": options})
+    )  # YAML too
     model = load_model(runs.open(run.path), "cpu")
     assert model.centres is not None
     np.testing.assert_array_equal(model.centres, known.centres.numpy(force=True))
@@ -235,7 +285,11 @@ def test_sub_centres_and_compositions_are_loaded(run: runs.Run, loss: str, optio
 
 def test_a_loss_without_class_centres_may_have_parts_with_some(run: runs.Run) -> None:
     known = losses.create("triplet+center", embedding_dim=DIM, num_classes=CLASSES)
-    weights = {key: value for key, value in load_file(run.path / runs.MODEL).items() if key.startswith("backbone.")}
+    weights = {
+        key: value
+        for key, value in load_file(run.path / runs.MODEL).items()
+        if key.startswith("backbone.")
+    }
     weights |= {f"loss.{key}": value for key, value in known.state_dict().items()}
     save_file(weights, run.path / runs.MODEL, metadata={"num_classes": str(CLASSES)})
     changed = {"loss": "triplet+center", "loss_options": {}, "embedding_dim": DIM}
@@ -244,14 +298,19 @@ def test_a_loss_without_class_centres_may_have_parts_with_some(run: runs.Run) ->
 
 
 def test_pretrained_weights_are_not_fetched_to_be_overwritten() -> None:
-    assert backbones.without_fetching({"pretrained": True, "dropout": 0.1}) == {"pretrained": False, "dropout": 0.1}
+    assert backbones.without_fetching({"pretrained": True, "dropout": 0.1}) == {
+        "pretrained": False,
+        "dropout": 0.1,
+    }
     assert backbones.without_fetching({"width": 8}) == {"width": 8}
 
 
 # Numbers that are none, and settings that are no longer those of the weights
 
 
-def _changed(run: runs.Run, change: Callable[[str, torch.Tensor], torch.Tensor], **metadata: str) -> runs.Run:
+def _changed(
+    run: runs.Run, change: Callable[[str, torch.Tensor], torch.Tensor], **metadata: str
+) -> runs.Run:
     """The run with other weights, all of which go through `change` with their name."""
     tensors = load_file(run.path / runs.MODEL)
     changed = {key: change(key, value).contiguous() for key, value in tensors.items()}
@@ -261,14 +320,20 @@ def _changed(run: runs.Run, change: Callable[[str, torch.Tensor], torch.Tensor],
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["running_var", "loss.weight"])
-def test_weights_and_buffers_that_are_not_finite_are_named(run: runs.Run, value: float, name: str, complaint: Any) -> None:
+def test_weights_and_buffers_that_are_not_finite_are_named(
+    run: runs.Run, value: float, name: str, complaint: Any
+) -> None:
     (bad,) = [key for key in load_file(run.path / runs.MODEL) if name in key][:1]
-    damaged = _changed(run, lambda key, tensor: torch.full_like(tensor, value) if key == bad else tensor)
+    damaged = _changed(
+        run, lambda key, tensor: torch.full_like(tensor, value) if key == bad else tensor
+    )
     with complaint(runs.MODEL, "1 of", bad, "diverged", "lower lr"):
         load_model(damaged, "cpu")
 
 
-def test_an_embedding_that_is_not_finite_names_its_image(run: runs.Run, identity_folder: Path, complaint: Any) -> None:
+def test_an_embedding_that_is_not_finite_names_its_image(
+    run: runs.Run, identity_folder: Path, complaint: Any
+) -> None:
     exploding = _changed(run, lambda key, tensor: tensor * 1e30 if tensor.ndim > 1 else tensor)
     loaded, images = load_model(exploding, "cpu"), data.open(f"folder:{identity_folder}").images
     with complaint("bob/1.png: the network's embedding of this image holds NaN or infinity"):
@@ -284,13 +349,15 @@ class _Colour(torch.nn.Module):
         return images.mean(dim=(2, 3))
 
 
-def test_an_embedding_without_a_direction_names_its_image(model: Model, tmp_path: Path, complaint: Any) -> None:
+def test_an_embedding_without_a_direction_names_its_image(
+    model: Model, tmp_path: Path, complaint: Any
+) -> None:
     for person, colour in (("ann", 90), ("bob", 0)):
         (tmp_path / person).mkdir()
         for number in range(2):
-            Image.fromarray(np.full((SIZE, SIZE, 3), colour if number else 90, dtype=np.uint8)).save(
-                tmp_path / person / f"{number}.png"
-            )
+            Image.fromarray(
+                np.full((SIZE, SIZE, 3), colour if number else 90, dtype=np.uint8)
+            ).save(tmp_path / person / f"{number}.png")
     black = replace(model, net=_Colour(), pixel_mean=0.0)
     images = data.open(f"folder:{tmp_path}").images
     assert black.embed(images, [0, 1, 2]).all()
@@ -335,7 +402,9 @@ def test_damaged_metadata_are_one_readable_line(run: runs.Run, said: str, compla
         load_model(_changed(run, lambda _, tensor: tensor, made_with=said), "cpu")
 
 
-def test_weights_of_an_onnx_file_that_are_nan_are_named(tmp_path: Path, tiny_onnx: Callable[..., Any], complaint: Any) -> None:
+def test_weights_of_an_onnx_file_that_are_nan_are_named(
+    tmp_path: Path, tiny_onnx: Callable[..., Any], complaint: Any
+) -> None:
     graph = tiny_onnx()
     weights = next(tensor for tensor in graph.graph.initializer if tensor.name == "weights")
     values = np.frombuffer(weights.raw_data, dtype=np.float32).copy()

@@ -35,7 +35,9 @@ def test_a_training_image_is_left_out_of_its_own_mean(count: int) -> None:
 def test_random_embeddings_are_not_told_apart() -> None:
     labels = np.repeat(np.arange(50), 3)
     embeddings = RNG.normal(size=(150, 64))
-    assert (nearest_mean(embeddings, labels, embeddings) == labels).mean() > 0.9  # what leaving out is for
+    assert (
+        nearest_mean(embeddings, labels, embeddings) == labels
+    ).mean() > 0.9  # what leaving out is for
     assert (nearest_mean(embeddings, labels) == labels).mean() < 0.15
 
 

@@ -45,7 +45,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
-def test_embeddings_are_those_of_the_file_for_any_layout_and_batch(tiny_onnx: Make, shape: tuple[Any, ...]) -> None:
+def test_embeddings_are_those_of_the_file_for_any_layout_and_batch(
+    tiny_onnx: Make, shape: tuple[Any, ...]
+) -> None:
     net = _opened(tiny_onnx(shape), (16, 16))
     assert (net.embedding_dim, net.image_size) == (5, (16, 16))
     for count in (0, 1, 3, 9):
@@ -53,7 +55,11 @@ def test_embeddings_are_those_of_the_file_for_any_layout_and_batch(tiny_onnx: Ma
         found = net(images)
         assert found.dtype == torch.float32
         np.testing.assert_allclose(found.numpy(), _expected(images), atol=1e-5)
-        np.testing.assert_allclose(net(images.contiguous(memory_format=torch.channels_last)).numpy(), found.numpy(), atol=1e-6)
+        np.testing.assert_allclose(
+            net(images.contiguous(memory_format=torch.channels_last)).numpy(),
+            found.numpy(),
+            atol=1e-6,
+        )
 
 
 def test_it_is_a_backbone_without_weights_to_train(tiny_onnx: Make) -> None:
@@ -67,7 +73,9 @@ def test_size_is_what_the_file_says_or_else_112(tiny_onnx: Make) -> None:
     pooled = tiny_onnx(("n", 3, "h", "w"))
     pooled.graph.node[0].op_type = "GlobalAveragePool"
     del pooled.graph.node[0].attribute[:]
-    pooled.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.ones((3, 5), np.float32), "weights"))
+    pooled.graph.initializer[2].CopyFrom(
+        numpy_helper.from_array(np.ones((3, 5), np.float32), "weights")
+    )
     pooled.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.array([0, 3]), "flat"))
     assert _opened(pooled).image_size == (112, 112)
     assert _opened(pooled, (20, 10)).image_size == (20, 10)
@@ -101,12 +109,18 @@ def test_a_file_that_mixes_the_images_of_a_batch_gets_them_one_by_one(tiny_onnx:
     np.testing.assert_allclose(_opened(model)(images).numpy(), -_expected(images), atol=1e-5)
 
 
-def test_a_file_whose_batch_is_open_but_takes_one_image_gets_them_one_by_one(tiny_onnx: Make) -> None:
+def test_a_file_whose_batch_is_open_but_takes_one_image_gets_them_one_by_one(
+    tiny_onnx: Make,
+) -> None:
     images = _images(4)
-    np.testing.assert_allclose(_opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5)
+    np.testing.assert_allclose(
+        _opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [(TensorProto.FLOAT16, 1e-2), (TensorProto.DOUBLE, 1e-5)])
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [(TensorProto.FLOAT16, 1e-2), (TensorProto.DOUBLE, 1e-5)]
+)
 def test_half_and_double_precision_are_taken(tiny_onnx: Make, kind: int, tolerance: float) -> None:
     model = tiny_onnx()
     _other_input(model, kind)
@@ -118,15 +132,21 @@ def test_an_input_of_bytes_gets_the_pixels_as_they_are(tiny_onnx: Make, complain
     model = tiny_onnx()
     _other_input(model, TensorProto.UINT8)
     net = _opened(model)
-    pixels = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).float()
+    pixels = torch.randint(
+        0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)
+    ).float()
     np.testing.assert_allclose(net(pixels).numpy(), _expected(pixels), rtol=1e-5, atol=1e-3)
     net.check_scaling(0.0, 1.0, "config.yaml")
     for mean, std in ((127.5, 127.5), (0.0, 255.0), ((0.0, 0.0, 0.0), 1.0)):
-        with complaint("config.yaml", "whole numbers 0..255 (uint8)", "pixel_mean must be 0 and pixel_std 1"):
+        with complaint(
+            "config.yaml", "whole numbers 0..255 (uint8)", "pixel_mean must be 0 and pixel_std 1"
+        ):
             net.check_scaling(mean, std, "config.yaml")
 
 
-def _with_output(model: onnx.ModelProto, kind: str, name: str, shape: tuple[Any, ...], **options: Any) -> onnx.ModelProto:
+def _with_output(
+    model: onnx.ModelProto, kind: str, name: str, shape: tuple[Any, ...], **options: Any
+) -> onnx.ModelProto:
     """With a further output, made of the embeddings by one layer."""
     model.graph.node.append(helper.make_node(kind, ["embeddings"], [name], **options))
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -147,32 +167,55 @@ def test_of_several_outputs_the_embedding_is_known_by_its_shape(tiny_onnx: Make)
 
 def test_two_outputs_that_may_be_it_are_asked_about(tiny_onnx: Make, complaint: Any) -> None:
     content = _with_output(tiny_onnx(), "Neg", "negative", (None, 5)).SerializeToString()
-    with complaint("2 of its 2 outputs", "'embeddings' with shape (1, 5)", "'negative' with shape (1, 5)", "--output NAME"):
+    with complaint(
+        "2 of its 2 outputs",
+        "'embeddings' with shape (1, 5)",
+        "'negative' with shape (1, 5)",
+        "--output NAME",
+    ):
         OnnxNetwork(content, "a.onnx")
     images = _images(3)
-    np.testing.assert_allclose(OnnxNetwork(content, "a.onnx", output="negative")(images).numpy(), -_expected(images), atol=1e-5)
+    np.testing.assert_allclose(
+        OnnxNetwork(content, "a.onnx", output="negative")(images).numpy(),
+        -_expected(images),
+        atol=1e-5,
+    )
     with complaint("unknown output of a.onnx 'embedings'", "did you mean 'embeddings'"):
         OnnxNetwork(content, "a.onnx", output="embedings")
 
 
 @pytest.mark.parametrize("axes", [(2, 3), (1, 2), (1,)])
-def test_axes_of_length_one_around_the_embedding_are_dropped(tiny_onnx: Make, axes: tuple[int, ...]) -> None:
+def test_axes_of_length_one_around_the_embedding_are_dropped(
+    tiny_onnx: Make, axes: tuple[int, ...]
+) -> None:
     model = tiny_onnx()
     model.graph.node[2].output[0] = "vectors"
     model.graph.initializer.append(numpy_helper.from_array(np.array(axes), "axes"))
     model.graph.node.append(helper.make_node("Unsqueeze", ["vectors", "axes"], ["embeddings"]))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, None))
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, None)
+    )
     for batch in ("n", 1, 4):
-        model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, (batch, 3, 16, 16)))
+        model.graph.input[0].CopyFrom(
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, (batch, 3, 16, 16))
+        )
         net, images = _opened(model), _images(6)
         assert net.embedding_dim == 5
         np.testing.assert_allclose(net(images).numpy(), _expected(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "names", [("batch", "height", "width", "channels"), ("N", "H", "W", "C"), ("a", "b", "c", "d"), (None,) * 4]
+    "names",
+    [
+        ("batch", "height", "width", "channels"),
+        ("N", "H", "W", "C"),
+        ("a", "b", "c", "d"),
+        (None,) * 4,
+    ],
 )
-def test_channels_last_is_known_by_the_names_of_the_axes_or_by_trying(tiny_onnx: Make, names: tuple[Any, ...]) -> None:
+def test_channels_last_is_known_by_the_names_of_the_axes_or_by_trying(
+    tiny_onnx: Make, names: tuple[Any, ...]
+) -> None:
     model = tiny_onnx(("n", 16, 16, 3))
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, names))
     net, images = _opened(model, (16, 16)), _images(3)
@@ -181,13 +224,19 @@ def test_channels_last_is_known_by_the_names_of_the_axes_or_by_trying(tiny_onnx:
 
 
 def test_an_open_size_that_is_wrong_is_to_be_said(tiny_onnx: Make, complaint: Any) -> None:
-    with complaint("a.onnx: cannot be run on 1 image(s) of 112 x 112", "say the right one with --image-size"):
+    with complaint(
+        "a.onnx: cannot be run on 1 image(s) of 112 x 112", "say the right one with --image-size"
+    ):
         _opened(tiny_onnx(("n", 3, "h", "w")))
 
 
-def test_what_is_tried_leaves_no_line_of_onnxruntime_behind(tiny_onnx: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_tried_leaves_no_line_of_onnxruntime_behind(
+    tiny_onnx: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
     images = _images(4)
-    np.testing.assert_allclose(_opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5)
+    np.testing.assert_allclose(
+        _opened(tiny_onnx(flat=(1, 48)))(images).numpy(), _expected(images), atol=1e-5
+    )
     _opened(tiny_onnx((1, 3, 16, 16)))(images)
     assert capfd.readouterr() == ("", "")
 
@@ -207,11 +256,15 @@ def _second_input(model: onnx.ModelProto) -> None:
 
 
 def _second_output(model: onnx.ModelProto) -> None:
-    model.graph.output.append(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, (None, 3, 4, 4)))
+    model.graph.output.append(
+        helper.make_tensor_value_info("pooled", TensorProto.FLOAT, (None, 3, 4, 4))
+    )
 
 
 def _map_as_output(model: onnx.ModelProto) -> None:
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, (None, 3, 4, 4)))
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("pooled", TensorProto.FLOAT, (None, 3, 4, 4))
+    )
 
 
 def _long_as_input(model: onnx.ModelProto) -> None:
@@ -226,22 +279,30 @@ def _other_input(model: onnx.ModelProto, kind: int) -> None:
 
 def _shape(*shape: Any) -> Callable[[onnx.ModelProto], None]:
     def change(model: onnx.ModelProto) -> None:
-        model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, shape))
+        model.graph.input[0].CopyFrom(
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+        )
         model.graph.ClearField("node")
         model.graph.node.append(helper.make_node("Flatten", ["images"], ["embeddings"]))
-        model.graph.output[0].CopyFrom(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, (None, None)))
+        model.graph.output[0].CopyFrom(
+            helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, (None, None))
+        )
 
     return change
 
 
 def _weights(values: NDArray[Any]) -> Callable[[onnx.ModelProto], None]:
-    return lambda model: model.graph.initializer[2].CopyFrom(numpy_helper.from_array(values.astype(np.float32), "weights"))
+    return lambda model: model.graph.initializer[2].CopyFrom(
+        numpy_helper.from_array(values.astype(np.float32), "weights")
+    )
 
 
 def _external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[2]
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.append(onnx.StringStringEntryProto(key="location", value="../../secret.bin"))
+    tensor.external_data.append(
+        onnx.StringStringEntryProto(key="location", value="../../secret.bin")
+    )
 
 
 def _external_without_name(model: onnx.ModelProto) -> None:
@@ -260,7 +321,10 @@ DAMAGE: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
     "three axes": (_shape(3, 16, 16), "has shape (3, 16, 16)"),
     "five axes": (_shape(1, 1, 3, 16, 16), "expected (N, 3, H, W)"),
     "NaN": (_weights(np.full((48, 5), np.nan)), "1 of 1 tensors hold NaN or infinity (weights)"),
-    "infinity": (_weights(np.full((48, 5), np.inf)), "1 of 1 tensors hold NaN or infinity (weights)"),
+    "infinity": (
+        _weights(np.full((48, 5), np.inf)),
+        "1 of 1 tensors hold NaN or infinity (weights)",
+    ),
     "no embedding": (_weights(np.ones((48, 0))), "expected (1, D)"),
     "wrong weights": (_weights(np.ones((40, 5))), "onnxruntime cannot"),
     "weights elsewhere": (_external, "secret.bin"),
@@ -271,7 +335,9 @@ DAMAGE: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=list(DAMAGE))
-def test_what_is_no_embedder_is_one_readable_line(tiny_onnx: Make, damage: Callable[[Any], Any], said: str, complaint: Any) -> None:
+def test_what_is_no_embedder_is_one_readable_line(
+    tiny_onnx: Make, damage: Callable[[Any], Any], said: str, complaint: Any
+) -> None:
     model = tiny_onnx()
     damage(model)
     with complaint("a.onnx", said):
@@ -282,7 +348,13 @@ def test_damaged_bytes_are_one_readable_line(
     tiny_onnx: Make, mutate: Callable[[bytes, int], bytes], at_worst_complaint: Any, complaint: Any
 ) -> None:
     whole = tiny_onnx().SerializeToString()
-    for content in (b"", b"Dear Sir or Madam", b"\x80\x04}q\x00.", whole[: len(whole) // 2], whole[:-100]):
+    for content in (
+        b"",
+        b"Dear Sir or Madam",
+        b"\x80\x04}q\x00.",
+        whole[: len(whole) // 2],
+        whole[:-100],
+    ):
         with complaint("a.onnx"):
             OnnxNetwork(content, "a.onnx")
     for seed in range(60):
@@ -298,20 +370,33 @@ def test_weights_in_other_files_are_found_wherever_they_hide(tiny_onnx: Make) ->
     def elsewhere() -> onnx.TensorProto:
         copy = onnx.TensorProto()
         copy.CopyFrom(tensor)
-        copy.external_data.append(onnx.StringStringEntryProto(key="location", value=f"file{next(names)}"))
+        copy.external_data.append(
+            onnx.StringStringEntryProto(key="location", value=f"file{next(names)}")
+        )
         return copy
 
     model = tiny_onnx()
     assert external_files(model) == []
     constant = helper.make_node("Constant", [], ["c"], value=elsewhere())
     branch = helper.make_graph(
-        [constant], "branch", [], [helper.make_tensor_value_info("c", TensorProto.FLOAT, (3,))], [elsewhere()]
+        [constant],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, (3,))],
+        [elsewhere()],
     )
-    model.graph.node.append(helper.make_node("If", ["condition"], ["d"], then_branch=branch, else_branch=branch))
+    model.graph.node.append(
+        helper.make_node("If", ["condition"], ["d"], then_branch=branch, else_branch=branch)
+    )
     model.graph.initializer.append(elsewhere())
     model.graph.sparse_initializer.append(onnx.SparseTensorProto(values=elsewhere()))
     function = helper.make_function(
-        "own", "f", [], ["e"], [helper.make_node("Constant", [], ["e"], value=elsewhere())], [helper.make_opsetid("", 17)]
+        "own",
+        "f",
+        [],
+        ["e"],
+        [helper.make_node("Constant", [], ["e"], value=elsewhere())],
+        [helper.make_opsetid("", 17)],
     )
     model.functions.append(function)
     assert external_files(model) == [f"file{number}" for number in range(5)]

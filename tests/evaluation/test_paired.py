@@ -53,7 +53,9 @@ def test_the_interval_is_students_over_folds() -> None:
 def test_ties_are_treated_as_verification_does() -> None:
     rng = np.random.default_rng(1)
     same = rng.random(60) < 0.5
-    rounded = [verification(rng.integers(0, 4, 60) + same, same, 3, intervals=False) for _ in range(2)]
+    rounded = [
+        verification(rng.integers(0, 4, 60) + same, same, 3, intervals=False) for _ in range(2)
+    ]
     found = paired_difference(*rounded)
     assert found.value == pytest.approx(rounded[0].accuracy - rounded[1].accuracy, abs=1e-12)
 
@@ -61,7 +63,12 @@ def test_ties_are_treated_as_verification_does() -> None:
 def test_a_result_does_not_differ_from_itself() -> None:
     first, _ = results()
     found = paired_difference(first, first)
-    assert (found.value, found.interval, found.p_value, found.clear) == (0.0, (0.0, 0.0), 1.0, False)
+    assert (found.value, found.interval, found.p_value, found.clear) == (
+        0.0,
+        (0.0, 0.0),
+        1.0,
+        False,
+    )
 
 
 def test_it_is_narrower_than_an_interval_by_itself() -> None:
@@ -80,7 +87,9 @@ def test_turned_round_it_is_the_negative() -> None:
 
 def test_the_interval_covers_the_truth() -> None:
     """With no true difference, 0 is inside nineteen times of twenty or so."""
-    inside = [not paired_difference(*results(noise=0.4, seed=seed, count=200)).clear for seed in range(60)]
+    inside = [
+        not paired_difference(*results(noise=0.4, seed=seed, count=200)).clear for seed in range(60)
+    ]
     assert sum(inside) >= 52
 
 
@@ -123,6 +132,8 @@ def test_other_pairs_cannot_be_compared(complaint: Complaint) -> None:
     fewer, _ = results(count=200)
     with complaint("not the same pairs"):
         paired_difference(first, fewer)
-    known = verification(second.scores, second.same, second.folds, people=np.arange(800).reshape(400, 2))
+    known = verification(
+        second.scores, second.same, second.folds, people=np.arange(800).reshape(400, 2)
+    )
     with complaint("not the same pairs, folds and people"):
         paired_difference(first, known)

@@ -91,7 +91,10 @@ def test_fewer_than_a_dozen_points_have_no_umap() -> None:
 
 @pytest.mark.slow
 def test_umap_is_reproducible_by_seed() -> None:
-    vectors, labels = _unit(projection.MIN_UMAP_POINTS, 6), np.arange(projection.MIN_UMAP_POINTS) % 3
+    vectors, labels = (
+        _unit(projection.MIN_UMAP_POINTS, 6),
+        np.arange(projection.MIN_UMAP_POINTS) % 3,
+    )
     one, again, other = (project(vectors, labels, seed=seed).umap for seed in (0, 0, 1))
     assert one is not None
     assert one.shape == (projection.MIN_UMAP_POINTS, 2)

@@ -30,25 +30,42 @@ def pairs() -> NDArray[np.int64]:
     return np.random.default_rng(1).integers(0, IMAGES, (PAIRS, 2))
 
 
-def _slow_scores(protocol: Protocol, embeddings: NDArray[np.float32], pairs: NDArray[np.int64]) -> list[float]:
+def _slow_scores(
+    protocol: Protocol, embeddings: NDArray[np.float32], pairs: NDArray[np.int64]
+) -> list[float]:
     """Pair by pair, as the options say it."""
     found = []
     for number, (i, j) in enumerate(pairs):
         one, other = embeddings[i].astype(float), embeddings[j].astype(float)
         if protocol.mean == "subtract":
-            elsewhere = [embeddings[image] for at, pair in enumerate(pairs) for image in pair if FOLDS[at] != FOLDS[number]]
+            elsewhere = [
+                embeddings[image]
+                for at, pair in enumerate(pairs)
+                for image in pair
+                if FOLDS[at] != FOLDS[number]
+            ]
             mean = np.mean(np.array(elsewhere, dtype=float), axis=0)
             one, other = one - mean, other - mean
         if protocol.distance != "euclidean-raw":
             one, other = one / np.linalg.norm(one), other / np.linalg.norm(other)
-        found.append(float(one @ other) if protocol.distance == "cosine" else -float(((one - other) ** 2).sum()))
+        found.append(
+            float(one @ other)
+            if protocol.distance == "cosine"
+            else -float(((one - other) ** 2).sum())
+        )
     return found
 
 
 @pytest.mark.parametrize(("mean", "distance"), list(product(["none", "subtract"], SCORES)))
-def test_scores_are_what_the_options_say(mean: Any, distance: Any, embeddings: Any, pairs: Any) -> None:
+def test_scores_are_what_the_options_say(
+    mean: Any, distance: Any, embeddings: Any, pairs: Any
+) -> None:
     protocol = Protocol(mean=mean, distance=distance)
-    np.testing.assert_allclose(protocol.scores(embeddings, pairs, FOLDS), _slow_scores(protocol, embeddings, pairs), atol=1e-12)
+    np.testing.assert_allclose(
+        protocol.scores(embeddings, pairs, FOLDS),
+        _slow_scores(protocol, embeddings, pairs),
+        atol=1e-12,
+    )
 
 
 def test_a_mean_is_of_the_other_folds_alone(embeddings: NDArray[np.float32]) -> None:
@@ -64,7 +81,9 @@ def test_a_mean_is_of_the_other_folds_alone(embeddings: NDArray[np.float32]) -> 
 
 def test_without_a_mean_folds_do_not_matter_to_scores(embeddings: Any, pairs: Any) -> None:
     protocol = Protocol()
-    np.testing.assert_array_equal(protocol.scores(embeddings, pairs, FOLDS), protocol.scores(embeddings, pairs, FOLDS[::-1]))
+    np.testing.assert_array_equal(
+        protocol.scores(embeddings, pairs, FOLDS), protocol.scores(embeddings, pairs, FOLDS[::-1])
+    )
 
 
 def test_subtracting_a_mean_undoes_a_shift_of_all_embeddings(embeddings: Any, pairs: Any) -> None:
@@ -89,15 +108,24 @@ def test_the_grid_accepts_distances_below_its_thresholds(seed: int, distance: An
     for fold in (0, 1):
         right = [((apart < t) == same)[folds != fold].mean() for t in ACCURACY_THRESHOLDS]
         kept = ACCURACY_THRESHOLDS[np.argmax(right)]
-        assert result.fold_accuracy[fold] == pytest.approx(((apart < kept) == same)[folds == fold].mean())
+        assert result.fold_accuracy[fold] == pytest.approx(
+            ((apart < kept) == same)[folds == fold].mean()
+        )
     exact = verification(scores, same, folds, intervals=False)
     assert (result.auc, result.eer, result.tar_at_far) == (exact.auc, exact.eer, exact.tar_at_far)
 
 
-def test_cosine_and_distance_at_length_1_give_the_same_exact_figures(embeddings: Any, pairs: Any) -> None:
+def test_cosine_and_distance_at_length_1_give_the_same_exact_figures(
+    embeddings: Any, pairs: Any
+) -> None:
     same = np.arange(PAIRS) % 2 == 0
     one, other = (
-        verification(Protocol(distance=distance).scores(embeddings, pairs, FOLDS), same, FOLDS, intervals=False)
+        verification(
+            Protocol(distance=distance).scores(embeddings, pairs, FOLDS),
+            same,
+            FOLDS,
+            intervals=False,
+        )
         for distance in ("cosine", "euclidean")
     )
     np.testing.assert_allclose(one.fold_accuracy, other.fold_accuracy)
@@ -119,12 +147,25 @@ def test_folds_are_the_benchmarks_unless_a_number_is_given() -> None:
         (PRESETS["arcface_torch"], "arcface_torch", "+arcface_torch"),
         (PRESETS["sphereface"], "sphereface", "+sphereface"),
         (Protocol(flip="none"), "workbench+flip-none", "+flip-none"),
-        (Protocol(folds=5, mean="subtract"), "workbench+mean-subtract+folds-5", "+mean-subtract+folds-5"),
-        (replace(PRESETS["arcface_torch"], flip="none"), "arcface_torch+flip-none", "+arcface_torch+flip-none"),
-        (Protocol("none", "subtract", threshold="grid"), *2 * ["workbench+flip-none+mean-subtract+threshold-grid"]),
+        (
+            Protocol(folds=5, mean="subtract"),
+            "workbench+mean-subtract+folds-5",
+            "+mean-subtract+folds-5",
+        ),
+        (
+            replace(PRESETS["arcface_torch"], flip="none"),
+            "arcface_torch+flip-none",
+            "+arcface_torch+flip-none",
+        ),
+        (
+            Protocol("none", "subtract", threshold="grid"),
+            *2 * ["workbench+flip-none+mean-subtract+threshold-grid"],
+        ),
     ],
 )
-def test_a_name_says_the_nearest_preset_and_what_differs(protocol: Protocol, name: str, suffix: str) -> None:
+def test_a_name_says_the_nearest_preset_and_what_differs(
+    protocol: Protocol, name: str, suffix: str
+) -> None:
     assert (protocol.name, protocol.suffix) == (name, suffix.removeprefix("workbench"))
     assert protocol.words()["protocol"] == name
 
@@ -143,10 +184,16 @@ def test_no_two_protocols_have_one_name() -> None:
 
 
 def test_every_option_is_told_in_words() -> None:
-    words = [tuple(Protocol(distance=distance, mean=mean).words().values()) for distance in SCORES for mean in ("none", "subtract")]  # type: ignore[arg-type]
+    words = [
+        tuple(Protocol(distance=distance, mean=mean).words().values())
+        for distance in SCORES
+        for mean in ("none", "subtract")
+    ]  # type: ignore[arg-type]
     assert len(set(words)) == len(words)
     assert "squared Euclidean" in PRESETS["arcface_torch"].words()["score"]
-    assert PRESETS["sphereface"].words()["flip"].startswith("embedding of the mirror image put behind")
+    assert (
+        PRESETS["sphereface"].words()["flip"].startswith("embedding of the mirror image put behind")
+    )
 
 
 # Results of other protocols on pages of cosines
@@ -154,12 +201,16 @@ def test_every_option_is_told_in_words() -> None:
 
 def _result(protocol: Protocol, embeddings: Any, pairs: Any) -> Any:
     scores = protocol.scores(embeddings, pairs, FOLDS)
-    result = verification(scores, np.arange(PAIRS) % 2 == 0, FOLDS, candidates=protocol.candidates, intervals=False)
+    result = verification(
+        scores, np.arange(PAIRS) % 2 == 0, FOLDS, candidates=protocol.candidates, intervals=False
+    )
     return replace(result, protocol={**protocol.words(), **result.protocol})
 
 
 def test_distances_at_length_1_are_shown_as_cosines(embeddings: Any, pairs: Any) -> None:
-    usual, other = (_result(PRESETS[name], embeddings, pairs) for name in ("workbench", "arcface_torch"))
+    usual, other = (
+        _result(PRESETS[name], embeddings, pairs) for name in ("workbench", "arcface_torch")
+    )
     viewed = as_cosines(other)
     assert viewed is not None
     np.testing.assert_allclose(viewed.scores, usual.scores, atol=1e-12)
@@ -170,7 +221,9 @@ def test_distances_at_length_1_are_shown_as_cosines(embeddings: Any, pairs: Any)
     assert as_cosines(_result(Protocol(distance="euclidean-raw"), embeddings, pairs)) is None
 
 
-def test_two_photos_are_judged_only_by_results_of_single_photos(embeddings: Any, pairs: Any) -> None:
+def test_two_photos_are_judged_only_by_results_of_single_photos(
+    embeddings: Any, pairs: Any
+) -> None:
     for protocol in (Protocol(flip="none"), Protocol(mean="subtract"), PRESETS["sphereface"]):
         assert of_two_photos(_result(protocol, embeddings, pairs)) is None
     assert of_two_photos(_result(PRESETS["arcface_torch"], embeddings, pairs)) is not None
@@ -193,7 +246,9 @@ def test_two_photos_are_judged_only_by_results_of_single_photos(embeddings: Any,
         ({"distance": "euclidean-raw", "threshold": "grid"}, "takes threshold 'exact'"),
     ],
 )
-def test_an_option_that_does_not_exist_is_one_readable_line(options: Any, said: str, complaint: Any) -> None:
+def test_an_option_that_does_not_exist_is_one_readable_line(
+    options: Any, said: str, complaint: Any
+) -> None:
     with complaint(said):
         Protocol(**options)
     with complaint(said):
@@ -208,6 +263,8 @@ def test_a_preset_is_found_by_its_name_and_changed(complaint: Any) -> None:
 
 
 @pytest.mark.parametrize("candidates", [[], [[1.0]], [np.nan], 3.0])
-def test_candidates_that_are_no_thresholds_are_one_readable_line(candidates: Any, complaint: Any) -> None:
+def test_candidates_that_are_no_thresholds_are_one_readable_line(
+    candidates: Any, complaint: Any
+) -> None:
     with complaint("candidates"):
         verification([1, 2, 3, 4], [0, 0, 1, 1], folds=2, candidates=candidates)

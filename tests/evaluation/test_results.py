@@ -37,7 +37,9 @@ def _assert_equal(one: Any, other: Any) -> None:
         if is_dataclass(getattr(one, field.name)):
             _assert_equal(getattr(one, field.name), getattr(other, field.name))
         else:
-            np.testing.assert_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+            np.testing.assert_equal(
+                getattr(one, field.name), getattr(other, field.name), err_msg=field.name
+            )
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def run(tmp_path: Path) -> runs.Run:
     return runs.create(tmp_path / "runs", "a", {"loss": "arcface", "backbone": "smallresnet"})
 
 
-def _save(run: runs.Run, result: Any, angles: Angles | None = None, projection: Projection | None = None) -> None:
+def _save(
+    run: runs.Run, result: Any, angles: Angles | None = None, projection: Projection | None = None
+) -> None:
     save_result(run, "pack", "bin:pack.bin", result, angles, projection, ["ann", "bob"])
 
 
@@ -54,7 +58,9 @@ def _pairs(**options: Any) -> Any:
     return verification(scores, np.arange(40) % 2 == 0, **options)
 
 
-@pytest.mark.parametrize("options", [{"intervals": False}, {}, {"people": np.arange(80).reshape(40, 2) // 4}])
+@pytest.mark.parametrize(
+    "options", [{"intervals": False}, {}, {"people": np.arange(80).reshape(40, 2) // 4}]
+)
 def test_a_verification_result_comes_back_equal(run: runs.Run, options: dict[str, Any]) -> None:
     result = _pairs(**options)
     _save(run, result)
@@ -77,10 +83,18 @@ def test_a_closed_set_result_comes_back_equal(run: runs.Run) -> None:
 @pytest.mark.parametrize("bootstrap", [0, 20])
 def test_an_open_set_comes_back_equal(run: runs.Run, bootstrap: int, candidates: Any) -> None:
     rng = np.random.default_rng(0)
-    searched = rng.normal(size=(12, 4)), rng.normal(size=(3, 4)), rng.normal(size=(20, 4)), np.arange(12) % 3, np.arange(3)
+    searched = (
+        rng.normal(size=(12, 4)),
+        rng.normal(size=(3, 4)),
+        rng.normal(size=(20, 4)),
+        np.arange(12) % 3,
+        np.arange(3),
+    )
     for rank in (1, None):
         asked = open_set(*searched, rank=rank, bootstrap=bootstrap)
-        result = replace(identification(*searched, candidates=candidates, bootstrap=bootstrap), open_set=asked)
+        result = replace(
+            identification(*searched, candidates=candidates, bootstrap=bootstrap), open_set=asked
+        )
         _save(run, result)
         _assert_equal(load_result(run, "pack"), replace(result, name="pack"))
 
@@ -88,7 +102,11 @@ def test_an_open_set_comes_back_equal(run: runs.Run, bootstrap: int, candidates:
 def test_an_identification_from_before_there_were_open_sets_is_read(run: runs.Run) -> None:
     rng = np.random.default_rng(0)
     result = identification(
-        rng.normal(size=(12, 4)), rng.normal(size=(3, 4)), rng.normal(size=(20, 4)), np.arange(12) % 3, np.arange(3)
+        rng.normal(size=(12, 4)),
+        rng.normal(size=(3, 4)),
+        rng.normal(size=(20, 4)),
+        np.arange(12) % 3,
+        np.arange(3),
     )
     _save(run, result)
     path = run.path / runs.EVALUATION / "pack.json"
@@ -111,7 +129,11 @@ def test_angles_and_projection_come_back_equal(run: runs.Run) -> None:
 
 @pytest.mark.parametrize("people", [None, np.arange(80).reshape(40, 2)])
 def test_gaps_come_back_equal(run: runs.Run, people: Any) -> None:
-    gaps = Gaps({"yaw": np.arange(40.0), "age": np.where(np.arange(40) % 3 == 0, np.nan, 5.0)}, people, controlled=True)
+    gaps = Gaps(
+        {"yaw": np.arange(40.0), "age": np.where(np.arange(40) % 3 == 0, np.nan, 5.0)},
+        people,
+        controlled=True,
+    )
     save_result(run, "pack", "bin:pack.bin", _pairs(), None, None, [], gaps=gaps)
     np.testing.assert_equal(load_gaps(run, "pack"), gaps)
 
@@ -125,7 +147,9 @@ def test_curves_are_drawn_from_the_stored_scores_at_any_rate(run: runs.Run, comp
         assert list(curves) == ["yaw", "age"]
         for factor, curve in curves.items():
             gap = gaps.by_factor[factor]
-            expected = invariance(result.scores, result.same, gap, factor=factor, far=far, bootstrap=20, people=people)
+            expected = invariance(
+                result.scores, result.same, gap, factor=factor, far=far, bootstrap=20, people=people
+            )
             _assert_equal(curve, expected)
     assert list(invariance_curves(run, "pack", far=0.1, bootstrap=0, factors=["age"])) == ["age"]
     with complaint("did you mean 'yaw'"):
@@ -181,10 +205,14 @@ def _without(folder: Path, key: str) -> None:
 
 DAMAGE: dict[str, Callable[[Path], Any]] = {
     "arrays gone": lambda folder: (folder / "pack.npz").unlink(),
-    "arrays cut off": lambda folder: (folder / "pack.npz").write_bytes((folder / "pack.npz").read_bytes()[:200]),
+    "arrays cut off": lambda folder: (folder / "pack.npz").write_bytes(
+        (folder / "pack.npz").read_bytes()[:200]
+    ),
     "arrays empty": lambda folder: (folder / "pack.npz").write_bytes(b""),
     "no scores": lambda folder: _without(folder, "scores"),
-    "figures cut off": lambda folder: (folder / "pack.json").write_text((folder / "pack.json").read_text()[:100]),
+    "figures cut off": lambda folder: (folder / "pack.json").write_text(
+        (folder / "pack.json").read_text()[:100]
+    ),
     "figures a list": lambda folder: (folder / "pack.json").write_text("[]"),
     "no kind": _json(lambda figures: figures.pop("kind")),
     "no accuracy": _json(lambda figures: figures.pop("accuracy")),
@@ -196,7 +224,9 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-def test_damaged_files_are_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], complaint: Any) -> None:
+def test_damaged_files_are_one_readable_line(
+    run: runs.Run, damage: Callable[[Path], Any], complaint: Any
+) -> None:
     _save(run, _pairs())
     damage(run.path / runs.EVALUATION)
     with complaint("pack"):
@@ -217,7 +247,9 @@ def _found(bootstrap: int = 20) -> Any:
     rng = np.random.default_rng(0)
     people, probes = rng.normal(size=(5, 4)), np.repeat(np.arange(5), 3)
     near = people[probes] + rng.normal(size=(15, 4))
-    return identification(near, people, rng.normal(size=(30, 4)), probes, np.arange(5), bootstrap=bootstrap)
+    return identification(
+        near, people, rng.normal(size=(30, 4)), probes, np.arange(5), bootstrap=bootstrap
+    )
 
 
 @pytest.mark.parametrize("bootstrap", [0, 20])
@@ -242,7 +274,9 @@ def test_an_identification_result_comes_back_equal(run: runs.Run, bootstrap: int
         _json(lambda figures: figures.update(kind="verification")),
     ],
 )
-def test_a_damaged_identification_is_one_readable_line(run: runs.Run, damage: Callable[[Path], Any], complaint: Any) -> None:
+def test_a_damaged_identification_is_one_readable_line(
+    run: runs.Run, damage: Callable[[Path], Any], complaint: Any
+) -> None:
     _save(run, _found())
     damage(run.path / runs.EVALUATION)
     with complaint("pack", "damaged"):

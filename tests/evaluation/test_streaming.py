@@ -15,15 +15,27 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from workbench import plots
-from workbench.evaluation import StreamedResult, all_pairs_roc, roc, stream_roc, streaming, verification
+from workbench.evaluation import (
+    StreamedResult,
+    all_pairs_roc,
+    roc,
+    stream_roc,
+    streaming,
+    verification,
+)
 from workbench.evaluation.search import on_grid
 
 quick = settings(max_examples=60, deadline=None)
 some_scores = st.lists(st.integers(-4, 4) | st.floats(-1e6, 1e6), min_size=1, max_size=40)
 
 
-def _assert_as_if_at_once(found: StreamedResult, genuine: NDArray[np.floating], impostors: NDArray[np.floating]) -> None:
-    scores, same = np.concatenate([genuine, impostors]), np.arange(len(genuine) + len(impostors)) < len(genuine)
+def _assert_as_if_at_once(
+    found: StreamedResult, genuine: NDArray[np.floating], impostors: NDArray[np.floating]
+) -> None:
+    scores, same = (
+        np.concatenate([genuine, impostors]),
+        np.arange(len(genuine) + len(impostors)) < len(genuine),
+    )
     far, tar, thresholds = roc(scores, same)
     assert (found.genuine, found.impostors) == (len(genuine), len(impostors))
     assert found.auc == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
@@ -37,20 +49,31 @@ def _assert_as_if_at_once(found: StreamedResult, genuine: NDArray[np.floating], 
     assert all(mine[score] == at[score] for score in set(genuine.tolist()))
     for f, t, threshold in zip(*found.roc, strict=True):
         assert (f, t) == ((impostors >= threshold).mean(), (genuine >= threshold).mean())
-    assert (found.roc.far[0], found.roc.tar[0], found.roc.far[-1], found.roc.tar[-1]) == (0, 0, 1, 1)
+    assert (found.roc.far[0], found.roc.tar[0], found.roc.far[-1], found.roc.tar[-1]) == (
+        0,
+        0,
+        1,
+        1,
+    )
     assert (np.diff(found.roc.far) >= 0).all()
     assert (np.diff(found.roc.tar) >= 0).all()
 
 
 @quick
 @given(some_scores, st.lists(some_scores | st.just([]), min_size=1, max_size=5), st.integers(1, 7))
-def test_any_cut_gives_what_all_at_once_give(genuine: list[float], chunks: list[list[float]], at_once: int) -> None:
+def test_any_cut_gives_what_all_at_once_give(
+    genuine: list[float], chunks: list[list[float]], at_once: int
+) -> None:
     impostors = np.concatenate([np.array(chunk, dtype=float) for chunk in chunks])
     if not len(impostors):
         return
     usual, streaming.AT_ONCE = streaming.AT_ONCE, at_once
     try:
-        found = stream_roc(genuine, (np.array(chunk, dtype=float) for chunk in chunks), fars=[0.01, 0.1, 1 / 3, 1.0])
+        found = stream_roc(
+            genuine,
+            (np.array(chunk, dtype=float) for chunk in chunks),
+            fars=[0.01, 0.1, 1 / 3, 1.0],
+        )
     finally:
         streaming.AT_ONCE = usual
     _assert_as_if_at_once(found, np.array(genuine, dtype=float), impostors)
@@ -58,8 +81,17 @@ def test_any_cut_gives_what_all_at_once_give(genuine: list[float], chunks: list[
 
 def test_many_scores_of_another_precision() -> None:
     rng = np.random.default_rng(0)
-    genuine, impostors = rng.normal(0.5, 0.2, 300).astype(np.float32), rng.normal(0, 0.2, 200_000).astype(np.float32)
-    found = stream_roc(genuine, np.array_split(impostors, 7), fars=[1e-1, 1e-3, 1e-5], progress="scores", total=200_000)
+    genuine, impostors = (
+        rng.normal(0.5, 0.2, 300).astype(np.float32),
+        rng.normal(0, 0.2, 200_000).astype(np.float32),
+    )
+    found = stream_roc(
+        genuine,
+        np.array_split(impostors, 7),
+        fars=[1e-1, 1e-3, 1e-5],
+        progress="scores",
+        total=200_000,
+    )
     _assert_as_if_at_once(found, genuine.astype(float), impostors.astype(float))
     assert found.supported(1e-4)
     assert not found.supported(1e-5)
@@ -91,10 +123,14 @@ def test_it_is_drawn_like_a_result() -> None:
 # All pairs of a labelled set
 
 
-def _labelled(images: int = 40, people: int = 7, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _labelled(
+    images: int = 40, people: int = 7, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     identities = rng.integers(0, people, images) * 3
-    return (rng.normal(size=(people * 3, 8))[identities] + rng.normal(size=(images, 8))).astype(np.float32), identities
+    return (rng.normal(size=(people * 3, 8))[identities] + rng.normal(size=(images, 8))).astype(
+        np.float32
+    ), identities
 
 
 def test_all_pairs_are_compared_once() -> None:
@@ -103,14 +139,19 @@ def test_all_pairs_are_compared_once() -> None:
     pairs = list(combinations(range(len(unit)), 2))
     scores = np.array([unit[i] @ unit[j] for i, j in pairs])
     same = np.array([identities[i] == identities[j] for i, j in pairs])
-    _assert_as_if_at_once(all_pairs_roc(embeddings, identities, fars=[0.1, 0.01]), scores[same], scores[~same])
+    _assert_as_if_at_once(
+        all_pairs_roc(embeddings, identities, fars=[0.1, 0.01]), scores[same], scores[~same]
+    )
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 39, 1000])
 def test_neither_blocks_nor_the_order_of_images_matter(block: int) -> None:
     embeddings, identities = _labelled()
     order = np.random.default_rng(block).permutation(len(embeddings))
-    usual, other = all_pairs_roc(embeddings, identities), all_pairs_roc(embeddings[order], identities[order], block=block)
+    usual, other = (
+        all_pairs_roc(embeddings, identities),
+        all_pairs_roc(embeddings[order], identities[order], block=block),
+    )
     for one, another in zip(usual.roc, other.roc, strict=True):
         np.testing.assert_array_equal(one, another)
     assert (usual.auc, usual.eer, usual.tar_at_far) == (other.auc, other.eer, other.tar_at_far)
@@ -145,12 +186,16 @@ def test_there_is_no_matrix_of_all_scores() -> None:
         (["a"], [[1.0]], "expected numbers"),
     ],
 )
-def test_bad_scores_are_one_readable_line(genuine: Any, chunks: Any, said: str, complaint: Any) -> None:
+def test_bad_scores_are_one_readable_line(
+    genuine: Any, chunks: Any, said: str, complaint: Any
+) -> None:
     with complaint(said):
         stream_roc(genuine, chunks)
 
 
-def test_a_bad_score_is_counted_from_the_beginning_of_its_chunk(complaint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_score_is_counted_from_the_beginning_of_its_chunk(
+    complaint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(streaming, "AT_ONCE", 4)
     with complaint("chunk 0", "number 10 is nan"):
         stream_roc([1.0], [np.append(np.zeros(10), np.nan)])
@@ -174,12 +219,16 @@ def test_a_far_that_is_no_rate_is_one_readable_line(far: float, complaint: Any) 
         (np.array([[1.0], [np.nan], [2.0]]), [0, 0, 1], "not finite"),
     ],
 )
-def test_bad_sets_are_one_readable_line(embeddings: Any, identities: Any, said: str, complaint: Any) -> None:
+def test_bad_sets_are_one_readable_line(
+    embeddings: Any, identities: Any, said: str, complaint: Any
+) -> None:
     with complaint(said):
         all_pairs_roc(embeddings, identities)
 
 
-def test_more_genuine_pairs_than_are_held_are_refused(complaint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_genuine_pairs_than_are_held_are_refused(
+    complaint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(streaming, "MOST_GENUINE", 2)
     with complaint("3 genuine pairs", "fewer images"):
         all_pairs_roc(np.ones((4, 2)), [0, 0, 0, 1])

@@ -18,17 +18,34 @@ from typer.testing import CliRunner
 import workbench as wb
 from workbench import data, runs
 from workbench.cli import app
-from workbench.evaluation import VerificationResult, leaderboard, load_model, load_projection, load_result, verification
+from workbench.evaluation import (
+    VerificationResult,
+    leaderboard,
+    load_model,
+    load_projection,
+    load_result,
+    verification,
+)
 from workbench.evaluation import projection as projection_module
 from workbench.evaluation import templates as module
 from workbench.evaluation.protocol import of_two_photos
-from workbench.evaluation.templates import IJB_FARS, nearest_tar, pool, template_scores, template_verification
+from workbench.evaluation.templates import (
+    IJB_FARS,
+    nearest_tar,
+    pool,
+    template_scores,
+    template_verification,
+)
 
 FAKE_IJB = Path(__file__).parents[1] / "data" / "fake_ijb.py"
 
 
 def slowly(
-    embeddings: NDArray[Any], templates: NDArray[Any], media: NDArray[Any], weights: NDArray[Any] | None, keep_norm: bool
+    embeddings: NDArray[Any],
+    templates: NDArray[Any],
+    media: NDArray[Any],
+    weights: NDArray[Any] | None,
+    keep_norm: bool,
 ) -> dict[int, NDArray[np.float64]]:
     """{template: embedding}, a loop at a time, in double precision."""
     frames: dict[int, dict[int, list[NDArray[np.float64]]]] = defaultdict(lambda: defaultdict(list))
@@ -45,12 +62,19 @@ def slowly(
     return found
 
 
-def made(count: int = 300, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def made(
+    count: int = 300, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Embeddings of all lengths, templates with gaps in their numbers, media that several templates share, weights."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(count, 16)) * rng.uniform(0.2, 5, (count, 1))
     templates = rng.choice(rng.permutation(10_000)[:40], count)
-    return embeddings.astype(np.float32), templates, rng.integers(0, 9, count), rng.uniform(0.3, 1, count)
+    return (
+        embeddings.astype(np.float32),
+        templates,
+        rng.integers(0, 9, count),
+        rng.uniform(0.3, 1, count),
+    )
 
 
 # Pooling
@@ -58,7 +82,9 @@ def made(count: int = 300, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[
 
 @pytest.mark.parametrize("keep_norm", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_pooling_is_the_mean_of_each_medium_and_the_sum_of_these(weighted: bool, keep_norm: bool) -> None:
+def test_pooling_is_the_mean_of_each_medium_and_the_sum_of_these(
+    weighted: bool, keep_norm: bool
+) -> None:
     embeddings, templates, media, weights = made()
     given = weights if weighted else None
     numbers, pooled = pool(embeddings, templates, media, given, keep_norm=keep_norm)
@@ -68,7 +94,9 @@ def test_pooling_is_the_mean_of_each_medium_and_the_sum_of_these(weighted: bool,
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100])
-def test_pooling_some_templates_at_a_time_changes_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pooling_some_templates_at_a_time_changes_nothing(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embeddings, templates, media, weights = made()
     whole = pool(embeddings, templates, media, weights)
     monkeypatch.setattr(module, "CHUNK_IMAGES", chunk)
@@ -108,7 +136,11 @@ def test_scores_are_cosines(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
     numbers, pooled = pool(embeddings, templates, media)
     pairs = np.random.default_rng(1).choice(numbers, (200, 2))
     expected = slowly(embeddings, templates, media, None, True)
-    np.testing.assert_allclose(template_scores(numbers, pooled, pairs), [expected[a] @ expected[b] for a, b in pairs], atol=1e-12)
+    np.testing.assert_allclose(
+        template_scores(numbers, pooled, pairs),
+        [expected[a] @ expected[b] for a, b in pairs],
+        atol=1e-12,
+    )
 
 
 def test_a_template_without_embedding_is_an_error(complaint: Callable[..., Any]) -> None:
@@ -132,20 +164,27 @@ def test_rates_are_those_of_scikit_learns_curve(seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
     same = rng.random(rng.integers(20, 3000)) < 0.3
     scores = rng.normal(size=len(same)) + 1.5 * same
-    scores = np.round(scores * steps / 3) if steps else scores  # with ties, and then many points on straight lines
+    scores = (
+        np.round(scores * steps / 3) if steps else scores
+    )  # with ties, and then many points on straight lines
     fars = (*IJB_FARS, 0.37, 0.5, 1.0)
     nearest = nearest_tar(scores, same, fars)
     assert nearest == pytest.approx({far: as_published(scores, same, far) for far in fars})
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
     result = template_verification(scores, same, intervals=False)
     assert result.auc == pytest.approx(roc_auc_score(same, scores))
-    assert result.tar_at_far == pytest.approx({far: tpr[fpr <= far * (1 + 1e-9)].max() for far in IJB_FARS})
+    assert result.tar_at_far == pytest.approx(
+        {far: tpr[fpr <= far * (1 + 1e-9)].max() for far in IJB_FARS}
+    )
 
 
 def test_the_nearest_point_may_accept_more_impostors_than_the_rate_says() -> None:
     scores, same = np.array([5, 4, 3, 2, 1.0]), np.array([True, False, True, False, True])
     assert nearest_tar(scores, same, [0.4]) == {0.4: 2 / 3}
-    assert template_verification([*scores, 0], [*same, False], intervals=False).tar_at_far[0.1] == 1 / 3
+    assert (
+        template_verification([*scores, 0], [*same, False], intervals=False).tar_at_far[0.1]
+        == 1 / 3
+    )
 
 
 def test_the_result_is_that_of_verification_with_balanced_folds() -> None:
@@ -156,13 +195,20 @@ def test_the_result_is_that_of_verification_with_balanced_folds() -> None:
     assert np.bincount(result.folds[same]).tolist() == [6] * 5 + [5] * 5
     assert np.bincount(result.folds[~same]).tolist() == [40] * 10
     plain = verification(scores, same, result.folds, fars=IJB_FARS)
-    assert (result.accuracy, result.eer, result.intervals) == (plain.accuracy, plain.eer, plain.intervals)
+    assert (result.accuracy, result.eer, result.intervals) == (
+        plain.accuracy,
+        plain.eer,
+        plain.intervals,
+    )
     assert list(result.tar_at_far) == list(IJB_FARS)
     assert not result.supported(1e-3)
     nearest = nearest_tar(scores, same)
     words = result.protocol["TAR at the nearest point of the ROC, as IJB publications"]
     assert words == ", ".join(f"{tar:.2%} at {far:g}" for far, tar in nearest.items())
-    assert "IJB defines none; always giving the more frequent answer would have 87.91%" in result.protocol["accuracy"]
+    assert (
+        "IJB defines none; always giving the more frequent answer would have 87.91%"
+        in result.protocol["accuracy"]
+    )
 
 
 def test_very_many_pairs_get_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,40 +257,76 @@ def run(fake_ijb: Any, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         for number in range(6):
             landmarks = fake_ijb.EYES + rng.normal(0, 1, (5, 2))
             picture = np.asarray(fake_ijb.draw(person, landmarks, rng))
-            (folder / f"{person}" / f"{number}.png").write_bytes(wb.images.to_png(wb.faces.warp(picture, landmarks)))
-    config = {"data": f"folder:{folder}", "image_size": 16, "embedding_dim": 8, "batch_size": 12, "epochs": 4, "lr": 0.05}
-    config |= {"backbone_options": {"width": 8}, "loss_options": {"s": 16.0, "m": 0.2}, "device": "cpu", "precision": "fp32"}
-    return wb.train({**config, "name": "a", "runs_dir": str(tmp_path_factory.mktemp("runs"))}, progress=False)
+            (folder / f"{person}" / f"{number}.png").write_bytes(
+                wb.images.to_png(wb.faces.warp(picture, landmarks))
+            )
+    config = {
+        "data": f"folder:{folder}",
+        "image_size": 16,
+        "embedding_dim": 8,
+        "batch_size": 12,
+        "epochs": 4,
+        "lr": 0.05,
+    }
+    config |= {
+        "backbone_options": {"width": 8},
+        "loss_options": {"s": 16.0, "m": 0.2},
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return wb.train(
+        {**config, "name": "a", "runs_dir": str(tmp_path_factory.mktemp("runs"))}, progress=False
+    )
 
 
 def evaluated(run: runs.Run, benchmark: Any, **options: Any) -> VerificationResult:
-    plain: dict[str, Any] = {"device": "cpu", "bootstrap": 20, "with_projection": False, "progress": False}
+    plain: dict[str, Any] = {
+        "device": "cpu",
+        "bootstrap": 20,
+        "with_projection": False,
+        "progress": False,
+    }
     result = wb.evaluate(run, benchmark, **plain | options)
     assert isinstance(result, VerificationResult)
     return result
 
 
-@pytest.mark.parametrize(("options", "flip"), [("", "add"), (",norm=no", "none"), (",score=no", "concatenate")])
-def test_a_run_on_ijb_is_pooled_and_compared_as_by_hand(options: str, flip: Any, run: runs.Run, root: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "flip"), [("", "add"), (",norm=no", "none"), (",score=no", "concatenate")]
+)
+def test_a_run_on_ijb_is_pooled_and_compared_as_by_hand(
+    options: str, flip: Any, run: runs.Run, root: Path
+) -> None:
     result = evaluated(run, f"ijb:{root}{options}", flip=flip)
     bench = data.benchmark(f"ijb:{root}{options}")
     assert isinstance(bench, data.Templates)
     assert bench.landmarks is not None
-    pictures = [wb.faces.warp(image, points) for image, points in zip(bench.images, bench.landmarks, strict=True)]  # type: ignore[call-overload]
+    pictures = [
+        wb.faces.warp(image, points)
+        for image, points in zip(bench.images, bench.landmarks, strict=True)
+    ]  # type: ignore[call-overload]
     embeddings = load_model(run, "cpu").embed(pictures, flip=flip)
     weights = None if "score" in options else bench.detector_scores
     pooled = slowly(embeddings, bench.templates, bench.media, weights, "norm" not in options)
-    np.testing.assert_allclose(result.scores, [pooled[a] @ pooled[b] for a, b in bench.pairs.tolist()], atol=1e-6)
+    np.testing.assert_allclose(
+        result.scores, [pooled[a] @ pooled[b] for a, b in bench.pairs.tolist()], atol=1e-6
+    )
     assert result.same.tolist() == bench.same.tolist()
     assert result.auc > 0.9  # colours are easily told apart
     assert result.protocol["length of embeddings"] == ("1" if "norm" in options else "as it is")
-    assert result.protocol["weight of embeddings"] == ("none" if "score" in options else "the detector's score")
+    assert result.protocol["weight of embeddings"] == (
+        "none" if "score" in options else "the detector's score"
+    )
     assert result.protocol["alignment"] == "by the benchmark's landmarks, 112 x 112"
     assert "mirror image" in result.protocol["flip"] or flip == "none"
 
 
-def test_a_result_is_stored_and_on_the_leaderboard(run: runs.Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection_module, "MIN_UMAP_POINTS", 10**6)  # which would take longer than all else
+def test_a_result_is_stored_and_on_the_leaderboard(
+    run: runs.Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        projection_module, "MIN_UMAP_POINTS", 10**6
+    )  # which would take longer than all else
     result = evaluated(run, f"ijb:{root}", with_projection=True)
     stored = load_result(runs.open(run.path), "ijb-c")
     assert isinstance(stored, VerificationResult)
@@ -255,7 +337,9 @@ def test_a_result_is_stored_and_on_the_leaderboard(run: runs.Run, root: Path, mo
     assert table["tar@1e-05"].tolist() == [result.tar_at_far[1e-5]]
     assert not table["tar@1e-05_supported"].item()
     assert table["auc"].tolist() == [result.auc]
-    assert table[["accuracy", "std", "accuracy_low", "accuracy_high"]].isna().all(axis=None)  # IJB defines none
+    assert (
+        table[["accuracy", "std", "accuracy_low", "accuracy_high"]].isna().all(axis=None)
+    )  # IJB defines none
     assert of_two_photos(result) is None  # two photos by themselves are no templates
     projection = load_projection(run, "ijb-c")
     assert projection is not None
@@ -278,23 +362,33 @@ def test_images_of_templates_in_no_pair_are_not_read(run: runs.Run, root: Path) 
             return images[index]
 
     kept = (bench.pairs != left_out).all(axis=1)
-    fewer = replace(bench, images=Pictures(), pairs=bench.pairs[kept], same=bench.same[kept], name="fewer")
-    np.testing.assert_allclose(evaluated(run, fewer).scores, evaluated(run, f"ijb:{root}").scores[kept], atol=1e-6)
+    fewer = replace(
+        bench, images=Pictures(), pairs=bench.pairs[kept], same=bench.same[kept], name="fewer"
+    )
+    np.testing.assert_allclose(
+        evaluated(run, fewer).scores, evaluated(run, f"ijb:{root}").scores[kept], atol=1e-6
+    )
 
 
 def test_labels_never_influence_scores(run: runs.Run, root: Path) -> None:
     bench = data.benchmark(f"ijb:{root}")
     assert isinstance(bench, data.Templates)
-    mislabelled = replace(bench, same=np.random.default_rng(0).permutation(bench.same), name="mislabelled")
+    mislabelled = replace(
+        bench, same=np.random.default_rng(0).permutation(bench.same), name="mislabelled"
+    )
     np.testing.assert_array_equal(evaluated(run, mislabelled).scores, evaluated(run, bench).scores)
 
 
-def test_protocols_of_pairs_do_not_apply(run: runs.Run, root: Path, complaint: Callable[..., Any]) -> None:
+def test_protocols_of_pairs_do_not_apply(
+    run: runs.Run, root: Path, complaint: Callable[..., Any]
+) -> None:
     with complaint("ijb-c", "only flip can be chosen"):
         evaluated(run, f"ijb:{root}", protocol="arcface_torch")
 
 
-def test_a_broken_picture_is_an_error_and_stores_nothing(fake_ijb: Any, run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_a_broken_picture_is_an_error_and_stores_nothing(
+    fake_ijb: Any, run: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     broken = fake_ijb.make(tmp_path / "IJBB", "ijbb")
     (broken / "loose_crop" / "3.png").write_bytes(b"\x89PNG")
     with complaint("3.png"):

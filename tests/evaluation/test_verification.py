@@ -48,14 +48,20 @@ def _thresholds(scores: NDArray[np.float64]) -> list[float]:
     return [np.inf, *sorted(set(scores.tolist()), reverse=True)]
 
 
-def _slow_folds(scores: NDArray[np.float64], same: NDArray[np.bool_], folds: NDArray[np.int64]) -> list[float]:
+def _slow_folds(
+    scores: NDArray[np.float64], same: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> list[float]:
     """Accuracy by fold: every threshold tried on the other folds, the strictest of the best moved halfway to the next score."""
     found = []
     for fold in np.unique(folds):
         best, kept = -1, np.inf
         others = _thresholds(scores[folds != fold])
         for threshold in others:
-            right = sum((s >= threshold) == y for s, y, f in zip(scores, same, folds, strict=True) if f != fold)
+            right = sum(
+                (s >= threshold) == y
+                for s, y, f in zip(scores, same, folds, strict=True)
+                if f != fold
+            )
             if right > best:
                 best, kept = right, threshold
         lower = [score for score in others if score < kept]
@@ -63,14 +69,20 @@ def _slow_folds(scores: NDArray[np.float64], same: NDArray[np.bool_], folds: NDA
             kept = (kept + lower[0]) / 2
         elif lower:  # nothing of the other folds is accepted
             kept = np.nextafter(lower[0], np.inf)
-        answers = [(s >= kept) == y for s, y, f in zip(scores, same, folds, strict=True) if f == fold]
+        answers = [
+            (s >= kept) == y for s, y, f in zip(scores, same, folds, strict=True) if f == fold
+        ]
         found.append(sum(answers) / len(answers))
     return found
 
 
 def _slow_tar(scores: NDArray[np.float64], same: NDArray[np.bool_], far: float) -> float:
     allowed = int(far * (~same).sum() + 1e-6)
-    tars = [(scores[same] >= t).mean() for t in _thresholds(scores) if (scores[~same] >= t).sum() <= allowed]
+    tars = [
+        (scores[same] >= t).mean()
+        for t in _thresholds(scores)
+        if (scores[~same] >= t).sum() <= allowed
+    ]
     return float(max(tars))
 
 
@@ -82,23 +94,31 @@ def _slow_eer(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
 # Against others
 
 
-@pytest.mark.parametrize("pairs", [_normal(200, 300), _tied(), _normal(1, 50), (np.zeros(9), np.arange(9) < 4)])
+@pytest.mark.parametrize(
+    "pairs", [_normal(200, 300), _tied(), _normal(1, 50), (np.zeros(9), np.arange(9) < 4)]
+)
 def test_roc_is_scikit_learns(pairs: Pairs) -> None:
     far, tar, thresholds = roc(*pairs)
-    for mine, theirs in zip((far, tar, thresholds), roc_curve(pairs[1], pairs[0], drop_intermediate=False), strict=True):
+    for mine, theirs in zip(
+        (far, tar, thresholds), roc_curve(pairs[1], pairs[0], drop_intermediate=False), strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, atol=1e-12)
 
 
 @quick
 @given(some_pairs())
 def test_auc_is_scikit_learns_whatever_is_tied(pairs: Pairs) -> None:
-    assert verification(*pairs, folds=2, intervals=False).auc == pytest.approx(roc_auc_score(pairs[1], pairs[0]))
+    assert verification(*pairs, folds=2, intervals=False).auc == pytest.approx(
+        roc_auc_score(pairs[1], pairs[0])
+    )
 
 
 @quick
 @given(some_pairs())
 def test_eer_is_where_the_interpolated_roc_meets_the_diagonal(pairs: Pairs) -> None:
-    assert verification(*pairs, folds=2, intervals=False).eer == pytest.approx(_slow_eer(*pairs), abs=1e-8)
+    assert verification(*pairs, folds=2, intervals=False).eer == pytest.approx(
+        _slow_eer(*pairs), abs=1e-8
+    )
 
 
 def test_eer_of_many_pairs() -> None:
@@ -120,13 +140,19 @@ def test_three_of_thirty_false_accepts_are_a_far_of_a_tenth(far: float) -> None:
     scores = np.arange(60.0)
     same = np.arange(60) % 2 == 0
     accepted = round(30 * far)
-    expected = (scores[same] >= np.sort(scores[~same])[-accepted]).sum() + 1  # genuine pairs just below it cost nothing
-    assert verification(scores, same, fars=[far], intervals=False).tar_at_far[far] == pytest.approx(expected / 30)
+    expected = (
+        scores[same] >= np.sort(scores[~same])[-accepted]
+    ).sum() + 1  # genuine pairs just below it cost nothing
+    assert verification(scores, same, fars=[far], intervals=False).tar_at_far[far] == pytest.approx(
+        expected / 30
+    )
 
 
 @quick
 @given(some_pairs(), st.integers(2, 4), st.integers(0, 9))
-def test_fold_accuracy_is_that_of_trying_every_threshold(pairs: Pairs, count: int, seed: int) -> None:
+def test_fold_accuracy_is_that_of_trying_every_threshold(
+    pairs: Pairs, count: int, seed: int
+) -> None:
     folds = np.random.default_rng(seed).permutation(np.arange(len(pairs[0])) % count)
     result = verification(*pairs, folds=folds, intervals=False)
     expected = _slow_folds(*pairs, folds)
@@ -149,7 +175,9 @@ def test_a_number_of_folds_cuts_as_kfold_does(count: int, folds: int) -> None:
     scores, same = np.arange(count), np.arange(count) % 2 == 0
     given_folds = verification(scores, same, folds=folds, intervals=False).folds
     expected = [test for _, test in KFold(folds, shuffle=False).split(scores)]
-    assert [np.flatnonzero(given_folds == fold).tolist() for fold in range(folds)] == [test.tolist() for test in expected]
+    assert [np.flatnonzero(given_folds == fold).tolist() for fold in range(folds)] == [
+        test.tolist() for test in expected
+    ]
 
 
 def _arcface_torch(distance: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -185,7 +213,8 @@ def test_accuracy_is_exactly_that_of_arcface_torch_where_its_grid_loses_nothing(
     distance, same = _embedded_distances(seed)
     in_the_middle = (np.floor(distance / 0.01) + 0.5) * 0.01
     np.testing.assert_allclose(
-        verification(-in_the_middle, same, intervals=False).fold_accuracy, _arcface_torch(in_the_middle, same)
+        verification(-in_the_middle, same, intervals=False).fold_accuracy,
+        _arcface_torch(in_the_middle, same),
     )
 
 
@@ -205,10 +234,15 @@ def test_a_monotone_transform_of_the_scores_changes_nothing_but_where_the_middle
 ) -> None:
     scores, same = pairs
     plain, transformed = (verification(s, same, folds=2) for s in (scores, transform(scores)))
-    assert (plain.auc, plain.eer) == (pytest.approx(transformed.auc), pytest.approx(transformed.eer))
+    assert (plain.auc, plain.eer) == (
+        pytest.approx(transformed.auc),
+        pytest.approx(transformed.eer),
+    )
     assert plain.tar_at_far == pytest.approx(transformed.tar_at_far)
     for key, interval in plain.intervals.items():
-        if key != "accuracy":  # a threshold in the middle of two scores may decide otherwise about a score between them
+        if (
+            key != "accuracy"
+        ):  # a threshold in the middle of two scores may decide otherwise about a score between them
             assert transformed.intervals[key] == pytest.approx(interval), key
 
 
@@ -228,7 +262,10 @@ def test_the_numbers_that_folds_go_by_do_not_matter() -> None:
     scores, same = _tied()
     folds = np.arange(len(scores)) % 3
     odd_numbers = np.array([-5, 7, 1000])[folds]
-    _same_figures(verification(scores, same, folds, intervals=False), verification(scores, same, odd_numbers, intervals=False))
+    _same_figures(
+        verification(scores, same, folds, intervals=False),
+        verification(scores, same, odd_numbers, intervals=False),
+    )
 
 
 @quick
@@ -265,7 +302,10 @@ def test_perfectly_separated_pairs_of_many_scores_are_all_judged_rightly(count: 
 @given(some_pairs(), st.floats(0.1, 10), st.integers(-5, 5))
 def test_scores_in_another_unit_have_the_same_figures(pairs: Pairs, unit: float, zero: int) -> None:
     scores, same = pairs
-    _same_figures(verification(scores, same, folds=2, intervals=False), verification(scores * 2, same, folds=2, intervals=False))
+    _same_figures(
+        verification(scores, same, folds=2, intervals=False),
+        verification(scores * 2, same, folds=2, intervals=False),
+    )
 
 
 def test_labels_may_be_ones_and_zeros_and_scores_a_list() -> None:
@@ -320,7 +360,15 @@ def test_scores_may_lie_anywhere() -> None:
 @pytest.mark.timeout(60)
 def test_six_thousand_pairs_with_intervals_take_seconds() -> None:
     result = verification(*_normal(3000, 3000))
-    assert set(result.intervals) == {"accuracy", "auc", "eer", "tar@0.1", "tar@0.01", "tar@0.001", "tar@0.0001"}
+    assert set(result.intervals) == {
+        "accuracy",
+        "auc",
+        "eer",
+        "tar@0.1",
+        "tar@0.01",
+        "tar@0.001",
+        "tar@0.0001",
+    }
 
 
 # What is derived
@@ -329,12 +377,24 @@ def test_six_thousand_pairs_with_intervals_take_seconds() -> None:
 def test_a_far_is_supported_from_ten_expected_false_accepts_on_and_well_from_thirty() -> None:
     result = verification(*_normal(10, 1000), intervals=False)
     assert result.impostors == 1000
-    assert [result.supported(far) for far in (0.1, 1e-2, 0.9e-2, 1e-3)] == [True, True, False, False]
-    assert [result.well_supported(far) for far in (0.1, 0.03, 0.029, 1e-2)] == [True, True, False, False]
+    assert [result.supported(far) for far in (0.1, 1e-2, 0.9e-2, 1e-3)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [result.well_supported(far) for far in (0.1, 0.03, 0.029, 1e-2)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_rates_at_a_threshold_are_shares_of_accepted_pairs() -> None:
-    result = verification([1.0, 2.0, 2.0, 3.0, 4.0], [False, False, True, True, True], folds=2, intervals=False)
+    result = verification(
+        [1.0, 2.0, 2.0, 3.0, 4.0], [False, False, True, True, True], folds=2, intervals=False
+    )
     assert result.rates_at(2.0) == (0.5, 1.0)
     assert result.rates_at(2.5) == (0.0, pytest.approx(2 / 3))
     assert result.rates_at(9.0) == (0.0, 0.0)
@@ -394,7 +454,9 @@ def test_intervals_can_be_left_out() -> None:
 def test_intervals_shrink_with_the_root_of_the_number_of_pairs(figure: str) -> None:
     widths = []
     for count in (100, 1600):
-        drawn = [verification(*_normal(count, count, seed=seed)).intervals[figure] for seed in range(3)]
+        drawn = [
+            verification(*_normal(count, count, seed=seed)).intervals[figure] for seed in range(3)
+        ]
         widths.append(np.mean([high - low for low, high in drawn]))
     assert 2.8 < widths[0] / widths[1] < 5.6  # 4, give or take
 

@@ -29,8 +29,19 @@ class _Layers(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-def _conv(inside: int, outside: int, kernel: int, stride: int, padding: int, groups: int = 1, act: bool = True) -> _Layers:
-    layers = [nn.Conv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outside)]
+def _conv(
+    inside: int,
+    outside: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    groups: int = 1,
+    act: bool = True,
+) -> _Layers:
+    layers = [
+        nn.Conv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False),
+        nn.BatchNorm2d(outside),
+    ]
     return _Layers(*layers, *([nn.PReLU(outside)] if act else []))
 
 
@@ -49,7 +60,11 @@ class _Mbf(nn.Module):
     def __init__(self, scale: int, blocks: tuple[int, int, int, int]) -> None:
         super().__init__()
         narrow, wide = 64 * scale, 128 * scale
-        first = _conv(narrow, narrow, 3, 1, 1, groups=64) if blocks[0] == 1 else self._units(blocks[0], narrow, 128)
+        first = (
+            _conv(narrow, narrow, 3, 1, 1, groups=64)
+            if blocks[0] == 1
+            else self._units(blocks[0], narrow, 128)
+        )
         self.layers = nn.ModuleList(
             [
                 _conv(3, narrow, 3, 2, 1),
@@ -64,7 +79,10 @@ class _Mbf(nn.Module):
         )
         self.conv_sep = _conv(wide, 512, 1, 1, 0)
         self.features = _Layers(
-            _conv(512, 512, 7, 1, 0, groups=512, act=False), nn.Flatten(), nn.Linear(512, DIM, bias=False), nn.BatchNorm1d(DIM)
+            _conv(512, 512, 7, 1, 0, groups=512, act=False),
+            nn.Flatten(),
+            nn.Linear(512, DIM, bias=False),
+            nn.BatchNorm1d(DIM),
         )
 
     @staticmethod
@@ -82,7 +100,9 @@ class _IrBlock(nn.Module):
         super().__init__()
         self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         if inside != outside:
-            self.shortcut_layer = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(inside),
             nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
@@ -101,7 +121,9 @@ class _Ir(nn.Module):
 
     def __init__(self, blocks: tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.input_layer = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
+        )
         made, inside = [], 64
         for count, outside in zip(blocks, (64, 128, 256, 512), strict=True):
             for number in range(count):
@@ -109,7 +131,9 @@ class _Ir(nn.Module):
                 inside = outside
         self.body = nn.Sequential(*made)
         closing = nn.BatchNorm1d(DIM, affine=False)
-        self.output_layer = nn.Sequential(nn.BatchNorm2d(512), nn.Dropout(0.4), nn.Flatten(), nn.Linear(512 * 49, DIM), closing)
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(512), nn.Dropout(0.4), nn.Flatten(), nn.Linear(512 * 49, DIM), closing
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raw = self.output_layer(self.body(self.input_layer(x)))
@@ -147,7 +171,9 @@ def _embedded(run: wb.runs.Run, pixels: Tensor) -> Tensor:
     ("scale", "blocks", "options", "count"),
     [
         (2, (1, 4, 6, 2), {}, 333),
-        pytest.param(4, (2, 8, 12, 4), {"width": 4, "blocks": [2, 8, 12, 4]}, 606, marks=pytest.mark.slow),
+        pytest.param(
+            4, (2, 8, 12, 4), {"width": 4, "blocks": [2, 8, 12, 4]}, 606, marks=pytest.mark.slow
+        ),
         (1, (2, 1, 1, 3), {"width": 1, "blocks": [2, 1, 1, 3]}, None),
     ],
     ids=["mbf", "mbf_large", "own blocks"],
@@ -161,46 +187,86 @@ def test_arcface_torchs_mobilefacenets_come_by_name(
     assert count in (None, len(state))
     torch.save({f"{prefix}{key}": tensor for key, tensor in state.items()}, tmp_path / "model.pt")
     run = wb.import_model(tmp_path / "model.pt", runs_dir=tmp_path / "runs")
-    assert (run.config["backbone"], run.config.get("backbone_options", {})) == ("mobilefacenet", options)
+    assert (run.config["backbone"], run.config.get("backbone_options", {})) == (
+        "mobilefacenet",
+        options,
+    )
     assert run.environment["imported"]["notes"][0].startswith(f"{len(state)} tensors were taken")
     pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        torch.testing.assert_close(_unit(_embedded(run, pixels)), _unit(net(pixels)), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            _unit(_embedded(run, pixels)), _unit(net(pixels)), atol=1e-6, rtol=0
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
     [("iresnet18", (2, 2, 2, 2)), pytest.param("iresnet50", (3, 4, 14, 3), marks=pytest.mark.slow)],
 )
-def test_adafaces_networks_come_by_name_out_of_lightnings_file(tmp_path: Path, name: str, blocks: Any) -> None:
+def test_adafaces_networks_come_by_name_out_of_lightnings_file(
+    tmp_path: Path, name: str, blocks: Any
+) -> None:
     net = _lived(_Ir(blocks))
     state = {f"model.{key}": tensor for key, tensor in net.state_dict().items()}
-    head = {"head.kernel": torch.randn(DIM, 30), "head.t": torch.zeros(1), "head.batch_mean": torch.ones(1) * 20}
-    torch.save({"epoch": 25, "state_dict": state | head, "hyper_parameters": {"lr": 0.1}}, tmp_path / "adaface.ckpt")
+    head = {
+        "head.kernel": torch.randn(DIM, 30),
+        "head.t": torch.zeros(1),
+        "head.batch_mean": torch.ones(1) * 20,
+    }
+    torch.save(
+        {"epoch": 25, "state_dict": state | head, "hyper_parameters": {"lr": 0.1}},
+        tmp_path / "adaface.ckpt",
+    )
     run = wb.import_model(tmp_path / "adaface.ckpt", runs_dir=tmp_path / "runs", channels="bgr")
-    assert (run.config["backbone"], run.config["embedding_dim"], run.config["channels"]) == (name, DIM, "bgr")
+    assert (run.config["backbone"], run.config["embedding_dim"], run.config["channels"]) == (
+        name,
+        DIM,
+        "bgr",
+    )
     notes = run.environment["imported"]["notes"]
-    assert notes[0] == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of AdaFace's IR networks"
-    assert notes[1] == "3 tensors beside the backbone were left out: head.kernel, head.t, head.batch_mean"
+    assert (
+        notes[0]
+        == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of AdaFace's IR networks"
+    )
+    assert (
+        notes[1]
+        == "3 tensors beside the backbone were left out: head.kernel, head.t, head.batch_mean"
+    )
     # In double precision, as fifty layers summed in another order differ by more than 1e-6 in single.
-    pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pixels = torch.randn(
+        2, 3, 112, 112, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     with torch.inference_mode():
         unit, norm = net.double()(pixels)
         torch.testing.assert_close(_unit(_embedded(run, pixels)), unit, atol=1e-6, rtol=0)
         torch.testing.assert_close(_embedded(run, pixels), unit * norm, rtol=1e-6, atol=1e-6)
 
 
-def test_a_network_of_the_same_names_with_other_layers_is_refused(tmp_path: Path, complaint: Any) -> None:
+def test_a_network_of_the_same_names_with_other_layers_is_refused(
+    tmp_path: Path, complaint: Any
+) -> None:
     state = _Ir((2, 2, 2, 2)).state_dict()
-    gates = {f"body.{number}.res_layer.6.fc1.weight": torch.zeros(16, 64, 1, 1) for number in range(2)}
+    gates = {
+        f"body.{number}.res_layer.6.fc1.weight": torch.zeros(16, 64, 1, 1) for number in range(2)
+    }
     torch.save(state | gates, tmp_path / "irse.pth")
-    with complaint("fits no known backbone", "nearest is 'iresnet18'", "unexpected body.0.res_layer.6.fc1.weight", "ONNX"):
+    with complaint(
+        "fits no known backbone",
+        "nearest is 'iresnet18'",
+        "unexpected body.0.res_layer.6.fc1.weight",
+        "ONNX",
+    ):
         wb.import_model(tmp_path / "irse.pth", runs_dir=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_arcface_torchs_transformers_are_other_networks_than_those_here(tmp_path: Path, complaint: Any) -> None:
-    state = {"patch_embed.proj.weight": torch.zeros(256, 3, 9, 9), "pos_embed": torch.zeros(1, 144, 256)}
+def test_arcface_torchs_transformers_are_other_networks_than_those_here(
+    tmp_path: Path, complaint: Any
+) -> None:
+    state = {
+        "patch_embed.proj.weight": torch.zeros(256, 3, 9, 9),
+        "pos_embed": torch.zeros(1, 144, 256),
+    }
     torch.save(state | {"feature.0.weight": torch.zeros(256, 144 * 256)}, tmp_path / "vit_t.pt")
     with complaint("fits no known backbone", "export it to ONNX"):
         wb.import_model(tmp_path / "vit_t.pt", runs_dir=tmp_path / "runs")

@@ -26,7 +26,9 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def workbench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str], Said]:
+def workbench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], Said]:
     """`workbench("import a.pth")` runs the command in this process; what libraries write in C is caught too."""
 
     def call(arguments: str) -> Said:
@@ -43,7 +45,9 @@ Workbench = Callable[[str], Said]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_onnx: Callable[..., onnx.ModelProto]) -> Path:
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_onnx: Callable[..., onnx.ModelProto]
+) -> Path:
     """A folder with people/, small.pth (a smallresnet for 16 pixels), tiny.onnx and bad.pth."""
     rng = np.random.default_rng(0)
     for person in range(4):
@@ -53,7 +57,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_onnx: Callable[..
             Image.fromarray(pixels).save(tmp_path / "people" / f"p{person}" / f"{number}.png")
     torch.manual_seed(0)
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=16)
-    torch.save({f"module.{key}": value for key, value in net.state_dict().items()}, tmp_path / "small.pth")
+    torch.save(
+        {f"module.{key}": value for key, value in net.state_dict().items()}, tmp_path / "small.pth"
+    )
     (tmp_path / "tiny.onnx").write_bytes(tiny_onnx().SerializeToString())
     (tmp_path / "bad.pth").write_bytes(b"\x80\x04cposix\nsystem\n(S'true'\ntR.")
     monkeypatch.chdir(tmp_path)
@@ -83,17 +89,26 @@ def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> 
     said = workbench("export runs/theirs --onnx out/theirs.onnx")
     size = Path("out/theirs.onnx").stat().st_size
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith(f"out/theirs.onnx: {size / 1e6:.1f} MB, largest difference to PyTorch ")
+    assert said.out.startswith(
+        f"out/theirs.onnx: {size / 1e6:.1f} MB, largest difference to PyTorch "
+    )
     assert float(said.out.split()[-1]) < 1e-5
     assert [path.name for path in Path("out").iterdir()] == ["theirs.onnx"]
 
     said = workbench("import out/theirs.onnx")
-    assert said.out.startswith("runs/imported-theirs: onnx, 8-d embeddings of 16 x 16 bgr images, (x - 127.5) / 127.5.")
-    said = workbench("evaluate runs/theirs runs/imported-theirs folder:people --bootstrap 20 --no-projection")
+    assert said.out.startswith(
+        "runs/imported-theirs: onnx, 8-d embeddings of 16 x 16 bgr images, (x - 127.5) / 127.5."
+    )
+    said = workbench(
+        "evaluate runs/theirs runs/imported-theirs folder:people --bootstrap 20 --no-projection"
+    )
     assert said.code == 0
     first, second = (line.partition(" on ") for line in said.out.splitlines())
     assert (first[0], second[0]) == ("theirs", "imported-theirs")
-    one, two = (runs.open(f"runs/{name}").evaluation("people")[1]["scores"] for name in ("theirs", "imported-theirs"))
+    one, two = (
+        runs.open(f"runs/{name}").evaluation("people")[1]["scores"]
+        for name in ("theirs", "imported-theirs")
+    )
     np.testing.assert_allclose(two, one, atol=1e-4)
     lines = workbench("compare").out.splitlines()
     assert sorted(line.split()[0] for line in lines[1:]) == ["imported-theirs", "theirs"]
@@ -102,12 +117,19 @@ def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> 
 def test_an_onnx_file_says_what_it_needs(workbench: Workbench, here: Path) -> None:
     said = workbench("import tiny.onnx --pixel-mean 0 --pixel-std 255 --runs-dir others")
     assert said.code == 0
-    assert said.out.startswith("others/imported-tiny: onnx, 5-d embeddings of 16 x 16 rgb images, (x - 0) / 255.")
+    assert said.out.startswith(
+        "others/imported-tiny: onnx, 5-d embeddings of 16 x 16 rgb images, (x - 0) / 255."
+    )
 
 
 def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
-    said = workbench("import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375")
-    assert "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next" in said.out
+    said = workbench(
+        "import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
+    )
+    assert (
+        "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next"
+        in said.out
+    )
     assert "note: the order of the colours, RGB, is assumed; AdaFace's" in said.out
     assert "scaling" not in said.out
 
@@ -116,15 +138,22 @@ def test_a_folder_that_cannot_be_written_to(workbench: Workbench, here: Path) ->
     workbench("import small.pth --image-size 16 --name small")
     (here / "file").write_text("")
     before = sorted(here.rglob("*"))
-    _refused(workbench("export runs/small file/a.onnx"), "file: is a file, expected a folder to write into")
-    _refused(workbench("import tiny.onnx --runs-dir /proc/nowhere"), "/proc/nowhere: cannot be written")
+    _refused(
+        workbench("export runs/small file/a.onnx"),
+        "file: is a file, expected a folder to write into",
+    )
+    _refused(
+        workbench("import tiny.onnx --runs-dir /proc/nowhere"), "/proc/nowhere: cannot be written"
+    )
     assert sorted(here.rglob("*")) == before
 
 
 def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=(32, 16))
     torch.save(net.state_dict(), "oblong.pth")
-    assert "embeddings of 32 x 16 rgb images" in workbench("import oblong.pth --image-size 32x16").out
+    assert (
+        "embeddings of 32 x 16 rgb images" in workbench("import oblong.pth --image-size 32x16").out
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +166,10 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("import people/p0/0.png", "0.png: not a PyTorch checkpoint"),
         ("import small.pth", "of another shape head.0.weight 128x1x2x2 instead of 128x1x7x7"),
         ("import small.pth --image-size 16 --backbone smalresnet", "did you mean 'smallresnet'"),
-        ("import small.pth --image-size 16 --backbone iresnet18", "does not fit 'iresnet18', but 'smallresnet'"),
+        (
+            "import small.pth --image-size 16 --backbone iresnet18",
+            "does not fit 'iresnet18', but 'smallresnet'",
+        ),
         ("import small.pth --image-size 16x", "--image-size '16x'"),
         ("import small.pth --image-size 16x16x16", "such as 112x96"),
         ("import small.pth --image-size -16", "--image-size '-16'"),
@@ -145,10 +177,16 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("import small.pth --image-size 16 --channels gbr", "--channels"),
         ("import small.pth --image-size 16 --pixel-std 0", "pixel-std must be a positive number"),
         ("import small.pth --image-size 16 --pixel-mean nan", "pixel-mean must be a number"),
-        ("import small.pth --image-size 16 --pixel-mean 1,2", "expected a number such as 127.5, or three such as"),
+        (
+            "import small.pth --image-size 16 --pixel-mean 1,2",
+            "expected a number such as 127.5, or three such as",
+        ),
         ("import tiny.onnx --output embedding", "did you mean 'embeddings'"),
         ("import small.pth --image-size 16 --name a/b", "run name 'a/b'"),
-        ("import small.pth --image-size 16 --runs-dir small.pth", "small.pth: is a file, expected a folder to write into"),
+        (
+            "import small.pth --image-size 16 --runs-dir small.pth",
+            "small.pth: is a file, expected a folder to write into",
+        ),
         ("import tiny.onnx --image-size 112", "takes images of 16 x 16"),
         ("import tiny.onnx --backbone iresnet50", "a whole network"),
         ("export", "Missing argument"),
@@ -156,7 +194,9 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("export people --onnx", "not a run directory"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(
+    workbench: Workbench, here: Path, arguments: str, hint: str
+) -> None:
     before = sorted(here.rglob("*"))
     _refused(workbench(arguments), hint)
     assert sorted(here.rglob("*")) == before
@@ -165,7 +205,10 @@ def test_bad_input_is_one_line_and_writes_nothing(workbench: Workbench, here: Pa
 def test_what_cannot_be_exported(workbench: Workbench, here: Path) -> None:
     workbench("import tiny.onnx --name tiny")
     workbench("import small.pth --image-size 16 --name small")
-    _refused(workbench("export runs/tiny --onnx"), "runs/tiny: is an ONNX file already, runs/tiny/model.onnx")
+    _refused(
+        workbench("export runs/tiny --onnx"),
+        "runs/tiny: is an ONNX file already, runs/tiny/model.onnx",
+    )
     _refused(workbench("export runs/small --onnx small.pt"), "ends in .onnx")
     Path("runs/small/model.safetensors").unlink()
     _refused(workbench("export runs/small"), "has saved no model yet")

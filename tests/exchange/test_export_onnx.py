@@ -23,16 +23,28 @@ from workbench.evaluation import load_model
 from workbench.exchange import exporting
 
 QUICK = ("smallresnet", "mobilefacenet")
-EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in wb.backbones.names()]
+EVERY = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in wb.backbones.names()
+]
 
 
-def _made(tmp_path: Path, name: str = "smallresnet", size: int | tuple[int, int] = 16, **options: Any) -> runs.Run:
+def _made(
+    tmp_path: Path, name: str = "smallresnet", size: int | tuple[int, int] = 16, **options: Any
+) -> runs.Run:
     """A run of a network with random weights whose running statistics have moved."""
     torch.manual_seed(0)
     net = wb.backbones.create(name, embedding_dim=8, image_size=size)
     net(torch.randn(4, 3, *net.image_size))
     torch.save(net.state_dict(), tmp_path / "net.pth")
-    return wb.import_model(tmp_path / "net.pth", runs_dir=tmp_path / "runs", name=name, backbone=name, image_size=size, **options)
+    return wb.import_model(
+        tmp_path / "net.pth",
+        runs_dir=tmp_path / "runs",
+        name=name,
+        backbone=name,
+        image_size=size,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +61,21 @@ def _pictures(count: int, size: int = 16) -> list[np.ndarray[Any, np.dtype[np.ui
     return list(np.random.default_rng(1).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
 
 
-def test_the_file_gives_the_embeddings_of_the_run_for_any_batch(made: runs.Run, written: wb.exchange.Exported) -> None:
+def test_the_file_gives_the_embeddings_of_the_run_for_any_batch(
+    made: runs.Run, written: wb.exchange.Exported
+) -> None:
     assert written.size == written.path.stat().st_size
     assert 0 <= written.difference < 1e-5
     session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
     model = load_model(made, "cpu")
     for count in (1, 2, 3, 7):
         pictures = _pictures(count)
-        scaled = (np.stack(pictures)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 100.5) / 64.0
-        (found,) = session.run(["embeddings"], {"images": np.ascontiguousarray(scaled, dtype=np.float32)})
+        scaled = (
+            np.stack(pictures)[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) - 100.5
+        ) / 64.0
+        (found,) = session.run(
+            ["embeddings"], {"images": np.ascontiguousarray(scaled, dtype=np.float32)}
+        )
         np.testing.assert_allclose(found, model.embed(pictures, flip="none"), atol=1e-4)
 
 
@@ -104,20 +122,32 @@ def test_the_scaling_of_each_channel_goes_out_and_comes_back(tmp_path: Path) -> 
     run = _made(tmp_path, channels="bgr", pixel_mean=mean, pixel_std=std)
     written = wb.export_onnx(run, tmp_path / "a.onnx")
     said = {entry.key: entry.value for entry in onnx.load(written.path).metadata_props}
-    assert (said["pixel_mean"], said["pixel_std"]) == ("103.53,116.28,123.675", "57.375,57.12,58.395")
+    assert (said["pixel_mean"], said["pixel_std"]) == (
+        "103.53,116.28,123.675",
+        "57.375,57.12,58.395",
+    )
     again = wb.import_model(written.path, runs_dir=tmp_path / "runs")
-    assert (again.config["pixel_mean"], again.config["pixel_std"], again.config["channels"]) == ([*mean], [*std], "bgr")
+    assert (again.config["pixel_mean"], again.config["pixel_std"], again.config["channels"]) == (
+        [*mean],
+        [*std],
+        "bgr",
+    )
     pictures = _pictures(3)
     scaled = (np.stack(pictures)[..., ::-1] - np.array(mean)) / np.array(std)
     session = ort.InferenceSession(written.path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["embeddings"], {"images": scaled.transpose(0, 3, 1, 2).astype(np.float32)})
+    (found,) = session.run(
+        ["embeddings"], {"images": scaled.transpose(0, 3, 1, 2).astype(np.float32)}
+    )
     for model in (load_model(run, "cpu"), load_model(again, "cpu")):
         np.testing.assert_allclose(model.embed(pictures, flip="none"), found, atol=1e-4)
 
 
 def test_an_oblong_input(tmp_path: Path) -> None:
     written = wb.export_onnx(_made(tmp_path, size=(32, 16)), tmp_path / "a.onnx")
-    assert wb.import_model(written.path, runs_dir=tmp_path / "runs").config["image_size"] == [32, 16]
+    assert wb.import_model(written.path, runs_dir=tmp_path / "runs").config["image_size"] == [
+        32,
+        16,
+    ]
 
 
 def test_a_trained_run_and_its_file_get_the_same_scores(tmp_path: Path) -> None:
@@ -144,8 +174,15 @@ def test_a_trained_run_and_its_file_get_the_same_scores(tmp_path: Path) -> None:
         progress=False,
     )
     assert load_model(run, "cpu").channels == "bgr"
-    again = wb.import_model(wb.export_onnx(run, tmp_path / "a.onnx").path, runs_dir=tmp_path / "runs")
-    options: dict[str, Any] = {"bootstrap": 20, "with_projection": False, "device": "cpu", "progress": False}
+    again = wb.import_model(
+        wb.export_onnx(run, tmp_path / "a.onnx").path, runs_dir=tmp_path / "runs"
+    )
+    options: dict[str, Any] = {
+        "bootstrap": 20,
+        "with_projection": False,
+        "device": "cpu",
+        "progress": False,
+    }
     one, two = (wb.evaluate(found, data, **options) for found in (run, again))
     np.testing.assert_allclose(two.scores, one.scores, atol=1e-4)
     assert two.accuracy == pytest.approx(one.accuracy, abs=0.02)
@@ -169,7 +206,9 @@ def quick(written: wb.exchange.Exported, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("quick")
-def test_by_default_the_file_has_the_name_of_the_run(made: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_the_file_has_the_name_of_the_run(
+    made: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert wb.export_onnx(made).path == Path(f"{made.name}.onnx")
     assert [path.name for path in tmp_path.iterdir()] == [f"{made.name}.onnx"]
@@ -180,10 +219,19 @@ def test_by_default_the_file_has_the_name_of_the_run(made: runs.Run, tmp_path: P
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    "change", [lambda found: found + 3e-4 * np.abs(found).max(), lambda found: found * 1.001, lambda found: found * np.nan]
+    "change",
+    [
+        lambda found: found + 3e-4 * np.abs(found).max(),
+        lambda found: found * 1.001,
+        lambda found: found * np.nan,
+    ],
 )
 def test_embeddings_that_differ_are_an_error_and_leave_the_old_file(
-    made: runs.Run, tmp_path: Path, change: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, complaint: Any
+    made: runs.Run,
+    tmp_path: Path,
+    change: Callable[[Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Any,
 ) -> None:
     real, calls = exporting._embedded, []
 
@@ -203,15 +251,24 @@ def test_embeddings_that_differ_are_an_error_and_leave_the_old_file(
 
 
 @pytest.mark.usefixtures("quick")
-def test_batches_of_one_and_three_are_compared(made: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_one_and_three_are_compared(
+    made: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, calls = exporting._embedded, []
-    monkeypatch.setattr(exporting, "_embedded", lambda net, pixels: (calls.append(len(pixels)), real(net, pixels))[1])
+    monkeypatch.setattr(
+        exporting,
+        "_embedded",
+        lambda net, pixels: (calls.append(len(pixels)), real(net, pixels))[1],
+    )
     wb.export_onnx(made, tmp_path / "a.onnx")
     assert calls == [1, 1, 3, 3]
 
 
 def test_a_backbone_that_cannot_be_written_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Any, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Any,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     class Looping(backbones.Backbone):
         def __init__(self, embedding_dim: int, image_size: int | tuple[int, int]) -> None:
@@ -233,7 +290,9 @@ def test_a_backbone_that_cannot_be_written_is_one_line(
 
 
 @pytest.mark.usefixtures("quick")
-def test_places_that_cannot_be_written_are_one_line(made: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_places_that_cannot_be_written_are_one_line(
+    made: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     with complaint("ends in .onnx"):
         wb.export_onnx(made, tmp_path / "a.txt")
     (tmp_path / "file").write_text("")
@@ -244,7 +303,9 @@ def test_places_that_cannot_be_written_are_one_line(made: runs.Run, tmp_path: Pa
         wb.export_onnx(made, tmp_path / "folder.onnx")
 
 
-def test_a_network_of_no_numbers_is_not_exported(made: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_a_network_of_no_numbers_is_not_exported(
+    made: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     run = runs.open(shutil.copytree(made.path, tmp_path / "a"))
     tensors = load_file(run.model_path)
     tensors["backbone.head.4.running_mean"][0] = float("nan")
@@ -259,7 +320,9 @@ def test_a_full_disk_is_found_out_before_and_leaves_nothing(
     made: runs.Run, tmp_path: Path, complaint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workbench.files.free_bytes", lambda folder: 2**20 + 1000)
-    monkeypatch.setattr(exporting, "_written", lambda model, run: pytest.fail("the network was written for nothing"))
+    monkeypatch.setattr(
+        exporting, "_written", lambda model, run: pytest.fail("the network was written for nothing")
+    )
     with complaint("MiB are free on this disk"):
         wb.export_onnx(made, tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -62,11 +62,17 @@ def test_embeddings_are_those_of_the_scaled_images(tmp_path: Path, tiny_onnx: Ma
     assert (model.loss, model.centres, model.step) == (None, None, None)
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (1, 3, 16, 16), (4, 3, 16, 16), ("n", 16, 16, 3)])
-def test_layout_and_batch_make_no_difference(tmp_path: Path, tiny_onnx: Make, shape: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize(
+    "shape", [(1, 16, 16, 3), (1, 3, 16, 16), (4, 3, 16, 16), ("n", 16, 16, 3)]
+)
+def test_layout_and_batch_make_no_difference(
+    tmp_path: Path, tiny_onnx: Make, shape: tuple[Any, ...]
+) -> None:
     for name, model in (("usual.onnx", tiny_onnx()), ("other.onnx", tiny_onnx(shape))):
         _stored(tmp_path, model, name)
-    usual, other = (load_model(_imported(tmp_path / name), "cpu") for name in ("usual.onnx", "other.onnx"))
+    usual, other = (
+        load_model(_imported(tmp_path / name), "cpu") for name in ("usual.onnx", "other.onnx")
+    )
     np.testing.assert_allclose(other.embed(IMAGES, batch_size=3), usual.embed(IMAGES), atol=1e-5)
 
 
@@ -78,8 +84,12 @@ def test_an_open_size_is_given_or_112(tmp_path: Path, tiny_onnx: Make, complaint
     assert load_model(run, "cpu").net.image_size == (16, 16)
 
 
-@pytest.mark.parametrize("before", [("Sub", "Mul"), ("Transpose", "Sub", "Mul"), ("Identity", "Sub", "Mul")])
-def test_a_network_that_scales_its_input_itself_gets_pixels(tmp_path: Path, tiny_onnx: Make, before: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "before", [("Sub", "Mul"), ("Transpose", "Sub", "Mul"), ("Identity", "Sub", "Mul")]
+)
+def test_a_network_that_scales_its_input_itself_gets_pixels(
+    tmp_path: Path, tiny_onnx: Make, before: tuple[str, ...]
+) -> None:
     plain = load_model(_imported(_stored(tmp_path, tiny_onnx(), "plain.onnx")), "cpu")
     shape = ("n", 16, 16, 3) if "Transpose" in before else ("n", 3, 16, 16)
     model = tiny_onnx(shape, before)
@@ -94,14 +104,20 @@ def test_a_network_that_scales_its_input_itself_gets_pixels(tmp_path: Path, tiny
 
 
 @pytest.mark.parametrize("before", [(), ("Mul",), ("Sub",), ("Mul", "Sub")])
-def test_other_networks_get_the_usual_scaling(tmp_path: Path, tiny_onnx: Make, before: tuple[str, ...]) -> None:
+def test_other_networks_get_the_usual_scaling(
+    tmp_path: Path, tiny_onnx: Make, before: tuple[str, ...]
+) -> None:
     run = _imported(_stored(tmp_path, tiny_onnx(before=before)))
     assert (run.config["pixel_mean"], run.config["pixel_std"]) == (127.5, 127.5)
 
 
-def test_scaling_in_the_metadata_is_taken_and_what_is_given_goes_before(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+def test_scaling_in_the_metadata_is_taken_and_what_is_given_goes_before(
+    tmp_path: Path, tiny_onnx: Make, complaint: Any
+) -> None:
     model = tiny_onnx(before=("Sub", "Mul"))
-    helper.set_model_props(model, {"pixel_mean": "3.5", "pixel_std": "64.0", "channels": "bgr", "author": "somebody"})
+    helper.set_model_props(
+        model, {"pixel_mean": "3.5", "pixel_std": "64.0", "channels": "bgr", "author": "somebody"}
+    )
     path = _stored(tmp_path, model)
     said = _imported(path).config
     assert (said["pixel_mean"], said["pixel_std"], said["channels"]) == (3.5, 64.0, "bgr")
@@ -116,11 +132,15 @@ def test_scaling_in_the_metadata_is_taken_and_what_is_given_goes_before(tmp_path
 def test_weights_beside_the_file_are_taken_in(tmp_path: Path, tiny_onnx: Make) -> None:
     usual = load_model(_imported(_stored(tmp_path, tiny_onnx(), "usual.onnx")), "cpu")
     path = tmp_path / "big.onnx"
-    onnx.save_model(tiny_onnx(), path, save_as_external_data=True, location="big.data", size_threshold=0)
+    onnx.save_model(
+        tiny_onnx(), path, save_as_external_data=True, location="big.data", size_threshold=0
+    )
     run = _imported(path)
     (tmp_path / "big.data").unlink()
     np.testing.assert_array_equal(load_model(run, "cpu").embed(IMAGES), usual.embed(IMAGES))
-    assert sorted(found.name for found in run.path.iterdir() if found.suffix in (".onnx", ".data")) == ["model.onnx"]
+    assert sorted(
+        found.name for found in run.path.iterdir() if found.suffix in (".onnx", ".data")
+    ) == ["model.onnx"]
 
 
 def _elsewhere(model: onnx.ModelProto, location: str, length: int = 960) -> onnx.ModelProto:
@@ -132,15 +152,25 @@ def _elsewhere(model: onnx.ModelProto, location: str, length: int = 960) -> onnx
     return model
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "sub/../../secret.bin", "link.bin", ""])
-def test_weights_outside_of_the_folder_are_not_read(tmp_path: Path, tiny_onnx: Make, location: str, complaint: Any) -> None:
+@pytest.mark.parametrize(
+    "location", ["../secret.bin", "/etc/hostname", "sub/../../secret.bin", "link.bin", ""]
+)
+def test_weights_outside_of_the_folder_are_not_read(
+    tmp_path: Path, tiny_onnx: Make, location: str, complaint: Any
+) -> None:
     (tmp_path / "secret.bin").write_bytes(bytes(960))
     (tmp_path / "here" / "sub").mkdir(parents=True)
     (tmp_path / "here" / "link.bin").symlink_to(tmp_path / "secret.bin")
-    _refused(_stored(tmp_path / "here", _elsewhere(tiny_onnx(), location)), complaint, "outside of its folder")
+    _refused(
+        _stored(tmp_path / "here", _elsewhere(tiny_onnx(), location)),
+        complaint,
+        "outside of its folder",
+    )
 
 
-def test_weights_that_are_missing_or_cut_off_are_one_line(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+def test_weights_that_are_missing_or_cut_off_are_one_line(
+    tmp_path: Path, tiny_onnx: Make, complaint: Any
+) -> None:
     path = _stored(tmp_path, _elsewhere(tiny_onnx(), "w.bin"))
     _refused(path, complaint, "'w.bin', which is not beside it")
     (tmp_path / "w.bin").write_bytes(bytes(400))
@@ -156,15 +186,27 @@ def test_a_truncated_file_is_one_line(tmp_path: Path, tiny_onnx: Make, complaint
         _refused(path, complaint)
 
 
-def test_the_output_that_is_taken_is_the_runs(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+def test_the_output_that_is_taken_is_the_runs(
+    tmp_path: Path, tiny_onnx: Make, complaint: Any
+) -> None:
     model = tiny_onnx()
     model.graph.node.append(helper.make_node("Neg", ["embeddings"], ["negative"]))
-    model.graph.output.append(helper.make_tensor_value_info("negative", TensorProto.FLOAT, (None, 5)))
+    model.graph.output.append(
+        helper.make_tensor_value_info("negative", TensorProto.FLOAT, (None, 5))
+    )
     path = _stored(tmp_path, model)
-    _refused(path, complaint, "'embeddings' with shape (1, 5), 'negative' with shape (1, 5)", "--output NAME")
+    _refused(
+        path,
+        complaint,
+        "'embeddings' with shape (1, 5), 'negative' with shape (1, 5)",
+        "--output NAME",
+    )
     plain, negative = (_imported(path, output=name) for name in ("embeddings", "negative"))
     assert (plain.config["output"], negative.config["output"]) == ("embeddings", "negative")
-    assert "embeddings are output 'negative'; not used: embeddings" in negative.environment["imported"]["notes"]
+    assert (
+        "embeddings are output 'negative'; not used: embeddings"
+        in negative.environment["imported"]["notes"]
+    )
     one, two = (load_model(run, "cpu").embed(IMAGES) for run in (plain, negative))
     np.testing.assert_array_equal(two, -one)
 
@@ -179,16 +221,26 @@ def test_bytes_are_not_scaled(tmp_path: Path, tiny_onnx: Make, complaint: Any) -
     run = _imported(path)
     assert (run.config["pixel_mean"], run.config["pixel_std"]) == (0.0, 1.0)
     weights = np.random.default_rng(0).normal(size=(48, 5)).astype(np.float32)
-    squares = np.stack(IMAGES).transpose(0, 3, 1, 2).astype(np.float32).reshape(5, 3, 4, 4, 4, 4).mean((3, 5))
+    squares = (
+        np.stack(IMAGES)
+        .transpose(0, 3, 1, 2)
+        .astype(np.float32)
+        .reshape(5, 3, 4, 4, 4, 4)
+        .mean((3, 5))
+    )
     expected = squares.reshape(5, 48) @ weights
-    np.testing.assert_allclose(load_model(run, "cpu").embed(IMAGES, flip="none"), expected, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(
+        load_model(run, "cpu").embed(IMAGES, flip="none"), expected, rtol=1e-4, atol=1e-2
+    )
     config = run.path / runs.CONFIG
     config.write_text(config.read_text().replace("pixel_std: 1.0", "pixel_std: 127.5"))
     with complaint(config, "whole numbers 0..255"):
         load_model(runs.open(run.path), "cpu")
 
 
-def test_weights_that_are_no_numbers_are_named(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
+def test_weights_that_are_no_numbers_are_named(
+    tmp_path: Path, tiny_onnx: Make, complaint: Any
+) -> None:
     model = tiny_onnx()
     weights = numpy_helper.to_array(model.graph.initializer[2]).copy()
     weights[3, 2] = np.inf
@@ -200,14 +252,18 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path, tiny_onnx: Make, 
 def test_what_is_assumed_is_said(tmp_path: Path, tiny_onnx: Make, known: bool) -> None:
     model = tiny_onnx()
     if known:
-        helper.set_model_props(model, {"pixel_mean": "1.0,2.0,3.0", "pixel_std": "64.0", "channels": "bgr"})
+        helper.set_model_props(
+            model, {"pixel_mean": "1.0,2.0,3.0", "pixel_std": "64.0", "channels": "bgr"}
+        )
     run = _imported(_stored(tmp_path, model))
     notes = run.environment["imported"]["notes"]
     if known:
         assert notes == []
         assert (run.config["pixel_mean"], run.config["pixel_std"]) == ([1.0, 2.0, 3.0], 64.0)
     else:
-        assert notes[0].startswith("the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it")
+        assert notes[0].startswith(
+            "the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it"
+        )
         assert notes[1].startswith("the order of the colours, RGB, is assumed")
 
 
@@ -216,16 +272,24 @@ def test_a_backbone_is_not_given_with_it(tmp_path: Path, tiny_onnx: Make, compla
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "outside", "size", "scaling", "order"])
-def test_a_damaged_run_is_one_line(tmp_path: Path, tiny_onnx: Make, damage: str, complaint: Any) -> None:
+def test_a_damaged_run_is_one_line(
+    tmp_path: Path, tiny_onnx: Make, damage: str, complaint: Any
+) -> None:
     run = _imported(_stored(tmp_path, tiny_onnx()))
     config, model = run.path / runs.CONFIG, run.model_path
     changes: dict[str, Callable[[], Any]] = {
         "missing": model.unlink,
         "cut off": lambda: model.write_bytes(model.read_bytes()[:300]),
-        "outside": lambda: model.write_bytes(_elsewhere(tiny_onnx(), "/etc/hostname").SerializeToString()),
-        "size": lambda: config.write_text(config.read_text().replace("image_size: 16", "image_size: much")),
+        "outside": lambda: model.write_bytes(
+            _elsewhere(tiny_onnx(), "/etc/hostname").SerializeToString()
+        ),
+        "size": lambda: config.write_text(
+            config.read_text().replace("image_size: 16", "image_size: much")
+        ),
         "scaling": lambda: config.write_text(config.read_text().replace("pixel_std: 127.5", "")),
-        "order": lambda: config.write_text(config.read_text().replace("channels: rgb", "channels: rbg")),
+        "order": lambda: config.write_text(
+            config.read_text().replace("channels: rgb", "channels: rbg")
+        ),
     }
     changes[damage]()
     with complaint(config if damage in ("size", "scaling", "order") else model):

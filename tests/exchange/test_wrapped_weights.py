@@ -31,7 +31,9 @@ def small() -> Weights:
 
 
 def _imported(path: Path, **options: Any) -> runs.Run:
-    return wb.import_model(path, runs_dir=path.parent / "runs", backbone="smallresnet", image_size=16, **options)
+    return wb.import_model(
+        path, runs_dir=path.parent / "runs", backbone="smallresnet", image_size=16, **options
+    )
 
 
 def _notes(run: runs.Run) -> list[str]:
@@ -49,7 +51,10 @@ def _under(prefix: str, weights: Weights) -> Weights:
 
 
 def _half_under(prefix: str, weights: Weights) -> Weights:
-    return {f"{prefix}{key}" if number % 2 else key: value for number, (key, value) in enumerate(weights.items())}
+    return {
+        f"{prefix}{key}" if number % 2 else key: value
+        for number, (key, value) in enumerate(weights.items())
+    }
 
 
 def _other(weights: Weights) -> Weights:
@@ -58,7 +63,14 @@ def _other(weights: Weights) -> Weights:
 
 WRAPPED: dict[str, tuple[Callable[[Weights], Any], str]] = {
     "net_state_dict": (lambda w: {"iters": 3, "net_state_dict": w}, "from 'net_state_dict'"),
-    "model_state_dict": (lambda w: {"epoch": 1, "model_state_dict": w, "optimizer": {"state": {0: {"a": torch.ones(2)}}}}, ""),
+    "model_state_dict": (
+        lambda w: {
+            "epoch": 1,
+            "model_state_dict": w,
+            "optimizer": {"state": {0: {"a": torch.ones(2)}}},
+        },
+        "",
+    ),
     "params": (lambda w: {"params": w}, "from 'params'"),
     "inside of another": (lambda w: {"model": {"ema": w}}, "from 'model.ema'"),
     "any other name": (lambda w: {"the_face_net": w}, "from 'the_face_net'"),
@@ -67,15 +79,27 @@ WRAPPED: dict[str, tuple[Callable[[Weights], Any], str]] = {
         "other tensors in the file were not used: ema",
     ),
     "prefix of Lightning": (lambda w: {"state_dict": _under("model.", w)}, "under 'model.'"),
-    "nested prefixes": (lambda w: _under("module.student.encoder._orig_mod.", w), "under 'module.student.encoder._orig_mod.'"),
-    "prefix on some names only": (lambda w: {"state_dict": _half_under("model.", w)}, "125 tensors were taken from 'state_dict'"),
-    "prefixes of several kinds": (lambda w: _half_under("module.net.", _half_under("encoder.", w)), "125 tensors were taken"),
+    "nested prefixes": (
+        lambda w: _under("module.student.encoder._orig_mod.", w),
+        "under 'module.student.encoder._orig_mod.'",
+    ),
+    "prefix on some names only": (
+        lambda w: {"state_dict": _half_under("model.", w)},
+        "125 tensors were taken from 'state_dict'",
+    ),
+    "prefixes of several kinds": (
+        lambda w: _half_under("module.net.", _half_under("encoder.", w)),
+        "125 tensors were taken",
+    ),
     "average beside it": (
         lambda w: _under("model.", w) | _under("teacher.", _other(w)),
         "125 tensors beside",
     ),
     "head of Lightning": (
-        lambda w: {"state_dict": _under("model.", w) | {"loss.kernel": torch.ones(DIM, 30), "fc.weight": torch.ones(30, DIM)}},
+        lambda w: {
+            "state_dict": _under("model.", w)
+            | {"loss.kernel": torch.ones(DIM, 30), "fc.weight": torch.ones(30, DIM)}
+        },
         "2 tensors beside the backbone were left out: loss.kernel, fc.weight",
     ),
     "head beside a bare backbone": (
@@ -108,9 +132,15 @@ def test_safetensors_are_taken(tmp_path: Path, small: Weights, complaint: Any) -
 
 def test_half_precision_is_widened(tmp_path: Path, small: Weights) -> None:
     for kind in (torch.float16, torch.bfloat16, torch.float64):
-        narrow = {key: value.to(kind) if value.is_floating_point() else value for key, value in small.items()}
+        narrow = {
+            key: value.to(kind) if value.is_floating_point() else value
+            for key, value in small.items()
+        }
         torch.save(narrow, tmp_path / "net.pth")
-        _same(_imported(tmp_path / "net.pth"), {key: value.to(small[key].dtype) for key, value in narrow.items()})
+        _same(
+            _imported(tmp_path / "net.pth"),
+            {key: value.to(small[key].dtype) for key, value in narrow.items()},
+        )
 
 
 # What is beside the weights is passed over without being made
@@ -162,7 +192,10 @@ BESIDE: dict[str, tuple[Callable[[], Any], str]] = {
     "namespace": (lambda: argparse.Namespace(lr=0.1, margin=np.float32(0.5)), "argparse.Namespace"),
     "path": (lambda: Path("a/b"), "pathlib"),
     "typed settings": (lambda: argparse.Namespace(kind=dict, any=Any), "argparse.Namespace"),
-    "dictionary with attributes": (lambda: _EasyDict({"lr": 0.1, "path": Path("a"), "score": np.float32(1)}), "numpy"),
+    "dictionary with attributes": (
+        lambda: _EasyDict({"lr": 0.1, "path": Path("a"), "score": np.float32(1)}),
+        "numpy",
+    ),
     "own class": (lambda: _Settings("hello"), "_mark"),
 }
 
@@ -182,12 +215,18 @@ def test_objects_beside_the_weights_are_passed_over(
     torch.save(content[place], tmp_path / "net.ckpt")
     run = _imported(tmp_path / "net.ckpt")
     _same(run, small)
-    (note,) = (note for note in _notes(run) if note.startswith("Python objects beside the weights were passed over"))
+    (note,) = (
+        note
+        for note in _notes(run)
+        if note.startswith("Python objects beside the weights were passed over")
+    )
     assert named in note
     assert _Settings.made == []
 
 
-def test_a_program_that_is_not_here_is_not_imported(tmp_path: Path, small: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_here_is_not_imported(
+    tmp_path: Path, small: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.save({"model": small, "config": _of_another_program(monkeypatch)}, tmp_path / "net.ckpt")
     monkeypatch.delitem(sys.modules, "their_project")
     run = _imported(tmp_path / "net.ckpt")
@@ -216,22 +255,42 @@ class _Calls:
         return self.call
 
 
-@pytest.mark.parametrize("name", ["exec", "eval", "getattr", "__import__", "subprocess.Popen", "runpy.run_path", "shutil.rmtree"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exec",
+        "eval",
+        "getattr",
+        "__import__",
+        "subprocess.Popen",
+        "runpy.run_path",
+        "shutil.rmtree",
+    ],
+)
 @pytest.mark.parametrize("place", ["beside", "among", "alone"])
-def test_calls_of_pythons_own_library_are_refused(tmp_path: Path, small: Weights, name: str, place: str, complaint: Any) -> None:
+def test_calls_of_pythons_own_library_are_refused(
+    tmp_path: Path, small: Weights, name: str, place: str, complaint: Any
+) -> None:
     module, _, attribute = name.rpartition(".")
     __import__(module or "builtins")
     call = _Calls(getattr(sys.modules[module or "builtins"], attribute), str(tmp_path / "kept"))
     (tmp_path / "kept").mkdir()
-    torch.save({"beside": {"model": small, "x": call}, "among": small | {"x": call}, "alone": call}[place], tmp_path / "net.ckpt")
+    torch.save(
+        {"beside": {"model": small, "x": call}, "among": small | {"x": call}, "alone": call}[place],
+        tmp_path / "net.ckpt",
+    )
     with complaint("net.ckpt: refused: it holds the Python object", attribute):
         _imported(tmp_path / "net.ckpt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "net.ckpt"]
 
 
 def test_a_file_of_objects_alone_is_refused(tmp_path: Path, complaint: Any) -> None:
-    torch.save({"args": argparse.Namespace(lr=0.1), "net": torch.nn.Linear(3, 3)}, tmp_path / "net.ckpt")
-    with complaint("no state_dict in it", "it holds args, net", "argparse.Namespace", "save the state_dict"):
+    torch.save(
+        {"args": argparse.Namespace(lr=0.1), "net": torch.nn.Linear(3, 3)}, tmp_path / "net.ckpt"
+    )
+    with complaint(
+        "no state_dict in it", "it holds args, net", "argparse.Namespace", "save the state_dict"
+    ):
         _imported(tmp_path / "net.ckpt")
 
 
@@ -242,9 +301,14 @@ def test_nothing_is_left_as_it_was_drawn(tmp_path: Path, small: Weights, complai
     names = [key for key in small if not key.endswith(".num_batches_tracked")]
     for left_out in (names[0], names[len(names) // 2], names[-1]):
         for prefix in ("", "model."):
-            torch.save(_under(prefix, {key: value for key, value in small.items() if key != left_out}), tmp_path / "net.pth")
+            torch.save(
+                _under(prefix, {key: value for key, value in small.items() if key != left_out}),
+                tmp_path / "net.pth",
+            )
             with complaint(
-                "does not fit 'smallresnet'", f"{len(names) - 1} of its {len(names)} tensors are there", f"missing {left_out}"
+                "does not fit 'smallresnet'",
+                f"{len(names) - 1} of its {len(names)} tensors are there",
+                f"missing {left_out}",
             ):
                 _imported(tmp_path / "net.pth")
 
@@ -258,7 +322,9 @@ def test_nothing_is_left_as_it_was_drawn(tmp_path: Path, small: Weights, complai
     ],
     ids=["a layer", "a layer of the backbone's head", "a head of another length"],
 )
-def test_what_may_be_a_layer_is_not_left_out(tmp_path: Path, small: Weights, more: Weights, complaint: Any) -> None:
+def test_what_may_be_a_layer_is_not_left_out(
+    tmp_path: Path, small: Weights, more: Weights, complaint: Any
+) -> None:
     torch.save(small | more, tmp_path / "net.pth")
     with complaint("does not fit 'smallresnet'", f"unexpected {next(iter(more))}"):
         _imported(tmp_path / "net.pth")
@@ -269,4 +335,9 @@ def test_a_deeper_network_is_not_cut_to_a_shallower_one(tmp_path: Path, complain
     for prefix in ("", "model."):
         torch.save(_under(prefix, deep), tmp_path / "net.pth")
         with complaint("does not fit 'iresnet18', but 'iresnet34'"):
-            wb.import_model(tmp_path / "net.pth", runs_dir=tmp_path / "runs", image_size=16, backbone="iresnet18")
+            wb.import_model(
+                tmp_path / "net.pth",
+                runs_dir=tmp_path / "runs",
+                image_size=16,
+                backbone="iresnet18",
+            )

@@ -14,13 +14,17 @@ SIZE = 224
 @pytest.fixture(scope="session")
 def portraits() -> list[synthfaces.Portrait]:
     """Frontal ones of four people, 224 x 224."""
-    return [synthfaces.portraits(person, images=1, album="frontal", size=SIZE)[0] for person in range(4)]
+    return [
+        synthfaces.portraits(person, images=1, album="frontal", size=SIZE)[0] for person in range(4)
+    ]
 
 
 @pytest.fixture(scope="session")
 def poses() -> list[synthfaces.Portrait]:
     """One person from all sides and in all lights, 160 x 160."""
-    return synthfaces.portraits(4, images=synthfaces.INVARIANCE_IMAGES, album="invariance", size=160)
+    return synthfaces.portraits(
+        4, images=synthfaces.INVARIANCE_IMAGES, album="invariance", size=160
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ from workbench import faces
 Complaint = Callable[..., AbstractContextManager[None]]
 
 
-def _matrix(scale: float = 1.0, degrees: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.float64]:
+def _matrix(
+    scale: float = 1.0, degrees: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float64]:
     a, b = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     return np.array([(a, -b, shift[0]), (b, a, shift[1])])
 
@@ -40,7 +42,13 @@ def _noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def test_the_template_is_arcfaces() -> None:
-    published = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+    published = [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
     np.testing.assert_allclose(faces.template(), published, atol=1e-9)
     np.testing.assert_allclose(faces.template((112, 96)), np.array(published) - (8, 0), atol=1e-9)
 
@@ -48,12 +56,16 @@ def test_the_template_is_arcfaces() -> None:
 @pytest.mark.parametrize("times", [1, 2, 3, 8])
 def test_multiples_of_112_scale_it(times: int) -> None:
     np.testing.assert_allclose(faces.template(112 * times), faces.ARCFACE * times, atol=1e-9)
-    np.testing.assert_allclose(faces.template((112 * times, 96 * times)), (faces.ARCFACE - (8, 0)) * times, atol=1e-9)
+    np.testing.assert_allclose(
+        faces.template((112 * times, 96 * times)), (faces.ARCFACE - (8, 0)) * times, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("times", [1, 2, 4])
 def test_multiples_of_128_scale_it_beside_a_margin(times: int) -> None:
-    np.testing.assert_allclose(faces.template(128 * times), (faces.template() + np.array((8, 0))) * times, atol=1e-9)
+    np.testing.assert_allclose(
+        faces.template(128 * times), (faces.template() + np.array((8, 0))) * times, atol=1e-9
+    )
 
 
 def test_a_multiple_of_both_is_one_of_112_as_in_insightface() -> None:
@@ -67,7 +79,9 @@ def test_any_other_size_has_the_face_in_the_middle_of_its_width(size: Any) -> No
     np.testing.assert_allclose(faces.template(size), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("size", [0, -112, 5000, 112.0, "112", True, (112,), (112, 112, 3), (112, 0), None])
+@pytest.mark.parametrize(
+    "size", [0, -112, 5000, 112.0, "112", True, (112,), (112, 112, 3), (112, 0), None]
+)
 def test_what_is_no_size_is_refused(size: Any, complaint: Complaint) -> None:
     for use in (faces.template, lambda size: faces.warp(_noise(9, 9), faces.ARCFACE, size)):
         with complaint("size of a crop", "1..4096"):
@@ -78,8 +92,15 @@ def test_what_is_no_size_is_refused(size: Any, complaint: Complaint) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(scale=st.floats(0.01, 100), degrees=st.floats(-179, 179), x=st.floats(-1e4, 1e4), y=st.floats(-1e4, 1e4))
-def test_a_moved_template_is_brought_back_exactly(scale: float, degrees: float, x: float, y: float) -> None:
+@given(
+    scale=st.floats(0.01, 100),
+    degrees=st.floats(-179, 179),
+    x=st.floats(-1e4, 1e4),
+    y=st.floats(-1e4, 1e4),
+)
+def test_a_moved_template_is_brought_back_exactly(
+    scale: float, degrees: float, x: float, y: float
+) -> None:
     found = faces.fit(_moved(faces.ARCFACE, _matrix(scale, degrees, (x, y))), faces.ARCFACE)
     assert found.residual < 1e-6
     assert found.scale == pytest.approx(1 / scale)
@@ -107,14 +128,22 @@ def test_its_matrix_is_the_best_of_all_near_it() -> None:
     found = faces.fit(landmarks, faces.ARCFACE)
     a, b, shift = found.matrix[0, 0], found.matrix[1, 0], found.matrix[:, 2]
     for step in rng.normal(size=(50, 4)) * 0.01:
-        other = np.array([(a + step[0], -b - step[1], shift[0] + step[2]), (b + step[1], a + step[0], shift[1] + step[3])])
+        other = np.array(
+            [
+                (a + step[0], -b - step[1], shift[0] + step[2]),
+                (b + step[1], a + step[0], shift[1] + step[3]),
+            ]
+        )
         assert far(other) > far(found.matrix)
     assert found.residual == pytest.approx(np.sqrt(far(found.matrix) / 5))
 
 
 def test_the_residual_is_in_pixels_of_112_whatever_the_size() -> None:
     landmarks = faces.ARCFACE * 3 + np.random.default_rng(2).normal(size=(5, 2)) * 9
-    residuals = [faces.fit(landmarks, faces.template(size)).residual for size in (112, 224, 128, (112, 96), 56)]
+    residuals = [
+        faces.fit(landmarks, faces.template(size)).residual
+        for size in (112, 224, 128, (112, 96), 56)
+    ]
     np.testing.assert_allclose(residuals, residuals[0], rtol=1e-9)
 
 
@@ -136,12 +165,19 @@ def test_a_mirrored_face_is_not_mirrored_back() -> None:
         (np.zeros(10), "(10,)"),
     ],
 )
-def test_landmarks_that_fix_no_turn_are_refused(landmarks: NDArray[Any], text: str, complaint: Complaint) -> None:
-    for use in (lambda: faces.fit(landmarks, faces.ARCFACE), lambda: faces.warp(_noise(9, 9), landmarks)):
+def test_landmarks_that_fix_no_turn_are_refused(
+    landmarks: NDArray[Any], text: str, complaint: Complaint
+) -> None:
+    for use in (
+        lambda: faces.fit(landmarks, faces.ARCFACE),
+        lambda: faces.warp(_noise(9, 9), landmarks),
+    ):
         with complaint("landmarks", text):
             use()
     if landmarks.shape == (5, 2):
-        assert not faces.can_be_aligned(faces.Face(np.zeros(4, dtype=np.float32), landmarks.astype(np.float32), 1.0))
+        assert not faces.can_be_aligned(
+            faces.Face(np.zeros(4, dtype=np.float32), landmarks.astype(np.float32), 1.0)
+        )
 
 
 # --- sampling
@@ -174,7 +210,10 @@ def test_between_pixels_it_is_linear_and_rounded() -> None:
 
 
 @pytest.mark.parametrize("size", [(112, 112), (112, 96), (96, 130)])
-@pytest.mark.parametrize("matrix", [_matrix(0.75, 17, (9, -30)), _matrix(1.9, -120, (100, 200)), _matrix(0.55, 2, (60, 50))])
+@pytest.mark.parametrize(
+    "matrix",
+    [_matrix(0.75, 17, (9, -30)), _matrix(1.9, -120, (100, 200)), _matrix(0.55, 2, (60, 50))],
+)
 def test_it_samples_as_opencv_does(matrix: NDArray[np.float64], size: tuple[int, int]) -> None:
     cv2 = pytest.importorskip("cv2", exc_type=ImportError)
     image = _noise(140, 170)
@@ -188,7 +227,9 @@ def test_it_samples_as_scikit_image_does() -> None:
     transform = pytest.importorskip("skimage.transform")
     image, matrix = _noise(140, 170), _matrix(0.8, -25, (-10, 45))
     inverse = transform.AffineTransform(matrix=np.vstack([matrix, (0, 0, 1)])).inverse
-    peer = transform.warp(image.astype(np.float64), inverse, output_shape=(112, 112), order=1, cval=0)
+    peer = transform.warp(
+        image.astype(np.float64), inverse, output_shape=(112, 112), order=1, cval=0
+    )
     gap = np.abs(faces.transform(image, matrix, (112, 112)) - peer)
     assert gap.max() < 0.51
 
@@ -197,7 +238,9 @@ def test_it_samples_as_scikit_image_does() -> None:
 def test_a_large_face_is_averaged_down(scale: float) -> None:
     """What is fine becomes grey instead of a pattern that is not there, and what is coarse stays in its place."""
     side = int(112 / scale)
-    fine = ((np.indices((side, side)).sum(0) % 2) * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+    fine = (
+        ((np.indices((side, side)).sum(0) % 2) * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+    )
     crop = faces.transform(fine, _matrix(scale), (112, 112))[4:-4, 4:-4]
     assert np.abs(crop.astype(int) - 127).max() <= 16
     y, x = np.mgrid[:side, :side]
@@ -214,7 +257,10 @@ def test_nothing_dark_comes_in_from_what_is_not_shown(scale: float, degrees: flo
         factor = scale * np.exp(1j * np.radians(degrees))
         turn = np.array([(factor.real, -factor.imag), (factor.imag, factor.real)])
         matrix = np.column_stack([turn, (side - 1) / 2 - turn @ (150, 150)])
-        assert (faces.transform(np.full((300, 300, 3), 255, dtype=np.uint8), matrix, (side, side)) == 255).all()
+        assert (
+            faces.transform(np.full((300, 300, 3), 255, dtype=np.uint8), matrix, (side, side))
+            == 255
+        ).all()
 
 
 def test_only_the_part_that_is_shown_costs_memory(modest_memory: None) -> None:
@@ -233,7 +279,9 @@ def test_the_picture_is_left_as_it_is_and_may_be_a_view() -> None:
     view = image[::-1, ::-1]
     view.setflags(write=False)
     before = image.copy()
-    np.testing.assert_array_equal(faces.warp(view, faces.ARCFACE), faces.warp(view.copy(), faces.ARCFACE))
+    np.testing.assert_array_equal(
+        faces.warp(view, faces.ARCFACE), faces.warp(view.copy(), faces.ARCFACE)
+    )
     np.testing.assert_array_equal(image, before)
 
 

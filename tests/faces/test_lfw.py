@@ -18,14 +18,23 @@ EVERY = 8
 def photos(workbench_data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Every eighth of the 444 photographs, 250 x 250, each with its 112 x 112 crop."""
     folder = workbench_data / "lfw"
-    with ZipFile(folder / "lfw_250_300pairs.zip") as originals, ZipFile(folder / "lfw_112.zip") as crops:
+    with (
+        ZipFile(folder / "lfw_250_300pairs.zip") as originals,
+        ZipFile(folder / "lfw_112.zip") as crops,
+    ):
         names = sorted(name for name in originals.namelist() if name.endswith(".jpg"))[::EVERY]
         return [
-            (images.decode(originals.read(name)), images.decode(crops.read(name.replace("lfw_250/", "lfw_112/")))) for name in names
+            (
+                images.decode(originals.read(name)),
+                images.decode(crops.read(name.replace("lfw_250/", "lfw_112/"))),
+            )
+            for name in names
         ]
 
 
-def test_every_face_is_found_and_it_is_the_right_one(photos: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> None:
+def test_every_face_is_found_and_it_is_the_right_one(
+    photos: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+) -> None:
     gaps, landmark_gaps = [], []
     for photo, crop in photos:
         (face,) = faces.align(photo, which="central")

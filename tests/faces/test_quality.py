@@ -19,7 +19,10 @@ def _sharpness(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> floa
 def test_blur_lowers_sharpness_step_by_step(portraits: Portraits) -> None:
     for portrait in portraits:
         picture = Image.fromarray(images.decode(portrait.jpeg))
-        blurred = [np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 1, 2, 3, 5, 8)]
+        blurred = [
+            np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)))
+            for radius in (0, 1, 2, 3, 5, 8)
+        ]
         found = [_sharpness(image, portrait.landmarks) for image in blurred]
         assert found == sorted(found, reverse=True)
         assert found[-1] < 0.4 * found[0]
@@ -36,11 +39,16 @@ def test_enlarging_a_small_face_lowers_sharpness(portraits: Portraits) -> None:
 def test_brightness_and_contrast_do_not_count(portraits: Portraits) -> None:
     image = images.decode(portraits[0].jpeg)
     other = (image * 0.5 + 60).round().astype(np.uint8)
-    assert _sharpness(other, portraits[0].landmarks) == pytest.approx(_sharpness(image, portraits[0].landmarks), rel=0.05)
+    assert _sharpness(other, portraits[0].landmarks) == pytest.approx(
+        _sharpness(image, portraits[0].landmarks), rel=0.05
+    )
 
 
 def test_a_flat_picture_has_no_sharpness() -> None:
-    assert _sharpness(np.full((112, 112, 3), 90, dtype=np.uint8), faces.ARCFACE.astype(np.float32)) == 0
+    assert (
+        _sharpness(np.full((112, 112, 3), 90, dtype=np.uint8), faces.ARCFACE.astype(np.float32))
+        == 0
+    )
 
 
 def test_the_distance_between_the_eyes_is_in_pixels_of_the_picture() -> None:
@@ -65,7 +73,9 @@ def test_leaning_and_size_do_not_change_the_turn(degrees: float, poses: Portrait
     blank = np.zeros((9, 9, 3), dtype=np.uint8)
     for portrait in poses[:6]:
         expected = faces.quality(blank, portrait.landmarks).yaw
-        assert faces.quality(blank, portrait.landmarks @ turn.T + 50).yaw == pytest.approx(expected, abs=1e-3)
+        assert faces.quality(blank, portrait.landmarks @ turn.T + 50).yaw == pytest.approx(
+            expected, abs=1e-3
+        )
 
 
 def test_profiles_are_told_from_frontal_faces(poses: Portraits) -> None:

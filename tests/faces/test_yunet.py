@@ -86,14 +86,21 @@ def test_no_face_is_an_empty_list(network: FakeNetwork, file: Path) -> None:
     assert faces.detect(np.zeros((300, 300, 3), dtype=np.uint8), detector=f"yunet:{file}") == []
 
 
-@pytest.mark.parametrize(("name", "texts"), [("yunet", ["yunet:FILE"]), ("yunet:no-such.onnx", ["no-such.onnx", "no such file"])])
-def test_it_asks_for_its_file(name: str, texts: list[str], network: FakeNetwork, complaint: Complaint) -> None:
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [("yunet", ["yunet:FILE"]), ("yunet:no-such.onnx", ["no-such.onnx", "no such file"])],
+)
+def test_it_asks_for_its_file(
+    name: str, texts: list[str], network: FakeNetwork, complaint: Complaint
+) -> None:
     with complaint(*texts):
         faces.detect(np.zeros((9, 9, 3), dtype=np.uint8), detector=name)
     assert "yunet:FILE" in faces.detectors()["yunet"]
 
 
-def test_without_opencv_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, file: Path, complaint: Complaint) -> None:
+def test_without_opencv_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, file: Path, complaint: Complaint
+) -> None:
     monkeypatch.setattr(yunet, "find_spec", lambda _: None)
     with complaint("yunet", "pip install opencv-python-headless"):
         faces.detect(np.zeros((9, 9, 3), dtype=np.uint8), detector=f"yunet:{file}")

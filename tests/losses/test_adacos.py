@@ -18,7 +18,9 @@ ROOT2 = math.sqrt(2.0)
 
 def _make(num_classes: int = C, dim: int = D, **options: Any) -> AdaCos:
     torch.manual_seed(0)
-    loss = wb.losses.create("adacos", embedding_dim=dim, num_classes=num_classes, **options).double()
+    loss = wb.losses.create(
+        "adacos", embedding_dim=dim, num_classes=num_classes, **options
+    ).double()
     assert isinstance(loss, AdaCos)
     return loss
 
@@ -33,7 +35,12 @@ def _next_scale(loss: AdaCos, embeddings: Tensor, labels: Tensor, before: float)
     """By hand, from the definition."""
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.tolist()
     cosines = (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
-    b = np.mean([sum(math.exp(before * c) for j, c in enumerate(row) if j != own) for row, own in zip(cosines, y, strict=True)])
+    b = np.mean(
+        [
+            sum(math.exp(before * c) for j, c in enumerate(row) if j != own)
+            for row, own in zip(cosines, y, strict=True)
+        ]
+    )
     median = float(np.median([math.acos(cosines[i, own]) for i, own in enumerate(y)]))
     return math.log(b) / math.cos(min(math.pi / 4, median))
 
@@ -46,7 +53,9 @@ def test_the_scale_follows_the_definition(n: int, head: str, near: float) -> Non
     expected = ROOT2 * math.log(C - 1)
     assert float(loss.scale) == pytest.approx(expected, rel=1e-6)
     # Near their centres the median angle is below 45 degrees.
-    embeddings = (embeddings + near * 4 * F.normalize(loss.weight[labels])).detach().requires_grad_()
+    embeddings = (
+        (embeddings + near * 4 * F.normalize(loss.weight[labels])).detach().requires_grad_()
+    )
     for _ in range(4):
         expected = _next_scale(loss, embeddings, labels, expected)
         assert 1.0 < expected < 64.0
@@ -88,14 +97,19 @@ def test_the_scale_is_no_part_of_the_gradient() -> None:
     loss, (embeddings, labels) = _make(), _batch()
     assert [name for name, _ in loss.named_parameters()] == ["weight"]
     value = loss(embeddings, labels)
-    expected = F.cross_entropy(loss.scale * (F.normalize(embeddings) @ F.normalize(loss.weight).T), labels)
+    expected = F.cross_entropy(
+        loss.scale * (F.normalize(embeddings) @ F.normalize(loss.weight).T), labels
+    )
     inputs = [embeddings, loss.weight]
-    for mine, true in zip(torch.autograd.grad(value, inputs), torch.autograd.grad(expected, inputs), strict=True):
+    for mine, true in zip(
+        torch.autograd.grad(value, inputs), torch.autograd.grad(expected, inputs), strict=True
+    ):
         torch.testing.assert_close(mine, true, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "first"), [(1, 1.0), (2, 1.0), (3, 1.0), (4, ROOT2 * math.log(3)), (10, ROOT2 * math.log(9))]
+    ("num_classes", "first"),
+    [(1, 1.0), (2, 1.0), (3, 1.0), (4, ROOT2 * math.log(3)), (10, ROOT2 * math.log(9))],
 )
 def test_few_classes_leave_a_scale_that_can_be_trained_with(num_classes: int, first: float) -> None:
     loss, (embeddings, labels) = _make(num_classes), _batch(num_classes=num_classes)

@@ -23,7 +23,9 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> AdaFace:
     return loss
 
 
-def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def _batch(
+    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     """Lengths from 2 to 150."""
     draw = torch.Generator().manual_seed(1)
     directions = F.normalize(torch.randn(n, dim, generator=draw, dtype=torch.float64))
@@ -35,7 +37,9 @@ def _psi(cosine: np.ndarray, z: Any, m: float = 0.4) -> np.ndarray:
     return np.cos(np.clip(np.arccos(cosine) - m * z, 1e-3, np.pi - 1e-3)) - (m + m * z)
 
 
-def _by_the_paper(embeddings: Tensor, loss: AdaFace, y: np.ndarray, s: float, mean: float, std: float) -> float:
+def _by_the_paper(
+    embeddings: Tensor, loss: AdaFace, y: np.ndarray, s: float, mean: float, std: float
+) -> float:
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
     lengths = np.linalg.norm(x, axis=1)
     cosines = (x / lengths[:, None]) @ (w / np.linalg.norm(w, axis=1, keepdims=True)).T
@@ -54,7 +58,9 @@ def _set(loss: AdaFace, mean: float, std: float) -> AdaFace:
 
 @pytest.mark.parametrize("norm", [0.0, 8.0, 25.0, 31.0, 99.0, 1e9])
 def test_the_curve_of_a_length(norm: float) -> None:
-    cosine = np.cos(np.deg2rad(np.arange(0, 180.01, 0.37)))[1:]  # at 0 the angle of 0.001 is the clip's, see below
+    cosine = np.cos(np.deg2rad(np.arange(0, 180.01, 0.37)))[
+        1:
+    ]  # at 0 the angle of 0.001 is the clip's, see below
     z = np.clip((np.clip(norm, 1e-3, 100) - 25) / (6 + 1e-3) * 0.333, -1, 1)
     found = _set(_make(s=30.0), 25.0, 6.0).target_logit(torch.from_numpy(cosine), norm)
     np.testing.assert_allclose(found.numpy() / 30.0, _psi(cosine, z), atol=1e-7)
@@ -63,8 +69,12 @@ def test_the_curve_of_a_length(norm: float) -> None:
 def test_the_curve_by_default_is_that_of_the_mean_length_and_of_poor_images_arcface_s() -> None:
     theta = np.deg2rad(np.arange(0, 180.01, 0.37))
     cosine, loss = torch.from_numpy(np.cos(theta)), _set(_make(s=30.0), 25.0, 6.0)
-    np.testing.assert_allclose(loss.target_logit(cosine).numpy(), 30 * (np.cos(theta) - 0.4), atol=1e-9)
-    np.testing.assert_allclose(loss.target_logit(cosine, 25.0).numpy(), 30 * (np.cos(theta) - 0.4), atol=1e-9)
+    np.testing.assert_allclose(
+        loss.target_logit(cosine).numpy(), 30 * (np.cos(theta) - 0.4), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        loss.target_logit(cosine, 25.0).numpy(), 30 * (np.cos(theta) - 0.4), atol=1e-9
+    )
     poor = loss.target_logit(cosine, 0.001).numpy()
     assert loss.quality(torch.tensor(0.001)) == -1
     inside = theta + 0.4 < np.pi - 1e-3
@@ -107,13 +117,17 @@ def test_no_gradient_flows_through_the_length() -> None:
     loss, (embeddings, labels) = _set(_make(), 60.0, 15.0).eval(), _batch()
     (gradient,) = torch.autograd.grad(loss(embeddings, labels), embeddings)
     assert gradient.abs().max() > 1e-3
-    torch.testing.assert_close((gradient * embeddings).sum(1), torch.zeros(N, dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        (gradient * embeddings).sum(1), torch.zeros(N, dtype=torch.float64), rtol=0, atol=1e-10
+    )
 
 
 def test_at_ramp_0_it_is_normface() -> None:
     loss, (embeddings, labels) = _set(_make(s=20.0), 60.0, 15.0).eval(), _batch()
     loss.ramp = 0.0
-    torch.testing.assert_close(loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels))
+    torch.testing.assert_close(
+        loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels)
+    )
     ends = torch.tensor([1.0, 1 - 1e-9, 0.3, 1e-9 - 1, -1.0], dtype=torch.float64)
     torch.testing.assert_close(loss.target_logit(ends, 100.0), 20 * ends, rtol=1e-14, atol=1e-14)
 
@@ -126,9 +140,13 @@ def test_gradients_are_those_of_the_value() -> None:
     lengths = embeddings.detach().norm(dim=1, keepdim=True)
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
-        return functional_call(loss, {"weight": weight}, (lengths * F.normalize(embeddings), labels))
+        return functional_call(
+            loss, {"weight": weight}, (lengths * F.normalize(embeddings), labels)
+        )
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -156,7 +174,11 @@ def test_streamed_is_plain() -> None:
         torch.testing.assert_close(streamed, plain, rtol=1e-5, atol=1e-5 * plain.abs().max().item())
 
 
-@pytest.mark.parametrize("options", [{"m": -0.1}, {"m": math.inf}, {"h": -1}, {"h": "a"}, {"rate": 1.1}, {"rate": None}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"m": -0.1}, {"m": math.inf}, {"h": -1}, {"h": "a"}, {"rate": 1.1}, {"rate": None}],
+    ids=str,
+)
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(**options)
@@ -174,7 +196,9 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
         ({"h": 0.0}, 1, None),
     ],
 )
-def test_short_trainings_are_told_that_they_are_nearly_cosface(options: dict[str, Any], steps: int, share: str | None) -> None:
+def test_short_trainings_are_told_that_they_are_nearly_cosface(
+    options: dict[str, Any], steps: int, share: str | None
+) -> None:
     said = wb.losses.create("adaface", embedding_dim=4, num_classes=3, **options).advice(steps)
     assert len(said) == (share is not None)
     assert share is None or f"after {steps:,} steps {share} of that is left" in said[0]

@@ -18,7 +18,11 @@ from workbench.losses import MarginSoftmax
 
 D, C, N = 6, 5, 40
 THETA = np.deg2rad(np.arange(0.0, 180.01, 0.37))
-SPHEREFACE2: list[dict[str, Any]] = [{}, {"r": 30.0, "m": 0.2, "t": 2.0, "alpha": 0.6, "lw": 50.0}, {"t": 1.0, "m": 0.0}]
+SPHEREFACE2: list[dict[str, Any]] = [
+    {},
+    {"r": 30.0, "m": 0.2, "t": 2.0, "alpha": 0.6, "lw": 50.0},
+    {"t": 1.0, "m": 0.0},
+]
 
 
 def _make(name: str, num_classes: int = C, **options: Any) -> MarginSoftmax:
@@ -30,12 +34,16 @@ def _make(name: str, num_classes: int = C, **options: Any) -> MarginSoftmax:
 
 def _batch() -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(C, (N,), generator=draw)
+    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
+        C, (N,), generator=draw
+    )
 
 
 def _cosines(loss: MarginSoftmax, embeddings: Tensor) -> NDArray[np.float64]:
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
-    found: NDArray[np.float64] = (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
+    found: NDArray[np.float64] = (
+        (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
+    )
     return found
 
 
@@ -46,13 +54,17 @@ def _bias_of(loss: MarginSoftmax) -> float:
 @pytest.mark.parametrize("options", SPHEREFACE2)
 @pytest.mark.parametrize("bias", [None, -3.0, 11.0])
 @pytest.mark.parametrize("ramp", [1.0, 0.4])
-def test_sphereface2_is_the_sum_of_its_binary_cross_entropies(options: dict[str, Any], bias: float | None, ramp: float) -> None:
+def test_sphereface2_is_the_sum_of_its_binary_cross_entropies(
+    options: dict[str, Any], bias: float | None, ramp: float
+) -> None:
     loss, (embeddings, labels) = _make("sphereface2", **options), _batch()
     loss.ramp = ramp
     if bias is not None:
         with torch.no_grad():
             loss.bias.fill_(bias)
-    r, m, t, alpha, lw = ({"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options).values()
+    r, m, t, alpha, lw = (
+        {"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options
+    ).values()
     b, expected = _bias_of(loss), 0.0
     for cosines, y in zip(_cosines(loss, embeddings), labels.tolist(), strict=True):
         for j, cosine in enumerate(cosines):
@@ -68,7 +80,9 @@ def test_sphereface2_is_the_sum_of_its_binary_cross_entropies(options: dict[str,
 def test_sphereface2_is_weighted_binary_cross_entropy_in_torch(options: dict[str, Any]) -> None:
     loss, (embeddings, labels) = _make("sphereface2", **options), _batch()
     parameters = dict(loss.named_parameters())
-    r, m, t, alpha, lw = ({"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options).values()
+    r, m, t, alpha, lw = (
+        {"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options
+    ).values()
     value = loss(embeddings, labels)
     own = F.one_hot(labels, C).double()
     g = 2 * ((F.normalize(embeddings) @ F.normalize(parameters["weight"]).T + 1) / 2) ** t - 1
@@ -77,16 +91,24 @@ def test_sphereface2_is_weighted_binary_cross_entropy_in_torch(options: dict[str
     other = F.binary_cross_entropy_with_logits(logits, own, weight=weight)
     torch.testing.assert_close(value, other, rtol=1e-10, atol=1e-12)
     inputs = [embeddings, *loss.parameters()]
-    for mine, theirs in zip(torch.autograd.grad(value, inputs), torch.autograd.grad(other, inputs), strict=True):
+    for mine, theirs in zip(
+        torch.autograd.grad(value, inputs), torch.autograd.grad(other, inputs), strict=True
+    ):
         # torch takes softplus(x) for x from x = 20 on, which is off by 2e-9.
         torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4, 10, 1000, 10**6])
-@pytest.mark.parametrize("options", [*SPHEREFACE2, {"r": 400.0, "m": 2.0}, {"alpha": 0.5}, {"alpha": 0.01}], ids=str)
-def test_the_bias_of_sphereface2_starts_where_both_sides_pull_equally(num_classes: int, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [*SPHEREFACE2, {"r": 400.0, "m": 2.0}, {"alpha": 0.5}, {"alpha": 0.01}], ids=str
+)
+def test_the_bias_of_sphereface2_starts_where_both_sides_pull_equally(
+    num_classes: int, options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
-    r, m, t, alpha, _ = ({"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options).values()
+    r, m, t, alpha, _ = (
+        {"r": 40.0, "m": 0.4, "t": 3.0, "alpha": 0.7, "lw": 1.0} | options
+    ).values()
     loss = wb.losses.create("sphereface2", embedding_dim=1, num_classes=num_classes, **options)
     g, b = 2 * 0.5**t - 1, loss.bias.detach().double()
     pull = math.log(alpha) + F.logsigmoid(-(r * (g - m) + b))
@@ -97,23 +119,38 @@ def test_the_bias_of_sphereface2_starts_where_both_sides_pull_equally(num_classe
 def test_the_bias_of_sphereface2_is_that_of_the_authors_code() -> None:
     z = 0.7 / (0.3 * 8630)
     own, other = 40 * (2 * 0.5**3 - 1 - 0.4), 40 * (2 * 0.5**3 - 1 + 0.4)
-    expected = math.log(2 * z) - other - math.log(1 - z + math.sqrt((1 - z) ** 2 + 4 * z * math.exp(own - other)))
+    expected = (
+        math.log(2 * z)
+        - other
+        - math.log(1 - z + math.sqrt((1 - z) ** 2 + 4 * z * math.exp(own - other)))
+    )
     assert _bias_of(_make("sphereface2", 8631)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("options", SPHEREFACE2)
-def test_the_curve_of_sphereface2_follows_the_formula_at_all_angles(options: dict[str, Any]) -> None:
+def test_the_curve_of_sphereface2_follows_the_formula_at_all_angles(
+    options: dict[str, Any],
+) -> None:
     loss = _make("sphereface2", **options)
-    r, m, t = ({"r": 40.0, "m": 0.4, "t": 3.0} | {key: options[key] for key in ("r", "m", "t") if key in options}).values()
+    r, m, t = (
+        {"r": 40.0, "m": 0.4, "t": 3.0}
+        | {key: options[key] for key in ("r", "m", "t") if key in options}
+    ).values()
     g = 2 * np.cos(THETA / 2) ** (2 * t) - 1  # (1 + cos) / 2 = cos^2 of half the angle
     cosine = torch.from_numpy(np.cos(THETA))
-    np.testing.assert_allclose(loss.target_logit(cosine).numpy(force=True), r * (g - m), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(loss.others(cosine, cosine).numpy(force=True), g + m, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        loss.target_logit(cosine).numpy(force=True), r * (g - m), rtol=0, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        loss.others(cosine, cosine).numpy(force=True), g + m, rtol=0, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"s": 20.0, "m": 0.1}])
 @pytest.mark.parametrize("ramp", [1.0, 0.4])
-def test_the_unified_threshold_loss_is_the_sum_of_its_binary_cross_entropies(options: dict[str, Any], ramp: float) -> None:
+def test_the_unified_threshold_loss_is_the_sum_of_its_binary_cross_entropies(
+    options: dict[str, Any], ramp: float
+) -> None:
     loss, (embeddings, labels) = _make("unified_threshold", **options), _batch()
     loss.ramp = ramp
     s, m = ({"s": 64.0, "m": 0.4} | options).values()
@@ -124,14 +161,18 @@ def test_the_unified_threshold_loss_is_the_sum_of_its_binary_cross_entropies(opt
         expected += sum(np.logaddexp(0, s * cosines[j] - b) for j in range(C) if j != y) / N
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-9)
     cosine = torch.from_numpy(np.cos(THETA))
-    np.testing.assert_allclose(loss.target_logit(cosine).numpy(force=True), s * (np.cos(THETA) - ramp * m), atol=1e-9)
+    np.testing.assert_allclose(
+        loss.target_logit(cosine).numpy(force=True), s * (np.cos(THETA) - ramp * m), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ["sphereface2", "unified_threshold"])
 @pytest.mark.parametrize("head", ["plain", "streamed"])
 def test_gradients_are_those_of_the_value(name: str, head: str) -> None:
     loss, (embeddings, labels) = (
-        _make(name, head=head, **{"sphereface2": {"r": 8.0}, "unified_threshold": {"s": 8.0}}[name]),
+        _make(
+            name, head=head, **{"sphereface2": {"r": 8.0}, "unified_threshold": {"s": 8.0}}[name]
+        ),
         _batch(),
     )
     embeddings = embeddings.detach()[:8].requires_grad_()
@@ -159,10 +200,20 @@ def test_the_bias_is_trained_and_logged(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "rate", "seen"), [("plain", 0.1, 1000), ("sampled", 0.1, 100), ("sampled", 0.0, 1), ("sampled", 1.0, 1000)]
+    ("head", "rate", "seen"),
+    [("plain", 0.1, 1000), ("sampled", 0.1, 100), ("sampled", 0.0, 1), ("sampled", 1.0, 1000)],
 )
 def test_the_bias_starts_for_the_number_of_classes_seen(head: str, rate: float, seen: int) -> None:
-    sizes: dict[str, Any] = {"embedding_dim": 4, "num_classes": 1000, "head": head, "sample_rate": rate}
-    assert _bias_of(wb.losses.create("unified_threshold", **sizes)) == pytest.approx(math.log(10 * seen), rel=1e-6)
+    sizes: dict[str, Any] = {
+        "embedding_dim": 4,
+        "num_classes": 1000,
+        "head": head,
+        "sample_rate": rate,
+    }
+    assert _bias_of(wb.losses.create("unified_threshold", **sizes)) == pytest.approx(
+        math.log(10 * seen), rel=1e-6
+    )
     full = wb.losses.create("sphereface2", embedding_dim=4, num_classes=seen)
-    assert _bias_of(wb.losses.create("sphereface2", **sizes)) == pytest.approx(_bias_of(full), rel=1e-6)
+    assert _bias_of(wb.losses.create("sphereface2", **sizes)) == pytest.approx(
+        _bias_of(full), rel=1e-6
+    )

@@ -15,7 +15,9 @@ from workbench.losses import Center, Loss
 D, C, N = 6, 5, 12
 
 
-def _make(name: str = "softmax+center", dtype: torch.dtype = torch.float64, **options: Any) -> tuple[Loss, Center]:
+def _make(
+    name: str = "softmax+center", dtype: torch.dtype = torch.float64, **options: Any
+) -> tuple[Loss, Center]:
     torch.manual_seed(0)
     loss = wb.losses.create(name, embedding_dim=D, num_classes=C, **options).to(dtype)
     term = loss.terms["center"]
@@ -23,19 +25,25 @@ def _make(name: str = "softmax+center", dtype: torch.dtype = torch.float64, **op
     return loss, term
 
 
-def _batch(seed: int = 1, dtype: torch.dtype = torch.float64, classes: int = 4) -> tuple[Tensor, Tensor]:
+def _batch(
+    seed: int = 1, dtype: torch.dtype = torch.float64, classes: int = 4
+) -> tuple[Tensor, Tensor]:
     """Class 4 is in no batch."""
     draw = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(N, D, generator=draw, dtype=torch.float64).to(dtype)
     return embeddings.requires_grad_(), torch.randint(classes, (N,), generator=draw)
 
 
-def _by_the_paper(x: np.ndarray, y: np.ndarray, centres: np.ndarray, rate: float) -> tuple[float, np.ndarray]:
+def _by_the_paper(
+    x: np.ndarray, y: np.ndarray, centres: np.ndarray, rate: float
+) -> tuple[float, np.ndarray]:
     """The term before the update, and the centres after it."""
     cost = float(np.mean([0.5 * np.sum((x[i] - centres[y[i]]) ** 2) for i in range(len(x))]))
     moved = centres.copy()
     for j in range(len(centres)):
-        delta = sum(((y[i] == j) * (centres[j] - x[i]) for i in range(len(x))), np.zeros(D)) / (1 + np.sum(y == j))
+        delta = sum(((y[i] == j) * (centres[j] - x[i]) for i in range(len(x))), np.zeros(D)) / (
+            1 + np.sum(y == j)
+        )
         moved[j] = centres[j] - rate * delta
     return cost, moved
 
@@ -49,7 +57,9 @@ def test_loss_and_centres_follow_the_paper_over_several_batches(name: str, rate:
         embeddings, labels = _batch(seed)
         cost, centres = _by_the_paper(embeddings.numpy(force=True), labels.numpy(), centres, rate)
         cross_entropy = F.cross_entropy(loss.predict(embeddings), labels).item()
-        assert loss(embeddings, labels).item() == pytest.approx(cross_entropy + 0.1 * cost, rel=1e-9)
+        assert loss(embeddings, labels).item() == pytest.approx(
+            cross_entropy + 0.1 * cost, rel=1e-9
+        )
         np.testing.assert_allclose(term.centres.numpy(), centres, atol=1e-12)
         assert loss.measure(embeddings, labels)["center"] == pytest.approx(cost, rel=1e-9)
     assert torch.equal(term.centres[4], torch.zeros(D, dtype=torch.float64))
@@ -96,10 +106,14 @@ def test_centres_settle_at_the_means_of_the_classes() -> None:
     for _ in range(200):
         loss(embeddings, labels)
     for label in labels.unique():
-        torch.testing.assert_close(term.centres[label], embeddings[labels == label].mean(0).detach())
+        torch.testing.assert_close(
+            term.centres[label], embeddings[labels == label].mean(0).detach()
+        )
 
 
-@pytest.mark.parametrize("name", ["softmax+center", "arcface+center", "triplet+center", "sphereface+mhe+center"])
+@pytest.mark.parametrize(
+    "name", ["softmax+center", "arcface+center", "triplet+center", "sphereface+mhe+center"]
+)
 def test_the_centres_are_saved_and_restored(name: str) -> None:
     (loss, term), (other, restored) = _make(name), _make(name)
     for seed in range(3):
@@ -127,7 +141,9 @@ def test_other_precisions_and_a_batch_of_one_are_finite(dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{"weight": -1}, {"weight": math.nan}, {"rate": 1.1}, {"rate": -0.1}, {"rate": "a"}, {"m": 1}], ids=str
+    "options",
+    [{"weight": -1}, {"weight": math.nan}, {"rate": 1.1}, {"rate": -0.1}, {"rate": "a"}, {"m": 1}],
+    ids=str,
 )
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:

@@ -25,17 +25,26 @@ def _make(**options: Any) -> Circle:
 
 def _batch() -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(C, (N,), generator=draw)
+    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
+        C, (N,), generator=draw
+    )
 
 
-every_setting = pytest.mark.parametrize(("gamma", "m"), [(256.0, 0.25), (80.0, 0.4), (10.0, 0.0), (10.0, 1.0)])
+every_setting = pytest.mark.parametrize(
+    ("gamma", "m"), [(256.0, 0.25), (80.0, 0.4), (10.0, 0.0), (10.0, 1.0)]
+)
 
 
 @every_setting
-def test_it_agrees_with_pytorch_metric_learning_on_pairs_of_embedding_and_class_centre(gamma: float, m: float) -> None:
+def test_it_agrees_with_pytorch_metric_learning_on_pairs_of_embedding_and_class_centre(
+    gamma: float, m: float
+) -> None:
     mine, reference = _make(gamma=gamma, m=m), pml.CircleLoss(m=m, gamma=gamma)
     embeddings, labels = _batch()
-    other, centres = embeddings.detach().clone().requires_grad_(), mine.weight.detach().clone().requires_grad_()
+    other, centres = (
+        embeddings.detach().clone().requires_grad_(),
+        mine.weight.detach().clone().requires_grad_(),
+    )
     ours = mine(embeddings, labels)
     theirs = reference(other, labels, ref_emb=centres, ref_labels=torch.arange(C))
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
@@ -47,14 +56,18 @@ def test_it_agrees_with_pytorch_metric_learning_on_pairs_of_embedding_and_class_
 
 @every_setting
 @pytest.mark.parametrize("ramp", [1.0, 0.3])
-def test_the_loss_and_its_curve_are_those_of_the_formula(gamma: float, m: float, ramp: float) -> None:
+def test_the_loss_and_its_curve_are_those_of_the_formula(
+    gamma: float, m: float, ramp: float
+) -> None:
     loss, (embeddings, labels) = _make(gamma=gamma, m=m), _batch()
     loss.ramp = ramp
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.numpy()
     cosines = (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
     expected = []
     for row, own in zip(cosines, y, strict=True):
-        pull = gamma * (m**2 - (1 - row[own]) ** 2)  # a (c - 1 + m) with a = 1 + m - c, multiplied out
+        pull = gamma * (
+            m**2 - (1 - row[own]) ** 2
+        )  # a (c - 1 + m) with a = 1 + m - c, multiplied out
         push = gamma * np.where(row > -m, row**2 - m**2, 0.0)
         logits = ramp * push + (1 - ramp) * gamma * row
         logits[own] = ramp * pull + (1 - ramp) * gamma * row[own]

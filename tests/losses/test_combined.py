@@ -17,7 +17,15 @@ from workbench.losses.angular import falling_cosine
 
 D, C = 6, 5
 THETA = np.deg2rad(np.arange(0.0, 180.01, 0.37))
-MARGINS = [(1.0, 0.3, 0.2), (1.0, 0.5, 0.0), (1.0, 0.0, 0.35), (1.35, 0.0, 0.0), (4.0, 0.0, 0.0), (2.7, 1.2, 0.4), (1.0, 3.1, 0.0)]
+MARGINS = [
+    (1.0, 0.3, 0.2),
+    (1.0, 0.5, 0.0),
+    (1.0, 0.0, 0.35),
+    (1.35, 0.0, 0.0),
+    (4.0, 0.0, 0.0),
+    (2.7, 1.2, 0.4),
+    (1.0, 3.1, 0.0),
+]
 every_combination = pytest.mark.parametrize(("m1", "m2", "m3"), MARGINS)
 
 
@@ -28,7 +36,9 @@ def _make(name: str = "combined", dtype: torch.dtype = torch.float64, **options:
 
 def _batch(n: int = 64) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(n, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(C, (n,), generator=draw)
+    return torch.randn(n, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
+        C, (n,), generator=draw
+    )
 
 
 def _psi(theta: NDArray[np.float64], m1: float, m2: float, m3: float) -> NDArray[np.float64]:
@@ -44,12 +54,16 @@ def _psi(theta: NDArray[np.float64], m1: float, m2: float, m3: float) -> NDArray
 
 @every_combination
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 5e-4)])
-def test_the_curve_follows_the_formula_at_all_angles(m1: float, m2: float, m3: float, dtype: torch.dtype, tolerance: float) -> None:
+def test_the_curve_follows_the_formula_at_all_angles(
+    m1: float, m2: float, m3: float, dtype: torch.dtype, tolerance: float
+) -> None:
     loss = _make(dtype=dtype, s=30.0, m1=m1, m2=m2, m3=m3)
     found = loss.target_logit(torch.from_numpy(np.cos(THETA)).to(dtype)).numpy(force=True) / 30.0
     np.testing.assert_allclose(found, _psi(THETA, m1, m2, m3), rtol=0, atol=tolerance)
     inside = m1 * THETA + m2 < np.pi
-    np.testing.assert_allclose(found[inside], np.cos(m1 * THETA + m2)[inside] - m3, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        found[inside], np.cos(m1 * THETA + m2)[inside] - m3, rtol=0, atol=tolerance
+    )
 
 
 @every_combination
@@ -62,19 +76,25 @@ def test_the_loss_is_the_log_softmax_of_the_formula(m1: float, m2: float, m3: fl
     highest = logits.max(1)
     expected = np.mean(highest + np.log(np.exp(logits - highest[:, None]).sum(1)) - logits[own])
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-9)
-    np.testing.assert_allclose(loss.predict(embeddings).numpy(force=True), 20.0 * cosines, atol=1e-9)
+    np.testing.assert_allclose(
+        loss.predict(embeddings).numpy(force=True), 20.0 * cosines, atol=1e-9
+    )
 
 
 def test_one_margin_alone_is_the_loss_it_comes_from() -> None:
     embeddings, labels = _batch()
-    near = F.normalize(_make().weight.detach())[labels] + 0.3 * embeddings.detach()  # so that ArcFace stays below pi
+    near = (
+        F.normalize(_make().weight.detach())[labels] + 0.3 * embeddings.detach()
+    )  # so that ArcFace stays below pi
     for options, name, other in [
         ({"m1": 1, "m2": 0.5, "m3": 0}, "arcface", {"m": 0.5}),
         ({"m1": 1, "m2": 0, "m3": 0.35}, "cosface", {"m": 0.35}),
         ({"m1": 1.7, "m2": 0, "m3": 0}, "sphereface_r", {"m": 1.7, "version": 0}),
     ]:
         expected = _make(name, s=32.0, **other)(near, labels)
-        torch.testing.assert_close(_make(s=32.0, **options)(near, labels), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            _make(s=32.0, **options)(near, labels), expected, rtol=1e-9, atol=1e-9
+        )
 
 
 def test_half_the_ramp_is_half_of_each_margin() -> None:
@@ -106,7 +126,9 @@ def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _assert_true_gradient(loss: Combined | SphereFaceR) -> None:
-    embeddings, labels, weight = _angles([0.2, 0.8, 1.4, 1.75, 2.2, 2.8, 3.0])  # the last are past pi with the margin
+    embeddings, labels, weight = _angles(
+        [0.2, 0.8, 1.4, 1.75, 2.2, 2.8, 3.0]
+    )  # the last are past pi with the margin
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
@@ -122,7 +144,9 @@ def test_gradients_are_those_of_the_value(m1: float, m2: float, m3: float) -> No
 # SphereFace-R, whose version 0 is the same curve
 
 
-def _replaced(cosines: NDArray[np.float64], y: NDArray[np.int64], m: float, version: int) -> NDArray[np.float64]:
+def _replaced(
+    cosines: NDArray[np.float64], y: NDArray[np.int64], m: float, version: int
+) -> NDArray[np.float64]:
     """The three versions as the paper has them."""
     theta, own = np.arccos(np.clip(cosines, -1, 1)), (np.arange(len(y)), y)
     if version == 2:
@@ -144,8 +168,13 @@ every_version = pytest.mark.parametrize("version", [0, 1, 2])
 @every_version
 @pytest.mark.parametrize("m", [1.0, 1.5, 2.6])
 @pytest.mark.parametrize("detach", [False, True])
-def test_sphereface_r_is_the_log_softmax_of_the_formula(version: int, m: float, detach: bool) -> None:
-    loss, (embeddings, labels) = _make("sphereface_r", m=m, version=version, detach=detach), _batch()
+def test_sphereface_r_is_the_log_softmax_of_the_formula(
+    version: int, m: float, detach: bool
+) -> None:
+    loss, (embeddings, labels) = (
+        _make("sphereface_r", m=m, version=version, detach=detach),
+        _batch(),
+    )
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.numpy()
     cosines = (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
     logits, own = 30.0 * _replaced(cosines, y, m, version), (np.arange(len(y)), y)
@@ -156,14 +185,22 @@ def test_sphereface_r_is_the_log_softmax_of_the_formula(version: int, m: float, 
 
 @every_version
 @pytest.mark.parametrize("detach", [False, True])
-def test_the_curve_of_sphereface_r_follows_the_formula_at_all_angles(version: int, detach: bool) -> None:
+def test_the_curve_of_sphereface_r_follows_the_formula_at_all_angles(
+    version: int, detach: bool
+) -> None:
     loss = _make("sphereface_r", m=1.5, version=version, detach=detach)
     cosine, zeros = np.cos(THETA), np.zeros(len(THETA), dtype=np.int64)
     found = loss.target_logit(torch.from_numpy(cosine)).numpy(force=True) / 30.0
-    np.testing.assert_allclose(found[1:], _replaced(cosine[1:, None], zeros[1:], 1.5, version)[:, 0], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        found[1:], _replaced(cosine[1:, None], zeros[1:], 1.5, version)[:, 0], rtol=0, atol=1e-7
+    )
     assert found[0] == pytest.approx(1.0)
-    others = loss.others(torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)).numpy(force=True)[:, 0]
-    np.testing.assert_allclose(others, np.cos(THETA / 1.5) if version == 2 else cosine, rtol=0, atol=1e-7)
+    others = loss.others(torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)).numpy(
+        force=True
+    )[:, 0]
+    np.testing.assert_allclose(
+        others, np.cos(THETA / 1.5) if version == 2 else cosine, rtol=0, atol=1e-7
+    )
 
 
 @every_version
@@ -176,9 +213,14 @@ def test_gradients_of_sphereface_r_are_those_of_the_value(version: int, m: float
 def test_detached_the_derivative_is_that_of_plain_cosines_at_the_curves_value(version: int) -> None:
     loss, (embeddings, labels) = _make("sphereface_r", version=version), _batch()
     loss(embeddings, labels).backward()
-    other, weight = embeddings.detach().clone().requires_grad_(), loss.weight.detach().clone().requires_grad_()
+    other, weight = (
+        embeddings.detach().clone().requires_grad_(),
+        loss.weight.detach().clone().requires_grad_(),
+    )
     cosines = F.normalize(other) @ F.normalize(weight).T
-    shift = _replaced(cosines.numpy(force=True), labels.numpy(), 1.5, version) - cosines.numpy(force=True)
+    shift = _replaced(cosines.numpy(force=True), labels.numpy(), 1.5, version) - cosines.numpy(
+        force=True
+    )
     F.cross_entropy(30.0 * (cosines + torch.from_numpy(shift)), labels).backward()
     torch.testing.assert_close(embeddings.grad, other.grad, rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(loss.weight.grad, weight.grad, rtol=1e-8, atol=1e-10)

@@ -44,7 +44,9 @@ def test_a_composition_is_its_first_loss_with_parts() -> None:
 
 def test_options_stand_beside_the_sizes_or_under_a_name() -> None:
     for options in ({"s": 20.0}, {"normface": {"s": 20.0}}):
-        loss: Any = wb.losses.create("normface+triplet", **SIZES, **options, triplet={"m": 0.7, "weight": 0.5})
+        loss: Any = wb.losses.create(
+            "normface+triplet", **SIZES, **options, triplet={"m": 0.7, "weight": 0.5}
+        )
         assert loss.s == 20.0
         assert (loss.terms["triplet"].loss.m, loss.terms["triplet"].weight) == (0.7, 0.5)
 
@@ -57,7 +59,9 @@ def test_an_added_loss_counts_by_its_weight_and_is_logged() -> None:
     plain = wb.losses.create("normface", **SIZES)
     triplet = wb.losses.create("triplet", **SIZES, m=1.0)
     value = both(embeddings, labels)
-    torch.testing.assert_close(value, plain(embeddings, labels) + 0.25 * triplet(embeddings, labels))
+    torch.testing.assert_close(
+        value, plain(embeddings, labels) + 0.25 * triplet(embeddings, labels)
+    )
     row = both.measure(embeddings, labels)
     assert row["triplet"] == pytest.approx(triplet(embeddings, labels).item())
     assert {"accuracy", "active_triplets"} <= set(row)
@@ -96,11 +100,23 @@ def test_a_reweighted_loss_is_streamed_and_sampled_as_any_other() -> None:
         (["arcface"], {}, "unknown loss"),
         ("normface+ohem+ohem", {}, "names a part twice"),
         ("ohem+normface", {}, "name the loss first, e.g. 'normface\\+ohem'"),
-        ("softmax+arcface", {}, "'arcface' has class centres of its own and cannot be added; what can: .*center"),
+        (
+            "softmax+arcface",
+            {},
+            "'arcface' has class centres of its own and cannot be added; what can: .*center",
+        ),
         ("triplet+ohem", {}, "'ohem' weighs the samples of a classification loss; Triplet is none"),
-        ("normface+ohem", {"ohem": {"kep": 0.5}}, "unknown option of part of a loss 'ohem' 'kep': did you mean 'keep'"),
+        (
+            "normface+ohem",
+            {"ohem": {"kep": 0.5}},
+            "unknown option of part of a loss 'ohem' 'kep': did you mean 'keep'",
+        ),
         ("normface+ohem", {"ohem": 0.5}, "options of 'ohem' are 0.5, expected a mapping"),
-        ("normface", {"s": 2.0, "normface": {"s": 3.0}}, "'s' is given twice, once of them among the options of 'normface'"),
+        (
+            "normface",
+            {"s": 2.0, "normface": {"s": 3.0}},
+            "'s' is given twice, once of them among the options of 'normface'",
+        ),
         ("softmax+center", {"center": {"num_classes": 3}}, "'num_classes' is given twice"),
         ("arcface", {"arcface": {"embedding_dim": 3}}, "'embedding_dim' is given twice"),
         ("normface+ohem", {"keep": 0.5}, "'keep' is an option of 'ohem': give ohem={'keep': ...}"),
@@ -110,7 +126,9 @@ def test_a_reweighted_loss_is_streamed_and_sampled_as_any_other() -> None:
         ("normface+triplet", {"triplet": {"weight": "much"}}, "weight"),
     ],
 )
-def test_a_composition_that_makes_no_sense_is_one_line(name: Any, options: dict[str, Any], match: str) -> None:
+def test_a_composition_that_makes_no_sense_is_one_line(
+    name: Any, options: dict[str, Any], match: str
+) -> None:
     with pytest.raises(wb.WorkbenchError, match=match) as caught:
         wb.losses.create(name, **SIZES, **options)
     assert "\n" not in str(caught.value)

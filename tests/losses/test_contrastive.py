@@ -75,7 +75,9 @@ def test_it_is_the_sum_of_the_means_over_the_pairs_of_a_kind(labels: list[int], 
 def test_lengths_do_not_matter_and_half_the_ramp_is_half_the_margin() -> None:
     embeddings, labels = _batch()
     whole, half = _make(m=1.2), _make(m=0.6)
-    torch.testing.assert_close(whole(embeddings * torch.arange(1, N + 1)[:, None], labels), whole(embeddings, labels))
+    torch.testing.assert_close(
+        whole(embeddings * torch.arange(1, N + 1)[:, None], labels), whole(embeddings, labels)
+    )
     whole.ramp = 0.5
     torch.testing.assert_close(whole(embeddings, labels), half(embeddings, labels))
 
@@ -88,7 +90,9 @@ def test_gradients_are_those_of_the_value() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_extremes_are_finite(dtype: torch.dtype) -> None:
     one = torch.ones(1, D, dtype=dtype)
-    embeddings = torch.cat([one, one, -one, one, 1e-20 * one, 0 * one, 0 * one, 1e10 * one]).requires_grad_()
+    embeddings = torch.cat(
+        [one, one, -one, one, 1e-20 * one, 0 * one, 0 * one, 1e10 * one]
+    ).requires_grad_()
     value = _make()(embeddings, torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]))
     assert torch.isfinite(value)
     value.backward()
@@ -102,7 +106,9 @@ def test_angles_and_shares_are_those_of_the_batch() -> None:
     angles = np.degrees(np.arccos(np.clip(x @ x.T, -1, 1)))
     same = y[:, None] == y
     row = _make().measure(embeddings, labels)
-    assert row["genuine_angle_mean"] == pytest.approx(angles[same & ~np.eye(N, dtype=bool)].mean(), abs=1e-3)
+    assert row["genuine_angle_mean"] == pytest.approx(
+        angles[same & ~np.eye(N, dtype=bool)].mean(), abs=1e-3
+    )
     assert row["impostor_angle_mean"] == pytest.approx(angles[~same].mean(), abs=1e-3)
     assert row["active_impostors"] == pytest.approx((angles[~same] < 60).mean())  # a distance of 1
     assert _make().measure(embeddings[:1], labels[:1]) == {"margin_ramp": 1.0}
@@ -110,10 +116,15 @@ def test_angles_and_shares_are_those_of_the_batch() -> None:
 
 def test_it_asks_for_batches_by_identity_also_when_added() -> None:
     assert _make().images_per_identity == 4
-    assert wb.losses.create("softmax+contrastive", embedding_dim=D, num_classes=C).images_per_identity == 4
+    assert (
+        wb.losses.create("softmax+contrastive", embedding_dim=D, num_classes=C).images_per_identity
+        == 4
+    )
 
 
-@pytest.mark.parametrize("options", [{"m": -0.1}, {"m": 2.1}, {"m": math.nan}, {"m": "1"}, {"m": None}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"m": -0.1}, {"m": 2.1}, {"m": math.nan}, {"m": "1"}, {"m": None}], ids=str
+)
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError, match="contrastive") as caught:
         _make(**options)

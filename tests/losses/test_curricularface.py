@@ -17,12 +17,16 @@ D, C, N = 6, 5, 40
 
 def _make(dtype: torch.dtype = torch.float64, **options: Any) -> CurricularFace:
     torch.manual_seed(0)
-    loss = wb.losses.create("curricularface", **{"embedding_dim": D, "num_classes": C} | options).to(dtype)
+    loss = wb.losses.create(
+        "curricularface", **{"embedding_dim": D, "num_classes": C} | options
+    ).to(dtype)
     assert isinstance(loss, CurricularFace)
     return loss
 
 
-def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def _batch(
+    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
     embeddings = torch.randn(n, dim, generator=draw, dtype=torch.float64).to(dtype)
     return embeddings.requires_grad_(), torch.randint(classes, (n,), generator=draw)
@@ -30,7 +34,9 @@ def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torc
 
 def _cosines(embeddings: Tensor, loss: CurricularFace) -> np.ndarray:
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (w / np.linalg.norm(w, axis=1, keepdims=True)).T
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (
+        w / np.linalg.norm(w, axis=1, keepdims=True)
+    ).T
 
 
 def _by_the_paper(cosines: np.ndarray, y: np.ndarray, t: float, s: float, m: float) -> float:
@@ -89,7 +95,9 @@ def test_at_ramp_0_it_is_normface() -> None:
     loss.ramp = 0.0
     normface = wb.losses.create("normface", embedding_dim=D, num_classes=C, s=16.0).double()
     normface.load_state_dict({"weight": loss.weight})
-    torch.testing.assert_close(loss(embeddings, labels), normface(embeddings, labels), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        loss(embeddings, labels), normface(embeddings, labels), rtol=1e-12, atol=0
+    )
 
 
 def test_gradients_are_those_of_the_value() -> None:
@@ -103,7 +111,9 @@ def test_gradients_are_those_of_the_value() -> None:
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("n", [6, 12])  # not more, and more than D
@@ -119,7 +129,11 @@ def test_streamed_is_plain(n: int) -> None:
         torch.testing.assert_close(streamed, plain, rtol=1e-5, atol=1e-5 * plain.abs().max().item())
 
 
-@pytest.mark.parametrize("options", [{"m": -0.1}, {"m": 3.2}, {"m": "a"}, {"s": 0}, {"rate": 1.5}, {"rate": math.nan}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"m": -0.1}, {"m": 3.2}, {"m": "a"}, {"s": 0}, {"rate": 1.5}, {"rate": math.nan}],
+    ids=str,
+)
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         _make(**options)
@@ -130,12 +144,18 @@ def test_beyond_180_degrees_other_classes_are_compared_with_the_bare_cosine() ->
     """At 178 degrees cos(theta + 0.5) is -0.86, ArcFace's curve is at -1.24: a class at -0.95 is hard by the latter alone."""
     loss = _make(s=1.0).eval()
     loss.t.fill_(0.5)
-    others = loss.others(torch.tensor([[-0.95, -0.5]], dtype=torch.float64), torch.tensor([[math.cos(math.radians(178))]]).double())
+    others = loss.others(
+        torch.tensor([[-0.95, -0.5]], dtype=torch.float64),
+        torch.tensor([[math.cos(math.radians(178))]]).double(),
+    )
     np.testing.assert_allclose(others.detach().numpy(), [[-0.95, -0.5 * (0.5 - 0.5)]], atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("rate", "steps", "warned"), [(0.01, 100, True), (0.01, 389, True), (0.01, 390, False), (1.0, 1, False), (0.0, 9, True)]
+    ("rate", "steps", "warned"),
+    [(0.01, 100, True), (0.01, 389, True), (0.01, 390, False), (1.0, 1, False), (0.0, 9, True)],
 )
-def test_short_trainings_are_told_that_t_has_not_risen(rate: float, steps: int, warned: bool) -> None:
+def test_short_trainings_are_told_that_t_has_not_risen(
+    rate: float, steps: int, warned: bool
+) -> None:
     assert len(_make(rate=rate).advice(steps)) == warned

@@ -19,12 +19,16 @@ every_kind = pytest.mark.parametrize("kind", ["arc", "cos"])
 
 def _make(dtype: torch.dtype = torch.float64, **options: Any) -> ElasticFace:
     torch.manual_seed(0)
-    loss = wb.losses.create("elasticface", **{"embedding_dim": D, "num_classes": C} | options).to(dtype)
+    loss = wb.losses.create("elasticface", **{"embedding_dim": D, "num_classes": C} | options).to(
+        dtype
+    )
     assert isinstance(loss, ElasticFace)
     return loss
 
 
-def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def _batch(
+    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
     embeddings = torch.randn(n, dim, generator=draw, dtype=torch.float64).to(dtype)
     return embeddings.requires_grad_(), torch.randint(classes, (n,), generator=draw)
@@ -32,12 +36,20 @@ def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torc
 
 def _psi(kind: str, cosine: np.ndarray, m: Any) -> np.ndarray:
     theta = np.arccos(cosine)
-    return cosine - m if kind == "cos" else np.where(theta + m < np.pi, np.cos(theta + m), cosine - m * np.sin(m))
+    return (
+        cosine - m
+        if kind == "cos"
+        else np.where(theta + m < np.pi, np.cos(theta + m), cosine - m * np.sin(m))
+    )
 
 
-def _by_the_paper(embeddings: Tensor, loss: ElasticFace, labels: Tensor, kind: str, margins: Any) -> float:
+def _by_the_paper(
+    embeddings: Tensor, loss: ElasticFace, labels: Tensor, kind: str, margins: Any
+) -> float:
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.numpy()
-    cosines = (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (w / np.linalg.norm(w, axis=1, keepdims=True)).T
+    cosines = (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (
+        w / np.linalg.norm(w, axis=1, keepdims=True)
+    ).T
     own = np.arange(len(y)), y
     logits = loss.s * cosines
     logits[own] = loss.s * _psi(kind, cosines[own], margins)
@@ -106,8 +118,12 @@ def test_at_ramp_0_it_is_normface_and_without_spread_a_fixed_margin(kind: str) -
     embeddings, labels = _batch()
     loss = _make(s=16.0, kind=kind)
     loss.ramp = 0.0
-    torch.testing.assert_close(loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels))
-    fixed = wb.losses.create({"arc": "arcface", "cos": "cosface"}[kind], embedding_dim=D, num_classes=C, s=16.0, m=0.3).double()
+    torch.testing.assert_close(
+        loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels)
+    )
+    fixed = wb.losses.create(
+        {"arc": "arcface", "cos": "cosface"}[kind], embedding_dim=D, num_classes=C, s=16.0, m=0.3
+    ).double()
     still = _make(s=16.0, kind=kind, m=0.3, std=0.0)
     fixed.load_state_dict(still.state_dict())
     for ramp in (0.5, 1.0):
@@ -127,7 +143,9 @@ def test_gradients_are_those_of_the_value(kind: str, plus: bool) -> None:
         torch.manual_seed(7)
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @every_kind

@@ -32,35 +32,64 @@ CASES: dict[str, dict[str, Any]] = {
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-def _problem(case: str, n: int, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[list[Any], list[Tensor]]:
+def _problem(
+    case: str, n: int, classes: int = C, dtype: torch.dtype = torch.float64
+) -> tuple[list[Any], list[Tensor]]:
     """Arguments of `plain` and `streamed`, and those of them that take a gradient."""
     draw = torch.Generator().manual_seed(n)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype)
 
-    how = {"scale": 12.0, "bias": False, "others": None, "normalised": True, "reduction": "log_sum_exp"} | CASES[case]
+    how = {
+        "scale": 12.0,
+        "bias": False,
+        "others": None,
+        "normalised": True,
+        "reduction": "log_sum_exp",
+    } | CASES[case]
     queries = unit(normal(n, D)) if how["normalised"] else normal(n, D)
     weight = 3.0 * normal(classes, D)
-    scale = {"rows": normal(n, 1).abs() + 5.0, "scalar": torch.tensor(8.0, dtype=dtype)}.get(how["scale"], how["scale"])
+    scale = {"rows": normal(n, 1).abs() + 5.0, "scalar": torch.tensor(8.0, dtype=dtype)}.get(
+        how["scale"], how["scale"]
+    )
     bias = normal(classes) if how["bias"] else None
-    tensors = [value.requires_grad_() for value in (queries, weight, scale, bias) if isinstance(value, Tensor)]
+    tensors = [
+        value.requires_grad_()
+        for value in (queries, weight, scale, bias)
+        if isinstance(value, Tensor)
+    ]
     labels = torch.randint(classes, (n,), generator=draw)
-    return [queries, weight, labels, scale, bias, how["others"], how["normalised"], how["reduction"]], tensors
+    return [
+        queries,
+        weight,
+        labels,
+        scale,
+        bias,
+        how["others"],
+        how["normalised"],
+        how["reduction"],
+    ], tensors
 
 
 @every_case
-@pytest.mark.parametrize("n", [1, 5, D, D + 4])  # up to D products wait in the gradient's memory, beyond they are made again
+@pytest.mark.parametrize(
+    "n", [1, 5, D, D + 4]
+)  # up to D products wait in the gradient's memory, beyond they are made again
 def test_streamed_is_plain(case: str, n: int) -> None:
     arguments, tensors = _problem(case, n)
     for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
         found = []
         for go in (plain, streamed):
             own, rest = go(*arguments)
-            value = weights[0] * (own * torch.arange(1, n + 1)).sum() + weights[1] * rest.square().sum()
+            value = (
+                weights[0] * (own * torch.arange(1, n + 1)).sum() + weights[1] * rest.square().sum()
+            )
             found.append((own, rest, *torch.autograd.grad(value, tensors, allow_unused=True)))
         for one, other in zip(*found, strict=True):
-            torch.testing.assert_close(one if one is not None else torch.zeros_like(other), other, rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(
+                one if one is not None else torch.zeros_like(other), other, rtol=1e-10, atol=1e-10
+            )
 
 
 @every_case
@@ -73,14 +102,20 @@ def test_streamed_is_plain_to_float32_rounding(case: str) -> None:
     torch.testing.assert_close(rest.double(), exact_rest, rtol=3e-6, atol=3e-6)
     exact = torch.autograd.grad((exact_rest - exact_own).sum(), exact_tensors)
     for mine, true in zip(torch.autograd.grad((rest - own).sum(), tensors), exact, strict=True):
-        torch.testing.assert_close(mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max()))
+        torch.testing.assert_close(
+            mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max())
+        )
 
 
 @every_case
 @pytest.mark.parametrize("n", [3, D + 1])
-def test_gradients_of_streamed_are_those_of_its_value(case: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_streamed_are_those_of_its_value(
+    case: str, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments, tensors = _problem(case, n, classes=9)
-    monkeypatch.setattr(head, "_chunks", lambda queries, weight: (slice(at, min(at + 4, 9)) for at in (0, 4, 8)))
+    monkeypatch.setattr(
+        head, "_chunks", lambda queries, weight: (slice(at, min(at + 4, 9)) for at in (0, 4, 8))
+    )
 
     def value(*_: Tensor) -> tuple[Tensor, Tensor]:
         return streamed(*arguments)
@@ -98,7 +133,9 @@ def test_a_graph_of_streamed_can_be_gone_through_twice() -> None:
 
 def test_streamed_without_gradient_or_with_one_for_either_side_only() -> None:
     arguments, (queries, weight) = _problem("cosines", 4)
-    expected = torch.autograd.grad((plain(*arguments)[1] - plain(*arguments)[0]).sum(), (queries, weight))
+    expected = torch.autograd.grad(
+        (plain(*arguments)[1] - plain(*arguments)[0]).sum(), (queries, weight)
+    )
     with torch.no_grad():
         torch.testing.assert_close(streamed(*arguments), plain(*arguments))
     for tensor, other, gradient in ((queries, weight, expected[0]), (weight, queries, expected[1])):
@@ -110,8 +147,13 @@ def test_streamed_without_gradient_or_with_one_for_either_side_only() -> None:
 
 @pytest.mark.parametrize("go", [plain, streamed])
 def test_without_another_class_there_is_nothing_to_lose_against(go: Any) -> None:
-    queries, weight = unit(torch.randn(3, D)).requires_grad_(), torch.randn(1, D, requires_grad=True)
-    own, rest = go(queries, weight, torch.zeros(3, dtype=torch.int64), 64.0, None, None, True, "log_sum_exp")
+    queries, weight = (
+        unit(torch.randn(3, D)).requires_grad_(),
+        torch.randn(1, D, requires_grad=True),
+    )
+    own, rest = go(
+        queries, weight, torch.zeros(3, dtype=torch.int64), 64.0, None, None, True, "log_sum_exp"
+    )
     assert (rest == -torch.inf).all()
     F.softplus(rest - 64.0 * own).sum().backward()
     for tensor in (queries, weight):
@@ -123,7 +165,9 @@ def test_without_another_class_there_is_nothing_to_lose_against(go: Any) -> None
 
 
 def test_a_vector_without_direction_has_no_cosine_and_no_gradient() -> None:
-    vectors = torch.tensor([[0.0, 0.0], [0.1 * SHORTEST, 0.0], [3.0, 4.0], [1e20, 0.0]], requires_grad=True)
+    vectors = torch.tensor(
+        [[0.0, 0.0], [0.1 * SHORTEST, 0.0], [3.0, 4.0], [1e20, 0.0]], requires_grad=True
+    )
     directions = unit(vectors)
     torch.testing.assert_close(directions[:3], torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.6, 0.8]]))
     directions.sum().backward()
@@ -151,7 +195,10 @@ def test_a_zero_embedding_does_not_swamp_the_batch(name: str, dtype: torch.dtype
 
 def test_cosines_to_sub_centres_are_those_of_the_nearest() -> None:
     draw = torch.Generator().manual_seed(0)
-    directions, weight = unit(torch.randn(4, D, generator=draw)), torch.randn(5, 3, D, generator=draw)
+    directions, weight = (
+        unit(torch.randn(4, D, generator=draw)),
+        torch.randn(5, 3, D, generator=draw),
+    )
     expected = F.cosine_similarity(directions[:, None, None], weight[None], dim=3).amax(2)
     torch.testing.assert_close(cosines(directions, weight), expected)
 
@@ -160,7 +207,9 @@ def test_cosines_to_sub_centres_are_those_of_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.1, 10), (0.031, 4), (0.0, 3), (1.0, 100)])
-def test_a_sample_holds_the_own_classes_and_as_many_others_as_are_asked_for(rate: float, count: int) -> None:
+def test_a_sample_holds_the_own_classes_and_as_many_others_as_are_asked_for(
+    rate: float, count: int
+) -> None:
     labels = torch.tensor([70, 3, 70, 99])
     torch.manual_seed(0)
     rows, places = sample_classes(labels, 100, rate)
@@ -182,7 +231,9 @@ def test_a_sample_draws_all_other_classes_alike() -> None:
 @pytest.mark.parametrize("name", ["softmax", "cosface", "sphereface"])
 def test_a_sampled_head_is_the_loss_of_the_classes_drawn(name: str) -> None:
     torch.manual_seed(0)
-    loss: Any = wb.losses.create(name, embedding_dim=D, num_classes=60, head="sampled", sample_rate=0.25)
+    loss: Any = wb.losses.create(
+        name, embedding_dim=D, num_classes=60, head="sampled", sample_rate=0.25
+    )
     embeddings, labels = torch.randn(5, D), torch.randint(60, (5,))
     torch.manual_seed(1)
     value = loss(embeddings, labels)
@@ -211,11 +262,19 @@ def test_a_sampled_head_sees_all_classes_when_it_is_judged() -> None:
 # The choice of a head
 
 
-@pytest.mark.parametrize(("n", "classes", "expected"), [(4, 1000, "plain"), (2048, 1024, "plain"), (2049, 1024, "streamed")])
-def test_auto_streams_where_there_are_many_logits(n: int, classes: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("n", "classes", "expected"),
+    [(4, 1000, "plain"), (2048, 1024, "plain"), (2049, 1024, "streamed")],
+)
+def test_auto_streams_where_there_are_many_logits(
+    n: int, classes: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     went = []
     for name, go in (("plain", plain), ("streamed", streamed)):
-        monkeypatch.setattr(f"workbench.losses.base.{name}", lambda *args, name=name, go=go: (went.append(name), go(*args))[1])
+        monkeypatch.setattr(
+            f"workbench.losses.base.{name}",
+            lambda *args, name=name, go=go: (went.append(name), go(*args))[1],
+        )
     torch.manual_seed(0)
     loss = wb.losses.create("arcface", embedding_dim=2, num_classes=classes)
     loss(torch.randn(n, 2), torch.zeros(n, dtype=torch.int64))
@@ -225,7 +284,10 @@ def test_auto_streams_where_there_are_many_logits(n: int, classes: int, expected
 def test_a_head_that_cannot_be_is_one_line() -> None:
     for options, match in (
         ({"head": "stream"}, "unknown head 'stream': did you mean 'streamed'"),
-        ({"head": "sampled", "sample_rate": 1.5}, "sample_rate must be a number from 0 to 1, got 1.5"),
+        (
+            {"head": "sampled", "sample_rate": 1.5},
+            "sample_rate must be a number from 0 to 1, got 1.5",
+        ),
         ({"head": "sampled", "sample_rate": float("nan")}, "sample_rate"),
     ):
         with pytest.raises(wb.WorkbenchError, match=match):
@@ -234,7 +296,9 @@ def test_a_head_that_cannot_be_is_one_line() -> None:
         wb.losses.create("triplet", embedding_dim=D, num_classes=C, head="streamed")
 
 
-def test_the_class_predicted_is_the_one_of_the_highest_logit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_class_predicted_is_the_one_of_the_highest_logit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch.manual_seed(0)
     embeddings = torch.randn(6, D)
     for name in ("softmax", "arcface", "sphereface"):
@@ -257,13 +321,20 @@ def test_what_is_no_number_is_not_hidden(go: Any, which: int) -> None:
 # What streaming must not change
 
 
-STREAMED = [name for name in wb.losses.LOSSES.names() if getattr(wb.losses.LOSSES.get(name), "can_stream", False)]
+STREAMED = [
+    name
+    for name in wb.losses.LOSSES.names()
+    if getattr(wb.losses.LOSSES.get(name), "can_stream", False)
+]
 
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_what_a_loss_keeps_count_of_may_move_on_before_backward_comes(name: str) -> None:
     draw = torch.Generator().manual_seed(0)
-    batches = [(torch.randn(6, D, generator=draw), torch.randint(40, (6,), generator=draw)) for _ in range(2)]
+    batches = [
+        (torch.randn(6, D, generator=draw), torch.randint(40, (6,), generator=draw))
+        for _ in range(2)
+    ]
     gradients = []
     for how in ("plain", "streamed"):
         torch.manual_seed(0)
@@ -292,14 +363,18 @@ class _Trained(wb.losses.MarginSoftmax):
         return cosine + self.t
 
 
-def test_a_trained_parameter_among_the_others_is_trained_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_parameter_among_the_others_is_trained_or_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     loss = _Trained()
     monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 1)  # auto would stream
     loss(torch.randn(4, D), torch.arange(4)).backward()
     assert loss.t.grad is not None
     assert loss.t.grad != 0
     loss.use_head("streamed")
-    with pytest.raises(wb.WorkbenchError, match="`others` has a trained parameter; give head 'plain'"):
+    with pytest.raises(
+        wb.WorkbenchError, match="`others` has a trained parameter; give head 'plain'"
+    ):
         loss(torch.randn(4, D), torch.arange(4))
     with torch.no_grad():
         assert torch.isfinite(loss(torch.randn(4, D), torch.arange(4)))
@@ -314,7 +389,11 @@ def test_a_second_derivative_is_an_error_and_not_a_wrong_number() -> None:
 
 def test_without_gradient_no_memory_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(torch, "empty_like", lambda *args, real=torch.empty_like, **more: (asked.append(1), real(*args, **more))[1])
+    monkeypatch.setattr(
+        torch,
+        "empty_like",
+        lambda *args, real=torch.empty_like, **more: (asked.append(1), real(*args, **more))[1],
+    )
     arguments, _ = _problem("cosines", 4)
     with torch.no_grad():
         streamed(*arguments)

@@ -27,7 +27,14 @@ MARGINS: list[tuple[str, dict[str, Any]]] = [
     ("arcface", {"m": 1.3}),
     ("arcface", {"m": 0.5, "easy_margin": True}),
 ]
-COMPOSED = ["softmax+center", "sphereface+mhe", "normface+ohem", "normface+focal", "cosface+triplet", "arcface+center+ohem+focal"]
+COMPOSED = [
+    "softmax+center",
+    "sphereface+mhe",
+    "normface+ohem",
+    "normface+focal",
+    "cosface+triplet",
+    "arcface+center+ohem+focal",
+]
 ALONE = wb.losses.LOSSES.names()
 
 
@@ -37,7 +44,9 @@ def _has_centres(name: str) -> bool:
 
 every_loss = pytest.mark.parametrize("name", [*ALONE, *COMPOSED])
 every_loss_alone = pytest.mark.parametrize("name", ALONE)
-every_classifier = pytest.mark.parametrize("name", [name for name in [*ALONE, *COMPOSED] if _has_centres(name)])
+every_classifier = pytest.mark.parametrize(
+    "name", [name for name in [*ALONE, *COMPOSED] if _has_centres(name)]
+)
 every_margin = pytest.mark.parametrize(("name", "options"), MARGINS)
 
 
@@ -92,7 +101,9 @@ def test_embeddings_of_other_precision_are_taken(name: str, dtype: torch.dtype) 
     torch.manual_seed(0)
     again = loss(embeddings.detach().float(), labels)
     torch.manual_seed(0)
-    torch.testing.assert_close(loss(embeddings, labels).float(), again.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        loss(embeddings, labels).float(), again.float(), rtol=1e-4, atol=1e-4
+    )
 
 
 @every_loss
@@ -136,7 +147,9 @@ def test_a_batch_that_overflowed_does_not_stay_on_in_the_state(name: str) -> Non
 @every_loss
 def test_same_seed_same_loss(name: str) -> None:
     embeddings, labels = _batch()
-    assert torch.equal(_make(name, seed=3)(embeddings, labels), _make(name, seed=3)(embeddings, labels))
+    assert torch.equal(
+        _make(name, seed=3)(embeddings, labels), _make(name, seed=3)(embeddings, labels)
+    )
 
 
 @every_classifier
@@ -183,7 +196,9 @@ def test_predicting_nothing_gives_nothing(name: str) -> None:
 
 @every_loss
 @pytest.mark.parametrize("labels", [[2], [2] * 7, [0, 4], [0, 0, 4, 4, 1]])
-def test_what_is_logged_are_finite_numbers_and_leaves_no_trace(name: str, labels: list[int]) -> None:
+def test_what_is_logged_are_finite_numbers_and_leaves_no_trace(
+    name: str, labels: list[int]
+) -> None:
     loss, (embeddings, _) = _make(name), _batch(n=len(labels))
     loss(embeddings, torch.tensor(labels))
     before = {key: value.clone() for key, value in loss.state_dict().items()}
@@ -219,12 +234,16 @@ def test_predict_gives_class_logits_and_cosines_are_cosines(name: str) -> None:
     expected = F.cosine_similarity(embeddings[:, None, None], centres[None], dim=3).amax(2)
     torch.testing.assert_close(cosines, expected.detach(), rtol=0, atol=1e-6)
     labels = torch.arange(N) % C
-    torch.testing.assert_close(loss.own_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0])
+    torch.testing.assert_close(
+        loss.own_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0]
+    )
 
 
 @every_loss
 def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
-    loss = _make(name, **({"m": 1.4} if name == "triplet" else {}))  # its default margin is met from the start
+    loss = _make(
+        name, **({"m": 1.4} if name == "triplet" else {})
+    )  # its default margin is met from the start
     labels = torch.arange(C).repeat(3)
     embeddings = (torch.eye(C, D)[labels] + 0.1 * torch.randn(len(labels), D)).requires_grad_()
     optimizer = torch.optim.Adam([embeddings, *loss.parameters()], lr=0.05)
@@ -247,7 +266,11 @@ def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
         (torch.zeros(D), torch.zeros(1, dtype=torch.int64), "embeddings have shape"),
         (torch.zeros(2, D, 1), torch.zeros(2, dtype=torch.int64), "embeddings have shape"),
         (torch.zeros(2, D, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), "floating-point"),
-        ([[0.0] * D] * 2, torch.zeros(2, dtype=torch.int64), "embeddings are of type list, expected a tensor"),
+        (
+            [[0.0] * D] * 2,
+            torch.zeros(2, dtype=torch.int64),
+            "embeddings are of type list, expected a tensor",
+        ),
         (torch.zeros(2, D), [0, 1], "labels are of type list, expected a tensor"),
         (torch.zeros(2, D), None, "labels are of type NoneType, expected a tensor"),
         (torch.zeros(2, D), torch.zeros(3, dtype=torch.int64), "labels are"),
@@ -258,7 +281,9 @@ def test_a_few_steps_of_descent_lower_the_loss(name: str) -> None:
         (torch.zeros(2, D), torch.tensor([-1, 0]), "run from -1"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_one_line(name: str, embeddings: Any, labels: Any, match: str) -> None:
+def test_a_batch_that_does_not_fit_is_one_line(
+    name: str, embeddings: Any, labels: Any, match: str
+) -> None:
     with pytest.raises(wb.WorkbenchError, match=match) as caught:
         _make(name)(embeddings, labels)
     assert "\n" not in str(caught.value)
@@ -283,7 +308,12 @@ def test_sizes_that_make_no_sense_are_an_error(name: str, sizes: tuple[Any, Any]
 @every_loss
 def test_every_loss_documents_itself_and_prints(name: str) -> None:
     loss = _make(name)
-    assert type(loss).__doc__ not in (None, Loss.__doc__, ClassificationLoss.__doc__, MarginSoftmax.__doc__)
+    assert type(loss).__doc__ not in (
+        None,
+        Loss.__doc__,
+        ClassificationLoss.__doc__,
+        MarginSoftmax.__doc__,
+    )
     assert f"num_classes={C}" in repr(loss)
 
 
@@ -325,17 +355,24 @@ def test_a_scale_or_margin_out_of_range_is_one_line(name: str, options: dict[str
         ("unified_threshold", {"m": 2.1}, "unified_threshold: margin m"),
     ],
 )
-def test_a_margin_wider_than_all_cosines_is_named(name: str, options: dict[str, Any], named: str) -> None:
+def test_a_margin_wider_than_all_cosines_is_named(
+    name: str, options: dict[str, Any], named: str
+) -> None:
     with pytest.raises(wb.WorkbenchError, match=named) as caught:
         _make(name, **options)
     assert "\n" not in str(caught.value)
-    _make(name, **{option: 2.0 if isinstance(value, float) else value for option, value in options.items()})
+    _make(
+        name,
+        **{option: 2.0 if isinstance(value, float) else value for option, value in options.items()},
+    )
 
 
 @every_classifier
 @pytest.mark.parametrize("head", ["plain", "streamed", "sampled"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("classes", "labels"), [(C, []), (C, [2]), (C, [2, 2, 2]), (1, [0, 0])], ids=str)
+@pytest.mark.parametrize(
+    ("classes", "labels"), [(C, []), (C, [2]), (C, [2, 2, 2]), (1, [0, 0])], ids=str
+)
 def test_the_smallest_batches_are_finite_under_every_head(
     name: str, head: str, dtype: torch.dtype, classes: int, labels: list[int]
 ) -> None:
@@ -350,7 +387,9 @@ def test_the_smallest_batches_are_finite_under_every_head(
 
 @every_classifier
 @pytest.mark.parametrize("labels", [[-1, 0], [0, C]])
-def test_measuring_refuses_labels_out_of_range_as_training_does(name: str, labels: list[int]) -> None:
+def test_measuring_refuses_labels_out_of_range_as_training_does(
+    name: str, labels: list[int]
+) -> None:
     loss = _make(name)
     for method in (loss, loss.measure):
         with pytest.raises(wb.WorkbenchError, match=f"labels run from .* expected 0 to {C - 1}"):
@@ -359,10 +398,14 @@ def test_measuring_refuses_labels_out_of_range_as_training_does(name: str, label
 
 # Against other implementations
 
-PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-4)])
+PRECISIONS = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-4)]
+)
 
 
-def _agree(mine: ClassificationLoss, reference: Any, centres: Tensor, dtype: torch.dtype, tolerance: float) -> None:
+def _agree(
+    mine: ClassificationLoss, reference: Any, centres: Tensor, dtype: torch.dtype, tolerance: float
+) -> None:
     """Value and both gradients; `centres` are the reference's, (D, C)."""
     with torch.no_grad():
         centres.copy_(mine.weight.T)
@@ -372,34 +415,52 @@ def _agree(mine: ClassificationLoss, reference: Any, centres: Tensor, dtype: tor
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     ours.backward()
     theirs.backward()
-    torch.testing.assert_close(embeddings.grad, other.grad, rtol=10 * tolerance, atol=10 * tolerance)
-    torch.testing.assert_close(mine.weight.grad, centres.grad.T, rtol=10 * tolerance, atol=10 * tolerance)
+    torch.testing.assert_close(
+        embeddings.grad, other.grad, rtol=10 * tolerance, atol=10 * tolerance
+    )
+    torch.testing.assert_close(
+        mine.weight.grad, centres.grad.T, rtol=10 * tolerance, atol=10 * tolerance
+    )
 
 
 @PRECISIONS
 @pytest.mark.parametrize(("s", "m"), [(64.0, 0.5), (30.0, 0.2), (16.0, 1.4)])
-def test_arcface_agrees_with_pytorch_metric_learning(dtype: torch.dtype, tolerance: float, s: float, m: float) -> None:
+def test_arcface_agrees_with_pytorch_metric_learning(
+    dtype: torch.dtype, tolerance: float, s: float, m: float
+) -> None:
     reference = pml.ArcFaceLoss(C, D, margin=math.degrees(m), scale=s).to(dtype)
     _agree(_make("arcface", dtype, s=s, m=m), reference, reference.W, dtype, tolerance)
 
 
 @PRECISIONS
 @pytest.mark.parametrize(("s", "m"), [(64.0, 0.35), (30.0, 0.4), (16.0, 1.4)])
-def test_cosface_agrees_with_pytorch_metric_learning(dtype: torch.dtype, tolerance: float, s: float, m: float) -> None:
+def test_cosface_agrees_with_pytorch_metric_learning(
+    dtype: torch.dtype, tolerance: float, s: float, m: float
+) -> None:
     reference = pml.CosFaceLoss(C, D, margin=m, scale=s).to(dtype)
     _agree(_make("cosface", dtype, s=s, m=m), reference, reference.W, dtype, tolerance)
 
 
 @PRECISIONS
 @pytest.mark.parametrize("learn_scale", [False, True])
-def test_normface_agrees_with_pytorch_metric_learning(dtype: torch.dtype, tolerance: float, learn_scale: bool) -> None:
+def test_normface_agrees_with_pytorch_metric_learning(
+    dtype: torch.dtype, tolerance: float, learn_scale: bool
+) -> None:
     reference = pml.NormalizedSoftmaxLoss(C, D, temperature=1 / 20.0).to(dtype)
-    _agree(_make("normface", dtype, s=20.0, learn_scale=learn_scale), reference, reference.W, dtype, tolerance)
+    _agree(
+        _make("normface", dtype, s=20.0, learn_scale=learn_scale),
+        reference,
+        reference.W,
+        dtype,
+        tolerance,
+    )
 
 
 @PRECISIONS
 @pytest.mark.parametrize("bias", [True, False])
-def test_softmax_is_cross_entropy_of_a_linear_layer(dtype: torch.dtype, tolerance: float, bias: bool) -> None:
+def test_softmax_is_cross_entropy_of_a_linear_layer(
+    dtype: torch.dtype, tolerance: float, bias: bool
+) -> None:
     mine, linear = _make("softmax", dtype, bias=bias), torch.nn.Linear(D, C, bias=bias).to(dtype)
     with torch.no_grad():
         linear.weight.copy_(mine.weight)
@@ -411,14 +472,18 @@ def test_softmax_is_cross_entropy_of_a_linear_layer(dtype: torch.dtype, toleranc
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(mine.predict(embeddings), linear(embeddings))
     gradients = torch.autograd.grad(ours, list(mine.parameters()))
-    for mine_gradient, theirs_gradient in zip(gradients, torch.autograd.grad(theirs, list(linear.parameters())), strict=True):
+    for mine_gradient, theirs_gradient in zip(
+        gradients, torch.autograd.grad(theirs, list(linear.parameters())), strict=True
+    ):
         torch.testing.assert_close(mine_gradient, theirs_gradient, rtol=tolerance, atol=tolerance)
 
 
 # Against the papers' formulas, in numpy
 
 
-def _psi(name: str, theta: NDArray[np.float64], m: float = 0.0, easy_margin: bool = False) -> NDArray[np.float64]:
+def _psi(
+    name: str, theta: NDArray[np.float64], m: float = 0.0, easy_margin: bool = False
+) -> NDArray[np.float64]:
     cosine = np.cos(theta)
     if name == "arcface" and easy_margin:
         return np.where(theta < np.pi / 2, np.cos(theta + m), cosine)
@@ -441,8 +506,12 @@ def test_the_target_logit_follows_the_formula_at_all_angles(
 
 @every_margin
 def test_the_target_logit_is_known_at_the_ends(name: str, options: dict[str, Any]) -> None:
-    found = _margin_loss(name, s=30.0, **options).target_logit(torch.tensor([1.0, -1.0], dtype=torch.float64))
-    np.testing.assert_allclose(found.numpy(force=True), 30.0 * _psi(name, np.array([0.0, np.pi]), **options), atol=1e-9)
+    found = _margin_loss(name, s=30.0, **options).target_logit(
+        torch.tensor([1.0, -1.0], dtype=torch.float64)
+    )
+    np.testing.assert_allclose(
+        found.numpy(force=True), 30.0 * _psi(name, np.array([0.0, np.pi]), **options), atol=1e-9
+    )
 
 
 def test_the_target_logit_keeps_any_shape() -> None:
@@ -464,7 +533,9 @@ def test_the_loss_is_the_log_softmax_of_the_formula(name: str, options: dict[str
     highest = logits.max(1)
     expected = np.mean(highest + np.log(np.exp(logits - highest[:, None]).sum(1)) - logits[own])
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-9)
-    np.testing.assert_allclose(loss.predict(embeddings).numpy(force=True), 20.0 * cosines, atol=1e-9)
+    np.testing.assert_allclose(
+        loss.predict(embeddings).numpy(force=True), 20.0 * cosines, atol=1e-9
+    )
 
 
 # Gradients
@@ -495,19 +566,26 @@ def test_gradients_are_those_of_the_value(name: str, options: dict[str, Any]) ->
 
 
 def test_the_learned_scale_has_the_gradient_of_the_value() -> None:
-    loss, (embeddings, labels) = _make("normface", torch.float64, s=10.0, learn_scale=True), _batch(torch.float64)
+    loss, (embeddings, labels) = (
+        _make("normface", torch.float64, s=10.0, learn_scale=True),
+        _batch(torch.float64),
+    )
 
     def value(scale: Tensor) -> Tensor:
         return functional_call(loss, {"learned_s": scale}, (embeddings.detach(), labels))
 
-    assert torch.autograd.gradcheck(value, (torch.tensor(10.0, dtype=torch.float64, requires_grad=True),))
+    assert torch.autograd.gradcheck(
+        value, (torch.tensor(10.0, dtype=torch.float64, requires_grad=True),)
+    )
 
 
 @pytest.mark.parametrize("m", [0.2, 0.5, 1.3])
 def test_the_gradient_of_arcface_is_the_true_one(m: float) -> None:
     theta = torch.linspace(0.01, math.pi - 0.01, 400, dtype=torch.float64)
     cosine = theta.cos().requires_grad_()
-    (found,) = torch.autograd.grad(_margin_loss("arcface", s=64.0, m=m).target_logit(cosine).sum(), cosine)
+    (found,) = torch.autograd.grad(
+        _margin_loss("arcface", s=64.0, m=m).target_logit(cosine).sum(), cosine
+    )
     true = torch.where(theta + m < math.pi, 64.0 * (theta + m).sin() / theta.sin(), 64.0)
     torch.testing.assert_close(found, true, rtol=1e-8, atol=1e-8)
 
@@ -515,10 +593,14 @@ def test_the_gradient_of_arcface_is_the_true_one(m: float) -> None:
 @every_margin
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("s", [1.0, 128.0])
-def test_the_extremes_are_finite(name: str, options: dict[str, Any], dtype: torch.dtype, s: float) -> None:
+def test_the_extremes_are_finite(
+    name: str, options: dict[str, Any], dtype: torch.dtype, s: float
+) -> None:
     loss = _make(name, dtype, s=s, **options)
     own = loss.weight.detach()[:3]
-    embeddings = torch.cat([own, -own, 1e-20 * own, 1e20 * own, torch.zeros(3, D, dtype=dtype)]).requires_grad_()
+    embeddings = torch.cat(
+        [own, -own, 1e-20 * own, 1e20 * own, torch.zeros(3, D, dtype=dtype)]
+    ).requires_grad_()
     value = loss(embeddings, torch.arange(3).repeat(5))
     _assert_finite(loss, embeddings, value)
 
@@ -532,10 +614,18 @@ def _scaled(name: str, scale: float) -> dict[str, Any]:
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1.0, 128.0])
-def test_the_extremes_are_finite_under_every_loss(name: str, dtype: torch.dtype, scale: float) -> None:
+def test_the_extremes_are_finite_under_every_loss(
+    name: str, dtype: torch.dtype, scale: float
+) -> None:
     loss = _make(name, **_scaled(name, scale))
-    own = loss.weight.detach().view(C, -1, D)[:3, 0] if isinstance(loss, ClassificationLoss) else torch.eye(C, D)[:3]
-    embeddings = torch.cat([own, -own, 1e-20 * own, 1e4 * own, torch.zeros(3, D)]).to(dtype).requires_grad_()
+    own = (
+        loss.weight.detach().view(C, -1, D)[:3, 0]
+        if isinstance(loss, ClassificationLoss)
+        else torch.eye(C, D)[:3]
+    )
+    embeddings = (
+        torch.cat([own, -own, 1e-20 * own, 1e4 * own, torch.zeros(3, D)]).to(dtype).requires_grad_()
+    )
     _assert_finite(loss, embeddings, loss(embeddings, torch.arange(3).repeat(5)))
     nothing = torch.zeros(1, D, dtype=dtype, requires_grad=True)
     _assert_finite(loss, nothing, loss(nothing, torch.tensor([2])))
@@ -557,20 +647,38 @@ UNIT = st.floats(-1.0, 1.0)
 
 
 @settings(max_examples=80, deadline=None)
-@given(cosine=UNIT, m=st.floats(0.0, 3.1), s=st.floats(0.1, 128.0), ramp=st.floats(0.0, 1.0), easy=st.booleans())
-def test_a_margin_never_helps_the_own_class(cosine: float, m: float, s: float, ramp: float, easy: bool) -> None:
-    for name, options in (("arcface", {"m": m, "easy_margin": easy}), ("cosface", {"m": min(m, WIDEST)}), ("normface", {})):
+@given(
+    cosine=UNIT,
+    m=st.floats(0.0, 3.1),
+    s=st.floats(0.1, 128.0),
+    ramp=st.floats(0.0, 1.0),
+    easy=st.booleans(),
+)
+def test_a_margin_never_helps_the_own_class(
+    cosine: float, m: float, s: float, ramp: float, easy: bool
+) -> None:
+    for name, options in (
+        ("arcface", {"m": m, "easy_margin": easy}),
+        ("cosface", {"m": min(m, WIDEST)}),
+        ("normface", {}),
+    ):
         loss = _margin_loss(name, s=s, **options)
         loss.ramp = ramp
-        assert loss.target_logit(torch.tensor(cosine, dtype=torch.float64)).item() <= s * cosine + 1e-6
+        assert (
+            loss.target_logit(torch.tensor(cosine, dtype=torch.float64)).item() <= s * cosine + 1e-6
+        )
 
 
 @settings(max_examples=80, deadline=None)
-@given(pair=st.tuples(UNIT, UNIT), m=st.floats(0.0, 2.33))  # ArcFace's step: down while cos m + m sin m >= 1
+@given(
+    pair=st.tuples(UNIT, UNIT), m=st.floats(0.0, 2.33)
+)  # ArcFace's step: down while cos m + m sin m >= 1
 def test_a_larger_angle_never_costs_less(pair: tuple[float, float], m: float) -> None:
     low, high = sorted(pair)
     for name, margin in (("arcface", m), ("cosface", min(m, WIDEST))):
-        psi = _margin_loss(name, s=1.0, m=margin).target_logit(torch.tensor([low, high], dtype=torch.float64))
+        psi = _margin_loss(name, s=1.0, m=margin).target_logit(
+            torch.tensor([low, high], dtype=torch.float64)
+        )
         assert psi[0] <= psi[1] + 1e-7
 
 
@@ -629,15 +737,43 @@ def test_cosines_stay_in_range_for_parallel_vectors(cosine: float) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("arcface", {"m": "half"}, "loss 'arcface': option 'm' is 'half', expected a finite number"),
-        ("cosface", {"s": "half"}, "loss 'cosface': option 's' is 'half', expected a finite number"),
-        ("arcface", {"easy_margin": "nope"}, "loss 'arcface': option 'easy_margin' is 'nope', expected true or false"),
+        (
+            "arcface",
+            {"m": "half"},
+            "loss 'arcface': option 'm' is 'half', expected a finite number",
+        ),
+        (
+            "cosface",
+            {"s": "half"},
+            "loss 'cosface': option 's' is 'half', expected a finite number",
+        ),
+        (
+            "arcface",
+            {"easy_margin": "nope"},
+            "loss 'arcface': option 'easy_margin' is 'nope', expected true or false",
+        ),
         ("softmax", {"bias": 1}, "loss 'softmax': option 'bias' is 1, expected true or false"),
         ("arcface", {"s": True}, "loss 'arcface': option 's' is True, expected a finite number"),
-        ("arcface", {"sample_rate": True}, "option 'sample_rate' is True, expected a finite number"),
-        ("normface+ohem", {"ohem": {"keep": True}}, "part of a loss 'ohem': option 'keep' is True, expected a finite number"),
-        ("softmax+triplet", {"triplet": {"weight": True}}, "loss 'triplet': option 'weight' is True, expected a finite number"),
-        ("softmax+triplet", {"triplet": {"squared": "no way"}}, "option 'squared' is 'no way', expected true or false"),
+        (
+            "arcface",
+            {"sample_rate": True},
+            "option 'sample_rate' is True, expected a finite number",
+        ),
+        (
+            "normface+ohem",
+            {"ohem": {"keep": True}},
+            "part of a loss 'ohem': option 'keep' is True, expected a finite number",
+        ),
+        (
+            "softmax+triplet",
+            {"triplet": {"weight": True}},
+            "loss 'triplet': option 'weight' is True, expected a finite number",
+        ),
+        (
+            "softmax+triplet",
+            {"triplet": {"squared": "no way"}},
+            "option 'squared' is 'no way', expected true or false",
+        ),
     ],
 )
 def test_an_option_of_another_type_is_named(name: str, options: dict[str, Any], said: str) -> None:

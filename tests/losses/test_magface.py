@@ -23,7 +23,9 @@ def _make(dtype: torch.dtype = torch.float64, name: str = "magface", **options: 
     return loss
 
 
-def _batch(n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def _batch(
+    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     """Lengths from 5 to 150, so that some are clipped at either end."""
     draw = torch.Generator().manual_seed(1)
     directions = F.normalize(torch.randn(n, dim, generator=draw, dtype=torch.float64))
@@ -39,7 +41,9 @@ def _easy(theta: np.ndarray, m: Any) -> np.ndarray:
     return np.where(theta < np.pi / 2, np.cos(theta + m), np.cos(theta))
 
 
-def _by_the_paper(embeddings: Tensor, loss: MagFace, y: np.ndarray, s: float) -> tuple[np.ndarray, np.ndarray]:
+def _by_the_paper(
+    embeddings: Tensor, loss: MagFace, y: np.ndarray, s: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Each sample's cross-entropy and g."""
     curve = _easy if loss.easy_margin else _psi
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
@@ -52,16 +56,25 @@ def _by_the_paper(embeddings: Tensor, loss: MagFace, y: np.ndarray, s: float) ->
 
 
 @pytest.mark.parametrize(("easy_margin", "curve"), [(True, _easy), (False, _psi)])
-@pytest.mark.parametrize(("norm", "m"), [(None, 0.625), (1.0, 0.45), (10.0, 0.45), (35.0, 0.5375), (110.0, 0.8), (1e9, 0.8)])
+@pytest.mark.parametrize(
+    ("norm", "m"),
+    [(None, 0.625), (1.0, 0.45), (10.0, 0.45), (35.0, 0.5375), (110.0, 0.8), (1e9, 0.8)],
+)
 def test_the_curve_of_a_length(norm: float | None, m: float, easy_margin: bool, curve: Any) -> None:
     theta = np.deg2rad(np.arange(0, 180.01, 0.37))
-    found = _make(s=30.0, easy_margin=easy_margin).target_logit(torch.from_numpy(np.cos(theta)), norm)
+    found = _make(s=30.0, easy_margin=easy_margin).target_logit(
+        torch.from_numpy(np.cos(theta)), norm
+    )
     np.testing.assert_allclose(found.numpy() / 30.0, curve(theta, m), atol=1e-12)
 
 
 @pytest.mark.parametrize(("easy_margin", "expected"), [(True, -1.1), (False, -38.3)])
-def test_at_91_degrees_the_easy_margin_is_the_plain_cosine(easy_margin: bool, expected: float) -> None:
-    found = _make(easy_margin=easy_margin).target_logit(torch.tensor(math.cos(math.radians(91.0)), dtype=torch.float64), 60.0)
+def test_at_91_degrees_the_easy_margin_is_the_plain_cosine(
+    easy_margin: bool, expected: float
+) -> None:
+    found = _make(easy_margin=easy_margin).target_logit(
+        torch.tensor(math.cos(math.radians(91.0)), dtype=torch.float64), 60.0
+    )
     theirs = 64 * math.cos(math.radians(91.0) + (0.0 if easy_margin else 0.625))
     assert found.item() == pytest.approx(theirs, abs=1e-9)
     assert found.item() == pytest.approx(expected, abs=0.05)
@@ -71,8 +84,12 @@ def test_at_91_degrees_the_easy_margin_is_the_plain_cosine(easy_margin: bool, ex
 def test_the_loss_is_the_paper_s(easy_margin: bool) -> None:
     loss, (embeddings, labels) = _make(s=20.0, easy_margin=easy_margin), _batch()
     cross_entropy, g = _by_the_paper(embeddings, loss, labels.numpy(), 20.0)
-    assert loss(embeddings, labels).item() == pytest.approx(np.mean(cross_entropy + 35 * g), rel=1e-9)
-    np.testing.assert_allclose(loss.per_sample(embeddings, labels).numpy(force=True), cross_entropy, rtol=1e-9, atol=1e-12)
+    assert loss(embeddings, labels).item() == pytest.approx(
+        np.mean(cross_entropy + 35 * g), rel=1e-9
+    )
+    np.testing.assert_allclose(
+        loss.per_sample(embeddings, labels).numpy(force=True), cross_entropy, rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("part", ["ohem", "focal"])
@@ -124,13 +141,17 @@ def test_the_mean_length_is_logged() -> None:
 def test_gradients_are_those_of_the_value(easy_margin: bool) -> None:
     loss, (embeddings, labels) = _make(s=8.0, easy_margin=easy_margin), _batch(12)
     with torch.no_grad():
-        embeddings[6] = 60 * F.normalize(-loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0)  # theta + m > pi
+        embeddings[6] = 60 * F.normalize(
+            -loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0
+        )  # theta + m > pi
     assert loss.own_cosines(embeddings, labels)[6] < -math.cos(0.45)
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])

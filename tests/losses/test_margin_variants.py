@@ -34,15 +34,23 @@ every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
 
 
 def _make(
-    name: str, options: dict[str, Any], num_classes: int = C, dtype: torch.dtype = torch.float32, **head: Any
+    name: str,
+    options: dict[str, Any],
+    num_classes: int = C,
+    dtype: torch.dtype = torch.float32,
+    **head: Any,
 ) -> MarginSoftmax:
     torch.manual_seed(0)
-    loss = wb.losses.create(name, embedding_dim=D, num_classes=num_classes, **head, **options).to(dtype)
+    loss = wb.losses.create(name, embedding_dim=D, num_classes=num_classes, **head, **options).to(
+        dtype
+    )
     assert isinstance(loss, MarginSoftmax)
     return loss
 
 
-def _batch(n: int = N, num_classes: int = C, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def _batch(
+    n: int = N, num_classes: int = C, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
     embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64).to(dtype).requires_grad_()
     return embeddings, torch.randint(num_classes, (n,), generator=draw)
@@ -59,14 +67,24 @@ def test_streamed_is_plain(name: str, options: dict[str, Any], n: int) -> None:
     plain, streamed = (_make(name, options, head=head) for head in ("plain", "streamed"))
     values = plain(embeddings, labels), streamed(embeddings, labels)
     torch.testing.assert_close(values[1], values[0], rtol=1e-5, atol=1e-6)
-    pairs = zip(_gradients(streamed, values[1], embeddings), _gradients(plain, values[0], embeddings), strict=True)
+    pairs = zip(
+        _gradients(streamed, values[1], embeddings),
+        _gradients(plain, values[0], embeddings),
+        strict=True,
+    )
     for found, expected in pairs:
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
-    torch.testing.assert_close(torch.as_tensor(streamed.scale), torch.as_tensor(plain.scale), rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+        )
+    torch.testing.assert_close(
+        torch.as_tensor(streamed.scale), torch.as_tensor(plain.scale), rtol=1e-5, atol=0
+    )
 
 
 @every_variant
-def test_a_sampled_head_trains_and_evaluates_on_all_classes(name: str, options: dict[str, Any]) -> None:
+def test_a_sampled_head_trains_and_evaluates_on_all_classes(
+    name: str, options: dict[str, Any]
+) -> None:
     embeddings, labels = _batch()
     loss, plain = _make(name, options, head="sampled"), _make(name, options, head="plain")
     value = loss(embeddings, labels)
@@ -78,21 +96,29 @@ def test_a_sampled_head_trains_and_evaluates_on_all_classes(name: str, options: 
 @every_variant
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("num_classes", [1, 2, 7])
-def test_the_extremes_are_finite(name: str, options: dict[str, Any], dtype: torch.dtype, num_classes: int) -> None:
+def test_the_extremes_are_finite(
+    name: str, options: dict[str, Any], dtype: torch.dtype, num_classes: int
+) -> None:
     weights = torch.float64 if dtype == torch.float64 else torch.float32
     loss = _make(name, options, num_classes, weights)
     own = loss.weight.detach()[:1].to(dtype)
     longest = 1e4 if dtype == torch.float16 else 1e20
-    embeddings = torch.cat([own, -own, 1e-20 * own, longest * own, -longest * own, 0 * own]).requires_grad_()
+    embeddings = torch.cat(
+        [own, -own, 1e-20 * own, longest * own, -longest * own, 0 * own]
+    ).requires_grad_()
     for batch in (embeddings, embeddings[:1], embeddings[-1:]):
         value = loss(batch, torch.zeros(len(batch), dtype=torch.int64))
         assert torch.isfinite(value)
-        assert all(torch.isfinite(gradient).all() for gradient in _gradients(loss, value, embeddings))
+        assert all(
+            torch.isfinite(gradient).all() for gradient in _gradients(loss, value, embeddings)
+        )
 
 
 @every_variant
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_curve_is_finite_at_the_ends_and_keeps_any_shape(name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+def test_the_curve_is_finite_at_the_ends_and_keeps_any_shape(
+    name: str, options: dict[str, Any], dtype: torch.dtype
+) -> None:
     loss = _make(name, options, 7, dtype)
     near = torch.tensor([1.0, -1.0, 0.0], dtype=dtype)
     near = torch.cat([near, near.nextafter(torch.zeros((), dtype=dtype))]).requires_grad_()
@@ -106,12 +132,16 @@ def test_the_curve_is_finite_at_the_ends_and_keeps_any_shape(name: str, options:
 
 @every_variant
 @pytest.mark.parametrize("ramp", [0.0, 0.3, 1.0])
-def test_a_larger_angle_never_costs_less_and_the_margin_never_helps(name: str, options: dict[str, Any], ramp: float) -> None:
+def test_a_larger_angle_never_costs_less_and_the_margin_never_helps(
+    name: str, options: dict[str, Any], ramp: float
+) -> None:
     loss = _make(name, options, 7, torch.float64)
     loss.ramp = ramp
     theta = torch.linspace(0.0, math.pi, 20_001, dtype=torch.float64)
     psi = loss.target_logit(theta.cos()) / loss.scale
-    if options.get("kind") != "arc" and "easy_margin" not in options:  # which have a step, as ArcFace has
+    if (
+        options.get("kind") != "arc" and "easy_margin" not in options
+    ):  # which have a step, as ArcFace has
         assert psi.diff().abs().max() < 1e-3
     if "easy_margin" not in options:  # whose step, at 90 degrees, leads upwards
         assert psi.diff().max() <= 1e-12
@@ -121,22 +151,33 @@ def test_a_larger_angle_never_costs_less_and_the_margin_never_helps(name: str, o
 
 @every_variant
 def test_without_ramp_there_is_no_margin(name: str, options: dict[str, Any]) -> None:
-    loss, (embeddings, labels) = _make(name, options, 7, torch.float64).eval(), _batch(9, 7, torch.float64)
+    loss, (embeddings, labels) = (
+        _make(name, options, 7, torch.float64).eval(),
+        _batch(9, 7, torch.float64),
+    )
     loss.ramp = 0.0
     cosine = torch.linspace(-1.0, 1.0, 101, dtype=torch.float64)
     if name == "sphereface2":  # g is no margin
-        torch.testing.assert_close(loss.target_logit(cosine), 40.0 * (2 * ((cosine + 1) / 2) ** loss.t - 1))
-        torch.testing.assert_close(loss.others(cosine[:, None], cosine[:, None]), loss.margin(cosine)[:, None])
+        torch.testing.assert_close(
+            loss.target_logit(cosine), 40.0 * (2 * ((cosine + 1) / 2) ** loss.t - 1)
+        )
+        torch.testing.assert_close(
+            loss.others(cosine[:, None], cosine[:, None]), loss.margin(cosine)[:, None]
+        )
         return
     torch.testing.assert_close(loss.target_logit(cosine), float(loss.scale) * cosine)
     if name != "unified_threshold":
-        plain = wb.losses.create("normface", embedding_dim=D, num_classes=7, s=float(loss.scale)).double()
+        plain = wb.losses.create(
+            "normface", embedding_dim=D, num_classes=7, s=float(loss.scale)
+        ).double()
         plain.load_state_dict({"weight": loss.weight})
         torch.testing.assert_close(loss(embeddings, labels), plain(embeddings, labels))
 
 
 @every_variant
-def test_evaluation_leaves_no_trace_and_depends_on_no_chance(name: str, options: dict[str, Any]) -> None:
+def test_evaluation_leaves_no_trace_and_depends_on_no_chance(
+    name: str, options: dict[str, Any]
+) -> None:
     loss, (embeddings, labels) = _make(name, options, 7).eval(), _batch(9, 7)
     before = {key: value.clone() for key, value in loss.state_dict().items()}
     torch.manual_seed(1)

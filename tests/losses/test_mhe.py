@@ -17,7 +17,9 @@ D, C, N = 6, 7, 10
 every_power = pytest.mark.parametrize("power", [0, 1, 2])
 
 
-def _make(name: str = "sphereface+mhe", dtype: torch.dtype = torch.float64, **options: Any) -> tuple[ClassificationLoss, MHE]:
+def _make(
+    name: str = "sphereface+mhe", dtype: torch.dtype = torch.float64, **options: Any
+) -> tuple[ClassificationLoss, MHE]:
     torch.manual_seed(0)
     loss = wb.losses.create(name, **{"embedding_dim": D, "num_classes": C} | options).to(dtype)
     assert isinstance(loss, ClassificationLoss)
@@ -59,11 +61,15 @@ def test_it_is_added_with_its_weight(name: str) -> None:
     alone = wb.losses.create(name, embedding_dim=D, num_classes=C).double()
     embeddings, labels = _batch()
     energy = _by_the_paper(both.weight, labels, 1)
-    assert both(embeddings, labels).item() == pytest.approx(alone(embeddings, labels).item() + 3 * energy, rel=1e-9)
+    assert both(embeddings, labels).item() == pytest.approx(
+        alone(embeddings, labels).item() + 3 * energy, rel=1e-9
+    )
     assert both.measure(embeddings, labels)["mhe"] == pytest.approx(energy, rel=1e-9)
 
 
-def test_by_itself_it_goes_with_softmax_and_of_sub_centres_the_dominant_ones_repel_each_other() -> None:
+def test_by_itself_it_goes_with_softmax_and_of_sub_centres_the_dominant_ones_repel_each_other() -> (
+    None
+):
     embeddings, labels = _batch()
     loss, _ = _make("mhe")
     energy = _by_the_paper(loss.weight, labels, 2)
@@ -71,7 +77,9 @@ def test_by_itself_it_goes_with_softmax_and_of_sub_centres_the_dominant_ones_rep
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-9)
     several, term = _make("subcenter_arcface+mhe")
     several(embeddings, labels)
-    assert term(embeddings, labels, several).item() == pytest.approx(_by_the_paper(several.centres, labels, 2), rel=1e-9)
+    assert term(embeddings, labels, several).item() == pytest.approx(
+        _by_the_paper(several.centres, labels, 2), rel=1e-9
+    )
 
 
 @every_power
@@ -81,8 +89,14 @@ def test_the_curve_is_the_formula_and_near_0_its_tangent(power: int) -> None:
     far, near = theta[theta > mhe.NEAR], theta[theta <= mhe.NEAR]
     formula = far**-power if power else -np.log(far)
     np.testing.assert_allclose(term.curve(torch.from_numpy(far)).numpy(), formula, atol=1e-12)
-    at, slope = (mhe.NEAR**-power, -power * mhe.NEAR ** (-power - 1)) if power else (-math.log(mhe.NEAR), -1 / mhe.NEAR)
-    np.testing.assert_allclose(term.curve(torch.from_numpy(near)).numpy(), at + slope * (near - mhe.NEAR), rtol=1e-12)
+    at, slope = (
+        (mhe.NEAR**-power, -power * mhe.NEAR ** (-power - 1))
+        if power
+        else (-math.log(mhe.NEAR), -1 / mhe.NEAR)
+    )
+    np.testing.assert_allclose(
+        term.curve(torch.from_numpy(near)).numpy(), at + slope * (near - mhe.NEAR), rtol=1e-12
+    )
     angles = torch.linspace(0, math.pi, 2001, dtype=torch.float64)
     assert (term.curve(angles).diff() < 0).all()
 
@@ -126,12 +140,16 @@ def test_the_whole_loss_has_the_gradient_of_its_value() -> None:
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @every_power
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_centres_that_coincide_are_opposite_or_0_stay_finite(power: int, dtype: torch.dtype) -> None:
+def test_centres_that_coincide_are_opposite_or_0_stay_finite(
+    power: int, dtype: torch.dtype
+) -> None:
     loss, _ = _make(dtype=dtype, mhe={"power": power})
     with torch.no_grad():
         loss.weight[1] = loss.weight[0]
@@ -158,7 +176,9 @@ def test_one_class_has_no_energy() -> None:
 
 @every_power
 @pytest.mark.parametrize("limit", [1, 4, 13])
-def test_chunks_of_classes_give_the_same(power: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_classes_give_the_same(
+    power: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = []
     for logits in (2**21, limit):
         monkeypatch.setattr(mhe, "PLAIN_LOGITS", logits)
@@ -180,18 +200,27 @@ def test_descent_drives_the_centres_apart() -> None:
         optimizer.step()
     cosines = loss.cosines(loss.weight.detach())
     # D + 1 points on the sphere in D dimensions are best at the corners of a simplex, all cosines -1 / D.
-    torch.testing.assert_close(cosines[~torch.eye(D + 1, dtype=torch.bool)], torch.full((42,), -1 / D).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        cosines[~torch.eye(D + 1, dtype=torch.bool)],
+        torch.full((42,), -1 / D).double(),
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("name", ["triplet+mhe", "contrastive+mhe"])
 def test_a_loss_without_class_centres_is_one_line(name: str) -> None:
-    with pytest.raises(wb.WorkbenchError, match=r"'mhe' needs class centres, which (Triplet|Contrastive) has not") as caught:
+    with pytest.raises(
+        wb.WorkbenchError, match=r"'mhe' needs class centres, which (Triplet|Contrastive) has not"
+    ) as caught:
         wb.losses.create(name, embedding_dim=D, num_classes=C)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "options", [{"power": 3}, {"power": -1}, {"power": 0.5}, {"power": "2"}, {"weight": -1}, {"power": None}], ids=str
+    "options",
+    [{"power": 3}, {"power": -1}, {"power": 0.5}, {"power": "2"}, {"weight": -1}, {"power": None}],
+    ids=str,
 )
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:

@@ -31,7 +31,9 @@ def _make(name: str = "mv_softmax", **options: Any) -> Any:
 
 def _batch() -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(C, (N,), generator=draw)
+    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
+        C, (N,), generator=draw
+    )
 
 
 def _psi(theta: float, kind: str, m: float) -> float:
@@ -43,7 +45,9 @@ def _psi(theta: float, kind: str, m: float) -> float:
 @every_setting
 @pytest.mark.parametrize("ramp", [1.0, 0.6])
 @pytest.mark.parametrize("easy_margin", [False, True])
-def test_the_loss_is_that_of_the_formula(options: dict[str, Any], ramp: float, easy_margin: bool) -> None:
+def test_the_loss_is_that_of_the_formula(
+    options: dict[str, Any], ramp: float, easy_margin: bool
+) -> None:
     loss, (embeddings, labels) = _make(easy_margin=easy_margin, **options), _batch()
     assert isinstance(loss, MVSoftmax)
     loss.ramp = ramp
@@ -54,11 +58,17 @@ def test_the_loss_is_that_of_the_formula(options: dict[str, Any], ramp: float, e
     for row, y in zip(cosines, labels.tolist(), strict=True):
         own, below = _psi(math.acos(row[y]), options["kind"], m), 0.0
         target = row[y] if easy_margin and row[y] <= 0 else own
-        bar = own if options["kind"] == "am" else math.cos(math.acos(row[y]) + m)  # also where theta + m > pi
+        bar = (
+            own if options["kind"] == "am" else math.cos(math.acos(row[y]) + m)
+        )  # also where theta + m > pi
         for j in range(C):
             h = 1.0
             if j != y and bar - row[j] < 0:  # the paper's indicator
-                h = math.exp(32 * t * (row[j] + 1)) if options["weighting"] == "adaptive" else math.exp(32 * t)
+                h = (
+                    math.exp(32 * t * (row[j] + 1))
+                    if options["weighting"] == "adaptive"
+                    else math.exp(32 * t)
+                )
                 raised += 1
             below += math.exp(32 * target) if j == y else h * math.exp(32 * row[j])
         expected -= math.log(math.exp(32 * target) / below) / N
@@ -95,4 +105,6 @@ def test_gradients_are_those_of_the_value(options: dict[str, Any], head: str) ->
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels[:16]))
 
-    assert torch.autograd.gradcheck(value, (embeddings.requires_grad_(), loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings.requires_grad_(), loss.weight.detach().clone().requires_grad_())
+    )

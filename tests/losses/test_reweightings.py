@@ -29,11 +29,16 @@ def _batch() -> tuple[Tensor, Tensor]:
     return embeddings, torch.randint(C, (N,), generator=draw)
 
 
-def _cross_entropies(loss: ClassificationLoss, embeddings: Tensor, labels: Tensor, name: str) -> np.ndarray:
+def _cross_entropies(
+    loss: ClassificationLoss, embeddings: Tensor, labels: Tensor, name: str
+) -> np.ndarray:
     """Of each sample, in numpy: s 8, and m 0.5 with arcface."""
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.numpy()
     if name != "softmax":
-        x, w = x / np.linalg.norm(x, axis=1, keepdims=True), w / np.linalg.norm(w, axis=1, keepdims=True)
+        x, w = (
+            x / np.linalg.norm(x, axis=1, keepdims=True),
+            w / np.linalg.norm(w, axis=1, keepdims=True),
+        )
     logits = x @ w.T * (1.0 if name == "softmax" else 8.0)
     own = np.arange(N), y
     if name == "arcface":
@@ -53,7 +58,16 @@ def _focal(costs: np.ndarray, gamma: float = 2.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("keep", "count", "kept"), [(0.75, 12, 9), (0.75, 13, 9), (0.29, 100, 29), (1.0, 5, 5), (0.5, 1, 1), (0.01, 7, 1), (0.1, 3, 1)]
+    ("keep", "count", "kept"),
+    [
+        (0.75, 12, 9),
+        (0.75, 13, 9),
+        (0.29, 100, 29),
+        (1.0, 5, 5),
+        (0.5, 1, 1),
+        (0.01, 7, 1),
+        (0.1, 3, 1),
+    ],
 )
 def test_ohem_keeps_the_hardest(keep: float, count: int, kept: int) -> None:
     losses = torch.rand(count, generator=torch.Generator().manual_seed(0))
@@ -76,7 +90,9 @@ def test_what_is_not_a_number_is_noticed() -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
 def test_focal_is_the_formula(gamma: float) -> None:
     costs = np.linspace(1e-3, 30, 200)
-    np.testing.assert_allclose(Focal(gamma)(torch.from_numpy(costs)).numpy(), _focal(costs, gamma), rtol=1e-10)
+    np.testing.assert_allclose(
+        Focal(gamma)(torch.from_numpy(costs)).numpy(), _focal(costs, gamma), rtol=1e-10
+    )
     losses = torch.tensor([0.01, 0.3, 1.0, 7.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Focal(gamma), (losses,))
 
@@ -84,7 +100,9 @@ def test_focal_is_the_formula(gamma: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gamma", [0.0, 1e-3, 0.5, 1.0, 2.0, 100.0])
 def test_focal_is_finite_where_all_is_right_or_wrong(gamma: float, dtype: torch.dtype) -> None:
-    losses = torch.tensor([0.0, 1e-44, 1e-38, 1e-20, 1e-8, 200.0, 1e30], dtype=dtype, requires_grad=True)
+    losses = torch.tensor(
+        [0.0, 1e-44, 1e-38, 1e-20, 1e-8, 200.0, 1e30], dtype=dtype, requires_grad=True
+    )
     found = Focal(gamma)(losses)
     found.sum().backward()
     assert torch.isfinite(found).all()
@@ -95,7 +113,9 @@ def test_focal_is_finite_where_all_is_right_or_wrong(gamma: float, dtype: torch.
 
 def test_a_sample_nearly_right_keeps_its_digits_in_float32() -> None:
     losses = torch.tensor([1e-6])
-    assert Focal(2.0)(losses).item() == pytest.approx(1e-18, rel=1e-5)  # 1 - exp(-1e-6) is 9.5e-7 in float32
+    assert Focal(2.0)(losses).item() == pytest.approx(
+        1e-18, rel=1e-5
+    )  # 1 - exp(-1e-6) is 9.5e-7 in float32
 
 
 # In compositions
@@ -105,7 +125,15 @@ PARTS = {"ohem": _ohem, "focal": _focal}
 
 @pytest.mark.parametrize(
     "name",
-    ["normface+ohem", "normface+focal", "arcface+ohem+focal", "arcface+focal+ohem", "softmax+focal", "ohem", "arcface+ohem"],
+    [
+        "normface+ohem",
+        "normface+focal",
+        "arcface+ohem+focal",
+        "arcface+focal+ohem",
+        "softmax+focal",
+        "ohem",
+        "arcface+ohem",
+    ],
 )
 def test_a_composition_is_the_mean_of_the_reweighted_samples(name: str) -> None:
     first, *parts = name.split("+") if name != "ohem" else ["softmax", "ohem"]
@@ -119,7 +147,10 @@ def test_a_composition_is_the_mean_of_the_reweighted_samples(name: str) -> None:
 
 
 def test_options_of_the_parts_reach_them() -> None:
-    loss, (embeddings, labels) = _make("arcface+ohem+focal", s=8.0, ohem={"keep": 0.3}, focal={"gamma": 0.5}), _batch()
+    loss, (embeddings, labels) = (
+        _make("arcface+ohem+focal", s=8.0, ohem={"keep": 0.3}, focal={"gamma": 0.5}),
+        _batch(),
+    )
     costs = _focal(_ohem(_cross_entropies(loss, embeddings, labels, "arcface"), 0.3), 0.5)
     assert len(costs) == 3
     assert loss(embeddings, labels).item() == pytest.approx(costs.mean(), rel=1e-9)
@@ -142,7 +173,10 @@ def test_focal_weighs_samples_and_not_the_batch() -> None:
 
 
 def test_softmax_and_triplet_are_added() -> None:
-    loss, (embeddings, labels) = _make("softmax+triplet", triplet={"m": 0.4, "weight": 2.0}), _batch()
+    loss, (embeddings, labels) = (
+        _make("softmax+triplet", triplet={"m": 0.4, "weight": 2.0}),
+        _batch(),
+    )
     x, y = embeddings.numpy(force=True), labels.tolist()
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     costs = []
@@ -156,8 +190,13 @@ def test_softmax_and_triplet_are_added() -> None:
 
 
 def test_terms_are_not_reweighted() -> None:
-    loss, (embeddings, labels) = _make("normface+ohem+center", s=8.0, center={"weight": 0.1}), _batch()
-    centre = 0.5 * np.mean(np.sum(embeddings.numpy(force=True) ** 2, axis=1))  # the centres start at 0
+    loss, (embeddings, labels) = (
+        _make("normface+ohem+center", s=8.0, center={"weight": 0.1}),
+        _batch(),
+    )
+    centre = 0.5 * np.mean(
+        np.sum(embeddings.numpy(force=True) ** 2, axis=1)
+    )  # the centres start at 0
     expected = _ohem(_cross_entropies(loss, embeddings, labels, "normface")).mean() + 0.1 * centre
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-9)
 

@@ -42,7 +42,9 @@ def _psi(theta: float, m: float) -> float:
 
 
 def _curve(theta: NDArray[np.float64], m: float, annealing: float = 0.0) -> NDArray[np.float64]:
-    return np.array([(annealing * math.cos(angle) + _psi(angle, m)) / (1 + annealing) for angle in theta])
+    return np.array(
+        [(annealing * math.cos(angle) + _psi(angle, m)) / (1 + annealing) for angle in theta]
+    )
 
 
 # Against another implementation and the paper's formula
@@ -50,8 +52,13 @@ def _curve(theta: NDArray[np.float64], m: float, annealing: float = 0.0) -> NDAr
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 5e-4)])
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
-def test_it_agrees_with_pytorch_metric_learning(m: int, dtype: torch.dtype, tolerance: float) -> None:
-    mine, reference = _make(dtype, m=m, **NO_ANNEALING), pml.SphereFaceLoss(C, D, margin=m, scale=1).to(dtype)
+def test_it_agrees_with_pytorch_metric_learning(
+    m: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    mine, reference = (
+        _make(dtype, m=m, **NO_ANNEALING),
+        pml.SphereFaceLoss(C, D, margin=m, scale=1).to(dtype),
+    )
     with torch.no_grad():
         reference.W.copy_(mine.weight.T)
     embeddings, labels = _batch(dtype=dtype)
@@ -60,18 +67,28 @@ def test_it_agrees_with_pytorch_metric_learning(m: int, dtype: torch.dtype, tole
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     ours.backward()
     theirs.backward()
-    torch.testing.assert_close(embeddings.grad, other.grad, rtol=10 * tolerance, atol=10 * tolerance)
-    torch.testing.assert_close(mine.weight.grad, reference.W.grad.T, rtol=10 * tolerance, atol=10 * tolerance)
+    torch.testing.assert_close(
+        embeddings.grad, other.grad, rtol=10 * tolerance, atol=10 * tolerance
+    )
+    torch.testing.assert_close(
+        mine.weight.grad, reference.W.grad.T, rtol=10 * tolerance, atol=10 * tolerance
+    )
 
 
 @every_factor
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-4)])
-def test_the_curve_follows_the_formula_at_all_angles(m: float, dtype: torch.dtype, tolerance: float) -> None:
+def test_the_curve_follows_the_formula_at_all_angles(
+    m: float, dtype: torch.dtype, tolerance: float
+) -> None:
     theta = np.deg2rad(np.arange(0.05, 179.99, 0.37))
     cosine = torch.from_numpy(np.cos(theta)).to(dtype)
     loss = _make(dtype, m=m)
-    np.testing.assert_allclose(loss.psi(cosine).numpy(force=True), _curve(theta, m), rtol=0, atol=tolerance)
-    np.testing.assert_allclose(loss.target_logit(cosine).numpy(force=True), _curve(theta, m, 5.0), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        loss.psi(cosine).numpy(force=True), _curve(theta, m), rtol=0, atol=tolerance
+    )
+    np.testing.assert_allclose(
+        loss.target_logit(cosine).numpy(force=True), _curve(theta, m, 5.0), rtol=0, atol=tolerance
+    )
     found = loss.target_logit(cosine, annealing=0.7).numpy(force=True)
     np.testing.assert_allclose(found, _curve(theta, m, 0.7), rtol=0, atol=tolerance)
 
@@ -79,7 +96,9 @@ def test_the_curve_follows_the_formula_at_all_angles(m: float, dtype: torch.dtyp
 @every_factor
 def test_the_curve_is_known_at_the_ends(m: float) -> None:
     ends = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    np.testing.assert_allclose(_make(m=m).psi(ends).numpy(force=True), [1.0, _psi(math.pi - 1e-9, m)], atol=1e-6)
+    np.testing.assert_allclose(
+        _make(m=m).psi(ends).numpy(force=True), [1.0, _psi(math.pi - 1e-9, m)], atol=1e-6
+    )
     if m == round(m):
         assert _make(m=m).psi(ends)[1].item() == pytest.approx(1 - 2 * m)
 
@@ -93,16 +112,22 @@ def test_the_loss_is_the_log_softmax_of_the_formula(m: float, step: int) -> None
     lengths = np.linalg.norm(x, axis=1)
     cosines = (x @ w.T) / lengths[:, None] / np.linalg.norm(w, axis=1)
     logits, own = lengths[:, None] * cosines, (np.arange(len(y)), y)
-    logits[own] = lengths * _curve(np.arccos(cosines[own]), m, max(5.0, 1000.0 / (1.0 + 0.12 * (step + 1))))
+    logits[own] = lengths * _curve(
+        np.arccos(cosines[own]), m, max(5.0, 1000.0 / (1.0 + 0.12 * (step + 1)))
+    )
     highest = logits.max(1)
     expected = np.mean(highest + np.log(np.exp(logits - highest[:, None]).sum(1)) - logits[own])
     assert loss(embeddings, labels).item() == pytest.approx(expected, rel=1e-6)  # lambda is float32
-    np.testing.assert_allclose(loss.predict(embeddings).numpy(force=True), lengths[:, None] * cosines, atol=1e-9)
+    np.testing.assert_allclose(
+        loss.predict(embeddings).numpy(force=True), lengths[:, None] * cosines, atol=1e-9
+    )
 
 
 def test_without_margin_it_is_normalised_classification_with_the_features_length() -> None:
     loss, (embeddings, labels) = _make(m=1), _batch()
-    torch.testing.assert_close(loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels))
+    torch.testing.assert_close(
+        loss(embeddings, labels), F.cross_entropy(loss.predict(embeddings), labels)
+    )
 
 
 # Shape of the curve
@@ -111,7 +136,12 @@ UNIT = st.floats(-1.0, 1.0)
 
 
 @settings(max_examples=150, deadline=None)
-@given(pair=st.tuples(UNIT, UNIT), m=st.floats(1.0, 9.0), annealing=st.floats(0.0, 10.0), ramp=st.floats(0.0, 1.0))
+@given(
+    pair=st.tuples(UNIT, UNIT),
+    m=st.floats(1.0, 9.0),
+    annealing=st.floats(0.0, 10.0),
+    ramp=st.floats(0.0, 1.0),
+)
 def test_a_larger_angle_never_costs_less_and_the_margin_never_helps(
     pair: tuple[float, float], m: float, annealing: float, ramp: float
 ) -> None:
@@ -132,12 +162,18 @@ def test_the_curve_and_its_slope_have_no_steps(m: float) -> None:
     (slope,) = torch.autograd.grad(psi.sum(), cosine)
     by_angle = slope * theta.sin()
     assert by_angle.diff().abs().max() <= 1.001 * m * m * theta.diff().max()
-    torch.testing.assert_close(slope, m * (m * theta).sin().abs() / theta.sin(), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        slope, m * (m * theta).sin().abs() / theta.sin(), rtol=1e-8, atol=1e-8
+    )
 
 
 def test_the_ramp_raises_the_factor_from_one() -> None:
     embeddings, labels = _batch()
-    whole, half, none = _make(m=4, **NO_ANNEALING), _make(m=2.5, **NO_ANNEALING), _make(m=1, **NO_ANNEALING)
+    whole, half, none = (
+        _make(m=4, **NO_ANNEALING),
+        _make(m=2.5, **NO_ANNEALING),
+        _make(m=1, **NO_ANNEALING),
+    )
     whole.ramp = 0.5
     torch.testing.assert_close(whole(embeddings, labels), half(embeddings, labels))
     whole.ramp = 0.0
@@ -178,7 +214,9 @@ def test_only_batches_trained_on_are_counted() -> None:
 
 def test_the_logged_scale_is_the_mean_length_of_the_embeddings() -> None:
     loss, (embeddings, labels) = _make(), _batch()
-    assert loss.measure(embeddings, labels)["scale"] == pytest.approx(embeddings.norm(dim=1).mean().item())
+    assert loss.measure(embeddings, labels)["scale"] == pytest.approx(
+        embeddings.norm(dim=1).mean().item()
+    )
 
 
 # Gradients
@@ -213,7 +251,9 @@ def test_gradients_are_those_of_the_value(m: float, options: dict[str, float]) -
 def test_the_extremes_are_finite(m: float, dtype: torch.dtype) -> None:
     loss = _make(torch.float32 if dtype == torch.bfloat16 else dtype, m=m, **NO_ANNEALING)
     own = loss.weight.detach()[:3].to(dtype)
-    embeddings = torch.cat([own, -own, 1e-20 * own, 1e10 * own, torch.zeros(3, D, dtype=dtype)]).requires_grad_()
+    embeddings = torch.cat(
+        [own, -own, 1e-20 * own, 1e10 * own, torch.zeros(3, D, dtype=dtype)]
+    ).requires_grad_()
     value = loss(embeddings, torch.arange(3).repeat(5))
     assert torch.isfinite(value)
     value.backward()
@@ -265,7 +305,9 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
         ({"m": 1.0}, 1, False),
     ],
 )
-def test_short_trainings_are_told_that_the_annealing_does_not_end(options: dict[str, Any], steps: int, warned: bool) -> None:
+def test_short_trainings_are_told_that_the_annealing_does_not_end(
+    options: dict[str, Any], steps: int, warned: bool
+) -> None:
     said = wb.losses.create("sphereface", embedding_dim=4, num_classes=3, **options).advice(steps)
     assert len(said) == warned
     assert not (warned and not options) or f"lambda is still {1000 / 121:.3g}" in said[0]

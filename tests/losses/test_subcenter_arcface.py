@@ -18,7 +18,9 @@ D, C, K, N = 6, 5, 3, 64
 
 def _make(dtype: torch.dtype = torch.float64, **options: Any) -> SubCenterArcFace:
     torch.manual_seed(0)
-    loss = wb.losses.create("subcenter_arcface", **{"embedding_dim": D, "num_classes": C} | options).to(dtype)
+    loss = wb.losses.create(
+        "subcenter_arcface", **{"embedding_dim": D, "num_classes": C} | options
+    ).to(dtype)
     assert isinstance(loss, SubCenterArcFace)
     return loss
 
@@ -32,14 +34,22 @@ def _batch(n: int = N, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tens
 def _all_cosines(embeddings: Tensor, loss: SubCenterArcFace) -> np.ndarray:
     """(N, C, K)."""
     x, w = embeddings.numpy(force=True), loss.weight.numpy(force=True)
-    return np.einsum("nd,ckd->nck", x / np.linalg.norm(x, axis=1, keepdims=True), w / np.linalg.norm(w, axis=2, keepdims=True))
+    return np.einsum(
+        "nd,ckd->nck",
+        x / np.linalg.norm(x, axis=1, keepdims=True),
+        w / np.linalg.norm(w, axis=2, keepdims=True),
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-4)])
 @pytest.mark.parametrize(("s", "m", "k"), [(64.0, 0.5, 3), (16.0, 1.4, 2), (30.0, 0.2, 1)])
-def test_it_agrees_with_pytorch_metric_learning(dtype: torch.dtype, tolerance: float, s: float, m: float, k: int) -> None:
+def test_it_agrees_with_pytorch_metric_learning(
+    dtype: torch.dtype, tolerance: float, s: float, m: float, k: int
+) -> None:
     mine = _make(dtype, s=s, m=m, sub_centres=k)
-    reference = pml.SubCenterArcFaceLoss(num_classes=C, embedding_size=D, margin=math.degrees(m), scale=s, sub_centers=k).to(dtype)
+    reference = pml.SubCenterArcFaceLoss(
+        num_classes=C, embedding_size=D, margin=math.degrees(m), scale=s, sub_centers=k
+    ).to(dtype)
     with torch.no_grad():
         reference.W.copy_(mine.weight.reshape(C * k, D).T)
     embeddings, labels = _batch(dtype=dtype)
@@ -57,7 +67,9 @@ def test_the_curve_and_the_loss_are_the_paper_s() -> None:
     loss, (embeddings, labels) = _make(s=20.0), _batch()
     theta = np.deg2rad(np.arange(0, 180.01, 0.37))
     psi = np.where(theta + 0.5 < np.pi, np.cos(theta + 0.5), np.cos(theta) - 0.5 * np.sin(0.5))
-    np.testing.assert_allclose(loss.target_logit(torch.from_numpy(np.cos(theta))).numpy() / 20.0, psi, atol=1e-12)
+    np.testing.assert_allclose(
+        loss.target_logit(torch.from_numpy(np.cos(theta))).numpy() / 20.0, psi, atol=1e-12
+    )
     cosines = _all_cosines(embeddings, loss).max(2)
     np.testing.assert_allclose(loss.cosines(embeddings).numpy(), cosines, atol=1e-12)
     np.testing.assert_allclose(loss.predict(embeddings).numpy(force=True), 20 * cosines, atol=1e-11)
@@ -119,7 +131,9 @@ def test_gradients_are_those_of_the_value() -> None:
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
 
-    assert torch.autograd.gradcheck(value, (embeddings, loss.weight.detach().clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        value, (embeddings, loss.weight.detach().clone().requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("head", ["auto", "plain", "sampled"])
@@ -147,7 +161,14 @@ def test_the_extremes_are_finite(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"m": -0.1}, {"m": 3.2}, {"sub_centres": 0}, {"sub_centres": 2.5}, {"sub_centres": "3"}, {"sub_centres": None}],
+    [
+        {"m": -0.1},
+        {"m": 3.2},
+        {"sub_centres": 0},
+        {"sub_centres": 2.5},
+        {"sub_centres": "3"},
+        {"sub_centres": None},
+    ],
     ids=str,
 )
 def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:

@@ -88,10 +88,14 @@ def _by_loops(embeddings: Tensor, labels: Tensor, m: float, mining: Mining, squa
     mining=st.sampled_from(get_args(Mining)),
     squared=st.booleans(),
 )
-def test_it_is_the_mean_over_the_mined_triplets(seed: int, n: int, m: float, mining: Mining, squared: bool) -> None:
+def test_it_is_the_mean_over_the_mined_triplets(
+    seed: int, n: int, m: float, mining: Mining, squared: bool
+) -> None:
     embeddings, labels = _batch(n, seed=seed)
     found = _make(m=m, mining=mining, squared=squared)(embeddings, labels)
-    assert found.item() == pytest.approx(_by_loops(embeddings, labels, m, mining, squared), abs=1e-9)
+    assert found.item() == pytest.approx(
+        _by_loops(embeddings, labels, m, mining, squared), abs=1e-9
+    )
 
 
 @every_mining
@@ -116,7 +120,9 @@ def test_half_the_ramp_is_half_the_margin() -> None:
 
 @every_mining
 @pytest.mark.parametrize("labels", [[0], [1, 1, 1, 1], [0, 1, 2, 3], [4, 2]])
-def test_a_batch_without_a_triplet_costs_nothing_and_can_be_trained_on(mining: Mining, labels: list[int]) -> None:
+def test_a_batch_without_a_triplet_costs_nothing_and_can_be_trained_on(
+    mining: Mining, labels: list[int]
+) -> None:
     loss, (embeddings, _) = _make(mining=mining), _batch(len(labels))
     value = loss(embeddings, torch.tensor(labels))
     assert value.item() == 0.0
@@ -150,8 +156,12 @@ def test_gradients_are_those_of_the_value(mining: Mining, squared: bool) -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_extremes_are_finite(mining: Mining, squared: bool, dtype: torch.dtype) -> None:
     one = torch.ones(1, D, dtype=dtype)
-    embeddings = torch.cat([one, one, -one, one, 1e-20 * one, 0 * one, 0 * one, 1e10 * one]).requires_grad_()
-    value = _make(mining=mining, squared=squared)(embeddings, torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]))
+    embeddings = torch.cat(
+        [one, one, -one, one, 1e-20 * one, 0 * one, 0 * one, 1e10 * one]
+    ).requires_grad_()
+    value = _make(mining=mining, squared=squared)(
+        embeddings, torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
+    )
     assert torch.isfinite(value)
     value.backward()
     assert torch.isfinite(embeddings.grad).all()
@@ -182,13 +192,21 @@ def test_angles_and_shares_are_those_of_the_batch(dtype: torch.dtype) -> None:
     angles = np.degrees(np.arccos(np.clip(x @ x.T, -1, 1)))
     same = y[:, None] == y
     row = _make(m=0.3).measure(embeddings, labels)
-    assert row["genuine_angle_mean"] == pytest.approx(angles[same & ~np.eye(N, dtype=bool)].mean(), abs=1e-3)
+    assert row["genuine_angle_mean"] == pytest.approx(
+        angles[same & ~np.eye(N, dtype=bool)].mean(), abs=1e-3
+    )
     assert row["impostor_angle_mean"] == pytest.approx(angles[~same].mean(), abs=1e-3)
     assert "accuracy" not in row
     distances = 2 * np.sin(np.radians(angles) / 2)
-    hardest = [distances[i][~same[i]].min() - distances[i][same[i] & (np.arange(N) != i)].max() < 0.3 for i in range(N)]
+    hardest = [
+        distances[i][~same[i]].min() - distances[i][same[i] & (np.arange(N) != i)].max() < 0.3
+        for i in range(N)
+    ]
     assert row["active_triplets"] == pytest.approx(np.mean(hardest))
-    shares = {mining: _make(m=0.3, mining=mining).measure(embeddings, labels)["active_triplets"] for mining in get_args(Mining)}
+    shares = {
+        mining: _make(m=0.3, mining=mining).measure(embeddings, labels)["active_triplets"]
+        for mining in get_args(Mining)
+    }
     assert 0 < shares["semi_hard"] < shares["all"] < 1
 
 

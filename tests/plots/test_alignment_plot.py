@@ -15,7 +15,10 @@ ACCURACY = {"raw": 0.6, "cropped": 0.75, "aligned": 0.9}
 
 def study(shift: float = 0.0, intervals: bool = True) -> SimpleNamespace:
     results = {
-        key: SimpleNamespace(accuracy=value + shift, intervals={"accuracy": (value - 0.05, value + 0.06)} if intervals else {})
+        key: SimpleNamespace(
+            accuracy=value + shift,
+            intervals={"accuracy": (value - 0.05, value + 0.06)} if intervals else {},
+        )
         for key, value in ACCURACY.items()
     }
     differences = {
@@ -34,7 +37,11 @@ def test_dots_and_intervals_are_those_of_the_results() -> None:
     assert list(dots.error_x.array) == pytest.approx([0.06] * 3)
     assert list(dots.error_x.arrayminus) == pytest.approx([0.05] * 3)
     assert dots.marker.color == colour_of("my-arcface")
-    assert list(drawn.layout.yaxis.ticktext) == ["pictures as they are", "face found, cropped", "face found, aligned"]
+    assert list(drawn.layout.yaxis.ticktext) == [
+        "pictures as they are",
+        "face found, cropped",
+        "face found, aligned",
+    ]
 
 
 def test_the_differences_of_one_run_are_written_beside_it() -> None:

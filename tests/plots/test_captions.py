@@ -26,22 +26,35 @@ def _made(protocol: str) -> VerificationResult:
 
 def _lines(drawn: go.Figure) -> list[str]:
     """Of the caption, which stands below the axis; none where there is none."""
-    below = [note for note in drawn.layout.annotations if note.yref == "paper" and note.y == 0 and (note.yshift or 0) < 0]
+    below = [
+        note
+        for note in drawn.layout.annotations
+        if note.yref == "paper" and note.y == 0 and (note.yshift or 0) < 0
+    ]
     assert len(below) <= 1
     return str(below[0].text).split("<br>") if below else []
 
 
 @every_figure
 def test_what_all_results_share_is_said_once(draw: Callable[..., go.Figure]) -> None:
-    said = " ".join(_lines(draw({"arcface-a": _made("workbench"), "softmax-b": _made("workbench")})))
-    assert said.startswith("protocol: workbench; score: cosine of the embeddings; flip: embeddings of image and")
+    said = " ".join(
+        _lines(draw({"arcface-a": _made("workbench"), "softmax-b": _made("workbench")}))
+    )
+    assert said.startswith(
+        "protocol: workbench; score: cosine of the embeddings; flip: embeddings of image and"
+    )
     assert "arcface-a" not in said
     assert "mean subtracted" not in said
 
 
 @every_figure
 def test_what_differs_is_said_run_by_run(draw: Callable[..., go.Figure]) -> None:
-    results = {"a": _made("workbench"), "b": _made("arcface_torch"), "c": _made("workbench"), "d": PLAIN}
+    results = {
+        "a": _made("workbench"),
+        "b": _made("arcface_torch"),
+        "c": _made("workbench"),
+        "d": PLAIN,
+    }
     said = " ".join(_lines(draw(results)))
     assert "a, c: protocol: workbench" in said
     assert "b: protocol: arcface_torch; score: minus the squared Euclidean distance" in said
@@ -55,7 +68,10 @@ def test_results_that_say_nothing_have_no_caption(draw: Callable[..., go.Figure]
 
 
 def test_a_figure_grows_by_what_its_caption_takes() -> None:
-    bare, said = figure("x", "y"), captioned(figure("x", "y"), {"a": _made("sphereface"), "b": _made("workbench")})
+    bare, said = (
+        figure("x", "y"),
+        captioned(figure("x", "y"), {"a": _made("sphereface"), "b": _made("workbench")}),
+    )
     lines = _lines(said)
     assert len(lines) > 2
     assert max(map(len, lines)) <= CAPTION_WIDTH

@@ -16,7 +16,9 @@ from workbench import plots
         (np.array([1, 60]), [*range(1, 61)], [1, *[0] * 58, 1], [*map(str, range(1, 61))]),
     ],
 )
-def test_a_bar_stands_for_identities_with_so_many_images(counts: list[int], x: list[float], y: list[int], named: list[str]) -> None:
+def test_a_bar_stands_for_identities_with_so_many_images(
+    counts: list[int], x: list[float], y: list[int], named: list[str]
+) -> None:
     (bar,) = plots.images_per_identity(counts).data
     assert (list(bar.x), list(bar.y), list(bar.customdata)) == (x, y, named)
 

@@ -19,8 +19,12 @@ def test_lines_and_bands_have_no_dots(of_four_pairs: VerificationResult) -> None
         assert {trace.mode for trace in traces} == {"lines"}
 
 
-def test_the_grey_field_covers_the_whole_axis_and_says_so(of_four_pairs: VerificationResult) -> None:
+def test_the_grey_field_covers_the_whole_axis_and_says_so(
+    of_four_pairs: VerificationResult,
+) -> None:
     for draw in (wb.plots.roc, wb.plots.det):
         drawn = draw({"arcface": of_four_pairs})
-        assert drawn.layout.shapes[0].x1 == pytest.approx(drawn.layout.xaxis.range[1] if draw is wb.plots.det else 1.0)
+        assert drawn.layout.shapes[0].x1 == pytest.approx(
+            drawn.layout.xaxis.range[1] if draw is wb.plots.det else 1.0
+        )
         assert "(FAR 1)" in drawn.layout.annotations[0].text

@@ -15,11 +15,20 @@ from workbench.plots.theme import colour_of
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
-def _result(noise: float = 0.9, people: int = 20, distractors: int = 150, bootstrap: int = 20) -> IdentificationResult:
+def _result(
+    noise: float = 0.9, people: int = 20, distractors: int = 150, bootstrap: int = 20
+) -> IdentificationResult:
     rng = np.random.default_rng(0)
     directions, ids = rng.normal(size=(people, 8)), np.repeat(np.arange(people), 2)
     probes = directions[ids] + noise * rng.normal(size=(len(ids), 8))
-    return identification(probes, directions, rng.normal(size=(distractors, 8)), ids, np.arange(people), bootstrap=bootstrap)
+    return identification(
+        probes,
+        directions,
+        rng.normal(size=(distractors, 8)),
+        ids,
+        np.arange(people),
+        bootstrap=bootstrap,
+    )
 
 
 RESULT = _result()
@@ -40,7 +49,9 @@ def test_the_cmc_is_drawn_by_rank_on_a_logarithmic_axis() -> None:
     np.testing.assert_array_equal(line.y, RESULT.cmc)
     assert line.name == f"arcface (rank-1 {RESULT.accuracy:.1%})"
     assert RESULT.cmc_band is not None
-    np.testing.assert_array_equal(band.y, np.concatenate([RESULT.cmc_band[0], RESULT.cmc_band[1][::-1]]))
+    np.testing.assert_array_equal(
+        band.y, np.concatenate([RESULT.cmc_band[0], RESULT.cmc_band[1][::-1]])
+    )
     assert band.legendgroup == line.legendgroup
 
 
@@ -52,14 +63,18 @@ def test_rank_one_is_drawn_against_the_number_of_distractors() -> None:
     np.testing.assert_array_equal(line.y, RESULT.distractor_rates)
     assert "among 150" in line.name
     assert RESULT.distractor_band is not None
-    np.testing.assert_array_equal(band.y, np.concatenate([RESULT.distractor_band[0], RESULT.distractor_band[1][::-1]]))
+    np.testing.assert_array_equal(
+        band.y, np.concatenate([RESULT.distractor_band[0], RESULT.distractor_band[1][::-1]])
+    )
 
 
 def test_a_line_below_says_whom_a_probe_is_compared_with_and_when_somebody_is_found() -> None:
     for function in (plots.cmc, plots.distractors):
         said = " ".join(note.text for note in function({"arcface": RESULT}).layout.annotations)
         assert said.startswith("candidates: everybody in the gallery")
-    said = " ".join(note.text for note in plots.open_set_det({"arcface": OPEN["good"]}).layout.annotations)
+    said = " ".join(
+        note.text for note in plots.open_set_det({"arcface": OPEN["good"]}).layout.annotations
+    )
     assert "found: score reaches the threshold and the person comes first" in said
 
 
@@ -87,11 +102,20 @@ def test_no_runs_give_an_empty_figure(function: object) -> None:
     assert len(function({}).data) == 0  # type: ignore[operator]
 
 
-def _open(noise: float = 0.9, people: int = 20, strangers: int = 150, bootstrap: int = 20, dim: int = 8) -> OpenSetResult:
+def _open(
+    noise: float = 0.9, people: int = 20, strangers: int = 150, bootstrap: int = 20, dim: int = 8
+) -> OpenSetResult:
     rng = np.random.default_rng(0)
     directions, ids = rng.normal(size=(people, dim)), np.repeat(np.arange(people), 2)
     probes = directions[ids] + noise * rng.normal(size=(len(ids), dim))
-    return open_set(probes, directions, rng.normal(size=(strangers, dim)), ids, np.arange(people), bootstrap=bootstrap)
+    return open_set(
+        probes,
+        directions,
+        rng.normal(size=(strangers, dim)),
+        ids,
+        np.arange(people),
+        bootstrap=bootstrap,
+    )
 
 
 OPEN = {
@@ -121,7 +145,9 @@ def test_open_set_det_shows_the_lowest_fnir_of_each_fpir(result: OpenSetResult) 
         if fpir * len(result.nonmated) < 1:
             continue
         expected = curve.fnir[curve.fpir <= fpir * (1 + 1e-9)].min()
-        assert _at(line, fpir) == pytest.approx(expected) or (expected == 0 and "0%" in drawn.layout.yaxis.ticktext)
+        assert _at(line, fpir) == pytest.approx(expected) or (
+            expected == 0 and "0%" in drawn.layout.yaxis.ticktext
+        )
     (left, right), (bottom, top) = drawn.layout.xaxis.range, drawn.layout.yaxis.range
     for trace in drawn.data:
         assert left - 1e-9 <= np.log10(min(trace.x)) <= np.log10(max(trace.x)) <= right
@@ -153,7 +179,9 @@ def _with_open_set(result: OpenSetResult) -> IdentificationResult:
 def test_many_corners_are_thinned_and_keep_both_ends() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=10_000)
-    result = OpenSetResult({}, {}, None, 1 + rng.normal(size=10_000), np.ones(10_000, dtype=int), scores, 1, 5)
+    result = OpenSetResult(
+        {}, {}, None, 1 + rng.normal(size=10_000), np.ones(10_000, dtype=int), scores, 1, 5
+    )
     line = plots.open_set_det({"arcface": result}).data[-1]
     assert 500 < len(line.x) <= 2001
     assert line.y[0] == result.curve.fnir[result.curve.fpir == 0].min()
@@ -162,15 +190,24 @@ def test_many_corners_are_thinned_and_keep_both_ends() -> None:
 
 
 def test_open_set_det_without_runs_is_an_empty_figure() -> None:
-    assert len(plots.open_set_det({}).data) == len(plots.open_set_det({"arcface": RESULT}).data) == 0
+    assert (
+        len(plots.open_set_det({}).data) == len(plots.open_set_det({"arcface": RESULT}).data) == 0
+    )
 
 
 def test_axes_of_a_million_are_not_crowded() -> None:
     million = np.array([1, 10, 10**6])
     result = RESULT.__class__(
-        **{**vars(RESULT), "distractor_counts": million, "distractor_rates": np.ones(3), "distractor_band": None}
+        **{
+            **vars(RESULT),
+            "distractor_counts": million,
+            "distractor_rates": np.ones(3),
+            "distractor_band": None,
+        }
     )
-    assert list(plots.distractors({"arcface": result}).layout.xaxis.ticktext) == [f"{10**power:,}" for power in range(7)]
+    assert list(plots.distractors({"arcface": result}).layout.xaxis.ticktext) == [
+        f"{10**power:,}" for power in range(7)
+    ]
 
 
 def test_accuracy_of_an_identification_is_called_rank_one() -> None:
@@ -181,4 +218,7 @@ def test_accuracy_of_an_identification_is_called_rank_one() -> None:
         for name, kind in (("pairs", "verification"), ("million", "identification"))
     ]
     drawn = plots.accuracy(pd.DataFrame(rows))
-    assert [drawn.layout[axis].title.text.split(",")[0] for axis in ("xaxis", "xaxis2")] == ["Accuracy", "Rank-1"]
+    assert [drawn.layout[axis].title.text.split(",")[0] for axis in ("xaxis", "xaxis2")] == [
+        "Accuracy",
+        "Rank-1",
+    ]

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 LEVELS = np.array([0.0, 30.0, 60.0, 90.0])
 
 
-def _curve(factor: str = "yaw", slope: float = 0.008, scale: float = 1.0, seed: int = 0, **options: Any) -> InvarianceCurve:
+def _curve(
+    factor: str = "yaw", slope: float = 0.008, scale: float = 1.0, seed: int = 0, **options: Any
+) -> InvarianceCurve:
     rng = np.random.default_rng(seed)
     gap = np.tile(LEVELS, 12)
     scores = np.concatenate([0.8 - slope * gap + rng.normal(0, 0.02, 48), rng.normal(0, 0.1, 200)])
@@ -63,7 +65,9 @@ def test_medians_thresholds_and_crossings_are_drawn() -> None:
         assert line.line.color == colour_of(name)
         np.testing.assert_allclose(line.x, curve.gap)
         np.testing.assert_allclose(line.y, curve.median)
-        assert [list(trace.x) for trace in drawn.data if list(trace.y) == [curve.threshold] * 2] == [[0, 90]]
+        assert [
+            list(trace.x) for trace in drawn.data if list(trace.y) == [curve.threshold] * 2
+        ] == [[0, 90]]
         assert (curve.crossing, curve.threshold) in _circles(drawn)
     assert "threshold at FAR 1 %" in drawn.layout.xaxis.title.text
 
@@ -81,7 +85,9 @@ def test_the_accept_rate_is_drawn_with_its_band() -> None:
     assert "FAR 1 %" in drawn.layout.yaxis.title.text
     for (name, curve), band in zip(BOTH.items(), _bands(drawn), strict=True):
         np.testing.assert_allclose(_named(drawn, name).y, curve.tar)
-        np.testing.assert_allclose(band.y, np.concatenate([curve.tar_interval[0], curve.tar_interval[1][::-1]]))
+        np.testing.assert_allclose(
+            band.y, np.concatenate([curve.tar_interval[0], curve.tar_interval[1][::-1]])
+        )
 
 
 def test_one_run_shows_the_range_of_its_pairs_several_do_not() -> None:
@@ -111,7 +117,9 @@ def test_a_bin_without_an_interval_is_left_out_of_the_band() -> None:
 def test_no_circle_where_the_medians_never_meet_the_threshold(slope: float) -> None:
     """They stay above it all along, or are below it from the start."""
     rng = np.random.default_rng(0)
-    scores = np.concatenate([np.tile(0.5 - slope * LEVELS, 12) - (0.5 if slope > 0.01 else 0), rng.normal(0, 0.1, 200)])
+    scores = np.concatenate(
+        [np.tile(0.5 - slope * LEVELS, 12) - (0.5 if slope > 0.01 else 0), rng.normal(0, 0.1, 200)]
+    )
     gap = np.concatenate([np.tile(LEVELS, 12), np.zeros(200)])
     curve = invariance(scores, np.arange(248) < 48, gap, factor="yaw", bootstrap=20)
     for relative in (False, True):
@@ -125,7 +133,11 @@ def test_hovering_gives_gap_and_number_of_pairs() -> None:
 
 
 def test_no_runs_give_an_empty_figure() -> None:
-    for drawn in (plots.invariance({}), plots.invariance({}, relative=True), plots.invariance_tar({})):
+    for drawn in (
+        plots.invariance({}),
+        plots.invariance({}, relative=True),
+        plots.invariance_tar({}),
+    ):
         assert isinstance(drawn, go.Figure)
         assert len(drawn.data) == 0
         assert "{" not in drawn.layout.yaxis.title.text

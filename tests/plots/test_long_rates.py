@@ -16,7 +16,9 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 def result() -> VerificationResult:
     rng = np.random.default_rng(0)
     same = np.arange(300_000) < 20_000
-    return verification(rng.normal(size=300_000) + 2.5 * same, same, np.arange(300_000) % 2, intervals=False)
+    return verification(
+        rng.normal(size=300_000) + 2.5 * same, same, np.arange(300_000) % 2, intervals=False
+    )
 
 
 def test_few_points_stand_for_all(result: VerificationResult) -> None:
@@ -32,7 +34,10 @@ def test_few_points_stand_for_all(result: VerificationResult) -> None:
     begin = drawn[0]
     before = drawn[np.searchsorted(drawn, np.arange(begin, len(curve.far)), side="right") - 1]
     x = np.log10(np.maximum(curve.far, 1 / result.impostors / 3))
-    assert np.abs(curve.tar[begin:] - curve.tar[before]).max() <= np.ptp(curve.tar[begin:]) / rates.CELLS + 1e-12
+    assert (
+        np.abs(curve.tar[begin:] - curve.tar[before]).max()
+        <= np.ptp(curve.tar[begin:]) / rates.CELLS + 1e-12
+    )
     assert np.abs(x[begin:] - x[before]).max() <= np.ptp(x[begin:]) / rates.CELLS + 1e-12
     assert (roc.x[-1], roc.y[-1]) == (1, 1)
     assert roc.y[0] == curve.tar[curve.far == 0].max()

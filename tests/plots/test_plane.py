@@ -36,9 +36,17 @@ def test_each_identity_has_its_embeddings_and_the_direction_of_its_centre_in_one
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_every_panel_has_equal_axes_and_titles_and_the_legend_each_identity_once(count: int) -> None:
-    drawn = plots.plane({f"arcface-{i}": (POINTS, CENTRES if i % 2 else None) for i in range(count)}, LABELS, ["ann", "bob"])
-    assert [note.text for note in drawn.layout.annotations] == [f"arcface-{i}" for i in range(count)]
+def test_every_panel_has_equal_axes_and_titles_and_the_legend_each_identity_once(
+    count: int,
+) -> None:
+    drawn = plots.plane(
+        {f"arcface-{i}": (POINTS, CENTRES if i % 2 else None) for i in range(count)},
+        LABELS,
+        ["ann", "bob"],
+    )
+    assert [note.text for note in drawn.layout.annotations] == [
+        f"arcface-{i}" for i in range(count)
+    ]
     assert len([trace for trace in drawn.data if trace.name == "ann"]) == count
     assert [trace.name for trace in drawn.data if trace.showlegend] == ["ann", "bob"]
     assert len(_lines(drawn)) == 2 * (count // 2)
@@ -57,14 +65,26 @@ def test_one_far_point_does_not_crowd_the_others() -> None:
     assert 1 < drawn.layout.xaxis.range[1] < 2
 
 
-@pytest.mark.parametrize("points", [np.zeros((3, 2)), np.full((3, 2), 1e-30), np.full((3, 2), 1e20)])
+@pytest.mark.parametrize(
+    "points", [np.zeros((3, 2)), np.full((3, 2), 1e-30), np.full((3, 2), 1e20)]
+)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_points_without_length_centres_without_direction_and_nothing_can_be_drawn(points: np.ndarray) -> None:
-    assert json.loads(plots.plane({"softmax": (points, np.zeros((2, 2)))}, LABELS, ["ann", "bob"]).to_json())
+def test_points_without_length_centres_without_direction_and_nothing_can_be_drawn(
+    points: np.ndarray,
+) -> None:
+    assert json.loads(
+        plots.plane({"softmax": (points, np.zeros((2, 2)))}, LABELS, ["ann", "bob"]).to_json()
+    )
     assert isinstance(plots.plane({}, LABELS, ["ann", "bob"]), go.Figure)
 
 
 def test_many_identities_differ_in_colour_or_symbol() -> None:
     labels = np.arange(30)
-    drawn = plots.plane({"softmax": (np.random.default_rng(0).normal(size=(30, 2)), None)}, labels, [f"p{i}" for i in labels])
-    assert len({(trace.marker.color, trace.marker.symbol) for trace in drawn.data if trace.name}) == 30
+    drawn = plots.plane(
+        {"softmax": (np.random.default_rng(0).normal(size=(30, 2)), None)},
+        labels,
+        [f"p{i}" for i in labels],
+    )
+    assert (
+        len({(trace.marker.color, trace.marker.symbol) for trace in drawn.data if trace.name}) == 30
+    )

@@ -16,7 +16,14 @@ import plotly.graph_objects as go
 import pytest
 
 from workbench import plots
-from workbench.evaluation import VerificationResult, identification, invariance, leaderboard, open_set, verification
+from workbench.evaluation import (
+    VerificationResult,
+    identification,
+    invariance,
+    leaderboard,
+    open_set,
+    verification,
+)
 from workbench.plots.theme import DASHES, colour_of, styles
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -24,17 +31,27 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 LOSSES = ("softmax", "normface", "sphereface", "cosface", "arcface", "triplet")
 
 
-def _result(seed: int = 0, impostors: int = 200, apart: float = 0.4, intervals: bool = True) -> VerificationResult:
+def _result(
+    seed: int = 0, impostors: int = 200, apart: float = 0.4, intervals: bool = True
+) -> VerificationResult:
     rng = np.random.default_rng(seed)
-    scores = np.concatenate([rng.normal(apart, 0.2, 150), rng.normal(0, 0.2, impostors)]).clip(-1, 1)
-    return verification(scores, np.arange(len(scores)) < 150, np.arange(len(scores)) % 2, intervals=intervals)
+    scores = np.concatenate([rng.normal(apart, 0.2, 150), rng.normal(0, 0.2, impostors)]).clip(
+        -1, 1
+    )
+    return verification(
+        scores, np.arange(len(scores)) < 150, np.arange(len(scores)) % 2, intervals=intervals
+    )
 
 
 PERFECT = verification([0.9, 0.8, 0.1, 0.0], [True, True, False, False], [0, 1, 0, 1])
 RESULT = _result()
-FOUND = identification(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1, 1], [0, 1], bootstrap=5)
+FOUND = identification(
+    np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[1:], [0, 1, 1], [0, 1], bootstrap=5
+)
 ASKED = open_set(np.eye(4)[[0, 1, 1]], np.eye(4)[:2], np.eye(4)[2:], [0, 1, 1], [0, 1], bootstrap=5)
-INVARIANCE = invariance(RESULT.scores, RESULT.same, np.arange(350) % 4 * 30, factor="yaw", bootstrap=20)
+INVARIANCE = invariance(
+    RESULT.scores, RESULT.same, np.arange(350) % 4 * 30, factor="yaw", bootstrap=20
+)
 ANGLES = (np.array([20.0, 30.0, np.nan]), np.array([80.0, 85.0, 90.0]))
 METRICS = pd.DataFrame(
     dict.fromkeys(plots.CURVES, 1.0)
@@ -52,9 +69,17 @@ METRICS = pd.DataFrame(
 )
 
 
-def _table(names: Mapping[str, Any] | list[str], benchmarks: tuple[str, ...] = ("lfw",)) -> pd.DataFrame:
+def _table(
+    names: Mapping[str, Any] | list[str], benchmarks: tuple[str, ...] = ("lfw",)
+) -> pd.DataFrame:
     rows = [
-        {"run": name, "benchmark": benchmark, "accuracy": 0.9, "accuracy_low": 0.88, "accuracy_high": 0.91}
+        {
+            "run": name,
+            "benchmark": benchmark,
+            "accuracy": 0.9,
+            "accuracy_low": 0.88,
+            "accuracy_high": 0.91,
+        }
         for name in names
         for benchmark in benchmarks
     ]
@@ -71,8 +96,12 @@ def _lines(names: list[str]) -> dict[str, go.Figure]:
         "open_set_det": plots.open_set_det(dict.fromkeys(names, ASKED)),
         "invariance": plots.invariance(dict.fromkeys(names, INVARIANCE)),
         "invariance_tar": plots.invariance_tar(dict.fromkeys(names, INVARIANCE)),
-        "margin_curves": plots.margin_curves(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
-        "margin_slopes": plots.margin_slopes(dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))),
+        "margin_curves": plots.margin_curves(
+            dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))
+        ),
+        "margin_slopes": plots.margin_slopes(
+            dict.fromkeys(names, (np.arange(181.0), np.cos(np.arange(181.0))))
+        ),
         "training_curves": plots.training_curves(dict.fromkeys(names, METRICS)),
     }
 
@@ -94,7 +123,9 @@ def _all() -> dict[str, go.Figure]:
         "centre_angles": plots.centre_angles({"arcface-a": ANGLES}),
         "pair_similarity": plots.pair_similarity(RESULT, 0.5, "arcface-a"),
         "projection": plots.projection(np.eye(3)[:, :2], np.array([0, 0, 1]), ["ann", "bob"]),
-        "plane": plots.plane({"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]),
+        "plane": plots.plane(
+            {"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]
+        ),
         "confusion": plots.confusion(np.array([[3, 1], [0, 4]]), ["ann", "bob"]),
         "alignment": plots.alignment({"arcface-a": _study()}),
         "images_per_identity": plots.images_per_identity([2, 2, 3, 40]),
@@ -117,7 +148,12 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
     assert isinstance(drawn, go.Figure)
     assert len(drawn.data) > 0
     assert drawn.layout.xaxis.title.text
-    if name not in ("accuracy", "alignment", "pair_angles", "centre_angles"):  # there the rows have names
+    if name not in (
+        "accuracy",
+        "alignment",
+        "pair_angles",
+        "centre_angles",
+    ):  # there the rows have names
         assert drawn.layout.yaxis.title.text
     assert json.loads(drawn.to_json())["data"]
 
@@ -126,13 +162,20 @@ def test_a_loss_has_one_colour_in_every_figure_and_no_other_loss_has_it() -> Non
     names = [f"{loss}-smallresnet-20261121" for loss in LOSSES]
     for drawn in _lines(names).values():
         assert [_colour(drawn, name) for name in names] == [colour_of(loss) for loss in LOSSES]
-    assert [trace.marker.color for trace in plots.accuracy(_table(names)).data] == [colour_of(loss) for loss in LOSSES]
+    assert [trace.marker.color for trace in plots.accuracy(_table(names)).data] == [
+        colour_of(loss) for loss in LOSSES
+    ]
     for name in names:
-        assert colour_of(name) in {shape.line.color for shape in plots.pair_similarity(RESULT, 0.1, name).layout.shapes}
+        assert colour_of(name) in {
+            shape.line.color for shape in plots.pair_similarity(RESULT, 0.1, name).layout.shapes
+        }
     assert len({colour_of(loss) for loss in LOSSES}) == len(LOSSES)
 
 
-@pytest.mark.parametrize("name", ["arcface", "ArcFace", "arcface-seresnet18-20261121-1405", "my_arcface_2", "orl.arcface"])
+@pytest.mark.parametrize(
+    "name",
+    ["arcface", "ArcFace", "arcface-seresnet18-20261121-1405", "my_arcface_2", "orl.arcface"],
+)
 def test_the_loss_is_read_from_the_runs_name(name: str) -> None:
     assert colour_of(name) == colour_of("arcface")
 
@@ -140,9 +183,15 @@ def test_the_loss_is_read_from_the_runs_name(name: str) -> None:
 def test_runs_of_one_loss_differ_in_their_dashes() -> None:
     names = [f"arcface-{number}" for number in range(len(DASHES))]
     for drawn in _lines(names).values():
-        dashes = [trace.line.dash for trace in drawn.data if (trace.name or "").startswith("arcface")]
+        dashes = [
+            trace.line.dash for trace in drawn.data if (trace.name or "").startswith("arcface")
+        ]
         assert len(set(dashes)) == len(names)
-    assert [style.dash for style in styles(["arcface-1", "cosface-1", "arcface-2"]).values()] == [DASHES[0], DASHES[0], DASHES[1]]
+    assert [style.dash for style in styles(["arcface-1", "cosface-1", "arcface-2"]).values()] == [
+        DASHES[0],
+        DASHES[0],
+        DASHES[1],
+    ]
 
 
 def test_a_run_whose_name_holds_no_loss_has_a_colour_too_and_keeps_it() -> None:
@@ -169,11 +218,16 @@ def test_the_roc_has_a_logarithmic_far_axis_and_shows_thresholds() -> None:
 
 @pytest.mark.parametrize("impostors", [[200], [50, 1000]])
 def test_the_grey_field_covers_what_no_run_supports(impostors: list[int]) -> None:
-    drawn = plots.roc({f"run{count}": _result(impostors=count, intervals=False) for count in impostors})
+    drawn = plots.roc(
+        {f"run{count}": _result(impostors=count, intervals=False) for count in impostors}
+    )
     (field,) = [shape for shape in drawn.layout.shapes if shape.type == "rect"]
     assert field.x1 == pytest.approx(10 / max(impostors))
     assert np.log10(field.x0) <= drawn.layout.xaxis.range[0] + 1e-9
-    assert any(f"below 10 expected false accepts (FAR {10 / max(impostors):g})" in note.text for note in drawn.layout.annotations)
+    assert any(
+        f"below 10 expected false accepts (FAR {10 / max(impostors):g})" in note.text
+        for note in drawn.layout.annotations
+    )
 
 
 def test_the_band_is_drawn_only_where_the_run_supports_it() -> None:
@@ -203,7 +257,16 @@ def test_perfect_and_tiny_results_can_be_drawn(result: VerificationResult) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["roc", "det", "pair_angles", "centre_angles", "margin_curves", "margin_slopes", "training_curves"]
+    "name",
+    [
+        "roc",
+        "det",
+        "pair_angles",
+        "centre_angles",
+        "margin_curves",
+        "margin_slopes",
+        "training_curves",
+    ],
 )
 def test_no_runs_give_an_empty_figure(name: str) -> None:
     assert isinstance(getattr(plots, name)({}), go.Figure)
@@ -218,12 +281,17 @@ def test_accuracy_has_a_column_per_benchmark_and_a_dot_with_interval_per_run() -
     assert len(drawn.data) == 4
     assert {trace.xaxis for trace in drawn.data} == {"x", "x2"}
     for trace in drawn.data:
-        np.testing.assert_allclose([trace.error_x.array[0], trace.error_x.arrayminus[0]], [0.01, 0.02])
+        np.testing.assert_allclose(
+            [trace.error_x.array[0], trace.error_x.arrayminus[0]], [0.01, 0.02]
+        )
 
 
 def test_accuracy_without_intervals_or_rows_can_be_drawn() -> None:
     table = _table(["arcface-a"])
-    for changed in (table.drop(columns=["accuracy_low", "accuracy_high"]), table.assign(accuracy_low=np.nan)):
+    for changed in (
+        table.drop(columns=["accuracy_low", "accuracy_high"]),
+        table.assign(accuracy_low=np.nan),
+    ):
         assert plots.accuracy(changed).data[0].error_x.arrayminus[0] == 0
     assert len(plots.accuracy(leaderboard([])).data) == 0
     both = _table(["arcface-a"], ("lfw", "ijb-c"))
@@ -259,11 +327,15 @@ def test_the_similarity_of_a_pair_is_marked_among_the_pairs() -> None:
 
 def test_what_the_logits_were_divided_by_can_be_said_on_the_axis() -> None:
     assert plots.margin_curves({}).layout.yaxis.title.text == "Target logit"
-    assert plots.margin_curves({}, y="Target logit / s").layout.yaxis.title.text == "Target logit / s"
+    assert (
+        plots.margin_curves({}, y="Target logit / s").layout.yaxis.title.text == "Target logit / s"
+    )
 
 
 def test_a_slope_without_bound_leaves_room_for_the_others() -> None:
-    drawn = plots.margin_slopes({"arcface": (np.array([1.0, 90.0]), np.array([300.0, 0.9]))}, highest=4.0)
+    drawn = plots.margin_slopes(
+        {"arcface": (np.array([1.0, 90.0]), np.array([300.0, 0.9]))}, highest=4.0
+    )
     assert drawn.layout.yaxis.range == (-0.1, 4.0)
     assert list(drawn.data[0].y) == [300.0, 0.9]
 
@@ -276,7 +348,9 @@ def test_each_curve_of_training_has_its_title(column: str) -> None:
     drawn = plots.training_curves({"arcface": METRICS}, column)
     assert drawn.layout.yaxis.title.text == plots.CURVES[column]
     (line,) = [trace for trace in drawn.data if trace.name]
-    np.testing.assert_allclose(line.y, METRICS[column].rolling(5, center=True, min_periods=1).median())
+    np.testing.assert_allclose(
+        line.y, METRICS[column].rolling(5, center=True, min_periods=1).median()
+    )
 
 
 @pytest.mark.parametrize("column", ["loss", "accuracy"])
@@ -318,7 +392,11 @@ def test_a_class_without_images_is_drawn_empty() -> None:
 @pytest.mark.parametrize("people", [1, 20, 21, 45])
 def test_identities_differ_in_colour_or_symbol_and_many_have_no_legend(people: int) -> None:
     labels = np.repeat(np.arange(people), 2)
-    drawn = plots.projection(np.random.default_rng(0).normal(size=(len(labels), 2)), labels, [f"p{i}" for i in range(people)])
+    drawn = plots.projection(
+        np.random.default_rng(0).normal(size=(len(labels), 2)),
+        labels,
+        [f"p{i}" for i in range(people)],
+    )
     looks = {(trace.marker.color, trace.marker.symbol) for trace in drawn.data}
     assert len(drawn.data) == people
     assert len(looks) == min(people, 40)
@@ -326,7 +404,9 @@ def test_identities_differ_in_colour_or_symbol_and_many_have_no_legend(people: i
 
 
 def test_points_carry_the_numbers_of_their_images_and_unknown_people_are_grey() -> None:
-    drawn = plots.projection(np.eye(4)[:, :2], np.array([0, -1, 0, -1]), ["Ann_Lee"], points=np.array([5, 6, 7, 8]))
+    drawn = plots.projection(
+        np.eye(4)[:, :2], np.array([0, -1, 0, -1]), ["Ann_Lee"], points=np.array([5, 6, 7, 8])
+    )
     unknown, ann = drawn.data
     assert (unknown.name, ann.name) == ("identity not given", "Ann Lee")
     assert (list(unknown.customdata), list(ann.customdata)) == ([6, 8], [5, 7])
@@ -335,5 +415,7 @@ def test_points_carry_the_numbers_of_their_images_and_unknown_people_are_grey() 
 
 def test_plots_import_neither_torch_nor_streamlit() -> None:
     code = "import sys, workbench.plots; print(sorted({'torch', 'streamlit'} & sys.modules.keys()))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
     assert answer.stdout.strip() == "[]"

@@ -53,7 +53,9 @@ def take(head: Anatomy) -> Camera:
         return dress(person(head, number), session(person(head, number), 0, age, plain=True))
 
     def photo(number: int, size: int = 112, age: float = 30.0, **changes: object) -> Taken:
-        return photograph(dressed(number, age), Shot(**({"grain": 0.0, "quality": 95} | changes)), size)  # type: ignore[arg-type]
+        return photograph(
+            dressed(number, age), Shot(**({"grain": 0.0, "quality": 95} | changes)), size
+        )  # type: ignore[arg-type]
 
     return photo
 

@@ -28,8 +28,16 @@ FIRST = synthfaces.TEST_PEOPLE
 IMAGES = 12
 
 
-def _album(number: int, album: str, size: int = 32, images: int = IMAGES, seed: int = 0) -> list[Portrait]:
-    return portraits(number, images=INVARIANCE_IMAGES if album == "invariance" else images, album=album, seed=seed, size=size)
+def _album(
+    number: int, album: str, size: int = 32, images: int = IMAGES, seed: int = 0
+) -> list[Portrait]:
+    return portraits(
+        number,
+        images=INVARIANCE_IMAGES if album == "invariance" else images,
+        album=album,
+        seed=seed,
+        size=size,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +114,15 @@ def test_portraits_and_their_truth(taken: dict[str, list[list[Portrait]]], album
             assert portrait.landmarks.max() < 38
             truth = portrait.attributes
             assert list(truth) == list(ATTRIBUTES)
-            kinds = {"age": float, "gender": str, "expression": str, "glasses": bool, "session": int, "grey": bool, "factor": str}
+            kinds = {
+                "age": float,
+                "gender": str,
+                "expression": str,
+                "glasses": bool,
+                "session": int,
+                "grey": bool,
+                "factor": str,
+            }
             for key, value in truth.items():
                 assert type(value) is kinds.get(key, float), key
             assert truth["gender"] == ("female" if number % 2 == 0 else "male")
@@ -129,7 +145,9 @@ def test_a_session_is_one_day(plans: Plans, album: str) -> None:
 
 
 def test_days_of_one_album_are_not_those_of_another(plans: Plans) -> None:
-    numbers = [{day.number for pictures in plans[album] for _, day, _ in pictures} for album in ALBUMS]
+    numbers = [
+        {day.number for pictures in plans[album] for _, day, _ in pictures} for album in ALBUMS
+    ]
     assert len(set.union(*numbers)) == sum(len(some) for some in numbers)
 
 
@@ -138,10 +156,14 @@ def test_people_are_the_same_in_every_album(plans: Plans) -> None:
         everybody = [who for album in ALBUMS for who, _, _ in plans[album][one]]
         for field in fields(Person):
             first = getattr(everybody[0], field.name)
-            assert all(np.array_equal(getattr(who, field.name), first) for who in everybody), field.name
+            assert all(np.array_equal(getattr(who, field.name), first) for who in everybody), (
+                field.name
+            )
 
 
-def _halves(plans: Plans, album: str) -> tuple[list[tuple[Session, Shot]], list[tuple[Session, Shot]]]:
+def _halves(
+    plans: Plans, album: str
+) -> tuple[list[tuple[Session, Shot]], list[tuple[Session, Shot]]]:
     both: tuple[list[tuple[Session, Shot]], ...] = ([], [])
     for pictures in plans[album]:
         for number, (_, day, shot) in enumerate(pictures):
@@ -210,8 +232,15 @@ def test_wild_has_everything(plans: Plans) -> None:
     assert np.ptp(ages) > 35
 
 
-def test_each_picture_of_the_sweep_differs_in_its_factor_alone(taken: dict[str, list[list[Portrait]]]) -> None:
-    changing = {"yaw": "yaw", "age": "age", "illumination": "illumination", "occlusion": "occlusion"}
+def test_each_picture_of_the_sweep_differs_in_its_factor_alone(
+    taken: dict[str, list[list[Portrait]]],
+) -> None:
+    changing = {
+        "yaw": "yaw",
+        "age": "age",
+        "illumination": "illumination",
+        "occlusion": "occlusion",
+    }
     for pictures in taken["invariance"]:
         assert len(pictures) == INVARIANCE_IMAGES
         reference = pictures[0].attributes
@@ -225,13 +254,22 @@ def test_each_picture_of_the_sweep_differs_in_its_factor_alone(taken: dict[str, 
             "expression": "neutral",
         }
         assert {key: reference[key] for key in wanted} == wanted
-        assert [portrait.attributes["factor"] for portrait in pictures[:3]] == ["none", "none", "yaw"]
+        assert [portrait.attributes["factor"] for portrait in pictures[:3]] == [
+            "none",
+            "none",
+            "yaw",
+        ]
         assert pictures[0].jpeg != pictures[1].jpeg  # another crop, other noise
         for portrait in pictures:
             factor = str(portrait.attributes["factor"])
-            differs = {key for key in ATTRIBUTES if portrait.attributes[key] != reference[key]} - {"factor"}
+            differs = {key for key in ATTRIBUTES if portrait.attributes[key] != reference[key]} - {
+                "factor"
+            }
             assert differs == ({changing[factor]} if factor != "none" else set())
-        values = {key: [float(p.attributes[key]) for p in pictures if p.attributes["factor"] == key] for key in changing}
+        values = {
+            key: [float(p.attributes[key]) for p in pictures if p.attributes["factor"] == key]
+            for key in changing
+        }
         assert min(values["yaw"]) == -90
         assert max(values["yaw"]) == 90
         assert max(values["age"]) == 80
@@ -277,13 +315,21 @@ def test_another_process_makes_the_same_bytes(faces_cache: Path) -> None:
         env=os.environ | {"WORKBENCH_CACHE": str(faces_cache), "PYTHONHASHSEED": "7"},
         cwd=Path(__file__).parents[2],
     )
-    here = [portrait for number in (3, 9) for portrait in portraits(number, images=4, seed=5, size=64)]
+    here = [
+        portrait for number in (3, 9) for portrait in portraits(number, images=4, seed=5, size=64)
+    ]
     lines = [[base64.b64decode(word) for word in line.split()] for line in done.stdout.splitlines()]
-    assert lines == [[portrait.jpeg, portrait.landmarks.tobytes()] for portrait in here[4:] + here[:4]]
+    assert lines == [
+        [portrait.jpeg, portrait.landmarks.tobytes()] for portrait in here[4:] + here[:4]
+    ]
 
 
 def test_worlds_and_people_differ() -> None:
-    some = {(number, seed): _album(number, "frontal", images=1, seed=seed)[0].jpeg for number in (0, 1, 2) for seed in (0, 1)}
+    some = {
+        (number, seed): _album(number, "frontal", images=1, seed=seed)[0].jpeg
+        for number in (0, 1, 2)
+        for seed in (0, 1)
+    }
     assert len(set(some.values())) == 6
 
 
@@ -302,10 +348,15 @@ def test_more_pictures_begin_with_the_fewer() -> None:
         ({"number": -1}, ["person -1", "must be >= 0"]),
         ({"seed": -2}, ["seed -2", "must be >= 0"]),
         ({"images": 0}, ["0 images", "images > 0"]),
-        ({"album": "invariance", "images": 5}, ["'invariance'", f"{INVARIANCE_IMAGES} images", "not 5"]),
+        (
+            {"album": "invariance", "images": 5},
+            ["'invariance'", f"{INVARIANCE_IMAGES} images", "not 5"],
+        ),
     ],
 )
-def test_what_cannot_be_rendered(complaint: Complaint, arguments: dict[str, Any], texts: list[str]) -> None:
+def test_what_cannot_be_rendered(
+    complaint: Complaint, arguments: dict[str, Any], texts: list[str]
+) -> None:
     with complaint(*texts):
         portraits(**({"number": 0, "images": 1} | arguments))
 
@@ -341,10 +392,22 @@ def _thumbnail(jpeg: bytes) -> NDArray[np.int64]:
 # Not to the bit: on another machine numpy, the JPEG library or the processor's exp may round otherwise.
 GOLDEN_VERSION = "1"
 GOLDEN = {
-    (0, "wild"): "117 96 86 167 130 110 138 125 122 146 124 115 128 111 103 123 112 102 125 94 79 175 125 102 129 113 105",
-    (1, "frontal"): "45 41 42 147 112 93 143 112 95 60 46 42 167 123 100 188 143 119 64 56 50 159 111 89 172 124 100",
-    (1000000, "pose"): "166 161 157 164 152 144 100 92 89 165 155 151 163 144 135 173 154 146 178 172 169 173 150 142 178 153 141",
-    (1000003, "invariance"): "94 90 82 134 113 100 82 76 70 105 85 72 181 145 123 113 91 77 89 73 65 175 135 115 108 95 87",
+    (
+        0,
+        "wild",
+    ): "117 96 86 167 130 110 138 125 122 146 124 115 128 111 103 123 112 102 125 94 79 175 125 102 129 113 105",
+    (
+        1,
+        "frontal",
+    ): "45 41 42 147 112 93 143 112 95 60 46 42 167 123 100 188 143 119 64 56 50 159 111 89 172 124 100",
+    (
+        1000000,
+        "pose",
+    ): "166 161 157 164 152 144 100 92 89 165 155 151 163 144 135 173 154 146 178 172 169 173 150 142 178 153 141",
+    (
+        1000003,
+        "invariance",
+    ): "94 90 82 134 113 100 82 76 70 105 85 72 181 145 123 113 91 77 89 73 65 175 135 115 108 95 87",
 }
 
 
@@ -355,12 +418,17 @@ def _golden_portrait(number: int, album: str) -> Portrait:
 def test_pixels_are_those_of_the_version() -> None:
     assert synthfaces.VERSION == GOLDEN_VERSION
     for (number, album), levels in GOLDEN.items():
-        off = np.abs(_thumbnail(_golden_portrait(number, album).jpeg) - np.array([int(level) for level in levels.split()]))
+        off = np.abs(
+            _thumbnail(_golden_portrait(number, album).jpeg)
+            - np.array([int(level) for level in levels.split()])
+        )
         assert off.max() <= 3, (number, album)
 
 
 if __name__ == "__main__":
     print(f'GOLDEN_VERSION = "{synthfaces.VERSION}"\nGOLDEN = {{')
     for key in GOLDEN:
-        print(f'    ({key[0]}, "{key[1]}"): "{" ".join(map(str, _thumbnail(_golden_portrait(*key).jpeg)))}",')
+        print(
+            f'    ({key[0]}, "{key[1]}"): "{" ".join(map(str, _thumbnail(_golden_portrait(*key).jpeg)))}",'
+        )
     print("}")

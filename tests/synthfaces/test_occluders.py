@@ -26,7 +26,9 @@ def _hides(piece: Piece, places: NDArray[np.floating]) -> NDArray[np.bool_]:
     points = piece.vertices.copy()
     points[:, :2] = points[:, :2] * 100 + side / 2
     seen = np.full((side, side), -1, dtype=np.int32)
-    rasterise(points, piece.triangles, 0, False, np.full((side, side), -np.inf, dtype=np.float32), seen)
+    rasterise(
+        points, piece.triangles, 0, False, np.full((side, side), -np.inf, dtype=np.float32), seen
+    )
     column, row = (np.asarray(places) * 100 + side / 2).astype(int).T
     return np.asarray(seen[row, column] >= 0)
 
@@ -42,7 +44,9 @@ def test_glasses_of_every_form(form: tuple[float, float, float, float], dark: bo
     mirrored = np.sort(np.round(np.stack([np.abs(x), y, z], axis=1), 4), axis=0)
     assert x.max() == pytest.approx(-x.min(), abs=1e-5)
     assert np.allclose(mirrored[::2], mirrored[1::2], atol=0.05)
-    assert z[np.abs(x) < 0.5].min() > EYES[:, 2].max() + 0.1  # before the eyes; arms reach back to the ears
+    assert (
+        z[np.abs(x) < 0.5].min() > EYES[:, 2].max() + 0.1
+    )  # before the eyes; arms reach back to the ears
     assert z.min() < -0.8
     assert np.abs(y - 0.02).max() < 0.35
     assert _hides(piece, EYES[:, :2]).all() == dark
@@ -51,15 +55,20 @@ def test_glasses_of_every_form(form: tuple[float, float, float, float], dark: bo
 
 def test_larger_numbers_are_larger_glasses() -> None:
     small, large = (glasses_piece(EYES, np.full(4, value), dark=False) for value in (0.0, 1.0))
-    front_small, front_large = (piece.vertices[piece.vertices[:, 2] > 0.1] for piece in (small, large))
+    front_small, front_large = (
+        piece.vertices[piece.vertices[:, 2] > 0.1] for piece in (small, large)
+    )
     assert np.ptp(front_large[:, 0]) > np.ptp(front_small[:, 0])
     assert np.ptp(front_large[:, 1]) > np.ptp(front_small[:, 1])
 
 
 @pytest.mark.parametrize(
-    ("top", "bottom", "thickness"), [(-0.2, -1.2, 0.05), (-0.08, -1.2, 0.05), (-0.62, -1.9, 0.13), (-0.35, -1.9, 0.13)]
+    ("top", "bottom", "thickness"),
+    [(-0.2, -1.2, 0.05), (-0.08, -1.2, 0.05), (-0.62, -1.9, 0.13), (-0.35, -1.9, 0.13)],
 )
-def test_cloth_hides_the_mouth_and_spares_the_eyes(head: Anatomy, top: float, bottom: float, thickness: float) -> None:
+def test_cloth_hides_the_mouth_and_spares_the_eyes(
+    head: Anatomy, top: float, bottom: float, thickness: float
+) -> None:
     for number in range(6):
         shaped = head_of(head, person(head, number), 30.0)
         piece = mask_piece(head, shaped, top, bottom, thickness)
@@ -68,7 +77,9 @@ def test_cloth_hides_the_mouth_and_spares_the_eyes(head: Anatomy, top: float, bo
         assert (piece.cover == 2).all()
         _, left, right = shaped[head.landmarks]
         eyes = np.array([shaped[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)])
-        assert _hides(piece, np.array([left[:2] * 0.8 + right[:2] * 0.2, (left + right)[:2] / 2])).all()
+        assert _hides(
+            piece, np.array([left[:2] * 0.8 + right[:2] * 0.2, (left + right)[:2] / 2])
+        ).all()
         assert not _hides(piece, eyes[:, :2]).any()
         # Nowhere behind the skin that it covers.
         assert piece.vertices[:, 2].max() > shaped[head.landmarks[1:], 2].max()

@@ -20,7 +20,13 @@ Image = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def man(head: Anatomy) -> Person:
-    return replace(person(head, 5), tone=0.2, skin=np.array([0.6, 0.4, 0.3]), hair=np.array([0.03, 0.02, 0.015]), beard=1.0)
+    return replace(
+        person(head, 5),
+        tone=0.2,
+        skin=np.array([0.6, 0.4, 0.3]),
+        hair=np.array([0.03, 0.02, 0.015]),
+        beard=1.0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,10 @@ def test_albedo_is_a_share_of_the_light(head: Anatomy, number: int) -> None:
 
 def test_the_fairest_and_the_darkest_skin_stay_within_bounds(head: Anatomy) -> None:
     crowd = [person(head, number) for number in range(500)]
-    for who in (max(crowd, key=lambda who: float(who.skin.max())), min(crowd, key=lambda who: float(who.skin.min()))):
+    for who in (
+        max(crowd, key=lambda who: float(who.skin.max())),
+        min(crowd, key=lambda who: float(who.skin.min())),
+    ):
         albedo, _ = paint(head, who, session(who, 0, 30.0, plain=True).look)
         assert 0 < albedo.min() <= albedo.max() <= 1
 
@@ -92,8 +101,12 @@ def test_lipstick_is_on_the_lips(head: Anatomy, man: Person, bare: Look) -> None
     assert np.median(painted, axis=0) == pytest.approx(bare.lipstick, rel=0.25)
 
 
-@pytest.mark.parametrize(("what", "low", "high"), [("eyeshadow", -0.15, 0.45), ("blush", -1.0, 0.15)])
-def test_make_up_is_on_its_place(head: Anatomy, man: Person, bare: Look, what: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("what", "low", "high"), [("eyeshadow", -0.15, 0.45), ("blush", -1.0, 0.15)]
+)
+def test_make_up_is_on_its_place(
+    head: Anatomy, man: Person, bare: Look, what: str, low: float, high: float
+) -> None:
     before, after = paint(head, man, bare)[0], paint(head, man, replace(bare, **{what: 1.0}))[0]
     changed = np.abs(after - before).max(axis=2)
     x, y, z = head.atlas_place[changed > 0.25 * changed.max()].T
@@ -150,9 +163,14 @@ def test_folds_darken_with_the_years(head: Anatomy, man: Person, bare: Look) -> 
     from_nose_to_mouth = front & (np.abs(np.abs(x) - 0.27) < 0.12) & (y > left[1]) & (y < -0.38)
     assert np.quantile(ratio[from_nose_to_mouth], 0.1) < 0.92
     assert np.median(ratio[front]) > 0.95  # skin between the folds stays as it was
-    assert np.quantile(ratio[front], 0.02) < np.quantile(1 / ratio[front], 0.02)  # and little becomes lighter
+    assert np.quantile(ratio[front], 0.02) < np.quantile(
+        1 / ratio[front], 0.02
+    )  # and little becomes lighter
     forehead = front & (y > 0.5) & (y < 0.85) & (np.abs(x) < 0.25)
-    assert old[forehead].std() / old[forehead].mean() > 1.2 * young[forehead].std() / young[forehead].mean()
+    assert (
+        old[forehead].std() / old[forehead].mean()
+        > 1.2 * young[forehead].std() / young[forehead].mean()
+    )
 
 
 def test_moles_stay_where_they_are(head: Anatomy, man: Person, bare: Look) -> None:
@@ -178,7 +196,9 @@ def test_blotches_are_the_persons_own(head: Anatomy, man: Person, bare: Look) ->
     assert (np.abs(other - paint(head, man, bare)[0])[front].max(axis=1) > 1e-4).mean() > 0.9
 
 
-def test_brows_lie_above_the_eyes_and_freckles_on_the_face(head: Anatomy, man: Person, bare: Look) -> None:
+def test_brows_lie_above_the_eyes_and_freckles_on_the_face(
+    head: Anatomy, man: Person, bare: Look
+) -> None:
     shifted = replace(man, brow=man.brow + np.array([0, 0, 0, 0, 0, 0.8]))
     changed = np.abs(paint(head, shifted, bare)[0] - paint(head, man, bare)[0]).max(axis=2) > 1e-6
     x, y, _ = head.atlas_place[changed].T

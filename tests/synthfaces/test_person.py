@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.synthfaces.anatomy import ARCHETYPES, Anatomy
-from workbench.synthfaces.person import HAIR_COLOURS, IRISES, TEXTURES, Person, head_of, person, stream
+from workbench.synthfaces.person import (
+    HAIR_COLOURS,
+    IRISES,
+    TEXTURES,
+    Person,
+    head_of,
+    person,
+    stream,
+)
 
 PEOPLE = 600
 
@@ -21,12 +29,17 @@ def crowd(head: Anatomy) -> list[Person]:
 
 
 def _same(one: Person, other: Person) -> bool:
-    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Person))
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for field in fields(Person)
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2_000_000), min_size=1, max_size=5), st.integers(0, 1000))
-def test_a_person_is_the_same_whoever_was_drawn_before(head: Anatomy, numbers: list[int], seed: int) -> None:
+def test_a_person_is_the_same_whoever_was_drawn_before(
+    head: Anatomy, numbers: list[int], seed: int
+) -> None:
     drawn = {number: person(head, number, seed) for number in numbers}
     for number in sorted(numbers):
         assert _same(person(head, number, seed), drawn[number])
@@ -34,7 +47,8 @@ def test_a_person_is_the_same_whoever_was_drawn_before(head: Anatomy, numbers: l
 
 def test_numbers_and_seeds_are_different_people(head: Anatomy, crowd: list[Person]) -> None:
     places = np.array(
-        [list(who.shape.values()) for who in crowd[:100]] + [list(person(head, n, 1).shape.values()) for n in range(100)]
+        [list(who.shape.values()) for who in crowd[:100]]
+        + [list(person(head, n, 1).shape.values()) for n in range(100)]
     )
     apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 99 * np.eye(len(places))
     assert apart.min() > 1
@@ -45,8 +59,12 @@ def test_numbers_and_seeds_are_different_people(head: Anatomy, crowd: list[Perso
 def test_streams_of_random_numbers_are_frozen() -> None:
     # NumPy promises never to change these; if they do, every rendered set is out of date.
     assert stream(1, 2, 3).randint(1000, size=5).tolist() == [407, 12, 418, 186, 427]
-    assert stream(1, 2, 3).rand(2).tolist() == pytest.approx([0.7191928367494, 0.9496000789417833], abs=1e-15)
-    assert stream(1, 0, 2_000_000).randn(2).tolist() == pytest.approx([-0.5960683834488627, -0.08498487950291746], abs=1e-15)
+    assert stream(1, 2, 3).rand(2).tolist() == pytest.approx(
+        [0.7191928367494, 0.9496000789417833], abs=1e-15
+    )
+    assert stream(1, 0, 2_000_000).randn(2).tolist() == pytest.approx(
+        [-0.5960683834488627, -0.08498487950291746], abs=1e-15
+    )
     assert stream(12, 3).randint(1 << 30) != stream(1, 23).randint(1 << 30)
 
 
@@ -103,7 +121,10 @@ def test_sexes_and_tones_overlap(crowd: list[Person]) -> None:
     women = np.array([who.masculinity for who in crowd if who.female])
     men = np.array([who.masculinity for who in crowd if not who.female])
     assert men.mean() - women.mean() > 0.4
-    tones = [np.array([who.tone for who in crowd if who.ancestry.argmax() == corner]) for corner in range(3)]
+    tones = [
+        np.array([who.tone for who in crowd if who.ancestry.argmax() == corner])
+        for corner in range(3)
+    ]
     for one in tones:
         for other in tones:
             assert one.min() < np.median(other) or other.min() < np.median(one)
@@ -115,7 +136,9 @@ def test_colours_vary(crowd: list[Person]) -> None:
     for name, palette in (("hair", HAIR_COLOURS), ("iris", IRISES)):
         values = np.array([getattr(who, name) for who in crowd])
         colours = np.array(list(palette.values()))
-        nearest = np.linalg.norm(np.log(values[:, None]) - np.log(colours[None]), axis=2).argmin(axis=1)
+        nearest = np.linalg.norm(np.log(values[:, None]) - np.log(colours[None]), axis=2).argmin(
+            axis=1
+        )
         assert set(nearest.tolist()) == set(range(len(colours)))
 
 
@@ -142,7 +165,12 @@ def test_heads_are_heads_at_every_age(head: Anatomy, crowd: list[Person], age: f
         assert (shaped.max(axis=0) < high + 0.8).all()
         eyes = np.array([shaped[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)])
         assert (
-            np.abs(eyes.mean(axis=0) - np.array([head.mean[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]).mean(0)).max()
+            np.abs(
+                eyes.mean(axis=0)
+                - np.array(
+                    [head.mean[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
+                ).mean(0)
+            ).max()
             < 1e-3
         )
         assert 0.4 < eyes[0, 0] - eyes[1, 0] < 0.75  # 4 to 7.5 cm between the pupils
@@ -164,10 +192,14 @@ def test_ageing_is_smooth_and_keeps_people_apart(head: Anatomy, crowd: list[Pers
     for one in range(12):
         for other in range(one):
             if crowd[one].female == crowd[other].female:
-                assert np.linalg.norm(at[70.0][one] - at[70.0][other]) > 0.2 * np.linalg.norm(at[30.0][one] - at[30.0][other])
+                assert np.linalg.norm(at[70.0][one] - at[70.0][other]) > 0.2 * np.linalg.norm(
+                    at[30.0][one] - at[30.0][other]
+                )
 
 
-def test_people_of_an_age_of_both_sexes_are_the_mean_head_in_the_mean(head: Anatomy, crowd: list[Person]) -> None:
+def test_people_of_an_age_of_both_sexes_are_the_mean_head_in_the_mean(
+    head: Anatomy, crowd: list[Person]
+) -> None:
     # The local axes are drawn about the middle, so they cancel; what is left is smaller than people's differences.
     shapes = np.array([head_of(head, who, 25.0) for who in crowd[:120]])
     face = np.abs(head.mean[:, 0]) < 0.7

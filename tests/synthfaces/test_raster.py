@@ -20,17 +20,25 @@ quick = settings(max_examples=150, deadline=None)
 Scene = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
-def _empty(rows: int = ROWS, columns: int = COLUMNS) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    return np.full((rows, columns), -np.inf, dtype=np.float32), np.full((rows, columns), -1, dtype=np.int32)
+def _empty(
+    rows: int = ROWS, columns: int = COLUMNS
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    return np.full((rows, columns), -np.inf, dtype=np.float32), np.full(
+        (rows, columns), -1, dtype=np.int32
+    )
 
 
-def _rasterised(scene: Scene, one_sided: bool = False) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _rasterised(
+    scene: Scene, one_sided: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     nearness, seen = _empty()
     rasterise(*scene, FIRST, one_sided, nearness, seen)
     return nearness, seen
 
 
-def _slow(scene: Scene, one_sided: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+def _slow(
+    scene: Scene, one_sided: bool
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
     """For each triangle and sample: nearness, whether it surely covers the sample, whether it may, and the slack of nearness."""
     points, triangles = scene
     column, row = np.meshgrid(np.arange(COLUMNS) + 0.5, np.arange(ROWS) + 0.5)
@@ -52,7 +60,9 @@ def _slow(scene: Scene, one_sided: bool) -> tuple[NDArray[np.float64], NDArray[n
     return np.array(near), np.array(sure), np.array(may), np.array(slack)
 
 
-def _check(scene: Scene, one_sided: bool, nearness: NDArray[np.float32], seen: NDArray[np.int32]) -> None:
+def _check(
+    scene: Scene, one_sided: bool, nearness: NDArray[np.float32], seen: NDArray[np.int32]
+) -> None:
     near, sure, may, slack = _slow(scene, one_sided)
     blank = seen == -1
     assert not (sure & blank).any()
@@ -95,14 +105,25 @@ def test_broken_vertices_spoil_only_their_own_triangles(scene: Scene) -> None:
     whole = np.isfinite(points).all(axis=1)
     intact = whole[triangles].all(axis=1)
     nearness, seen = _rasterised(scene)
-    alone, alone_seen = _rasterised((np.where(whole[:, None], points, 0).astype(np.float32), triangles[intact]))
+    alone, alone_seen = _rasterised(
+        (np.where(whole[:, None], points, 0).astype(np.float32), triangles[intact])
+    )
     assert np.array_equal(nearness, alone)
-    renumbered = np.append(np.flatnonzero(intact), -1 - FIRST)[np.maximum(alone_seen - FIRST, -1)] + FIRST
+    renumbered = (
+        np.append(np.flatnonzero(intact), -1 - FIRST)[np.maximum(alone_seen - FIRST, -1)] + FIRST
+    )
     assert np.array_equal(seen, renumbered)
 
 
 @quick
-@given(some_scenes(), st.lists(st.sampled_from([-1e38, -1e30, -1e19, -1e10, 1e5, 1e10, 1e19, 1e30, 1e38]), min_size=4, max_size=4))
+@given(
+    some_scenes(),
+    st.lists(
+        st.sampled_from([-1e38, -1e30, -1e19, -1e10, 1e5, 1e10, 1e19, 1e30, 1e38]),
+        min_size=4,
+        max_size=4,
+    ),
+)
 def test_vertices_beyond_whole_numbers_take_no_time(scene: Scene, far: list[float]) -> None:
     points, triangles = scene
     points[:2, :2] = np.array(far).reshape(2, 2)
@@ -144,8 +165,12 @@ def test_one_sided_leaves_out_the_back() -> None:
 def test_a_crumpled_sheet_has_no_cracks() -> None:
     draw = np.random.RandomState(4)
     side = 15
-    grid = np.stack(np.meshgrid(np.linspace(-2, COLUMNS + 2, side), np.linspace(-2, ROWS + 2, side)), axis=-1).reshape(-1, 2)
-    points = np.column_stack([grid + draw.uniform(-0.3, 0.3, grid.shape), draw.uniform(1, 2, len(grid))]).astype(np.float32)
+    grid = np.stack(
+        np.meshgrid(np.linspace(-2, COLUMNS + 2, side), np.linspace(-2, ROWS + 2, side)), axis=-1
+    ).reshape(-1, 2)
+    points = np.column_stack(
+        [grid + draw.uniform(-0.3, 0.3, grid.shape), draw.uniform(1, 2, len(grid))]
+    ).astype(np.float32)
     nearness, seen = _rasterised((points, _sheet(side)))
     assert (seen >= FIRST).all()
     assert nearness.min() >= 1
@@ -156,7 +181,10 @@ def _sheet(side: int) -> NDArray[np.int32]:
     """Triangles of side x side vertices; on a y-up plane they face z > 0 if rows go down."""
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
     below = corner + side
-    halves = [np.stack([corner, below, corner + 1], axis=1), np.stack([corner + 1, below, below + 1], axis=1)]
+    halves = [
+        np.stack([corner, below, corner + 1], axis=1),
+        np.stack([corner + 1, below, below + 1], axis=1),
+    ]
     return np.concatenate(halves).astype(np.int32)
 
 
@@ -171,7 +199,8 @@ def _icosphere(times: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         for a in range(12)
         for b in range(a)
         for c in range(b)
-        if max(np.linalg.norm(points[i] - points[j]) for i, j in ((a, b), (b, c), (c, a))) < length * 1.01
+        if max(np.linalg.norm(points[i] - points[j]) for i, j in ((a, b), (b, c), (c, a)))
+        < length * 1.01
     ]
     assert len(triangles) == 20
     for _ in range(times):
@@ -227,15 +256,27 @@ def test_a_plate_sees_the_whole_sky() -> None:
 def test_the_bottom_of_a_pit_sees_its_opening(depth: float) -> None:
     # A well of radius 0.5: from the middle of its bottom, the cosine-weighted share of the sky is r^2 / (r^2 + d^2).
     around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    rings = [(0.02, -depth), (0.25, -depth), (0.499, -depth), (0.5, -depth * 0.66), (0.5, -depth * 0.33), (0.5, 0.0), (1.2, 0.0)]
-    vertices = np.array([(r * np.cos(a), r * np.sin(a), z) for r, z in rings for a in around] + [(0, 0, -depth)])
+    rings = [
+        (0.02, -depth),
+        (0.25, -depth),
+        (0.499, -depth),
+        (0.5, -depth * 0.66),
+        (0.5, -depth * 0.33),
+        (0.5, 0.0),
+        (1.2, 0.0),
+    ]
+    vertices = np.array(
+        [(r * np.cos(a), r * np.sin(a), z) for r, z in rings for a in around] + [(0, 0, -depth)]
+    )
     count, middle = len(around), len(vertices) - 1
     triangles = [[middle, i, (i + 1) % count] for i in range(count)]
     for ring in range(len(rings) - 1):
         for i in range(count):
             a, b = ring * count + i, ring * count + (i + 1) % count
             triangles += [[a, a + count, b], [b, a + count, b + count]]
-    open_sky = visibility(vertices.astype(np.float32), np.array(triangles, dtype=np.int32), directions=400)
+    open_sky = visibility(
+        vertices.astype(np.float32), np.array(triangles, dtype=np.int32), directions=400
+    )
     assert open_sky[middle] == pytest.approx(0.25 / (0.25 + depth**2), abs=0.06)
     assert open_sky[6 * count : 7 * count].min() > 0.9
     assert 0 <= open_sky.min() <= open_sky.max() <= 1
@@ -243,11 +284,22 @@ def test_the_bottom_of_a_pit_sees_its_opening(depth: float) -> None:
 
 @quick
 @given(some_scenes(), st.sampled_from([0.0, 2.0]))
-def test_strands_without_gaps_are_a_sheet_and_without_cover_nothing(scene: Scene, cover: float) -> None:
+def test_strands_without_gaps_are_a_sheet_and_without_cover_nothing(
+    scene: Scene, cover: float
+) -> None:
     points, triangles = scene
     nearness, seen = _empty()
     uv = np.random.RandomState(0).uniform(-3, 3, (len(triangles), 3, 2)).astype(np.float32)
-    rasterise_strands(points, triangles, uv, np.full(len(points), cover, np.float32), FIRST, strands(), nearness, seen)
+    rasterise_strands(
+        points,
+        triangles,
+        uv,
+        np.full(len(points), cover, np.float32),
+        FIRST,
+        strands(),
+        nearness,
+        seen,
+    )
     if cover:
         _check(scene, False, nearness, seen)
     else:
@@ -278,7 +330,9 @@ def test_strands_leave_the_share_of_holes_asked_for(cover: float) -> None:
     points = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], dtype=np.float32)
     uv = points[_sheet(2)][:, :, :2] * np.array([1 / 14, 1 / 60], dtype=np.float32)
     nearness, seen = _empty(side, side)
-    rasterise_strands(points, _sheet(2), uv, np.full(4, cover, np.float32), 0, strands(), nearness, seen)
+    rasterise_strands(
+        points, _sheet(2), uv, np.full(4, cover, np.float32), 0, strands(), nearness, seen
+    )
     assert (seen >= 0).mean() == pytest.approx(cover, abs=0.08)
 
 
@@ -286,7 +340,10 @@ def test_the_tile_of_strands_is_even_and_repeats() -> None:
     tile = strands()
     assert tile.dtype == np.float32
     assert np.allclose(np.sort(tile.ravel()), np.arange(tile.size) / tile.size)
-    steps_across, steps_along = np.abs(np.diff(tile, axis=1)).mean(), np.abs(np.diff(tile, axis=0)).mean()
+    steps_across, steps_along = (
+        np.abs(np.diff(tile, axis=1)).mean(),
+        np.abs(np.diff(tile, axis=0)).mean(),
+    )
     assert steps_along < steps_across  # strands run down the rows
     assert np.abs(tile[0] - tile[-1]).mean() < 2 * steps_along  # no seam
     assert np.abs(tile[:, 0] - tile[:, -1]).mean() < 2 * steps_across

@@ -40,7 +40,10 @@ def test_umeyama_finds_a_similarity(seed: int, angle: float, scale: float, away:
 @given(st.integers(0, 10**6), st.booleans())
 def test_umeyama_is_the_least_squares_solution(seed: int, mirrored: bool) -> None:
     draw = np.random.RandomState(seed)
-    source, target = TEMPLATE + draw.uniform(-20, 20, (5, 2)), TEMPLATE + draw.uniform(-20, 20, (5, 2))
+    source, target = (
+        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
+        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
+    )
     if mirrored:
         target = target * [-1, 1]
     matrix, offset = umeyama(source, target)
@@ -78,7 +81,9 @@ def test_landmarks_scale_with_the_picture(take: Camera, size: int) -> None:
 
 def test_pictures_of_two_sizes_are_alike(take: Camera) -> None:
     # The same places are equally bright: the landmarks of one size hold for the pixels of another.
-    small, large = (images.decode(take(1, size=size, hardness=0.4).jpeg).astype(float) for size in (56, 112))
+    small, large = (
+        images.decode(take(1, size=size, hardness=0.4).jpeg).astype(float) for size in (56, 112)
+    )
     halved = large.reshape(56, 2, 56, 2, 3).mean(axis=(1, 3))
     assert np.abs(halved - small)[10:46, 10:46].mean() < 6
 
@@ -92,7 +97,10 @@ def _nose_off_the_middle(marks: NDArray[np.float32]) -> tuple[float, float]:
 
 def test_yaw_turns_to_the_right_of_the_image(take: Camera) -> None:
     for number in PEOPLE:
-        right = [_nose_off_the_middle(take(number, size=48, yaw=yaw).landmarks)[0] for yaw in (-60.0, -30.0, 0.0, 30.0, 60.0)]
+        right = [
+            _nose_off_the_middle(take(number, size=48, yaw=yaw).landmarks)[0]
+            for yaw in (-60.0, -30.0, 0.0, 30.0, 60.0)
+        ]
         assert (np.diff(right) > 0).all()
         assert right[0] < -0.2
         assert abs(right[2]) < 0.08
@@ -101,13 +109,21 @@ def test_yaw_turns_to_the_right_of_the_image(take: Camera) -> None:
 
 def test_pitch_turns_up(take: Camera) -> None:
     for number in PEOPLE:
-        down = [_nose_off_the_middle(take(number, size=48, pitch=pitch).landmarks)[1] for pitch in (-20.0, 0.0, 20.0)]
+        down = [
+            _nose_off_the_middle(take(number, size=48, pitch=pitch).landmarks)[1]
+            for pitch in (-20.0, 0.0, 20.0)
+        ]
         assert (np.diff(down) < -0.03).all()
 
 
 def test_roll_leans_clockwise(take: Camera) -> None:
     for roll in (-15.0, 0.0, 15.0):
-        across = np.array([np.diff(take(number, size=48, roll=roll).landmarks[:2], axis=0)[0] for number in PEOPLE])
+        across = np.array(
+            [
+                np.diff(take(number, size=48, roll=roll).landmarks[:2], axis=0)[0]
+                for number in PEOPLE
+            ]
+        )
         assert np.degrees(np.arctan2(across[:, 1], across[:, 0])) == pytest.approx(roll, abs=3)
 
 
@@ -115,17 +131,25 @@ def test_profiles_show_one_side(take: Camera) -> None:
     for yaw in (-90.0, 90.0):
         marks = take(3, yaw=yaw).landmarks
         assert np.isfinite(marks).all()
-        assert np.abs(marks[0, 0] - marks[1, 0]) < 0.3 * np.linalg.norm(marks[:2].mean(axis=0) - marks[3:].mean(axis=0))
+        assert np.abs(marks[0, 0] - marks[1, 0]) < 0.3 * np.linalg.norm(
+            marks[:2].mean(axis=0) - marks[3:].mean(axis=0)
+        )
 
 
 def test_shift_and_zoom_move_the_picture(take: Camera) -> None:
     still, moved, near = take(1), take(1, shift=(3.0, -2.0)), take(1, zoom=1.2)
     assert np.allclose(moved.landmarks - still.landmarks, [3, -2], atol=1e-4)
-    assert np.ptp(near.landmarks, axis=0) == pytest.approx(1.2 * np.ptp(still.landmarks, axis=0), rel=1e-4)
+    assert np.ptp(near.landmarks, axis=0) == pytest.approx(
+        1.2 * np.ptp(still.landmarks, axis=0), rel=1e-4
+    )
 
 
-@pytest.mark.parametrize("turn", [{}, {"yaw": 25.0}, {"pitch": 12.0, "yaw": -20.0}, {"roll": 12.0, "shift": (3.0, 2.0)}])
-def test_eyes_are_where_the_truth_says(take: Camera, luminance: Luminance, turn: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "turn", [{}, {"yaw": 25.0}, {"pitch": 12.0, "yaw": -20.0}, {"roll": 12.0, "shift": (3.0, 2.0)}]
+)
+def test_eyes_are_where_the_truth_says(
+    take: Camera, luminance: Luminance, turn: dict[str, float]
+) -> None:
     # Between two pictures that differ in the gaze alone, only the eyes change.
     for number in (0, 1, 3):
         left, right = (take(number, size=224, gaze=(gaze, 0.0), **turn) for gaze in (-18.0, 18.0))
@@ -163,21 +187,37 @@ def test_irises_are_dark_and_lips_are_red(take: Camera, luminance: Luminance) ->
 def test_a_near_camera_makes_noses_large(take: Camera) -> None:
     # The nose's tip is before the eyes: what is off the axis of a turned head is drawn out by a near camera.
     for number in PEOPLE:
-        near, far = (_nose_off_the_middle(take(number, size=48, distance=d, yaw=30.0).landmarks)[0] for d in (4.0, 25.0))
+        near, far = (
+            _nose_off_the_middle(take(number, size=48, distance=d, yaw=30.0).landmarks)[0]
+            for d in (4.0, 25.0)
+        )
         assert near > 1.05 * far
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
 def test_a_panel_covers_what_was_asked_for(take: Camera, share: float) -> None:
-    for number, angle, yaw in [(0, 0.0, 0.0), (1, 90.0, 0.0), (2, 200.0, 0.0), (3, 310.0, 30.0), (4, 45.0, -75.0)]:
+    for number, angle, yaw in [
+        (0, 0.0, 0.0),
+        (1, 90.0, 0.0),
+        (2, 200.0, 0.0),
+        (3, 310.0, 30.0),
+        (4, 45.0, -75.0),
+    ]:
         covered = take(number, size=64, occluder="panel", share=share, angle=angle, yaw=yaw).covered
         assert covered == pytest.approx(share, abs=0.03)
 
 
 def test_a_panel_comes_from_its_side(take: Camera) -> None:
     open_face = images.decode(take(0).jpeg).astype(float)
-    for angle, side in [(0.0, np.s_[:, 80:]), (90.0, np.s_[80:]), (180.0, np.s_[:, :32]), (270.0, np.s_[:32])]:
-        change = np.abs(images.decode(take(0, occluder="panel", share=0.3, angle=angle).jpeg) - open_face).mean(axis=2)
+    for angle, side in [
+        (0.0, np.s_[:, 80:]),
+        (90.0, np.s_[80:]),
+        (180.0, np.s_[:, :32]),
+        (270.0, np.s_[:32]),
+    ]:
+        change = np.abs(
+            images.decode(take(0, occluder="panel", share=0.3, angle=angle).jpeg) - open_face
+        ).mean(axis=2)
         assert change[side].mean() > 2 * change[40:72, 40:72].mean()
 
 
@@ -185,7 +225,10 @@ def test_a_panel_comes_from_its_side(take: Camera) -> None:
 def test_occluders_hide_something(take: Camera, occluder: str) -> None:
     shares = []
     for number in PEOPLE:
-        free, hidden = (take(number, occluder=name, share=0.3, angle=20.0, backdrop=number) for name in ("", occluder))
+        free, hidden = (
+            take(number, occluder=name, share=0.3, angle=20.0, backdrop=number)
+            for name in ("", occluder)
+        )
         assert free.covered == 0
         shares.append(hidden.covered)
         assert np.allclose(hidden.landmarks, free.landmarks)  # the truth of a hidden face stays
@@ -210,7 +253,10 @@ def _face(picture: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def test_exposure_brightens(take: Camera, luminance: Luminance) -> None:
     for number in (0, 1):
-        levels = [_face(luminance(take(number, exposure=e).jpeg)).mean() for e in (0.4, 0.7, 1.0, 1.5, 2.5)]
+        levels = [
+            _face(luminance(take(number, exposure=e).jpeg)).mean()
+            for e in (0.4, 0.7, 1.0, 1.5, 2.5)
+        ]
         assert (np.diff(levels) > 5).all()
 
 
@@ -221,14 +267,21 @@ def test_light_comes_from_its_side(take: Camera, luminance: Luminance) -> None:
         left = _face(luminance(take(number, light=(-70.0, 0.0), **hard).jpeg))
         assert right[:, 26:].mean() > right[:, :22].mean() + 20
         assert left[:, :22].mean() > left[:, 26:].mean() + 20
-        above, below = (luminance(take(number, light=(0.0, up), **hard).jpeg) for up in (60.0, -60.0))
+        above, below = (
+            luminance(take(number, light=(0.0, up), **hard).jpeg) for up in (60.0, -60.0)
+        )
         under_the_nose, bridge = np.s_[77:82, 52:60], np.s_[56:62, 53:58]
-        assert above[under_the_nose].mean() - above[bridge].mean() < below[under_the_nose].mean() - below[bridge].mean() - 10
+        assert (
+            above[under_the_nose].mean() - above[bridge].mean()
+            < below[under_the_nose].mean() - below[bridge].mean() - 10
+        )
 
 
 def test_warmth_is_yellow(take: Camera) -> None:
     def yellow(warmth: float) -> float:
-        pixels = images.decode(take(1, warmth=warmth, hardness=0.9).jpeg).astype(float)[40:100, 32:80]
+        pixels = images.decode(take(1, warmth=warmth, hardness=0.9).jpeg).astype(float)[
+            40:100, 32:80
+        ]
         return float((pixels[..., 0] - pixels[..., 2]).mean())
 
     assert yellow(-1.0) < yellow(0.0) < yellow(1.0)
@@ -250,7 +303,9 @@ def test_expressions_move_the_face(take: Camera, head: Anatomy, expression: str)
         sides = [f"{unit}{side}" for side in ("Left", "Right")]
         units |= dict.fromkeys(sides if f"unit/{sides[0]}" in head.number else [unit], strength)
     still, moved = take(2), take(2, units=units)
-    change = np.abs(images.decode(still.jpeg).astype(int) - images.decode(moved.jpeg))[30:105, 25:87].mean()
+    change = np.abs(images.decode(still.jpeg).astype(int) - images.decode(moved.jpeg))[
+        30:105, 25:87
+    ].mean()
     assert change > 1.5
     if expression == "smile":
         assert np.ptp(moved.landmarks[3:, 0]) > np.ptp(still.landmarks[3:, 0]) + 1

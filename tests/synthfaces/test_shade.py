@@ -44,20 +44,38 @@ def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, i
     # Its slope is at most 1.5, and it changes from one whole number to the next: across the grid's planes too.
     step = 1e-3
     for start in ((x, y, z), (round(x), round(y), round(z))):
-        before, after = (noise(*(np.array(start) + step * sign * np.array(way))) for sign in (-0.5, 0.5))
+        before, after = (
+            noise(*(np.array(start) + step * sign * np.array(way))) for sign in (-0.5, 0.5)
+        )
         assert abs(after - before) <= 1.6 * step
 
 
 def test_noise_on_the_grid_is_spread_evenly_and_unlike_its_neighbours() -> None:
-    values = np.array([[[noise(x, y, z) for x in range(-8, 8)] for y in range(-8, 8)] for z in range(-8, 8)], dtype=np.float64)
+    values = np.array(
+        [[[noise(x, y, z) for x in range(-8, 8)] for y in range(-8, 8)] for z in range(-8, 8)],
+        dtype=np.float64,
+    )
     counts = np.histogram(values, bins=8, range=(0, 1))[0]
     assert counts.min() > 0.8 * values.size / 8
     for axis in range(3):
-        assert abs(np.corrcoef(np.take(values, range(15), axis).ravel(), np.take(values, range(1, 16), axis).ravel())[0, 1]) < 0.08
+        assert (
+            abs(
+                np.corrcoef(
+                    np.take(values, range(15), axis).ravel(),
+                    np.take(values, range(1, 16), axis).ravel(),
+                )[0, 1]
+            )
+            < 0.08
+        )
 
 
 @quick
-@given(st.floats(-10, 10), st.floats(-10, 10).filter(lambda gap: abs(gap) > 1e-3), st.floats(-30, 30), st.floats(0, 5))
+@given(
+    st.floats(-10, 10),
+    st.floats(-10, 10).filter(lambda gap: abs(gap) > 1e-3),
+    st.floats(-30, 30),
+    st.floats(0, 5),
+)
 def test_smoothstep_rises_from_low_to_high(low: float, gap: float, x: float, more: float) -> None:
     high = low + gap
     value = smoothstep(low, high, x)
@@ -76,7 +94,9 @@ def test_materials_begin_with_the_parts_of_the_anatomy() -> None:
 
 def _light_frame(side: int, scale: float) -> NDArray[np.float32]:
     """Of a light that shines along -z: x across, -y down."""
-    return np.array([[1, 0, 0], [0, -1, 0], [0, 0, 1], [side / 2, side / 2, scale]], dtype=np.float32)
+    return np.array(
+        [[1, 0, 0], [0, -1, 0], [0, 0, 1], [side / 2, side / 2, scale]], dtype=np.float32
+    )
 
 
 def test_lit_share_of_a_made_up_map() -> None:
@@ -88,17 +108,24 @@ def test_lit_share_of_a_made_up_map() -> None:
     assert lit_share(shadow, frame, 0.5, 0.0, 2.5, 0.1) == 1  # nearer to the light
     assert lit_share(shadow, frame, 0.5, 0.0, 1.95, 0.1) == 1  # within the bias
     assert lit_share(shadow, frame, 0.5, 0.0, 1.85, 0.1) == 0
-    assert lit_share(shadow, frame, 0.0, 0.0, 0.0, 0.1) == pytest.approx(0.5)  # between samples 3 and 4
+    assert lit_share(shadow, frame, 0.0, 0.0, 0.0, 0.1) == pytest.approx(
+        0.5
+    )  # between samples 3 and 4
     shares = [lit_share(shadow, frame, x, 0.1, 0.0, 0.1) for x in np.linspace(-0.125, 0.125, 9)]
     assert shares == pytest.approx(np.linspace(1, 0, 9).tolist())
 
 
 @pytest.mark.parametrize("far", [(9, 0), (-9, 0), (0, 9), (0, -9)])
 def test_nothing_outside_the_map_is_in_shadow(far: tuple[float, float]) -> None:
-    assert lit_share(np.full((8, 8), np.inf, dtype=np.float32), _light_frame(8, 4.0), *far, 0.0, 0.0) == 1
+    assert (
+        lit_share(np.full((8, 8), np.inf, dtype=np.float32), _light_frame(8, 4.0), *far, 0.0, 0.0)
+        == 1
+    )
 
 
-def _shaded(mesh: Arrays, kinds: int | NDArray[np.uint8] = FRAME, **changes: Any) -> NDArray[np.float64]:
+def _shaded(
+    mesh: Arrays, kinds: int | NDArray[np.uint8] = FRAME, **changes: Any
+) -> NDArray[np.float64]:
     """(SIDE, SIDE, 4) picture of a mesh within -1..1, lit by LIGHT from the camera and by SKY unless told otherwise."""
     vertices, triangles = mesh[0].astype(np.float32), mesh[1]
     palette = np.zeros_like(PALETTE)
@@ -119,7 +146,10 @@ def _shaded(mesh: Arrays, kinds: int | NDArray[np.uint8] = FRAME, **changes: Any
     depth = CAMERA - vertices[:, 2]
     screen = vertices[:, :2] * [CAMERA, -CAMERA] / depth[:, None] * SIDE / 2.2 + SIDE / 2
     points = np.column_stack([screen, 1 / depth]).astype(np.float32)
-    nearness, seen = np.full((SIDE, SIDE), -np.inf, dtype=np.float32), np.full((SIDE, SIDE), -1, dtype=np.int32)
+    nearness, seen = (
+        np.full((SIDE, SIDE), -np.inf, dtype=np.float32),
+        np.full((SIDE, SIDE), -1, dtype=np.int32),
+    )
     rasterise(points, triangles, 0, False, nearness, seen)
     picture = np.zeros((SIDE, SIDE, 4), dtype=np.float32)
     extras = np.zeros((5, 3), dtype=np.float32)
@@ -154,7 +184,9 @@ def _plate(z: float = 0.0, half: float = 0.9, side: int = 2) -> Arrays:
     x, y = np.meshgrid(np.linspace(-half, half, side), np.linspace(half, -half, side))
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
     below = corner + side
-    triangles = np.concatenate([np.stack([corner, below, corner + 1], 1), np.stack([corner + 1, below, below + 1], 1)])
+    triangles = np.concatenate(
+        [np.stack([corner, below, corner + 1], 1), np.stack([corner + 1, below, below + 1], 1)]
+    )
     return np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3), triangles.astype(np.int32)
 
 
@@ -169,7 +201,9 @@ def test_a_plate_before_the_light(kind: int) -> None:
 
 @pytest.mark.parametrize("degrees", [0, 20, 45, 70, 89, 95, 130, 180])
 @pytest.mark.parametrize(("kind", "wrap"), [(FRAME, 0 * WRAP), (SKIN, WRAP)])
-def test_a_plate_turned_from_the_light(kind: int, wrap: NDArray[np.float64], degrees: float) -> None:
+def test_a_plate_turned_from_the_light(
+    kind: int, wrap: NDArray[np.float64], degrees: float
+) -> None:
     angle = np.radians(degrees)
     picture = _shaded(_plate(), kind, light=(np.sin(angle), 0.0, np.cos(angle)))
     share = np.maximum((np.cos(angle) + wrap) / (1 + wrap), 0)
@@ -185,29 +219,49 @@ def test_a_back_lit_plate_has_the_sky_alone() -> None:
 def test_what_looks_up_has_the_upper_sky() -> None:
     for up, colour in ((1.0, SKY[1]), (-1.0, SKY[0])):
         normals = np.tile([0.0, up, 0.0], (4, 1))
-        assert np.allclose(_shaded(_plate(), CAVITY, normals=normals, colour=0 * LIGHT)[16, 16, :3], ALBEDO * colour, atol=1e-5)
+        assert np.allclose(
+            _shaded(_plate(), CAVITY, normals=normals, colour=0 * LIGHT)[16, 16, :3],
+            ALBEDO * colour,
+            atol=1e-5,
+        )
 
 
 def test_crevices_are_darker() -> None:
     open_plate, half = _shaded(_plate())[16, 16, :3], _shaded(_plate(), openness=0.5)[16, 16, :3]
     assert (half < 0.9 * open_plate).all()
-    assert np.allclose(_shaded(_plate(), openness=0.5, colour=0 * LIGHT)[16, 16, :3], 0.5 * ALBEDO * SKY.mean(axis=0), atol=1e-6)
+    assert np.allclose(
+        _shaded(_plate(), openness=0.5, colour=0 * LIGHT)[16, 16, :3],
+        0.5 * ALBEDO * SKY.mean(axis=0),
+        atol=1e-6,
+    )
 
 
 def _ball(radius: float) -> Arrays:
     across, around = np.linspace(0, np.pi, 25), np.linspace(0, 2 * np.pi, 48, endpoint=False)
     a, b = np.meshgrid(across, around, indexing="ij")
-    points = radius * np.stack([np.sin(a) * np.sin(b), np.cos(a), np.sin(a) * np.cos(b)], axis=-1).reshape(-1, 3)
+    points = radius * np.stack(
+        [np.sin(a) * np.sin(b), np.cos(a), np.sin(a) * np.cos(b)], axis=-1
+    ).reshape(-1, 3)
     corner = np.arange(24)[:, None] * 48 + np.arange(48)
     right = np.arange(24)[:, None] * 48 + (np.arange(48) + 1) % 48
-    halves = [np.stack([corner, corner + 48, right], -1), np.stack([right, corner + 48, right + 48], -1)]
+    halves = [
+        np.stack([corner, corner + 48, right], -1),
+        np.stack([right, corner + 48, right + 48], -1),
+    ]
     return points, np.concatenate([half.reshape(-1, 3) for half in halves]).astype(np.int32)
 
 
 def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
     """(SIDE, SIDE, 3) unit normals where the camera's rays meet the ball, NaN where they pass it."""
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
-    ray = np.stack([(column - SIDE / 2) * 2.2 / SIDE / CAMERA, -(row - SIDE / 2) * 2.2 / SIDE / CAMERA, -np.ones((SIDE, SIDE))], -1)
+    ray = np.stack(
+        [
+            (column - SIDE / 2) * 2.2 / SIDE / CAMERA,
+            -(row - SIDE / 2) * 2.2 / SIDE / CAMERA,
+            -np.ones((SIDE, SIDE)),
+        ],
+        -1,
+    )
     a, b, c = (ray**2).sum(-1), 2 * CAMERA * ray[..., 2], CAMERA**2 - radius**2
     with np.errstate(invalid="ignore"):
         t = (-b - np.sqrt(b * b - 4 * a * c)) / (2 * a)
@@ -215,7 +269,9 @@ def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
 
 
 # Of four samples of plain skin two are interpolated, so there the tolerance is one sample's step.
-@pytest.mark.parametrize(("kind", "wrap", "tolerance"), [(FRAME, 0 * WRAP, 0.015), (SKIN, WRAP, 0.05)])
+@pytest.mark.parametrize(
+    ("kind", "wrap", "tolerance"), [(FRAME, 0 * WRAP, 0.015), (SKIN, WRAP, 0.05)]
+)
 def test_a_ball_shows_lamberts_law(kind: int, wrap: NDArray[np.float64], tolerance: float) -> None:
     radius = 0.9
     ball = _ball(radius)
@@ -277,7 +333,9 @@ def test_a_plate_darkens_what_is_behind_it() -> None:
 def test_sheets_have_two_sides_and_bodies_one() -> None:
     points, triangles = _plate()
     turned = points, triangles[:, ::-1].copy()
-    assert np.allclose(_shaded(turned, FRAME)[16, 16, :3], ALBEDO * (LIGHT + SKY.mean(axis=0)), atol=1e-5)
+    assert np.allclose(
+        _shaded(turned, FRAME)[16, 16, :3], ALBEDO * (LIGHT + SKY.mean(axis=0)), atol=1e-5
+    )
     assert np.allclose(_shaded(turned, CAVITY)[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-5)
 
 

@@ -11,19 +11,33 @@ import pytest
 from workbench.synthfaces.anatomy import Anatomy
 from workbench.synthfaces.hair import MEN, WOMEN
 from workbench.synthfaces.person import person, stream
-from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS, Session, Shot, mild, plain, session, wild
+from workbench.synthfaces.shot import (
+    EXPRESSIONS,
+    OCCLUDERS,
+    Session,
+    Shot,
+    mild,
+    plain,
+    session,
+    wild,
+)
 
 
 def _flat(day: Session) -> dict[str, Any]:
     """Attributes of a day and of its look, by name."""
     parts = {field.name: getattr(day, field.name) for field in fields(Session)}
-    return parts | {f"look.{field.name}": getattr(day.look, field.name) for field in fields(day.look)}
+    return parts | {
+        f"look.{field.name}": getattr(day.look, field.name) for field in fields(day.look)
+    }
 
 
 @pytest.mark.parametrize(
-    ("light", "degrees"), [((0, 0), 0), ((30, 0), 30), ((-75, 0), 75), ((0, 40), 40), ((45, 45), 60), ((180, 0), 180)]
+    ("light", "degrees"),
+    [((0, 0), 0), ((30, 0), 30), ((-75, 0), 75), ((0, 40), 40), ((45, 45), 60), ((180, 0), 180)],
 )
-def test_illumination_is_the_angle_to_the_camera(light: tuple[float, float], degrees: float) -> None:
+def test_illumination_is_the_angle_to_the_camera(
+    light: tuple[float, float], degrees: float
+) -> None:
     assert Shot(light=light).illumination == pytest.approx(degrees, abs=1e-4)
 
 
@@ -64,7 +78,11 @@ def test_shots_follow_from_their_stream(head: Anatomy) -> None:
 def test_a_day_is_the_same_however_often_it_is_asked_for(head: Anatomy) -> None:
     for number in range(20):
         who = person(head, number)
-        once, again, next_day = _flat(session(who, 4, 40.0)), _flat(session(who, 4, 40.0)), _flat(session(who, 5, 40.0))
+        once, again, next_day = (
+            _flat(session(who, 4, 40.0)),
+            _flat(session(who, 4, 40.0)),
+            _flat(session(who, 5, 40.0)),
+        )
         for name, value in once.items():
             if name not in ("style", "look"):
                 assert np.array_equal(value, again[name]), name
@@ -77,14 +95,25 @@ def test_days_are_within_their_ranges(head: Anatomy) -> None:
         day = session(who, number, age)
         assert day.age == day.look.age == age
         assert day.style.name in (WOMEN if who.female else MEN)
-        for share in ("lipstick_strength", "eyeshadow", "blush", "beard", "moustache", "chin", "cheeks", "cover"):
+        for share in (
+            "lipstick_strength",
+            "eyeshadow",
+            "blush",
+            "beard",
+            "moustache",
+            "chin",
+            "cheeks",
+            "cover",
+        ):
             assert 0 <= getattr(day.look, share) <= 1, share
         assert -0.1 <= day.look.tan <= 0.2
         for colour in (day.hair, day.tips, day.frame, day.cloth, day.look.hair, day.look.lipstick):
             assert colour.shape == (3,)
             assert colour.min() > 0
             assert colour.max() < 1
-        assert day.glasses is None or (day.glasses.shape == (4,) and 0 <= day.glasses.min() <= day.glasses.max() <= 1)
+        assert day.glasses is None or (
+            day.glasses.shape == (4,) and 0 <= day.glasses.min() <= day.glasses.max() <= 1
+        )
         if who.female:
             assert day.look.beard == 0
         else:
@@ -100,7 +129,10 @@ def test_plain_days_are_without_make_up_beard_and_tan(head: Anatomy) -> None:
 
 def test_hair_turns_grey_with_the_years(head: Anatomy) -> None:
     def brightness(age: float) -> float:
-        people = [replace(person(head, number), hair=np.array([0.03, 0.02, 0.01])) for number in range(1, 60, 2)]
+        people = [
+            replace(person(head, number), hair=np.array([0.03, 0.02, 0.01]))
+            for number in range(1, 60, 2)
+        ]
         return float(np.mean([session(who, 0, age, plain=True).hair.mean() for who in people]))
 
     assert brightness(25.0) < brightness(50.0) < brightness(80.0)
@@ -113,7 +145,16 @@ def test_only_the_years_change_on_a_plain_day(head: Anatomy, age: float) -> None
     for number in range(60):
         who = person(head, number)
         young, old = (_flat(session(who, 6000, years, plain=True)) for years in (30.0, age))
-        for name in ("number", "frame", "cloth", "collar", "look.lipstick_strength", "look.beard", "look.moustache", "look.cheeks"):
+        for name in (
+            "number",
+            "frame",
+            "cloth",
+            "collar",
+            "look.lipstick_strength",
+            "look.beard",
+            "look.moustache",
+            "look.cheeks",
+        ):
             assert np.array_equal(young[name], old[name]), (number, name)
         assert (young["glasses"] is None) == (old["glasses"] is None)
 

@@ -88,7 +88,9 @@ def test_a_value_out_of_range_names_its_setting(setting: str, value: Any) -> Non
     _refused(f"'?{setting}'?", **{setting: value})
 
 
-@pytest.mark.parametrize(("value", "wrong"), [(4097, 4097), ([112, 4097], 4097), ([0, 112], 0), ([16], r"\[16\]")])
+@pytest.mark.parametrize(
+    ("value", "wrong"), [(4097, 4097), ([112, 4097], 4097), ([0, 112], 0), ([16], r"\[16\]")]
+)
 def test_of_an_image_size_the_side_that_is_wrong_is_named(value: Any, wrong: object) -> None:
     _refused(f"setting 'image_size' is {wrong}: input should be", image_size=value)
     assert TrainConfig(data="synthfaces", image_size=[4096, 1]).image_size == (4096, 1)
@@ -101,7 +103,14 @@ def test_options_do_not_reach_past_the_settings(where: str, option: str, tmp_pat
         (tmp_path / person).mkdir()
         Image.new("RGB", (16, 16)).save(tmp_path / person / "1.png")
     with pytest.raises(WorkbenchError, match=option) as caught:
-        train({"data": f"folder:{tmp_path}", "image_size": 16, "runs_dir": str(tmp_path / "runs"), where: {option: 3}})
+        train(
+            {
+                "data": f"folder:{tmp_path}",
+                "image_size": 16,
+                "runs_dir": str(tmp_path / "runs"),
+                where: {option: 3},
+            }
+        )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
 
@@ -122,7 +131,9 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_plain_settings_survive_yaml(tmp_path: Path) -> None:
-    config = TrainConfig(data="folder:größe", image_size=(112, 96), loss_options={"m": 0.4}, workers=2, name="a")
+    config = TrainConfig(
+        data="folder:größe", image_size=(112, 96), loss_options={"m": 0.4}, workers=2, name="a"
+    )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.plain(), allow_unicode=True), encoding="utf-8")
     assert TrainConfig.read(path) == config

@@ -13,7 +13,9 @@ from workbench.training.recommendations import notes, with_head_scale
 
 
 def _config(loss: str, backbone: str = "iresnet18", **options: Any) -> wb.TrainConfig:
-    return wb.TrainConfig(data="synthfaces-mini", loss=loss, backbone=backbone, backbone_options=options)
+    return wb.TrainConfig(
+        data="synthfaces-mini", loss=loss, backbone=backbone, backbone_options=options
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,14 @@ def test_what_the_user_chose_stays_and_what_does_not_fit_is_said() -> None:
     (said,) = notes(config, loss, 10**6)
     assert said.startswith("magface and the backbone option scale: frozen do not fit together")
     assert notes(with_head_scale(_config("magface")), loss, 10**6) == []
-    assert with_head_scale(_config("magface", "sphereface20")).backbone_options == {}  # has no normalisation
+    assert (
+        with_head_scale(_config("magface", "sphereface20")).backbone_options == {}
+    )  # has no normalisation
 
 
-def test_a_run_records_the_scale_says_what_is_too_short_and_loads_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_records_the_scale_says_what_is_too_short_and_loads_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     random = np.random.default_rng(0)
     for person in range(4):
         (tmp_path / "faces" / str(person)).mkdir(parents=True)

@@ -81,7 +81,9 @@ def _at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any])
     monkeypatch.setattr(loop, "learning_rate", learning_rate)
 
 
-def _stop_at(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: int, **others: Any) -> runs.Run:
+def _stop_at(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: int, **others: Any
+) -> runs.Run:
     with monkeypatch.context() as patch:
         _at_step(patch, step, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
@@ -137,20 +139,35 @@ def test_a_setting_that_is_what_the_run_is_cannot_be_changed(
     assert runs.Run(run.path).config[setting] == before
     _edit(run, **{setting: value})
     _refused(said, lambda: _resume(runs.Run(run.path)))
-    assert ((run.path / runs.CHECKPOINT).read_bytes(), (run.path / runs.METRICS).read_bytes()) == kept
+    assert (
+        (run.path / runs.CHECKPOINT).read_bytes(),
+        (run.path / runs.METRICS).read_bytes(),
+    ) == kept
     _edit(run, **{setting: before})
     assert _resume(runs.Run(run.path)).state == "finished"
 
 
-def test_what_may_change_is_taken_and_recorded(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_change_is_taken_and_recorded(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _stop_at(settings, monkeypatch, 0)
     resumed = _resume(run, epochs=3, log_every=2, broken="skip", workers=0)
     assert resumed.status["total"] == 3 * STEPS
     on_disk = runs.Run(run.path)
-    assert [on_disk.config[name] for name in ("epochs", "log_every", "broken", "workers")] == [3, 2, "skip", 0]
+    assert [on_disk.config[name] for name in ("epochs", "log_every", "broken", "workers")] == [
+        3,
+        2,
+        "skip",
+        0,
+    ]
     (entry,) = on_disk.environment["resumed"]
     assert entry["step"] == 1
-    assert entry["changes"] == {"epochs": [2, 3], "workers": [None, 0], "broken": ["stop", "skip"], "log_every": [1, 2]}
+    assert entry["changes"] == {
+        "epochs": [2, 3],
+        "workers": [None, 0],
+        "broken": ["stop", "skip"],
+        "log_every": [1, 2],
+    }
     assert entry["torch"] == torch.__version__
     assert _state_of(run)["config"] == on_disk.config
 
@@ -173,10 +190,14 @@ def test_fewer_epochs_than_are_done_are_refused(settings: dict[str, Any]) -> Non
     assert runs.Run(run.path).state == "finished"
 
 
-def test_name_and_folder_cannot_be_given_and_do_not_matter(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_and_folder_cannot_be_given_and_do_not_matter(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _stop_at(settings, monkeypatch, 0)
     for setting in ("name", "runs_dir"):
-        _refused(f"^{setting} cannot be given", lambda setting=setting: _resume(run, **{setting: "b"}))  # type: ignore[misc]
+        _refused(
+            f"^{setting} cannot be given", lambda setting=setting: _resume(run, **{setting: "b"})
+        )  # type: ignore[misc]
     _edit(run, name="other", runs_dir="elsewhere")
     assert _resume(runs.Run(run.path)).state == "finished"
     with pytest.raises(wb.WorkbenchError, match="changes are for a run that is resumed"):
@@ -185,7 +206,9 @@ def test_name_and_folder_cannot_be_given_and_do_not_matter(settings: dict[str, A
 
 def _make_old(run: runs.Run) -> None:
     """As checkpoints were before they said what they were made with."""
-    state = {key: value for key, value in _state_of(run).items() if key not in ("config", "clipped")}
+    state = {
+        key: value for key, value in _state_of(run).items() if key not in ("config", "clipped")
+    }
     torch.save(state, run.path / runs.CHECKPOINT)
 
 
@@ -228,16 +251,23 @@ def test_data_that_have_moved_are_named_and_can_be_given(
     run = _stop_at(settings, monkeypatch, 0)
     (tmp_path / "faces").rename(tmp_path / "moved")
     message = _refused("no such folder", lambda: _resume(run))
-    assert f"'folder:faces' is stored in {run.path / runs.CONFIG} of a run that began in {tmp_path}" in message
+    assert (
+        f"'folder:faces' is stored in {run.path / runs.CONFIG} of a run that began in {tmp_path}"
+        in message
+    )
     assert "--data" in message
     _paint(tmp_path / "others", [5] * PEOPLE)
     _refused("is not the data the run began with", lambda: _resume(run, data="folder:others"))
     assert _resume(run, data="folder:moved").state == "finished"
     assert runs.Run(run.path).config["data"] == "folder:moved"
-    assert runs.Run(run.path).environment["resumed"][0]["changes"] == {"data": ["folder:faces", "folder:moved"]}
+    assert runs.Run(run.path).environment["resumed"][0]["changes"] == {
+        "data": ["folder:faces", "folder:moved"]
+    }
 
 
-def test_a_finished_run_too_takes_only_its_own_data(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_finished_run_too_takes_only_its_own_data(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     run = _train(settings)
     weights = run.model_path.read_bytes()
     _paint(tmp_path / "others", [5] * PEOPLE)
@@ -251,7 +281,9 @@ def test_a_finished_run_too_takes_only_its_own_data(settings: dict[str, Any], tm
 # Who may train it
 
 
-def test_a_second_process_is_refused_while_one_trains(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_process_is_refused_while_one_trains(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runs, "LOCK_SECONDS", 0.05)
     seen: list[Any] = []
 
@@ -269,7 +301,10 @@ def test_a_second_process_is_refused_while_one_trains(settings: dict[str, Any], 
 
     _at_step(monkeypatch, 1, in_a_thread)
     run = _train(settings)
-    assert seen == ["running", "runs/a: is being trained already, by another process; wait for it or stop it"]
+    assert seen == [
+        "running",
+        "runs/a: is being trained already, by another process; wait for it or stop it",
+    ]
     assert run.metrics()["step"].tolist() == list(range(1, EPOCHS * STEPS + 1))
 
 
@@ -301,7 +336,9 @@ def test_a_killed_run_is_resumed_at_once(settings: dict[str, Any], workers: int)
     assert run.metrics()["step"].is_unique
 
 
-def test_a_run_that_cannot_be_locked_is_one_line(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_be_locked_is_one_line(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _stop_at(settings, monkeypatch, 0)
     (run.path / runs.LOCK).unlink()
     (run.path / runs.LOCK).mkdir()
@@ -333,7 +370,9 @@ def test_a_failure_says_the_step_reached_and_that_of_the_checkpoint(
     assert (status["state"], status["step"], status["checkpoint"]) == ("failed", STEPS + 1, STEPS)
 
 
-def test_a_learning_rate_far_too_high_fails_with_a_diagnosis(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_learning_rate_far_too_high_fails_with_a_diagnosis(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     _paint(tmp_path / "six", [5] * 6)
     message = _refused(
         r"at step \d+; in a new run, lower lr \(it was 1e\+06\)",
@@ -356,7 +395,9 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
     def poisoned(run: Any, config: Any, net: Any, loss: Any, optimizer: Any, *others: Any) -> None:
         if others[1] > STEPS:
             if what == "running_var":
-                next(value for name, value in net.named_buffers() if name.endswith("running_var"))[0] = torch.inf
+                next(value for name, value in net.named_buffers() if name.endswith("running_var"))[
+                    0
+                ] = torch.inf
             elif what == "momentum":
                 next(iter(optimizer.state.values()))["momentum_buffer"].fill_(torch.nan)
             else:
@@ -365,27 +406,44 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
 
     monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "save", poisoned)
-    named = {"running_var": "running_var", "momentum": "momentum_buffer", "weight of the loss": r"loss\.weight"}[what]
-    message = _refused(rf"the model at step {2 * STEPS}: .*{named}.*lower lr", lambda: _train(settings))
+    named = {
+        "running_var": "running_var",
+        "momentum": "momentum_buffer",
+        "weight of the loss": r"loss\.weight",
+    }[what]
+    message = _refused(
+        rf"the model at step {2 * STEPS}: .*{named}.*lower lr", lambda: _train(settings)
+    )
     assert f"the checkpoint of step {STEPS} is from before" in message
     run = runs.open("runs/a")
     assert (run.state, run.status["checkpoint"], _state_of(run)["step"]) == ("failed", STEPS, STEPS)
 
 
-def test_embeddings_as_evaluation_makes_them_are_looked_at(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_as_evaluation_makes_them_are_looked_at(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = wb.backbones.Backbone.forward
 
     def forward(self: wb.backbones.Backbone, images: torch.Tensor) -> torch.Tensor:
         embeddings = real(self, images)
-        return embeddings if self.training else embeddings * torch.tensor([[torch.inf]] + [[1.0]] * (len(images) - 1))
+        return (
+            embeddings
+            if self.training
+            else embeddings * torch.tensor([[torch.inf]] + [[1.0]] * (len(images) - 1))
+        )
 
     monkeypatch.setattr(wb.backbones.Backbone, "forward", forward)
-    _refused(rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* used as in evaluation; in a new run", lambda: _train(settings))
+    _refused(
+        rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* used as in evaluation; in a new run",
+        lambda: _train(settings),
+    )
     assert runs.open("runs/a").state == "failed"
     assert not Path("runs/a", runs.MODEL).exists()
 
 
-def test_a_checkpoint_that_is_not_finite_is_not_resumed(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_is_not_finite_is_not_resumed(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _stop_at(settings, monkeypatch, 0)
     state = _state_of(run)
     state["loss"]["weight"][0, 0] = torch.nan
@@ -418,7 +476,9 @@ def test_a_full_disk_while_metrics_are_written_fails_in_one_line_and_leaves_whol
     _refused(r"metrics\.jsonl: cannot be written \(No space left", lambda: _train(settings))
     run = runs.open("runs/a")
     assert run.state == "failed"
-    assert [json.loads(line)["step"] for line in (run.path / runs.METRICS).read_text().splitlines()] == [1, 2]
+    assert [
+        json.loads(line)["step"] for line in (run.path / runs.METRICS).read_text().splitlines()
+    ] == [1, 2]
 
 
 def test_a_full_disk_that_cannot_hold_the_status_either_is_still_one_line(
@@ -432,20 +492,27 @@ def test_a_full_disk_that_cannot_hold_the_status_either_is_still_one_line(
 
 
 @pytest.mark.parametrize("resuming", [False, True])
-def test_room_is_looked_for_before_training(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, resuming: bool) -> None:
+def test_room_is_looked_for_before_training(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, resuming: bool
+) -> None:
     if resuming:
         run = _stop_at(settings, monkeypatch, 0)
         before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     monkeypatch.setattr(files, "free_bytes", lambda folder: 1000)
     monkeypatch.setattr(loop, "_loop", _full)
-    _refused("MiB are free on this disk, about", lambda: _resume("runs/a") if resuming else _train(settings))
+    _refused(
+        "MiB are free on this disk, about",
+        lambda: _resume("runs/a") if resuming else _train(settings),
+    )
     if resuming:
         assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
     else:
         assert not Path("runs").exists()
 
 
-def test_the_estimate_holds_two_of_each_file(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_holds_two_of_each_file(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _train(settings)
     asked: list[int] = []
     monkeypatch.setattr(checkpoint, "check_writable", lambda folder, needed: asked.append(needed))
@@ -459,7 +526,9 @@ def test_the_estimate_holds_two_of_each_file(settings: dict[str, Any], monkeypat
     assert 5 * tensors < asked[0] < 2 * there
 
 
-def test_a_run_whose_config_cannot_be_written_leaves_nothing(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_config_cannot_be_written_leaves_nothing(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files.tempfile, "mkstemp", _full)
     _refused("No space left", lambda: runs.create("runs", "a", settings))
     assert os.listdir("runs") == []
@@ -469,7 +538,9 @@ def test_a_run_whose_config_cannot_be_written_leaves_nothing(settings: dict[str,
 
 
 @pytest.mark.parametrize("loss", ["triplet", "contrastive", "softmax+triplet"])
-def test_one_image_of_everybody_is_refused(settings: dict[str, Any], tmp_path: Path, loss: str) -> None:
+def test_one_image_of_everybody_is_refused(
+    settings: dict[str, Any], tmp_path: Path, loss: str
+) -> None:
     _paint(tmp_path / "single", [1] * 12)
     _refused(
         "folder:single: no identity has two images, but .* compares images of one identity",
@@ -479,23 +550,35 @@ def test_one_image_of_everybody_is_refused(settings: dict[str, Any], tmp_path: P
 
 
 def test_who_has_no_partner_is_counted_and_no_copy_is_taken_for_one(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     _paint(tmp_path / "some", [1, 1, 2, 4])
     seen: list[list[int]] = []
     real = wb.losses.Loss.forward
 
-    def forward(self: wb.losses.Loss, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self: wb.losses.Loss, embeddings: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
         seen.append(labels.tolist())
         return real(self, embeddings, labels)
 
     monkeypatch.setattr(wb.losses.Loss, "forward", forward)
-    run = wb.train(settings | {"data": "folder:some", "loss": "triplet", "loss_options": {}, "batch_size": 16}, progress=True)
+    run = wb.train(
+        settings | {"data": "folder:some", "loss": "triplet", "loss_options": {}, "batch_size": 16},
+        progress=True,
+    )
     assert "2 of 4 identities (50%) have one image" in capfd.readouterr().err
     assert run.environment["data"]["identities_without_partner"] == 2
     assert seen
     shown = [np.bincount(labels, minlength=4).tolist() for labels in seen]
-    assert all(count in (0, images) for counts in shown for count, images in zip(counts, [1, 1, 2, 4], strict=True))
+    assert all(
+        count in (0, images)
+        for counts in shown
+        for count, images in zip(counts, [1, 1, 2, 4], strict=True)
+    )
     assert "identities_without_partner" not in _train(settings, name="b").environment["data"]
 
 
@@ -512,7 +595,9 @@ def test_copies_are_left_out_and_nothing_else() -> None:
 # Clipping
 
 
-def test_backbone_and_loss_are_clipped_apart_and_counted(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backbone_and_loss_are_clipped_apart_and_counted(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _train(settings, clip_norm=1e-3, clip_norm_loss=1e6, log_every=4)
     assert run.metrics()["clipped"].tolist() == [1.0, 1.0]
     assert run.metrics()["clipped_loss"].tolist() == [0.0, 0.0]

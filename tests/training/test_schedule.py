@@ -69,24 +69,32 @@ def _identities(counts: list[int], seed: int = 0) -> NDArray[np.int64]:
     epoch=st.integers(0, 3),
     seed=st.integers(0, 2**63 - 1),
 )
-def test_batches_by_identity(counts: list[int], together: int, people: int, batches: int, epoch: int, seed: int) -> None:
+def test_batches_by_identity(
+    counts: list[int], together: int, people: int, batches: int, epoch: int, seed: int
+) -> None:
     identities = _identities(counts)
     size = people * together
     order = order_by_identity(identities, together, size, batches * size, epoch, seed)
     assert order.shape == (batches * size,)
-    np.testing.assert_array_equal(order, order_by_identity(identities, together, size, batches * size, epoch, seed))
+    np.testing.assert_array_equal(
+        order, order_by_identity(identities, together, size, batches * size, epoch, seed)
+    )
     groups = order.reshape(batches, people, together)
     who = identities[groups]
     assert (who == who[..., :1]).all()  # K of one identity
     for batch in who[..., 0]:
-        assert len(set(batch.tolist())) == min(people, len(counts))  # P of them, while there are as many
+        assert len(set(batch.tolist())) == min(
+            people, len(counts)
+        )  # P of them, while there are as many
     for group, identity in zip(groups.reshape(-1, together), who[..., 0].ravel(), strict=True):
         shown = np.bincount(np.unique(group, return_inverse=True)[1])
         assert len(shown) == min(together, counts[identity])  # no image twice that need not be
         assert shown.max() - shown.min() <= 1
     turns = np.bincount(who[..., 0].ravel(), minlength=len(counts))
     if batches * people >= len(counts):
-        assert turns.max() - turns.min() <= (1 if people <= len(counts) else 2)  # all identities equally often
+        assert turns.max() - turns.min() <= (
+            1 if people <= len(counts) else 2
+        )  # all identities equally often
     seen = np.bincount(order, minlength=len(identities))
     for identity in range(len(counts)):
         own = seen[identities == identity]
@@ -95,7 +103,10 @@ def test_batches_by_identity(counts: list[int], together: int, people: int, batc
 
 def test_batches_by_identity_differ_between_epochs_and_seeds() -> None:
     identities = _identities([8] * 10)
-    orders = [order_by_identity(identities, 4, 16, 80, epoch, seed) for epoch, seed in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    orders = [
+        order_by_identity(identities, 4, 16, 80, epoch, seed)
+        for epoch, seed in ((0, 0), (1, 0), (0, 1), (1, 1))
+    ]
     assert len({tuple(order) for order in orders}) == 4
     for order in orders:
         assert sorted(order) == list(range(80))  # two turns of 4 show all 8
@@ -103,7 +114,9 @@ def test_batches_by_identity_differ_between_epochs_and_seeds() -> None:
 
 def test_over_some_epochs_a_person_with_many_images_shows_them_all() -> None:
     identities = _identities([40] + [2] * 9)
-    seen = np.concatenate([order_by_identity(identities, 4, 16, 48, epoch, 0) for epoch in range(60)])
+    seen = np.concatenate(
+        [order_by_identity(identities, 4, 16, 48, epoch, 0) for epoch in range(60)]
+    )
     assert set(seen) == set(range(len(identities)))
 
 
@@ -116,11 +129,15 @@ def test_every_step_has_a_seed_of_its_own_that_torch_takes() -> None:
 
 @settings(deadline=None)
 @given(
-    shard_of=st.lists(st.integers(0, 12), max_size=60).map(lambda shards: np.array(shards, dtype=np.int64)),
+    shard_of=st.lists(st.integers(0, 12), max_size=60).map(
+        lambda shards: np.array(shards, dtype=np.int64)
+    ),
     epoch=st.integers(0, 3),
     open_shards=st.integers(1, 14),
 )
-def test_few_shards_are_at_hand_at_a_time(shard_of: NDArray[np.int64], epoch: int, open_shards: int) -> None:
+def test_few_shards_are_at_hand_at_a_time(
+    shard_of: NDArray[np.int64], epoch: int, open_shards: int
+) -> None:
     order = order_by_shard(shard_of, epoch, 7, open_shards)
     assert sorted(order) == list(range(len(shard_of)))
     np.testing.assert_array_equal(order, order_by_shard(shard_of, epoch, 7, open_shards))

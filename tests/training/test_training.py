@@ -53,7 +53,14 @@ def settings(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
 
 
 def _settings(faces: Path, **others: Any) -> dict[str, Any]:
-    plain = {"data": f"folder:{faces}", "image_size": 16, "embedding_dim": 8, "batch_size": BATCH, "epochs": EPOCHS, "log_every": 1}
+    plain = {
+        "data": f"folder:{faces}",
+        "image_size": 16,
+        "embedding_dim": 8,
+        "batch_size": BATCH,
+        "epochs": EPOCHS,
+        "log_every": 1,
+    }
     rest = {
         "device": "cpu",
         "precision": "fp32",
@@ -87,7 +94,11 @@ def _weights(run: runs.Run) -> dict[str, torch.Tensor]:
 def _assert_same_weights(run: runs.Run, other: runs.Run) -> None:
     mine, theirs = _weights(run), _weights(other)
     assert mine.keys() == theirs.keys()
-    assert [key for key, value in mine.items() if value.numpy().tobytes() != theirs[key].numpy().tobytes()] == []
+    assert [
+        key
+        for key, value in mine.items()
+        if value.numpy().tobytes() != theirs[key].numpy().tobytes()
+    ] == []
 
 
 def _assert_same_model(run: runs.Run, other: runs.Run) -> None:
@@ -103,7 +114,9 @@ def _assert_same_model(run: runs.Run, other: runs.Run) -> None:
 def _rows(run: runs.Run) -> list[dict[str, Any]]:
     """metrics.jsonl without the only column that may differ between two equal runs; every line must be whole."""
     rows = [json.loads(line) for line in (run.path / runs.METRICS).read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
+    return [
+        {key: value for key, value in row.items() if key != "images_per_second"} for row in rows
+    ]
 
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> None:
@@ -120,7 +133,9 @@ def _at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any])
     monkeypatch.setattr(loop, "learning_rate", learning_rate)
 
 
-def _interrupt(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGINT) -> None:
+def _interrupt(
+    monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGINT
+) -> None:
     _at_step(monkeypatch, step, lambda: signal.raise_signal(number))
 
 
@@ -137,7 +152,15 @@ def _assert_one_line(caught: pytest.ExceptionInfo[wb.WorkbenchError]) -> None:
 
 def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -> None:
     assert sorted(os.listdir(whole.path)) == sorted(
-        [runs.CONFIG, runs.ENVIRONMENT, runs.METRICS, runs.CHECKPOINT, runs.MODEL, runs.STATUS, runs.LOCK]
+        [
+            runs.CONFIG,
+            runs.ENVIRONMENT,
+            runs.METRICS,
+            runs.CHECKPOINT,
+            runs.MODEL,
+            runs.STATUS,
+            runs.LOCK,
+        ]
     )
     assert whole.state == "finished"
     assert whole.status["step"] == whole.status["total"] == STEPS * EPOCHS
@@ -150,7 +173,16 @@ def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -
 
 def test_metrics_have_a_row_a_step_with_these_columns(whole: runs.Run) -> None:
     table = whole.metrics()
-    expected = {"step", "epoch", "loss", "accuracy", "target_angle_mean", "target_angle_std", "lr", "images_per_second"}
+    expected = {
+        "step",
+        "epoch",
+        "loss",
+        "accuracy",
+        "target_angle_mean",
+        "target_angle_std",
+        "lr",
+        "images_per_second",
+    }
     assert set(table.columns) == expected | {"margin_ramp", "scale", "clipped"}
     assert table["step"].tolist() == list(range(1, STEPS * EPOCHS + 1))
     assert table["epoch"].iloc[-1] == EPOCHS
@@ -165,13 +197,24 @@ def test_the_model_file_fits_backbone_and_loss(whole: runs.Run) -> None:
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=16, width=8)
     loss = wb.losses.create("arcface", embedding_dim=8, num_classes=PEOPLE)
     for prefix, module in (("backbone.", net), ("loss.", loss)):
-        module.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)})
+        module.load_state_dict(
+            {
+                key.removeprefix(prefix): value
+                for key, value in weights.items()
+                if key.startswith(prefix)
+            }
+        )
     with safe_open(whole.path / runs.MODEL, "pt") as file:
         assert file.metadata()["step"] == str(STEPS * EPOCHS)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "arcface", "sphereface", "unified_threshold", "triplet", "adaface+center+ohem"])
-def test_a_loss_of_each_kind_learns_to_tell_colours_apart(settings: dict[str, Any], loss: str) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    ["softmax", "arcface", "sphereface", "unified_threshold", "triplet", "adaface+center+ohem"],
+)
+def test_a_loss_of_each_kind_learns_to_tell_colours_apart(
+    settings: dict[str, Any], loss: str
+) -> None:
     table = _train(settings, loss=loss, loss_options={}, epochs=8, lr=0.03).metrics()
     assert table["loss"].tail(STEPS).mean() < 0.5 * table["loss"].head(STEPS).mean()
     if loss == "triplet":
@@ -192,7 +235,9 @@ def test_another_seed_gives_other_weights(settings: dict[str, Any], whole: runs.
     assert not torch.equal(other["loss.weight"], _weights(whole)["loss.weight"])
 
 
-def test_decoding_in_another_process_changes_nothing(settings: dict[str, Any], whole: runs.Run) -> None:
+def test_decoding_in_another_process_changes_nothing(
+    settings: dict[str, Any], whole: runs.Run
+) -> None:
     _assert_same_weights(_train(settings, workers=1), whole)
 
 
@@ -209,7 +254,9 @@ def test_the_margin_is_ramped_and_logged(settings: dict[str, Any]) -> None:
     assert [row["margin_ramp"] for row in rows] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
 
 
-def test_sphereface_logs_its_annealing_and_the_length_of_its_embeddings(settings: dict[str, Any]) -> None:
+def test_sphereface_logs_its_annealing_and_the_length_of_its_embeddings(
+    settings: dict[str, Any],
+) -> None:
     options = {"lambda_base": 100.0, "gamma": 1.0, "lambda_min": 20.0}
     rows = _rows(_train(settings, loss="sphereface", loss_options=options, epochs=2))
     assert [row["lambda"] for row in rows] == pytest.approx([50, 100 / 3, 25, 20, 20, 20, 20, 20])
@@ -220,7 +267,11 @@ def test_triplet_logs_what_it_has(settings: dict[str, Any]) -> None:
     run = _train(settings, loss="triplet", loss_options={})
     expected = {"step", "epoch", "loss", "lr", "images_per_second", "margin_ramp", "clipped"}
     table = run.metrics()
-    assert set(table.columns) == expected | {"active_triplets", "genuine_angle_mean", "impostor_angle_mean"}
+    assert set(table.columns) == expected | {
+        "active_triplets",
+        "genuine_angle_mean",
+        "impostor_angle_mean",
+    }
     assert np.isfinite(table.to_numpy(float)).all()
     assert table["active_triplets"].between(0, 1).all()
     assert not [key for key in _weights(run) if key.startswith("loss.")]
@@ -235,7 +286,9 @@ def test_triplet_sees_four_images_of_each_person_and_others_what_is_asked(
     seen: list[list[int]] = []
     real = wb.losses.Loss.forward
 
-    def forward(self: wb.losses.Loss, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self: wb.losses.Loss, embeddings: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
         seen.append(labels.tolist())
         return real(self, embeddings, labels)
 
@@ -256,8 +309,12 @@ def test_a_batch_by_identity_larger_than_the_data_is_the_data(settings: dict[str
     assert run.status["total"] == 2
 
 
-def test_people_with_fewer_images_than_asked_show_them_again(settings: dict[str, Any], tmp_path: Path) -> None:
-    run = _train(settings, loss="triplet", loss_options={}, images_per_identity=20, batch_size=80, epochs=2)
+def test_people_with_fewer_images_than_asked_show_them_again(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    run = _train(
+        settings, loss="triplet", loss_options={}, images_per_identity=20, batch_size=80, epochs=2
+    )
     assert run.status["total"] == 2
     assert (run.metrics()["active_triplets"] > 0).any()
 
@@ -272,7 +329,9 @@ def test_people_with_fewer_images_than_asked_show_them_again(settings: dict[str,
         ({"images_per_identity": 3}, "give e.g. 6 or 9"),
     ],
 )
-def test_a_batch_that_cannot_be_shared_out_is_one_line(settings: dict[str, Any], bad: dict[str, Any], said: str) -> None:
+def test_a_batch_that_cannot_be_shared_out_is_one_line(
+    settings: dict[str, Any], bad: dict[str, Any], said: str
+) -> None:
     with pytest.raises(wb.WorkbenchError, match=said) as caught:
         _train(settings | {"loss_options": {}}, **bad)
     _assert_one_line(caught)
@@ -287,7 +346,9 @@ def test_a_batch_larger_than_the_data_is_the_data(settings: dict[str, Any]) -> N
     assert _train(settings, batch_size=1000, epochs=2).status["total"] == 2
 
 
-def test_a_yaml_file_and_a_config_do_the_same(settings: dict[str, Any], whole: runs.Run, tmp_path: Path) -> None:
+def test_a_yaml_file_and_a_config_do_the_same(
+    settings: dict[str, Any], whole: runs.Run, tmp_path: Path
+) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     run = wb.train(tmp_path / "config.yaml", progress=False)
     _assert_same_model(run, whole)
@@ -301,7 +362,11 @@ def test_bf16_trains(settings: dict[str, Any]) -> None:
 
 def test_the_callers_random_state_and_signals_are_left_alone(settings: dict[str, Any]) -> None:
     torch.manual_seed(5)
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), signal.getsignal(signal.SIGINT)
+    before = (
+        torch.get_rng_state(),
+        np.random.get_state()[1].tolist(),
+        signal.getsignal(signal.SIGINT),
+    )
     run = _train(settings, epochs=1)
     wb.train(resume=run)
     with pytest.raises(wb.WorkbenchError):
@@ -346,7 +411,11 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     [
         {"loss": "sphereface", "loss_options": {"m": 3.0}},
         {"loss": "triplet", "loss_options": {}},
-        {"loss": "triplet", "loss_options": {"mining": "semi_hard", "m": 1.0}, "images_per_identity": 2},
+        {
+            "loss": "triplet",
+            "loss_options": {"mining": "semi_hard", "m": 1.0},
+            "images_per_identity": 2,
+        },
         {"loss": "softmax", "loss_options": {}, "images_per_identity": 4},
     ],
     ids=lambda others: "-".join(map(str, others.values())),
@@ -379,7 +448,10 @@ def test_what_a_loss_counts_and_how_batches_are_made_resume_to_the_same_bits(
 def test_what_a_loss_keeps_count_of_and_draws_goes_on_where_it_was(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, loss: str, counted: str
 ) -> None:
-    others = {"loss": loss, "loss_options": {"head": "sampled", "sample_rate": 0.5} if loss == "cosface" else {}}
+    others = {
+        "loss": loss,
+        "loss_options": {"head": "sampled", "sample_rate": 0.5} if loss == "cosface" else {},
+    }
     unbroken = _train(settings, **others, name="unbroken")
     _interrupt(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
@@ -390,7 +462,9 @@ def test_what_a_loss_keeps_count_of_and_draws_goes_on_where_it_was(
     assert not counted or counted in _weights(resumed)
 
 
-def test_dropout_goes_on_where_it_was(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_goes_on_where_it_was(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep = {"backbone": "seresnet18", "backbone_options": {"dropout": 0.5}, "epochs": 1}
     unbroken = _train(settings, **deep, name="unbroken")
     _interrupt(monkeypatch, 1)
@@ -400,15 +474,23 @@ def test_dropout_goes_on_where_it_was(settings: dict[str, Any], monkeypatch: pyt
     _assert_same_weights(wb.train(resume="runs/a", progress=False), unbroken)
 
 
-def test_sigterm_stops_as_ctrl_c_does(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_stops_as_ctrl_c_does(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _interrupt(monkeypatch, 1, signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
         _train(settings)
     assert runs.open("runs/a").state == "stopped"
 
 
-def test_a_second_ctrl_c_interrupts_at_once(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    _at_step(monkeypatch, 1, lambda: [signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT)])
+def test_a_second_ctrl_c_interrupts_at_once(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _at_step(
+        monkeypatch,
+        1,
+        lambda: [signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT)],
+    )
     with pytest.raises(KeyboardInterrupt):
         _train(settings)
     run = runs.open("runs/a")
@@ -455,15 +537,21 @@ def test_an_interrupt_soon_after_a_resume_keeps_the_metrics_whole(
     assert [row["step"] for row in _rows(resumed)] == [3, 4, 6, 8, 9, 12]
 
 
-def test_lost_metrics_do_not_keep_a_run_from_resuming(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_metrics_do_not_keep_a_run_from_resuming(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _interrupt(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         _train(settings)
     Path("runs/a", runs.METRICS).unlink()
-    assert [row["step"] for row in _rows(wb.train(resume="runs/a", progress=False))] == list(range(7, STEPS * EPOCHS + 1))
+    assert [row["step"] for row in _rows(wb.train(resume="runs/a", progress=False))] == list(
+        range(7, STEPS * EPOCHS + 1)
+    )
 
 
-def test_resuming_a_finished_run_returns_at_once(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_finished_run_returns_at_once(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _train(settings, epochs=1)
     before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
     monkeypatch.setattr(loop, "_prepare", _crash)
@@ -487,7 +575,10 @@ def stopped(stopped_once: runs.Run, settings: dict[str, Any], tmp_path: Path) ->
     """A copy of it, on data of its own."""
     own = shutil.copytree(settings["data"].removeprefix("folder:"), tmp_path / "own")
     run = runs.Run(shutil.copytree(stopped_once.path, tmp_path / "runs" / "a"))
-    runs.write_text(run.path / runs.CONFIG, yaml.safe_dump(stopped_once.config | {"data": f"folder:{own}", "runs_dir": "runs"}))
+    runs.write_text(
+        run.path / runs.CONFIG,
+        yaml.safe_dump(stopped_once.config | {"data": f"folder:{own}", "runs_dir": "runs"}),
+    )
     return run
 
 
@@ -504,7 +595,9 @@ def _assert_not_resumed(run: runs.Run, match: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["image removed", "person added", "person renamed"])
-def test_resuming_on_changed_data_is_refused(stopped: runs.Run, tmp_path: Path, change: str) -> None:
+def test_resuming_on_changed_data_is_refused(
+    stopped: runs.Run, tmp_path: Path, change: str
+) -> None:
     own = tmp_path / "own"
     if change == "image removed":
         (own / "person0" / "0.png").unlink()
@@ -540,7 +633,14 @@ def test_a_checkpoint_with_code_in_it_is_refused(stopped: runs.Run, kind: str) -
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"junk", b"PK\x03\x04", pickle.dumps([1], protocol=2), pickle.dumps({"step": 1}, protocol=2)]
+    "content",
+    [
+        b"",
+        b"junk",
+        b"PK\x03\x04",
+        pickle.dumps([1], protocol=2),
+        pickle.dumps({"step": 1}, protocol=2),
+    ],
 )
 def test_a_damaged_checkpoint_is_refused(stopped: runs.Run, content: bytes) -> None:
     (stopped.path / runs.CHECKPOINT).write_bytes(content)
@@ -633,14 +733,18 @@ def test_resuming_what_is_no_run_is_refused(settings: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_bad_settings_are_one_line_and_write_nothing(settings: dict[str, Any], tmp_path: Path, bad: dict[Any, Any]) -> None:
+def test_bad_settings_are_one_line_and_write_nothing(
+    settings: dict[str, Any], tmp_path: Path, bad: dict[Any, Any]
+) -> None:
     with pytest.raises(wb.WorkbenchError) as caught:
         wb.train(settings | bad, progress=False)
     _assert_one_line(caught)
     assert os.listdir(tmp_path) == []
 
 
-def test_data_of_one_person_or_without_images_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_data_of_one_person_or_without_images_are_refused(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     _paint(tmp_path / "one", people=1)
     (tmp_path / "none").mkdir()
     with pytest.raises(wb.WorkbenchError, match="two of each"):
@@ -658,7 +762,9 @@ def test_a_runs_dir_that_is_a_file_is_refused(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_fails_the_run_in_one_line_that_names_it(settings: dict[str, Any], tmp_path: Path, workers: int) -> None:
+def test_a_broken_picture_fails_the_run_in_one_line_that_names_it(
+    settings: dict[str, Any], tmp_path: Path, workers: int
+) -> None:
     own = shutil.copytree(settings["data"].removeprefix("folder:"), tmp_path / "own")
     (own / "person2" / "3.png").write_bytes(b"junk")
     with pytest.raises(wb.WorkbenchError, match=r"person2/3\.png: not an image") as caught:
@@ -698,13 +804,17 @@ def test_broken_pictures_are_left_out_and_named_once(
     assert run.state == "finished"
     assert len(_rows(run)) == STEPS * EPOCHS
     lines = (run.path / runs.BROKEN).read_text().splitlines()
-    assert sorted(lines) == sorted(f"{tmp_path / 'own' / name}: {lines[0].partition(': ')[2]}" for name in names)
+    assert sorted(lines) == sorted(
+        f"{tmp_path / 'own' / name}: {lines[0].partition(': ')[2]}" for name in names
+    )
     shown = [line for line in capfd.readouterr().err.splitlines() if "left out: " in line]
     assert len(shown) == records.LeftOut.MOST_SHOWN
     assert f"others only in {run.path / runs.BROKEN}" in shown[-1]
 
 
-def test_a_picture_is_not_missed_where_none_is_broken(settings: dict[str, Any], whole: runs.Run) -> None:
+def test_a_picture_is_not_missed_where_none_is_broken(
+    settings: dict[str, Any], whole: runs.Run
+) -> None:
     run = _train(settings, broken="skip")
     _assert_same_weights(run, whole)
     assert not (run.path / runs.BROKEN).exists()
@@ -739,20 +849,26 @@ def test_a_batch_of_fewer_than_two_pictures_changes_nothing_but_counts(
     assert run.status["step"] == 8 * 8
     assert len((run.path / runs.BROKEN).read_text().splitlines()) == 24
     order = [loop.order_of_epoch(32, epoch, 0).reshape(8, 4) for epoch in range(8)]
-    usable = [step for step, batch in enumerate(np.concatenate(order)) if (batch % 8 < 2).sum() >= 2]
+    usable = [
+        step for step, batch in enumerate(np.concatenate(order)) if (batch % 8 < 2).sum() >= 2
+    ]
     steps = [step + 1 for step in usable if (step + 1) % log_every == 0 or (step + 1) % 8 == 0]
     assert [row["step"] for row in _rows(run)] == steps
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_loss_that_compares_pictures_does_with_those_that_are_left(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_loss_that_compares_pictures_does_with_those_that_are_left(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     names = [f"person{person}/{number}.png" for person in range(3) for number in range(7)]
     run = _train(_break(settings, tmp_path, *names), loss="triplet", loss_options={})
     assert run.state == "finished"
     assert all(np.isfinite(row["loss"]) for row in _rows(run))
 
 
-def test_data_of_which_nothing_can_be_read_fail_the_run(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_data_of_which_nothing_can_be_read_fail_the_run(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     names = [f"person{person}/{number}.png" for person in range(4) for number in range(8)]
     with pytest.raises(wb.WorkbenchError, match=r"no batch of epoch 1 .*broken\.txt") as caught:
         _train(_break(settings, tmp_path, *names))
@@ -768,12 +884,16 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_keeps_the_checkpoint_befo
     real = loop.to_network
 
     def poison() -> None:
-        kept.update({name: Path("runs/a", name).read_bytes() for name in (runs.CHECKPOINT, runs.MODEL)})
+        kept.update(
+            {name: Path("runs/a", name).read_bytes() for name in (runs.CHECKPOINT, runs.MODEL)}
+        )
         monkeypatch.setattr(loop, "to_network", lambda *arguments: real(*arguments) * torch.nan)
 
     monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
     _at_step(monkeypatch, STEPS + 1, poison)
-    with pytest.raises(wb.WorkbenchError, match=r"the loss became nan at step .*lower lr") as caught:
+    with pytest.raises(
+        wb.WorkbenchError, match=r"the loss became nan at step .*lower lr"
+    ) as caught:
         _train(settings, log_every=log_every)
     _assert_one_line(caught)
     run = runs.open("runs/a")
@@ -784,14 +904,20 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_keeps_the_checkpoint_befo
     _assert_same_weights(wb.train(resume=run, progress=False), whole)
 
 
-def test_weights_that_are_not_numbers_are_never_saved(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_numbers_are_never_saved(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = clipping.clip_grad_norm_
 
     def overflow(parameters: list[torch.nn.Parameter], limit: float) -> torch.Tensor:
         parameters[0].grad.fill_(torch.inf)  # a gradient can overflow where the loss did not
         return real(parameters, limit)
 
-    _at_step(monkeypatch, STEPS * EPOCHS - 1, lambda: monkeypatch.setattr(clipping, "clip_grad_norm_", overflow))
+    _at_step(
+        monkeypatch,
+        STEPS * EPOCHS - 1,
+        lambda: monkeypatch.setattr(clipping, "clip_grad_norm_", overflow),
+    )
     with pytest.raises(wb.WorkbenchError) as caught:
         _train(settings)
     _assert_one_line(caught)
@@ -799,7 +925,9 @@ def test_weights_that_are_not_numbers_are_never_saved(settings: dict[str, Any], 
     assert not Path("runs/a", runs.MODEL).exists()
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_checkpoint_before(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
 
     def full(*_: Any, **__: Any) -> None:
@@ -843,7 +971,9 @@ def test_auto_precision_is_fp32_where_torch_cannot_tell(monkeypatch: pytest.Monk
 
 
 def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Old GPU")
     assert resolve_precision("auto", torch.device("cuda")) == "fp32"
     with pytest.raises(wb.WorkbenchError, match="Old GPU does not have it"):

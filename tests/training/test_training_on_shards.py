@@ -10,18 +10,25 @@ import torch
 
 import workbench as wb
 from workbench import data, runs
-from workbench.data import batches, remote, webdataset
+from workbench.data import batches
+from workbench.data.io import remote
+from workbench.data.writers.webdataset import write_webdataset
 from workbench.evaluation.sources import open_training_set
 
 SHARDS = 12
 
 
-def test_each_shard_is_fetched_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_shard_is_fetched_once_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (4, 1, 1, 3))
     identities = np.arange(96) % 4
     pixels = np.broadcast_to(colours[identities], (96, 32, 32, 3)).astype(np.uint8)
-    webdataset.write(
-        data.Dataset("colours", pixels, identities, list("abcd")), tmp_path / "set", progress=False, images_a_shard=96 // SHARDS
+    write_webdataset(
+        data.Dataset("colours", pixels, identities, list("abcd")),
+        tmp_path / "set",
+        progress=False,
+        images_a_shard=96 // SHARDS,
     )
     script, log = tmp_path / "get.sh", tmp_path / "log"
     script.write_text(f'echo "$1" >> {log}; cat {tmp_path}/set/"$1"\n')
@@ -54,12 +61,20 @@ def test_each_shard_is_fetched_once_an_epoch(tmp_path: Path, monkeypatch: pytest
     asked = log.read_text().splitlines()
     assert len(set(asked)) == SHARDS
     assert SHARDS < len(asked) <= 2 * SHARDS
-    assert sum(file.stat().st_size for file in (tmp_path / "cache" / "shards").iterdir()) <= 6 * size
+    assert (
+        sum(file.stat().st_size for file in (tmp_path / "cache" / "shards").iterdir()) <= 6 * size
+    )
 
 
-def test_a_strangers_run_has_no_command_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strangers_run_has_no_command_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
-    config = {"data": f"webdataset:pipe:touch {tmp_path}/hello; echo a.tar", "backbone": "smallresnet", "loss": "arcface"}
+    config = {
+        "data": f"webdataset:pipe:touch {tmp_path}/hello; echo a.tar",
+        "backbone": "smallresnet",
+        "loss": "arcface",
+    }
     run = runs.create(tmp_path, "stranger", config)
     # Both are read before the data are opened.
     torch.save({"step": 1, "metrics_bytes": 0}, run.path / runs.CHECKPOINT)

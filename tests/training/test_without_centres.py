@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 
 import workbench as wb
 from workbench import data, runs
-from workbench.evaluation import ClosedSetResult, load_angles, load_model, load_result, to_identity_means
+from workbench.evaluation import (
+    ClosedSetResult,
+    load_angles,
+    load_model,
+    load_result,
+    to_identity_means,
+)
 
 PEOPLE, IMAGES = 6, 6
 
@@ -26,7 +32,9 @@ def _paint(root: Path, seed: int = 0, images: int = IMAGES) -> Path:
     for person in range(PEOPLE):
         (root / f"p{person}").mkdir(parents=True)
         for number in range(images):
-            pixels = np.clip(40 * person + draw.normal(0, 12, (16, 16, 3)) + 20, 0, 255).astype(np.uint8)
+            pixels = np.clip(40 * person + draw.normal(0, 12, (16, 16, 3)) + 20, 0, 255).astype(
+                np.uint8
+            )
             Image.fromarray(pixels).save(root / f"p{person}" / f"{number}.png")
     return root
 
@@ -58,7 +66,9 @@ def run(made: runs.Run, tmp_path: Path) -> runs.Run:
 
 
 def _evaluate(run: runs.Run, benchmark: Any) -> Any:
-    return wb.evaluate(run, benchmark, bootstrap=0, with_projection=False, device="cpu", progress=False)
+    return wb.evaluate(
+        run, benchmark, bootstrap=0, with_projection=False, device="cpu", progress=False
+    )
 
 
 def test_the_model_has_no_centres_and_says_so(made: runs.Run, complaint: Any) -> None:
@@ -91,7 +101,9 @@ def test_the_training_images_are_given_to_the_nearest_mean_of_the_others(run: ru
     np.testing.assert_array_equal(result.predicted == result.labels, expected.own < expected.other)
 
 
-def test_other_images_of_the_same_people_are_given_to_the_means_of_the_training_images(run: runs.Run, tmp_path: Path) -> None:
+def test_other_images_of_the_same_people_are_given_to_the_means_of_the_training_images(
+    run: runs.Run, tmp_path: Path
+) -> None:
     fresh = data.ClosedSet(data.open(f"folder:{_paint(tmp_path / 'fresh', seed=1, images=9)}"))
     result = _evaluate(run, fresh)
     assert result.accuracy > 0.7
@@ -99,7 +111,9 @@ def test_other_images_of_the_same_people_are_given_to_the_means_of_the_training_
     assert "no class centres" in result.note
 
 
-def test_another_number_of_people_is_one_line(run: runs.Run, tmp_path: Path, complaint: Any) -> None:
+def test_another_number_of_people_is_one_line(
+    run: runs.Run, tmp_path: Path, complaint: Any
+) -> None:
     fewer = _paint(tmp_path / "fewer")
     shutil.rmtree(fewer / "p0")
     with complaint("5 classes", "knows the 6 of"):
@@ -113,13 +127,19 @@ def test_a_classifier_that_lost_its_centres_is_one_line(run: runs.Run, complaint
 
 
 @pytest.mark.parametrize("missing", ["embedding_dim", "image_size"])
-def test_settings_that_the_network_needs_are_missed(run: runs.Run, missing: str, complaint: Any) -> None:
-    (run.path / runs.CONFIG).write_text(yaml.safe_dump({key: value for key, value in run.config.items() if key != missing}))
+def test_settings_that_the_network_needs_are_missed(
+    run: runs.Run, missing: str, complaint: Any
+) -> None:
+    (run.path / runs.CONFIG).write_text(
+        yaml.safe_dump({key: value for key, value in run.config.items() if key != missing})
+    )
     with complaint("no class centres" if missing == "embedding_dim" else "lacks image_size"):
         load_model(runs.open(run.path), "cpu")
 
 
-def test_centres_in_a_file_that_should_have_none_are_one_line(run: runs.Run, complaint: Any) -> None:
+def test_centres_in_a_file_that_should_have_none_are_one_line(
+    run: runs.Run, complaint: Any
+) -> None:
     tensors = load_file(run.path / runs.MODEL) | {"loss.weight": torch.zeros(6, 8)}
     save_file(tensors, run.path / runs.MODEL)
     with complaint("does not fit"):

@@ -30,7 +30,9 @@ class Backbone(nn.Module):
     paper: ClassVar[str] = ""
     """Where the architecture comes from, e.g. "Deng et al., ArcFace, CVPR 2019", for tables of backbones."""
 
-    def __init__(self, embedding_dim: int, image_size: int | tuple[int, int], smallest: int) -> None:
+    def __init__(
+        self, embedding_dim: int, image_size: int | tuple[int, int], smallest: int
+    ) -> None:
         super().__init__()
         if embedding_dim < 1:
             raise WorkbenchError(f"embedding_dim must be positive, got {embedding_dim}")
@@ -38,13 +40,17 @@ class Backbone(nn.Module):
         self.image_size = as_size(image_size)
         if min(self.image_size) < smallest:
             height, width = self.image_size
-            raise WorkbenchError(f"{type(self).__name__} needs images of at least {smallest} x {smallest}, got {height} x {width}")
+            raise WorkbenchError(
+                f"{type(self).__name__} needs images of at least {smallest} x {smallest}, got {height} x {width}"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, D). Raises WorkbenchError for images of another shape."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.image_size):
             height, width = self.image_size
-            raise WorkbenchError(f"images have shape {tuple(images.shape)}, expected (N, 3, {height}, {width})")
+            raise WorkbenchError(
+                f"images have shape {tuple(images.shape)}, expected (N, 3, {height}, {width})"
+            )
         return self.embed(images)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -117,12 +123,18 @@ def shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
     """What the input of a residual block goes through before the addition: nothing, or what gives it the shape of the output."""
     if stride == 1 and channels_in == channels:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+    )
 
 
 def stem(channels: int, stride: int = 1, act: Activation = nn.PReLU) -> nn.Sequential:
     """First layer of a face network: one 3x3 convolution, so that no detail of a 112-pixel face is lost at once."""
-    return nn.Sequential(nn.Conv2d(3, channels, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(channels), act(channels))
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        act(channels),
+    )
 
 
 def relu(channels: int) -> nn.Module:
@@ -143,10 +155,16 @@ def initialise(module: nn.Module) -> None:
 def as_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """`112` -> (112, 112); (height, width) stays. Raises WorkbenchError for anything else."""
     try:
-        height, width = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        height, width = (
+            image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        )
         size = index(height), index(width)
     except (TypeError, ValueError):
-        raise WorkbenchError(f"image_size must be a whole number of pixels or (height, width), got {image_size!r}") from None
+        raise WorkbenchError(
+            f"image_size must be a whole number of pixels or (height, width), got {image_size!r}"
+        ) from None
     if max(size) > LARGEST_SIDE:
-        raise WorkbenchError(f"image_size {size[0]} x {size[1]}: a side is at most {LARGEST_SIDE} pixels")
+        raise WorkbenchError(
+            f"image_size {size[0]} x {size[1]}: a side is at most {LARGEST_SIDE} pixels"
+        )
     return size

@@ -32,7 +32,12 @@ class Cost:
     multiply_adds: int
 
 
-def cost(name: str, embedding_dim: int = 512, image_size: int | tuple[int, int] | None = None, **options: Any) -> Cost:
+def cost(
+    name: str,
+    embedding_dim: int = 512,
+    image_size: int | tuple[int, int] | None = None,
+    **options: Any,
+) -> Cost:
     """What a backbone costs, by name, without the memory or the time that it takes.
 
     Args:
@@ -55,7 +60,9 @@ def default_size(name: str) -> int | tuple[int, int]:
     if ":" in name:
         return FACE
     size = inspect.signature(BACKBONES.get(name)).parameters.get("image_size")
-    default: int | tuple[int, int] = FACE if size is None or size.default is size.empty else size.default
+    default: int | tuple[int, int] = (
+        FACE if size is None or size.default is size.empty else size.default
+    )
     return default
 
 
@@ -67,4 +74,6 @@ def module_cost(net: nn.Module, image_size: int | tuple[int, int]) -> Cost:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net.eval()(images)
     net.train(training)
-    return Cost(sum(parameter.numel() for parameter in parameters), counter.get_total_flops() // 2)  # it counts both halves
+    return Cost(
+        sum(parameter.numel() for parameter in parameters), counter.get_total_flops() // 2
+    )  # it counts both halves

@@ -86,7 +86,11 @@ class External(Backbone):
         try:
             return self.make(model, pretrained)
         except Exception as error:  # the library's own checks raise what they like
-            what = "cannot be made with pretrained weights" if pretrained else f"cannot be made for {self._size()}"
+            what = (
+                "cannot be made with pretrained weights"
+                if pretrained
+                else f"cannot be made for {self._size()}"
+            )
             raise WorkbenchError(f"{self.library}:{model} {what} ({_line(error)})") from error
 
     @torch.no_grad()
@@ -96,9 +100,13 @@ class External(Backbone):
         try:
             features = self.trunk.eval()(torch.zeros(1, 3, *self.image_size))
         except Exception as error:  # as above
-            raise WorkbenchError(f"{self.library}:{model} cannot take images of {self._size()} ({_line(error)})") from error
+            raise WorkbenchError(
+                f"{self.library}:{model} cannot take images of {self._size()} ({_line(error)})"
+            ) from error
         if not isinstance(features, Tensor) or features.ndim != 2:
-            raise WorkbenchError(f"{self.library}:{model} does not give one vector an image; take a classification network")
+            raise WorkbenchError(
+                f"{self.library}:{model} does not give one vector an image; take a classification network"
+            )
         self.trunk.train(training)
         return features.shape[1]
 
@@ -145,12 +153,22 @@ class Torchvision(External):
 
         options = {"image_size": self.image_size[0]} if model.startswith("vit_") else {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # that GoogLeNet's first weights will be drawn otherwise some day
-            net: nn.Module = models.get_model(model, weights="DEFAULT" if pretrained else None, **options)
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # that GoogLeNet's first weights will be drawn otherwise some day
+            net: nn.Module = models.get_model(
+                model, weights="DEFAULT" if pretrained else None, **options
+            )
         # The last layer goes; what stands before it, such as a norm or a hidden layer, stays.
-        last = [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        last = [
+            name for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)
+        ][-1]
         net.set_submodule(last, nn.Identity())
-        for auxiliary in ("aux1", "aux2", "AuxLogits"):  # GoogLeNet's and Inception's extra classifiers of training
+        for auxiliary in (
+            "aux1",
+            "aux2",
+            "AuxLogits",
+        ):  # GoogLeNet's and Inception's extra classifiers of training
             if hasattr(net, auxiliary):
                 setattr(net, auxiliary, None)
                 net.aux_logits = False  # type: ignore[assignment]  # a plain attribute of these two
@@ -161,7 +179,9 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError:
-        raise WorkbenchError("backbones timm:NAME need timm: pip install 'margin-workbench[timm]'") from None
+        raise WorkbenchError(
+            "backbones timm:NAME need timm: pip install 'margin-workbench[timm]'"
+        ) from None
     return timm
 
 

@@ -46,7 +46,9 @@ class FashionCNN(Backbone):
             layers += [*_conv(before, after, norm), *_conv(after, after, norm), nn.MaxPool2d(2)]
         height, width = (side // 2 ** len(channels) for side in self.image_size)
         self.features = nn.Sequential(*layers)
-        self.head = embedding_head(head, channels[-1], (height, width), embedding_dim, dropout, norm=norm, scale=scale)
+        self.head = embedding_head(
+            head, channels[-1], (height, width), embedding_dim, dropout, norm=norm, scale=scale
+        )
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -56,4 +58,8 @@ class FashionCNN(Backbone):
 
 def _conv(channels_in: int, channels: int, norm: bool) -> list[nn.Module]:
     middle = [nn.BatchNorm2d(channels)] if norm else []
-    return [nn.Conv2d(channels_in, channels, 5, padding=2, bias=not norm), *middle, nn.PReLU(channels)]
+    return [
+        nn.Conv2d(channels_in, channels, 5, padding=2, bias=not norm),
+        *middle,
+        nn.PReLU(channels),
+    ]

@@ -50,10 +50,18 @@ def embedding_head(
         make = _HEADS[kind]
     except (KeyError, TypeError):
         raise unknown_name("head", kind, _HEADS) from None
-    layers = nn.Sequential(*make(channels, size, embedding_dim, dropout), closing_norm(embedding_dim, scale))
+    layers = nn.Sequential(
+        *make(channels, size, embedding_dim, dropout), closing_norm(embedding_dim, scale)
+    )
     if kind == "flatten" and not ends_in_norm:
         layers.insert(0, nn.BatchNorm2d(channels))
-    return layers if norm else nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)))
+    return (
+        layers
+        if norm
+        else nn.Sequential(
+            *(layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d))
+        )
+    )
 
 
 def closing_norm(embedding_dim: int, scale: Scale) -> nn.BatchNorm1d:
@@ -93,7 +101,9 @@ def _gap(channels: int, size: tuple[int, int], embedding_dim: int, dropout: floa
     )
 
 
-def _flatten(channels: int, size: tuple[int, int], embedding_dim: int, dropout: float) -> nn.Sequential:
+def _flatten(
+    channels: int, size: tuple[int, int], embedding_dim: int, dropout: float
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Flatten(),
@@ -105,9 +115,15 @@ def _gdc(channels: int, size: tuple[int, int], embedding_dim: int, dropout: floa
     return nn.Sequential(
         nn.Conv2d(channels, channels, size, groups=channels, bias=False),
         nn.BatchNorm2d(channels),
-        nn.Sequential(nn.Dropout(dropout), nn.Flatten()),  # in one, so that the weights keep the names they have in stored runs
+        nn.Sequential(
+            nn.Dropout(dropout), nn.Flatten()
+        ),  # in one, so that the weights keep the names they have in stored runs
         nn.Linear(channels, embedding_dim, bias=False),
     )
 
 
-_HEADS: dict[str, Callable[[int, tuple[int, int], int, float], nn.Sequential]] = {"gap": _gap, "flatten": _flatten, "gdc": _gdc}
+_HEADS: dict[str, Callable[[int, tuple[int, int], int, float], nn.Sequential]] = {
+    "gap": _gap,
+    "flatten": _flatten,
+    "gdc": _gdc,
+}

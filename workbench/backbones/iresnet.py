@@ -49,7 +49,9 @@ class IResNet(Backbone):
         self.bn2 = nn.BatchNorm2d(512)
         if scale is None:
             scale = "frozen" if head == "flatten" else "trained"
-        layers = embedding_head(head, 512, halved(self.image_size, 4), embedding_dim, dropout, scale=scale)
+        layers = embedding_head(
+            head, 512, halved(self.image_size, 4), embedding_dim, dropout, scale=scale
+        )
         self.head: nn.Sequential | None = None
         if head == "flatten":
             self.dropout, self.flatten, self.fc, self.features = layers
@@ -60,7 +62,9 @@ class IResNet(Backbone):
     def embed(self, images: Tensor) -> Tensor:
         x = self.prelu(self.bn1(self.conv1(images)))
         x = self.bn2(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
-        embeddings: Tensor = self.head(x) if self.head else self.features(self.fc(self.flatten(self.dropout(x))))
+        embeddings: Tensor = (
+            self.head(x) if self.head else self.features(self.fc(self.flatten(self.dropout(x))))
+        )
         return embeddings
 
 
@@ -78,12 +82,17 @@ class _Block(nn.Module):
         self.downsample = shortcut(channels_in, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.downsample(x) + self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
+        out: Tensor = self.downsample(x) + self.bn3(
+            self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x)))))
+        )
         return out
 
 
 def _stage(channels_in: int, channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(_Block(channels_in, channels, 2), *(_Block(channels, channels, 1) for _ in range(blocks - 1)))
+    return nn.Sequential(
+        _Block(channels_in, channels, 2),
+        *(_Block(channels, channels, 1) for _ in range(blocks - 1)),
+    )
 
 
 @register("iresnet18")

@@ -52,7 +52,9 @@ class MobileFaceNet(Backbone):
         if width < 1:
             raise WorkbenchError(f"mobilefacenet: width must be positive, got {width}")
         if len(blocks) != 4 or min(blocks) < 1:
-            raise WorkbenchError(f"mobilefacenet: blocks must be four positive numbers, e.g. (1, 4, 6, 2), got {tuple(blocks)}")
+            raise WorkbenchError(
+                f"mobilefacenet: blocks must be four positive numbers, e.g. (1, 4, 6, 2), got {tuple(blocks)}"
+            )
         narrow, wide, last = 64 * width, 128 * width, 512
         first: list[nn.Module] = [_conv(narrow, narrow, 3, groups=64)]
         if blocks[0] > 1:
@@ -68,7 +70,15 @@ class MobileFaceNet(Backbone):
             *(_Bottleneck(wide, wide, HIDDEN[2]) for _ in range(blocks[3])),
             _conv(wide, last, 1),
         )
-        self.head = embedding_head(head, last, halved(self.image_size, 4), embedding_dim, dropout, ends_in_norm=False, scale=scale)
+        self.head = embedding_head(
+            head,
+            last,
+            halved(self.image_size, 4),
+            embedding_dim,
+            dropout,
+            ends_in_norm=False,
+            scale=scale,
+        )
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -96,7 +106,9 @@ class _Bottleneck(nn.Module):
         return x + out if self.residual else out
 
 
-def _conv(channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def _conv(
+    channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels),

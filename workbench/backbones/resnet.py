@@ -52,7 +52,9 @@ class ResNet(Backbone):
 
         net = models.get_model(self.torchvision_name, weights=None)
         channels = net.fc.in_features
-        layers = OrderedDict((name, layer) for name, layer in net.named_children() if name not in ("avgpool", "fc"))
+        layers = OrderedDict(
+            (name, layer) for name, layer in net.named_children() if name not in ("avgpool", "fc")
+        )
         if stem == "face":
             layers["conv1"] = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             del layers["maxpool"]

@@ -34,7 +34,9 @@ class SEResNet(Backbone):
         exact: InsightFace's variant, see above. Its state has other weights than the default's.
     """
 
-    paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019; Hu et al., Squeeze-and-excitation networks, CVPR 2018"
+    paper: ClassVar[str] = (
+        "Deng et al., ArcFace, CVPR 2019; Hu et al., Squeeze-and-excitation networks, CVPR 2018"
+    )
     blocks: ClassVar[tuple[int, int, int, int]]
     """Number of blocks in each stage."""
 
@@ -55,9 +57,19 @@ class SEResNet(Backbone):
         blocks: list[nn.Module] = []
         for before, after, count in zip((64, *channels), channels, self.blocks, strict=False):
             blocks.append(ImprovedResidual(before, after, stride=2, gate_act=gate_act))
-            blocks += [ImprovedResidual(after, after, stride=1, gate_act=gate_act) for _ in range(count - 1)]
+            blocks += [
+                ImprovedResidual(after, after, stride=1, gate_act=gate_act)
+                for _ in range(count - 1)
+            ]
         self.features = nn.Sequential(stem(64), *blocks, nn.BatchNorm2d(channels[-1]))
-        self.head = embedding_head(head, channels[-1], halved(self.image_size, len(channels)), embedding_dim, dropout, scale=scale)
+        self.head = embedding_head(
+            head,
+            channels[-1],
+            halved(self.image_size, len(channels)),
+            embedding_dim,
+            dropout,
+            scale=scale,
+        )
         self.apply(initialise)
         for layer in self.modules():
             if exact and isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -26,7 +26,9 @@ class SmallResNet(Backbone):
         scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
-    paper: ClassVar[str] = "blocks of Deng et al., ArcFace, CVPR 2019; head of Chen et al., MobileFaceNets, CCBR 2018"
+    paper: ClassVar[str] = (
+        "blocks of Deng et al., ArcFace, CVPR 2019; head of Chen et al., MobileFaceNets, CCBR 2018"
+    )
 
     def __init__(
         self,
@@ -47,8 +49,12 @@ class SmallResNet(Backbone):
             for before, after in zip((width, *channels), channels, strict=False)
         ]
         last = channels[-1]
-        self.features = nn.Sequential(stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last))
-        self.head = embedding_head(head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim, scale=scale)
+        self.features = nn.Sequential(
+            stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last)
+        )
+        self.head = embedding_head(
+            head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim, scale=scale
+        )
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -29,7 +29,11 @@ class SphereFaceNet(Backbone):
     """Number of residual units in each stage."""
 
     def __init__(
-        self, embedding_dim: int = 512, image_size: int | tuple[int, int] = (112, 96), dropout: float = 0.0, head: Head = "flatten"
+        self,
+        embedding_dim: int = 512,
+        image_size: int | tuple[int, int] = (112, 96),
+        dropout: float = 0.0,
+        head: Head = "flatten",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         channels = (64, 128, 256, 512)
@@ -38,7 +42,14 @@ class SphereFaceNet(Backbone):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.PReLU(after)]
             layers += [_Unit(after) for _ in range(count)]
         self.features = nn.Sequential(*layers)
-        self.head = embedding_head(head, channels[-1], halved(self.image_size, len(channels)), embedding_dim, dropout, norm=False)
+        self.head = embedding_head(
+            head,
+            channels[-1],
+            halved(self.image_size, len(channels)),
+            embedding_dim,
+            dropout,
+            norm=False,
+        )
         self.apply(_initialise)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ class FaceViT(Backbone):
         scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
     """
 
-    paper: ClassVar[str] = "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
+    paper: ClassVar[str] = (
+        "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
+    )
     width: ClassVar[int]
     """Length of a token."""
 
@@ -62,13 +64,20 @@ class FaceViT(Backbone):
         if heads < 1 or self.width % heads:
             raise WorkbenchError(f"{name}: heads must divide the width {self.width}, got {heads}")
         if not 0 <= drop_path < 1:
-            raise WorkbenchError(f"{name}: drop_path must be a share 0 <= drop_path < 1, got {drop_path}")
+            raise WorkbenchError(
+                f"{name}: drop_path must be a share 0 <= drop_path < 1, got {drop_path}"
+            )
         self.patch = patch_size(self.image_size, patch)
         rows, columns = (side // self.patch for side in self.image_size)
         width = self.width
         self.patches = nn.Conv2d(3, width, self.patch, stride=self.patch)
         self.positions = nn.Parameter(torch.empty(1, rows * columns, width))
-        self.blocks = nn.Sequential(*(_Block(width, heads, drop_path * number / max(depth - 1, 1)) for number in range(depth)))
+        self.blocks = nn.Sequential(
+            *(
+                _Block(width, heads, drop_path * number / max(depth - 1, 1))
+                for number in range(depth)
+            )
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
             *embedding_head(head, width, (rows, columns), width, dropout),
@@ -111,7 +120,9 @@ def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
     if patch is not None:
         if patch not in divisors:
             listed = ", ".join(map(str, divisors))
-            raise WorkbenchError(f"patches of {patch} x {patch} do not fill images of {height} x {width}; sides that do: {listed}")
+            raise WorkbenchError(
+                f"patches of {patch} x {patch} do not fill images of {height} x {width}; sides that do: {listed}"
+            )
         return patch
     shorter = min(image_size)
     natural = [side for side in divisors if GRID // 2 <= shorter // side <= 2 * GRID]
@@ -125,9 +136,15 @@ def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), _Attention(width, heads), _DropPath(drop_path))
+        self.attention = nn.Sequential(
+            nn.LayerNorm(width), _Attention(width, heads), _DropPath(drop_path)
+        )
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.ReLU6(), nn.Linear(4 * width, width), _DropPath(drop_path)
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.ReLU6(),
+            nn.Linear(4 * width, width),
+            _DropPath(drop_path),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -146,7 +163,9 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out

@@ -24,11 +24,15 @@ def print_table(table: DataFrame, table_format: TableFormat, decimals: int = 4) 
     if table_format is TableFormat.csv:
         typer.echo(table.to_csv(index=False), nl=False)
     elif table_format is TableFormat.latex:
-        typer.echo(table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True))
+        typer.echo(
+            table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True)
+        )
     else:
         texts = table.select_dtypes(exclude="number").astype(object)
         words = texts.where(texts.notna(), "-").astype(str)
         left = {str(column): f"{{:<{words[column].str.len().max()}}}".format for column in words}
         told = table.assign(**words)
-        shown = told.to_string(index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left")
+        shown = told.to_string(
+            index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left"
+        )
         typer.echo("\n".join(line.rstrip() for line in shown.splitlines()))

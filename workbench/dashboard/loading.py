@@ -41,7 +41,11 @@ def list_runs(folder: str) -> list[runs.Run]:
     """The runs in a folder that someone typed, newest first; none where it cannot be one."""
     try:
         return runs.list(Path(folder).expanduser())
-    except (OSError, RuntimeError, ValueError):  # not ours to read, or too long; a user who is not there; a zero byte
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # not ours to read, or too long; a user who is not there; a zero byte
         return []
 
 
@@ -74,12 +78,16 @@ def _gaps(path: Path, name: str, stamp: Stamp) -> evaluation.Gaps | None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _invariance(path: Path, name: str, stamp: Stamp, factor: str, far: float) -> evaluation.InvarianceCurve:
+def _invariance(
+    path: Path, name: str, stamp: Stamp, factor: str, far: float
+) -> evaluation.InvarianceCurve:
     return evaluation.invariance_curves(runs.Run(path), name, far=far, factors=[factor])[factor]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _projection(path: Path, name: str, stamp: Stamp) -> tuple[evaluation.Projection, list[str]] | None:
+def _projection(
+    path: Path, name: str, stamp: Stamp
+) -> tuple[evaluation.Projection, list[str]] | None:
     return evaluation.load_projection(runs.Run(path), name)
 
 
@@ -96,10 +104,14 @@ def _leaderboard(paths: Sequence[Path], stamps: Sequence[Stamp]) -> pd.DataFrame
 @st.cache_data(max_entries=64, show_spinner="Comparing the runs pair by pair ...")
 def _clearly_best(paths: Sequence[Path], name: str, stamps: Sequence[Stamp]) -> str | None:
     results = {path.name: evaluation.load_result(runs.Run(path), name) for path in paths}
-    return evaluation.clearly_best({run: one for run, one in results.items() if isinstance(one, evaluation.VerificationResult)})
+    return evaluation.clearly_best(
+        {run: one for run, one in results.items() if isinstance(one, evaluation.VerificationResult)}
+    )
 
 
-@st.cache_resource(max_entries=6, show_spinner="Loading the model (the first one takes some seconds) ...")
+@st.cache_resource(
+    max_entries=6, show_spinner="Loading the model (the first one takes some seconds) ..."
+)
 def _model(path: Path, stamp: Stamp) -> Model:
     return evaluation.load_model(runs.Run(path), device="cpu")
 
@@ -150,7 +162,9 @@ def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
 
 def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
     """Name of the run that is more accurate than every other one; raises WorkbenchError as `evaluation.clearly_best`."""
-    return _clearly_best([run.path for run in chosen], name, [_evaluation_stamp(run, name) for run in chosen])
+    return _clearly_best(
+        [run.path for run in chosen], name, [_evaluation_stamp(run, name) for run in chosen]
+    )
 
 
 def model(run: runs.Run) -> Model:
@@ -171,7 +185,9 @@ def benchmark_of(run: runs.Run, name: str) -> Target | data.Dataset:
     # The fingerprint is that of the whole benchmark, whose pictures are the same before faces are looked for.
     whole = _benchmark(data.unprepared(spec) if unreadable else spec)
     if whole.fingerprint() != figures.get("fingerprint"):
-        raise WorkbenchError(f"{spec}: has changed since {run.name} was evaluated on it; run `workbench evaluate` again")
+        raise WorkbenchError(
+            f"{spec}: has changed since {run.name} was evaluated on it; run `workbench evaluate` again"
+        )
     return _benchmark(spec, unreadable) if unreadable else whole
 
 

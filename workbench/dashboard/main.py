@@ -11,7 +11,17 @@ import streamlit as st
 from workbench import runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views import angles, identification, invariance, leaderboard, maps, photos, roc, training, welcome
+from workbench.dashboard.views import (
+    angles,
+    identification,
+    invariance,
+    leaderboard,
+    maps,
+    photos,
+    roc,
+    training,
+    welcome,
+)
 
 PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
     ("Leaderboard", "leaderboard", ":material/leaderboard:", leaderboard.show),
@@ -29,7 +39,9 @@ DEFAULT_RUNS = 6
 def main() -> None:
     """Draw the page that the address names."""
     # Without an icon of our own the browser would fetch that of the current page from Google.
-    st.set_page_config(page_title="Margin workbench", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
+    st.set_page_config(
+        page_title="Margin workbench", page_icon=Path(__file__).with_name("icon.png"), layout="wide"
+    )
     selection: Selection
 
     def page(show: Callable[[Selection], None]) -> Callable[[], None]:
@@ -37,7 +49,9 @@ def main() -> None:
 
     current = st.navigation(
         [
-            st.Page(page(show), title=title, url_path=path, icon=icon, default=path == "leaderboard")
+            st.Page(
+                page(show), title=title, url_path=path, icon=icon, default=path == "leaderboard"
+            )
             for title, path, icon, show in PAGES
         ]
     )
@@ -49,7 +63,11 @@ def main() -> None:
 def _warn_of_stale(selection: Selection) -> None:
     """On every page: figures of a model that is no longer there beside photos embedded by the one that is."""
     name = selection.benchmark
-    stale = [run.name for run in selection.evaluated() if name is not None and loading.is_stale(run, name)]
+    stale = [
+        run.name
+        for run in selection.evaluated()
+        if name is not None and loading.is_stale(run, name)
+    ]
     if stale:
         st.warning(
             f"Trained on since the evaluation on {name}: {', '.join(stale)}. The figures are of the model as it was; run "
@@ -81,8 +99,13 @@ def _sidebar() -> Selection:
             disabled=not names,
         )
         selected = tuple(run for run in found if run.name in picked)
-        benchmarks = sorted({name for run in selected for name in run.evaluations()}, key=lambda name: (name == "train", name))
-        benchmark = st.selectbox("Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks)
+        benchmarks = sorted(
+            {name for run in selected for name in run.evaluations()},
+            key=lambda name: (name == "train", name),
+        )
+        benchmark = st.selectbox(
+            "Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks
+        )
         st.caption("The address of this page holds what you chose here; send it to share the view.")
     return Selection(folder, selected, benchmark)
 
@@ -90,7 +113,9 @@ def _sidebar() -> Selection:
 def _choose_anew() -> None:
     """In another folder, choose its newest runs; else what was chosen in the one before stays, as far as it is there."""
     st.session_state["run"] = _default_runs(loading.list_runs(st.session_state["runs"]))
-    st.session_state["chosen anew"] = True  # Streamlit warns of a default beside a value set like this
+    st.session_state["chosen anew"] = (
+        True  # Streamlit warns of a default beside a value set like this
+    )
 
 
 def _default_runs(found: list[runs.Run]) -> list[str]:

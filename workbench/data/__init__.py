@@ -6,40 +6,36 @@ sample or a batch is asked for.
 
 from __future__ import annotations
 
-from workbench.data import (  # noqa: F401  (they register)
-    cfp,
-    fashion_mnist,
-    folder,
-    ijb,
-    megaface,
-    named_packs,
-    orl,
-    pack,
-    packed,
-    pairs,
-    prepared,
-    recordio,
-    synthfaces,
-    synthfaces_benchmarks,
-    tfrecord,
-    torchvision_sets,
-    utkface,
-    verification_pack,
-    webdataset,
+from workbench.data import benchmarks, rendered, sources  # noqa: F401  (they register)
+from workbench.data.benchmark import (
+    Benchmark,
+    ClosedSet,
+    Identification,
+    balanced_folds,
+    consecutive_folds,
+    draw_pairs,
 )
-from workbench.data.aligning import Alignment, align
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification, balanced_folds, consecutive_folds, draw_pairs
-from workbench.data.commands import stored_names
-from workbench.data.contact_sheet import contact_sheet
+from workbench.data.benchmarks.megaface import draw_identification
+from workbench.data.benchmarks.prepared import open_without, prepare, unprepared
 from workbench.data.dataset import Dataset, Images, Sample
+from workbench.data.inspect.contact_sheet import contact_sheet
+from workbench.data.io.commands import stored_names
+from workbench.data.io.not_listed import LeftOutWarning
+from workbench.data.jobs.aligning import Alignment, align
 from workbench.data.joining import exclude, join, overlap, subset
 from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, without
-from workbench.data.megaface import draw_identification
-from workbench.data.not_listed import LeftOutWarning
-from workbench.data.prepared import open_without, prepare, unprepared
-from workbench.data.registry import BENCHMARKS, SOURCES, benchmark, is_drawn, is_source, open, parts, same_source
+from workbench.data.registry import (
+    BENCHMARKS,
+    SOURCES,
+    benchmark,
+    is_drawn,
+    is_source,
+    open,
+    parts,
+    same_source,
+)
+from workbench.data.rendered.synthfaces import render
 from workbench.data.stored import open_stored
-from workbench.data.synthfaces import render
 from workbench.data.templates import Templates
 
 __all__ = [

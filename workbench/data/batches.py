@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from workbench.data.dataset import Images
-from workbench.data.written import Broken
+from workbench.data.dataset import Broken, Images
 from workbench.errors import WorkbenchError
 from workbench.images import fit
 from workbench.scaling import PerChannel
@@ -43,7 +42,11 @@ def kept(images: Images, size: tuple[int, int], workers: int = 0) -> Images:
         memory ends with the epoch.
     """
     height, width = size
-    return _Kept(images, size) if not workers and len(images) * height * width * 3 <= KEPT_BYTES else images
+    return (
+        _Kept(images, size)
+        if not workers and len(images) * height * width * 3 <= KEPT_BYTES
+        else images
+    )
 
 
 class _Kept:
@@ -56,7 +59,9 @@ class _Kept:
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         if index not in self.known:
-            self.known[index] = fit(self.images[index], self.size).copy()  # it may be a view of something larger
+            self.known[index] = fit(
+                self.images[index], self.size
+            ).copy()  # it may be a view of something larger
         return self.known[index]
 
 
@@ -79,7 +84,11 @@ class _Fitted(TorchDataset[Any]):
                 reasons.append((number, str(error)))
             else:
                 read.append(number)
-        return torch.from_numpy(pixels[: len(read)]).permute(0, 3, 1, 2), torch.tensor(read, dtype=torch.int64), reasons
+        return (
+            torch.from_numpy(pixels[: len(read)]).permute(0, 3, 1, 2),
+            torch.tensor(read, dtype=torch.int64),
+            reasons,
+        )
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -143,8 +152,12 @@ def batches(
                     report(reason)
                 reported.add(number)
             yield pictures, numbers
-    except WorkbenchError as error:  # a worker's comes with its traceback in the message; the last line is ours
-        raise WorkbenchError(str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")) from None
+    except (
+        WorkbenchError
+    ) as error:  # a worker's comes with its traceback in the message; the last line is ours
+        raise WorkbenchError(
+            str(error).strip().splitlines()[-1].removeprefix("workbench.errors.WorkbenchError: ")
+        ) from None
 
 
 def to_network(images: Tensor, mean: PerChannel, std: PerChannel, channels: str = "rgb") -> Tensor:
@@ -162,7 +175,11 @@ def to_network(images: Tensor, mean: PerChannel, std: PerChannel, channels: str 
 
 
 def _for_each_channel(value: PerChannel, images: Tensor) -> float | Tensor:
-    return torch.tensor(value, device=images.device).view(3, 1, 1) if isinstance(value, tuple) else value
+    return (
+        torch.tensor(value, device=images.device).view(3, 1, 1)
+        if isinstance(value, tuple)
+        else value
+    )
 
 
 def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -53,16 +53,24 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         count = len(self.pairs)
-        if self.pairs.shape != (count, 2) or self.same.shape != (count,) or self.folds.shape != (count,):
+        if (
+            self.pairs.shape != (count, 2)
+            or self.same.shape != (count,)
+            or self.folds.shape != (count,)
+        ):
             raise WorkbenchError(
                 f"{self.name}: pairs {self.pairs.shape}, same {self.same.shape} and folds {self.folds.shape} do not belong together"
             )
         if count and not (self.pairs.min() >= 0 and self.pairs.max() < len(self.images)):
-            raise WorkbenchError(f"{self.name}: a pair names image {self.pairs.max()}, there are {len(self.images)}")
+            raise WorkbenchError(
+                f"{self.name}: a pair names image {self.pairs.max()}, there are {len(self.images)}"
+            )
         for column, values in self.attributes.items():
             if np.shape(values) != (len(self.images),):
                 shape = np.shape(values)
-                raise WorkbenchError(f"{self.name}: attribute {column!r} has shape {shape}, expected ({len(self.images)},)")
+                raise WorkbenchError(
+                    f"{self.name}: attribute {column!r} has shape {shape}, expected ({len(self.images)},)"
+                )
 
 
 @dataclass(frozen=True)
@@ -120,42 +128,64 @@ class Identification:
         """16 hex digits that change when the identities or the parts images play do (not with pixels or attributes)."""
         digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
         for numbers in (self.gallery, self.probes, self.distractors):
-            digest.update(np.append(numbers, -1).astype("<i8").tobytes())  # -1: where one list ends and the next begins
+            digest.update(
+                np.append(numbers, -1).astype("<i8").tobytes()
+            )  # -1: where one list ends and the next begins
         return digest.hexdigest()[:16]
 
     def __post_init__(self) -> None:
         count = len(self.images)
         if self.identities.shape != (count,):
-            raise WorkbenchError(f"{self.name}: {count} images but identities of shape {self.identities.shape}")
+            raise WorkbenchError(
+                f"{self.name}: {count} images but identities of shape {self.identities.shape}"
+            )
         for part in ("gallery", "probes", "distractors"):
             numbers = getattr(self, part)
             if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
                 raise WorkbenchError(
                     f"{self.name}: {part} are {numbers.dtype} of shape {numbers.shape}, expected at least one number of an image"
                 )
-            if outside := [int(number) for number in (numbers.min(), numbers.max()) if not 0 <= number < count]:
-                raise WorkbenchError(f"{self.name}: {part} name image {outside[0]}, there are {count}")
+            if outside := [
+                int(number) for number in (numbers.min(), numbers.max()) if not 0 <= number < count
+            ]:
+                raise WorkbenchError(
+                    f"{self.name}: {part} name image {outside[0]}, there are {count}"
+                )
             if len(np.unique(numbers)) < len(numbers):
                 raise WorkbenchError(f"{self.name}: {part} name an image twice")
         if len(both := np.intersect1d(self.gallery, self.probes)):
-            raise WorkbenchError(f"{self.name}: image {both[0]} is both in the gallery and a probe; it would find itself")
+            raise WorkbenchError(
+                f"{self.name}: image {both[0]} is both in the gallery and a probe; it would find itself"
+            )
         enrolled, asked = self.identities[self.gallery], self.identities[self.probes]
         if min(enrolled.min(), asked.min()) < 0:
-            raise WorkbenchError(f"{self.name}: an image of the gallery or a probe has no identity; only distractors may have -1")
+            raise WorkbenchError(
+                f"{self.name}: an image of the gallery or a probe has no identity; only distractors may have -1"
+            )
         if len(missing := np.setdiff1d(asked, enrolled)):
-            raise WorkbenchError(f"{self.name}: nobody in the gallery is identity {missing[0]}, who is on a probe")
+            raise WorkbenchError(
+                f"{self.name}: nobody in the gallery is identity {missing[0]}, who is on a probe"
+            )
         if len(known := np.intersect1d(enrolled, self.identities[self.distractors])):
-            raise WorkbenchError(f"{self.name}: identity {known[0]} is in the gallery and on a distractor; these must be strangers")
+            raise WorkbenchError(
+                f"{self.name}: identity {known[0]} is in the gallery and on a distractor; these must be strangers"
+            )
         for column, values in self.attributes.items():
             if np.shape(values) != (count,):
-                raise WorkbenchError(f"{self.name}: attribute {column!r} has shape {np.shape(values)}, expected ({count},)")
+                raise WorkbenchError(
+                    f"{self.name}: attribute {column!r} has shape {np.shape(values)}, expected ({count},)"
+                )
 
 
 def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:
     """Fold of each of `count` pairs when they are cut into `folds` runs, as `KFold(folds, shuffle=False)` cuts them."""
     if not 2 <= folds <= count:
-        raise WorkbenchError(f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed")
-    return np.repeat(np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)])
+        raise WorkbenchError(
+            f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed"
+        )
+    return np.repeat(
+        np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)]
+    )
 
 
 def balanced_folds(same: NDArray[np.bool_], folds: int = 10) -> NDArray[np.int64]:
@@ -198,7 +228,9 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
     rng = np.random.default_rng(seed)
     counts = np.bincount(dataset.identities, minlength=dataset.num_identities)
     members = np.split(np.argsort(dataset.identities, kind="stable"), np.cumsum(counts)[:-1])
-    usable = rng.permutation([identity for identity, images in enumerate(members) if len(images) >= 2])
+    usable = rng.permutation(
+        [identity for identity, images in enumerate(members) if len(images) >= 2]
+    )
     folds = min(folds, len(usable) // 2)
     if folds < 2:
         raise WorkbenchError(
@@ -234,13 +266,17 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
 
 def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
     """`count` different (group, number within group), evenly over the groups first, as far as they go."""
-    left: dict[int, list[int]] = {}  # made when a group's turn comes, which with many groups it never does
+    left: dict[
+        int, list[int]
+    ] = {}  # made when a group's turn comes, which with many groups it never does
     drawn: list[tuple[int, int]] = []
     groups = [group for group in rng.permutation(len(sizes)).tolist() if sizes[group]]
     while groups and len(drawn) < count:
         for group in groups[: count - len(drawn)]:
             if group not in left:
-                left[group] = rng.choice(sizes[group], min(sizes[group], count), replace=False).tolist()
+                left[group] = rng.choice(
+                    sizes[group], min(sizes[group], count), replace=False
+                ).tolist()
             drawn.append((group, left[group].pop()))
         groups = [group for group in groups if group not in left or left[group]]
     return drawn

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Broken = Literal["stop", "skip"]
+"""What to do about an image that cannot be read: raise its error, or leave it out and report it."""
+HINT = "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
 
 
 class Images(Protocol):
@@ -76,9 +81,18 @@ class Dataset:
         if len(self.images) == 0:
             raise WorkbenchError(f"{self.name}: no images")
         if self.identities.shape != (len(self.images),):
-            raise WorkbenchError(f"{self.name}: {len(self.images)} images but identities of shape {self.identities.shape}")
-        low, high = int(self.identities.min()), int(self.identities.max())  # not np.unique, which sorts a copy of millions
-        used = np.count_nonzero(np.bincount(self.identities)) if low >= 0 and high < len(self.identity_names) else -1
+            raise WorkbenchError(
+                f"{self.name}: {len(self.images)} images but identities of shape {self.identities.shape}"
+            )
+        low, high = (
+            int(self.identities.min()),
+            int(self.identities.max()),
+        )  # not np.unique, which sorts a copy of millions
+        used = (
+            np.count_nonzero(np.bincount(self.identities))
+            if low >= 0 and high < len(self.identity_names)
+            else -1
+        )
         if used != len(self.identity_names):
             raise WorkbenchError(
                 f"{self.name}: {len(self.identity_names)} identity names, but the images use {len(np.unique(self.identities))}"
@@ -106,7 +120,11 @@ class Dataset:
             raise IndexError(f"{self.name} has {len(self)} images, no number {index}")
         index = index % len(self)
         image = torch.from_numpy(np.ascontiguousarray(self.images[index].transpose(2, 0, 1)))
-        return Sample(image, int(self.identities[index]), {key: _plain(column[index]) for key, column in self.attributes.items()})
+        return Sample(
+            image,
+            int(self.identities[index]),
+            {key: _plain(column[index]) for key, column in self.attributes.items()},
+        )
 
     def fingerprint(self) -> str:
         """16 hex digits that change when identities, their names, the number or order of images or a draw of them do.
@@ -200,7 +218,11 @@ def _drawn(reader: Images) -> Iterator[NDArray[np.int64]]:
 def source_of(reader: Images, index: int) -> tuple[Images, int]:
     """The reader that an image comes from, behind selections and joins, and the image's number there."""
     while isinstance(reader, Picked | Joined):
-        reader, index = reader.at(index) if isinstance(reader, Joined) else (reader.images, int(reader.keep[index]))
+        reader, index = (
+            reader.at(index)
+            if isinstance(reader, Joined)
+            else (reader.images, int(reader.keep[index]))
+        )
     return reader, index
 
 
@@ -216,7 +238,11 @@ def encoded_image(reader: Images, index: int) -> bytes:
         WorkbenchError: it cannot be read. That the bytes can be decoded is not looked at.
     """
     source, number = source_of(reader, index)
-    return source.encoded(number) if isinstance(source, EncodedImages) else images.to_png(source[number])
+    return (
+        source.encoded(number)
+        if isinstance(source, EncodedImages)
+        else images.to_png(source[number])
+    )
 
 
 def image_name(reader: Images, index: int) -> str:
@@ -227,11 +253,23 @@ def image_name(reader: Images, index: int) -> str:
     return source.where(number) if isinstance(source, EncodedImages) else f"image {number}"
 
 
+def where_and_why(where: str, message: str) -> tuple[str, str]:
+    """An error's line without the place it begins with, which stands beside it."""
+    return where, message.removeprefix(where).lstrip(": ")
+
+
 def number_identities(labels: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
     """Labels of any kind -> (N,) identities 0..C-1 in the labels' sorted order, and their C names."""
     values = np.asarray(labels)
-    if values.dtype.kind == "i" and len(values) and values.min() >= 0 and values.max() < 4 * len(values) + 2**16:
+    if (
+        values.dtype.kind == "i"
+        and len(values)
+        and values.min() >= 0
+        and values.max() < 4 * len(values) + 2**16
+    ):
         used = np.bincount(values) > 0  # the same without sorting millions
-        return (np.cumsum(used, dtype=np.int64) - 1)[values], [str(name) for name in np.flatnonzero(used).tolist()]
+        return (np.cumsum(used, dtype=np.int64) - 1)[values], [
+            str(name) for name in np.flatnonzero(used).tolist()
+        ]
     names, identities = np.unique(values, return_inverse=True)
     return identities.astype(np.int64), [str(name) for name in names]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.dataset import Dataset, Joined
-from workbench.data.list_files import fields_of, read_lines
+from workbench.data.io.list_files import fields_of, read_lines
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.files import atomic_path
 
@@ -64,9 +64,14 @@ def parse_options(text: str) -> Options:
         sides = re.fullmatch(rf"(\*|{_NUMBER})x(\*|{_NUMBER})", field)
         found: dict[str, Any]
         if sides:
-            found = {name: None if side == "*" else int(side) for name, side in zip(_SIDES, sides.groups(), strict=True)}
+            found = {
+                name: None if side == "*" else int(side)
+                for name, side in zip(_SIDES, sides.groups(), strict=True)
+            }
         elif not equals:
-            raise WorkbenchError(f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}")
+            raise WorkbenchError(
+                f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}"
+            )
         elif key not in _KEYS:
             raise unknown_name("option of a data set", key[:60], _KEYS)
         elif key == "exclude" and value:
@@ -76,7 +81,9 @@ def parse_options(text: str) -> Options:
         elif key != "exclude" and re.fullmatch(_NUMBER, value):
             found = {_KEYS[key]: int(value)}
         else:
-            raise WorkbenchError(f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}, each number at least 1")
+            raise WorkbenchError(
+                f"{field[:60]!r} cannot be read as an option of a data set; known: {_HOW}, each number at least 1"
+            )
         if given.keys() & found.keys():
             raise WorkbenchError(f"{field[:60]!r}: this option of a data set is given twice")
         given |= found
@@ -87,7 +94,15 @@ def apply(dataset: Dataset, options: Options) -> Dataset:
     """The data set that is left under the options. Raises WorkbenchError as `subset` and `excluded`."""
     without = read_names(options.exclude) if options.exclude else ()
     list_name = os.path.splitext(os.path.basename(options.exclude))[0]
-    return subset(dataset, options.people, options.images, options.seed, options.least, without, f"without-{list_name}")
+    return subset(
+        dataset,
+        options.people,
+        options.images,
+        options.seed,
+        options.least,
+        without,
+        f"without-{list_name}",
+    )
 
 
 def subset(
@@ -129,7 +144,9 @@ def subset(
         left = " after the exclusion" if names else ""
         at_least = f" with at least {least} images" if least > 1 else ""
         asked = "at least one is" if people is None else f"{people:,} are"
-        raise WorkbenchError(f"{dataset.name}: {len(eligible):,} identities{at_least}{left}, {asked} asked for")
+        raise WorkbenchError(
+            f"{dataset.name}: {len(eligible):,} identities{at_least}{left}, {asked} asked for"
+        )
     chosen = np.isin(dataset.identities, eligible[:wanted])
     if images is not None:
         by_person = np.lexsort((draw, dataset.identities))
@@ -140,7 +157,11 @@ def subset(
         return dataset
     drawn = people is not None or images is not None
     size = [f"{people or 'all'}x{images or 'all'}"] if drawn else []
-    size += [f"min{least}"] * (least > 1) + [without_name] * bool(names) + [f"seed{seed}"] * (drawn and seed != 0)
+    size += (
+        [f"min{least}"] * (least > 1)
+        + [without_name] * bool(names)
+        + [f"seed{seed}"] * (drawn and seed != 0)
+    )
     return dataset.subset("-".join([dataset.name, *size]), np.flatnonzero(chosen))
 
 
@@ -183,19 +204,31 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     first = np.cumsum([0, *(dataset.num_identities for dataset in datasets)])
     columns = dict.fromkeys(column for dataset in datasets for column in dataset.attributes)
     attributes: dict[str, Any] = {
-        column: _column([(len(dataset), dataset.attributes.get(column)) for dataset in datasets]) for column in columns
+        column: _column([(len(dataset), dataset.attributes.get(column)) for dataset in datasets])
+        for column in columns
     }
-    attributes["set"] = np.repeat(np.array(sets, dtype=object), [len(dataset) for dataset in datasets])
+    attributes["set"] = np.repeat(
+        np.array(sets, dtype=object), [len(dataset) for dataset in datasets]
+    )
     joined_name = "+".join(sets)
     if len(joined_name) > LONGEST_NAME:
         joined_name = f"{sets[0][: LONGEST_NAME - 20]}+{len(sets) - 1}-others"
     return Dataset(
         joined_name,
         Joined(tuple(dataset.images for dataset in datasets)),
-        np.concatenate([dataset.identities + offset for dataset, offset in zip(datasets, first[:-1], strict=True)]),
+        np.concatenate(
+            [
+                dataset.identities + offset
+                for dataset, offset in zip(datasets, first[:-1], strict=True)
+            ]
+        ),
         names,
         attributes,
-        "; ".join(f"{origin}: {dataset.note}" for origin, dataset in zip(sets, datasets, strict=True) if dataset.note),
+        "; ".join(
+            f"{origin}: {dataset.note}"
+            for origin, dataset in zip(sets, datasets, strict=True)
+            if dataset.note
+        ),
     )
 
 
@@ -222,9 +255,16 @@ def _column(parts: Sequence[tuple[int, Column | None]]) -> Column:
     elif len(kinds) == 1 and "number" in {kind for kind, _ in kinds}:
         (shape,) = {shape for _, shape in kinds}
         return np.concatenate(
-            [np.full((count, *shape), np.nan) if values is None else np.asarray(values) for count, values in parts]
+            [
+                np.full((count, *shape), np.nan) if values is None else np.asarray(values)
+                for count, values in parts
+            ]
         )
-    return [value for count, values in parts for value in (repeat(filler, count) if values is None else values)]
+    return [
+        value
+        for count, values in parts
+        for value in (repeat(filler, count) if values is None else values)
+    ]
 
 
 def _kind(values: Column) -> tuple[str, tuple[int, ...]]:
@@ -257,7 +297,9 @@ def read_names(path: str) -> list[str]:
     kept = [line for line in lines if not line.startswith("#")]
     if not kept:
         raise WorkbenchError(f"{path}: no names in it, expected one a line")
-    return list(dict.fromkeys(name for line in kept for name in (line, _first_column(line)) if name))
+    return list(
+        dict.fromkeys(name for line in kept for name in (line, _first_column(line)) if name)
+    )
 
 
 def _first_column(line: str) -> str:
@@ -269,10 +311,18 @@ def _first_column(line: str) -> str:
 
 def write_names(names: Sequence[str], out: Path) -> None:
     """A list that `read_names` reads. Raises WorkbenchError where it cannot be written."""
-    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with (
+        atomic_path(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         for name in names:
-            line = " ".join(name.split("\n")).replace("\r", " ")  # blanks make no difference to `normalised`
-            file.write((f'"{line.replace(chr(34), 2 * chr(34))}"' if line.startswith(("#", '"')) else line) + "\n")
+            line = " ".join(name.split("\n")).replace(
+                "\r", " "
+            )  # blanks make no difference to `normalised`
+            file.write(
+                (f'"{line.replace(chr(34), 2 * chr(34))}"' if line.startswith(("#", '"')) else line)
+                + "\n"
+            )
 
 
 def normalised(name: str) -> str:
@@ -288,8 +338,14 @@ def overlap(names: Sequence[str], others: Sequence[str]) -> list[str]:
     """
     for side, words in (("first", names), ("second", others)):
         if all(re.fullmatch(r"[0-9]*", name) for name in words):
-            what = f"are just numbers, e.g. {words[0]!r}" if len(words) else "are not known; a list of pairs has them, a pack not"
-            raise WorkbenchError(f"people are compared by name, and the names of the {side} set {what}")
+            what = (
+                f"are just numbers, e.g. {words[0]!r}"
+                if len(words)
+                else "are not known; a list of pairs has them, a pack not"
+            )
+            raise WorkbenchError(
+                f"people are compared by name, and the names of the {side} set {what}"
+            )
     known = {normalised(name) for name in others}
     return [name for name in names if normalised(name) in known]
 
@@ -300,7 +356,11 @@ def _occurring(dataset: Dataset, names: Sequence[str]) -> list[int]:
     loosely: dict[str, list[int]] = {}
     for name, number in exactly.items():
         loosely.setdefault(normalised(name), []).append(number)
-    found = {number for name in names for number in ([exactly[name]] if name in exactly else loosely.get(normalised(name), []))}
+    found = {
+        number
+        for name in names
+        for number in ([exactly[name]] if name in exactly else loosely.get(normalised(name), []))
+    }
     if not found:
         raise WorkbenchError(
             f"{dataset.name}: none of the {len(names):,} names to exclude occurs in it; they are like {names[0][:40]!r}, "

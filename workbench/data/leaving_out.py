@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench.data.benchmark import Benchmark, Identification
-from workbench.data.dataset import Images, image_name
+from workbench.data.dataset import Images, image_name, where_and_why
 from workbench.data.templates import Templates
-from workbench.data.written import where_and_why
 from workbench.errors import WorkbenchError, printable
 
 MOST_NAMED = 3
@@ -46,10 +45,14 @@ class LeftOut:
         names = [where for where, _ in self.images.values()]
         rest = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         told = f"{len(names):,} of {self.of:,} images, which cannot be read ({', '.join(names[:MOST_NAMED])}{rest})"
-        return told + "".join(f", {lost:,} of {count:,} {what}" for what, (lost, count) in self.parts.items())
+        return told + "".join(
+            f", {lost:,} of {count:,} {what}" for what, (lost, count) in self.parts.items()
+        )
 
 
-def find_unreadable(reader: Images, numbers: NDArray[np.int64], title: str = "") -> dict[int, tuple[str, str]]:
+def find_unreadable(
+    reader: Images, numbers: NDArray[np.int64], title: str = ""
+) -> dict[int, tuple[str, str]]:
     """Read images, to find those that cannot be.
 
     Args:
@@ -64,7 +67,9 @@ def find_unreadable(reader: Images, numbers: NDArray[np.int64], title: str = "")
         WorkbenchError: half of them or more cannot be read.
     """
     found = {}
-    for number in tqdm(numbers.tolist(), desc=title, unit="image", disable=not title, dynamic_ncols=True):
+    for number in tqdm(
+        numbers.tolist(), desc=title, unit="image", disable=not title, dynamic_ncols=True
+    ):
         try:
             _ = reader[number]
         except WorkbenchError as error:
@@ -108,22 +113,29 @@ def without(target: Reduced, unreadable: Collection[int]) -> Reduced:
         templates[lost] = target.templates.min() - 1  # a number that is in no pair
         kept = np.asarray(np.isin(target.pairs, templates).all(axis=1))
         _check_pairs(target, kept)
-        return replace(target, templates=templates, pairs=target.pairs[kept], same=target.same[kept])
+        return replace(
+            target, templates=templates, pairs=target.pairs[kept], same=target.same[kept]
+        )
     kept = ~np.asarray(np.isin(target.pairs, lost).any(axis=1))
     _check_pairs(target, kept)
-    return replace(target, pairs=target.pairs[kept], same=target.same[kept], folds=target.folds[kept])
+    return replace(
+        target, pairs=target.pairs[kept], same=target.same[kept], folds=target.folds[kept]
+    )
 
 
 def lost_parts(whole: Reduced, reduced: Reduced) -> dict[str, tuple[int, int]]:
     """{"pairs": (left out, of how many)}, or the same of gallery, probes and distractors."""
-    names = ("gallery", "probes", "distractors") if isinstance(whole, Identification) else ("pairs",)
+    names = (
+        ("gallery", "probes", "distractors") if isinstance(whole, Identification) else ("pairs",)
+    )
     counts = {name: (len(getattr(whole, name)), len(getattr(reduced, name))) for name in names}
     return {name: (before - after, before) for name, (before, after) in counts.items()}
 
 
 def _smaller_identification(target: Identification, lost: NDArray[np.int64]) -> Identification:
     gallery, probes, distractors = (
-        numbers[~np.isin(numbers, lost)] for numbers in (target.gallery, target.probes, target.distractors)
+        numbers[~np.isin(numbers, lost)]
+        for numbers in (target.gallery, target.probes, target.distractors)
     )
     probes = probes[np.isin(target.identities[probes], target.identities[gallery])]
     _check_kept(target.name, "images of the gallery", len(gallery), len(target.gallery))

@@ -62,7 +62,11 @@ def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
     kind, _, path = spec.partition(":")
     if kind not in BENCHMARKS.names():
         known = {*BENCHMARKS.names(), *SOURCES.names()}
-        raise unknown_name("benchmark", next((part.kind for part in parts(spec) if part.kind not in known), kind), known)
+        raise unknown_name(
+            "benchmark",
+            next((part.kind for part in parts(spec) if part.kind not in known), kind),
+            known,
+        )
     return BENCHMARKS.create(kind, path=path)
 
 
@@ -127,7 +131,9 @@ def _open_part(part: Part) -> Dataset:
     if part.kind not in SOURCES.names():
         if part.kind in BENCHMARKS.names():
             spec = f"{part.kind}:{part.path}".rstrip(":")
-            raise WorkbenchError(f"{spec!r} is a benchmark, to be evaluated on; here a data set is wanted, e.g. folder:DIR")
+            raise WorkbenchError(
+                f"{spec!r} is a benchmark, to be evaluated on; here a data set is wanted, e.g. folder:DIR"
+            )
         raise unknown_name("data source", part.kind, SOURCES.names())
     options = parse_options(part.options) if part.options else None
     try:
@@ -141,15 +147,21 @@ def _slip(part: Part) -> WorkbenchError | None:
     """What is misspelt in a path that could not be opened: another data set behind a +, or options behind an @."""
     for word, colon in re.findall(r"\+([A-Za-z][\w-]*)(:|(?=[@+]|$))", part.path):
         if word in BENCHMARKS.names():
-            return WorkbenchError(f"{word!r} is a benchmark; only data sets with identities can be joined by +")
+            return WorkbenchError(
+                f"{word!r} is a benchmark; only data sets with identities can be joined by +"
+            )
         if colon or get_close_matches(word, SOURCES.names(), n=1, cutoff=0.75):
             return unknown_name("data source", word, SOURCES.names())
     before, plus, behind = part.path.rpartition("+")
     if plus and _exists(before):
-        return WorkbenchError(f"{behind!r} behind the + is no data set; join them as {part.kind}:{before}+KIND:PATH")
+        return WorkbenchError(
+            f"{behind!r} behind the + is no data set; join them as {part.kind}:{before}+KIND:PATH"
+        )
     before, at, behind = part.path.rpartition("@")
     if at and part.options and _exists(before):
-        return WorkbenchError(f"{part.kind}:{before}: all options stand behind one @, @{behind},{part.options}")
+        return WorkbenchError(
+            f"{part.kind}:{before}: all options stand behind one @, @{behind},{part.options}"
+        )
     looks = any(re.match(r"[0-9*]+x|[A-Za-z]+=", field) for field in behind.split(","))
     if at and (looks or not before or _exists(before)):
         try:
@@ -161,9 +173,13 @@ def _slip(part: Part) -> WorkbenchError | None:
 
 def _check(spec: str) -> None:
     if not isinstance(spec, str) or not spec:
-        raise WorkbenchError(f"data are named KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}")
+        raise WorkbenchError(
+            f"data are named KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}"
+        )
     if spec.partition(":")[0] not in {*SOURCES.names(), *BENCHMARKS.names()} and _exists(spec):
-        raise WorkbenchError(f"{spec!r} is a path; say what it is, e.g. 'folder:{spec}' or 'recordio:{spec}'")
+        raise WorkbenchError(
+            f"{spec!r} is a path; say what it is, e.g. 'folder:{spec}' or 'recordio:{spec}'"
+        )
 
 
 def _exists(path: str) -> bool:
@@ -181,9 +197,13 @@ def existing(path: str, kind: str, what: str) -> Path:
     """
     if not path:
         raise WorkbenchError(f"{kind}: needs a path behind the colon, {kind}:{what.upper()}")
-    found = os.path.expanduser(path)  # os.path answers no where pathlib raises: a name too long, a user who is not there
+    found = os.path.expanduser(
+        path
+    )  # os.path answers no where pathlib raises: a name too long, a user who is not there
     if not (os.path.isdir(found) if what == "folder" else os.path.isfile(found)):
         other = "file" if what == "folder" else "folder"
         reason = f"is a {other}, expected a {what}" if os.path.exists(found) else f"no such {what}"
-        raise WorkbenchError(f"{kind}:{path}: {reason}{'; unpack it' * (found.endswith('.zip') and os.path.isfile(found))}")
+        raise WorkbenchError(
+            f"{kind}:{path}: {reason}{'; unpack it' * (found.endswith('.zip') and os.path.isfile(found))}"
+        )
     return Path(found)

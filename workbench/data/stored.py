@@ -6,8 +6,8 @@ import glob
 import os
 import re
 
-from workbench.data.commands import stored_names
 from workbench.data.dataset import Dataset
+from workbench.data.io.commands import stored_names
 from workbench.data.registry import Part, open, parts
 from workbench.errors import WorkbenchError
 
@@ -32,7 +32,9 @@ def open_stored(spec: str, folder: str | None, stored_in: str, remedy: str) -> D
         except WorkbenchError as error:
             relative = any(part.path and _is_relative(part) for part in parts(spec))
             began = f" of a run that began in {folder}" if relative and folder is not None else ""
-            raise WorkbenchError(f"{error}; {spec!r} is stored in {stored_in}{began}; {remedy}") from None
+            raise WorkbenchError(
+                f"{error}; {spec!r} is stored in {stored_in}{began}; {remedy}"
+            ) from None
 
 
 def anchor(spec: str, folder: str) -> str:
@@ -48,7 +50,9 @@ def _anchored(part: Part, folder: str) -> str:
 
 def _is_relative(part: Part) -> bool:
     """Whether its path may be one from the current folder; `pipe:` and `https:` are no paths."""
-    return not (os.path.isabs(part.path) or part.path.startswith("~") or re.match(r"[a-z0-9]+:", part.path))
+    return not (
+        os.path.isabs(part.path) or part.path.startswith("~") or re.match(r"[a-z0-9]+:", part.path)
+    )
 
 
 def _leads_somewhere(path: str) -> bool:

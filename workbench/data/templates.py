@@ -93,12 +93,16 @@ class Templates:
 
     def fingerprint(self) -> str:
         """16 hex digits that change when templates, media, pairs, their kind, landmarks or weights do (not with pixels)."""
-        digest = hashlib.sha256(repr((len(self.templates), len(self.pairs), self.keep_norm)).encode())
+        digest = hashlib.sha256(
+            repr((len(self.templates), len(self.pairs), self.keep_norm)).encode()
+        )
         for numbers in (self.templates, self.media, self.pairs):
             digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
         digest.update(self.same.tobytes())
         for values in (self.detector_scores, self.landmarks):
-            digest.update(b"none" if values is None else np.ascontiguousarray(values, dtype="<f8").data)
+            digest.update(
+                b"none" if values is None else np.ascontiguousarray(values, dtype="<f8").data
+            )
         return digest.hexdigest()[:16]
 
     def __post_init__(self) -> None:
@@ -107,16 +111,22 @@ class Templates:
             values = getattr(self, what)
             expected = (count, 5, 2) if what == "landmarks" else (count,)
             if values is not None and values.shape != expected:
-                raise WorkbenchError(f"{self.name}: {what} have shape {values.shape}, expected {expected} for {count} images")
+                raise WorkbenchError(
+                    f"{self.name}: {what} have shape {values.shape}, expected {expected} for {count} images"
+                )
         if self.pairs.shape != (pairs, 2) or self.same.shape != (pairs,) or not pairs:
-            raise WorkbenchError(f"{self.name}: pairs {self.pairs.shape} and same {self.same.shape} are not (P, 2) and (P,)")
+            raise WorkbenchError(
+                f"{self.name}: pairs {self.pairs.shape} and same {self.same.shape} are not (P, 2) and (P,)"
+            )
         scores = self.detector_scores
         if scores is not None and not (scores >= 0).all():  # nor NaN
             raise WorkbenchError(
                 f"{self.name}: image {int(np.argmax(~(scores >= 0)))} has a detector score that is no number from 0 on"
             )
         if len(unknown := np.setdiff1d(self.pairs, self.templates)):
-            raise WorkbenchError(f"{self.name}: a pair names template {unknown[0]}, of which there is no image")
+            raise WorkbenchError(
+                f"{self.name}: a pair names template {unknown[0]}, of which there is no image"
+            )
 
 
 def usable(landmarks: NDArray[np.float64]) -> NDArray[np.bool_]:

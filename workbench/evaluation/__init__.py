@@ -18,7 +18,14 @@ from workbench.evaluation.open_set import FPIRS, OpenSetResult, open_set
 from workbench.evaluation.paired import Difference, clearly_best, differences, paired_difference
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import PRESETS, Protocol
-from workbench.evaluation.results import Result, invariance_curves, load_angles, load_gaps, load_projection, load_result
+from workbench.evaluation.results import (
+    Result,
+    invariance_curves,
+    load_angles,
+    load_gaps,
+    load_projection,
+    load_result,
+)
 from workbench.evaluation.streaming import StreamedResult, all_pairs_roc, stream_roc
 from workbench.evaluation.verification import FARS, VerificationResult, roc, verification
 
@@ -88,6 +95,8 @@ _WITH_TORCH = {
 def __getattr__(name: str) -> Any:
     if name in _WITH_TORCH:
         value = getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
-        globals()[name] = value  # the module evaluate.py would else hide the function of the same name
+        globals()[name] = (
+            value  # the module evaluate.py would else hide the function of the same name
+        )
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

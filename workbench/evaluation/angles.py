@@ -22,7 +22,9 @@ class Angles(NamedTuple):
     """to the nearest centre of another class"""
 
 
-def to_centres(embeddings: NDArray[np.floating], labels: NDArray[np.int64], centres: NDArray[np.floating]) -> Angles:
+def to_centres(
+    embeddings: NDArray[np.floating], labels: NDArray[np.int64], centres: NDArray[np.floating]
+) -> Angles:
     """Angles to given class centres, such as a loss has learned.
 
     Args:
@@ -34,8 +36,12 @@ def to_centres(embeddings: NDArray[np.floating], labels: NDArray[np.int64], cent
         WorkbenchError: shapes do not fit, or a label has no centre.
     """
     if embeddings.ndim != 2 or centres.ndim != 2 or embeddings.shape[1] != centres.shape[1]:
-        raise WorkbenchError(f"embeddings {embeddings.shape} and centres {centres.shape} must be (N, D) and (C, D)")
-    if labels.shape != embeddings.shape[:1] or (len(labels) and not 0 <= labels.min() <= labels.max() < len(centres)):
+        raise WorkbenchError(
+            f"embeddings {embeddings.shape} and centres {centres.shape} must be (N, D) and (C, D)"
+        )
+    if labels.shape != embeddings.shape[:1] or (
+        len(labels) and not 0 <= labels.min() <= labels.max() < len(centres)
+    ):
         raise WorkbenchError(
             f"labels {labels.shape} must be the numbers, 0 to {len(centres) - 1}, of {len(embeddings)} embeddings' centres"
         )
@@ -63,7 +69,9 @@ def to_identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64
     np.add.at(sums, number, unit)
     counts = np.bincount(number)
     without_self = normalised(sums[number] - unit)
-    own[known] = np.where(counts[number] > 1, _degrees(np.einsum("nd,nd->n", unit, without_self)), np.nan)
+    own[known] = np.where(
+        counts[number] > 1, _degrees(np.einsum("nd,nd->n", unit, without_self)), np.nan
+    )
     other[known] = _degrees(_nearest_other(unit, number, normalised(sums)))
     return Angles(own, other)
 

@@ -39,7 +39,9 @@ class ArcfaceTorch(NamedTuple):
     """mean FAR of the folds at that threshold"""
 
 
-def evaluate(embeddings: NDArray[np.floating], issame: ArrayLike, nrof_folds: int = 10) -> ArcfaceTorch:
+def evaluate(
+    embeddings: NDArray[np.floating], issame: ArrayLike, nrof_folds: int = 10
+) -> ArcfaceTorch:
     """The LFW protocol as arcface_torch has it: thresholds on squared distances, 10 consecutive folds.
 
     TAR at FAR is read at a threshold interpolated between those of `VAL_THRESHOLDS` on the other folds. Many of them have the
@@ -62,8 +64,14 @@ def evaluate(embeddings: NDArray[np.floating], issame: ArrayLike, nrof_folds: in
     distances = squared_distances(embeddings[0::2], embeddings[1::2]).astype(np.float64)
     if not np.isfinite(distances).all():  # which is quicker to see than among the embeddings
         _check_finite(embeddings)
-    folds = consecutive_folds(len(labels), nrof_folds) if nrof_folds != 1 else np.zeros(len(labels), dtype=np.int64)
-    size = np.stack([np.bincount(folds[labels == kind], minlength=nrof_folds) for kind in (True, False)])  # (2, F)
+    folds = (
+        consecutive_folds(len(labels), nrof_folds)
+        if nrof_folds != 1
+        else np.zeros(len(labels), dtype=np.int64)
+    )
+    size = np.stack(
+        [np.bincount(folds[labels == kind], minlength=nrof_folds) for kind in (True, False)]
+    )  # (2, F)
     if len(empty := np.flatnonzero((size == 0).any(axis=0))):
         kind = "genuine" if size[0, empty[0]] == 0 else "impostor"
         raise WorkbenchError(
@@ -74,10 +82,14 @@ def evaluate(embeddings: NDArray[np.floating], issame: ArrayLike, nrof_folds: in
     right = below[0] + size[1][:, None] - below[1]
     best = _on_others(right).argmax(axis=1)
     accuracy = right[np.arange(nrof_folds), best] / size.sum(axis=0)
-    tpr, fpr = (np.mean(count / total[:, None], axis=0) for count, total in zip(below, size, strict=True))
+    tpr, fpr = (
+        np.mean(count / total[:, None], axis=0) for count, total in zip(below, size, strict=True)
+    )
 
     val, far = _at_target(distances, labels, folds, size)
-    return ArcfaceTorch(tpr, fpr, accuracy, float(np.mean(val)), float(np.std(val)), float(np.mean(far)))
+    return ArcfaceTorch(
+        tpr, fpr, accuracy, float(np.mean(val)), float(np.std(val)), float(np.mean(far))
+    )
 
 
 def squared_distances(first: NDArray[Precision], second: NDArray[Precision]) -> NDArray[Precision]:
@@ -87,12 +99,16 @@ def squared_distances(first: NDArray[Precision], second: NDArray[Precision]) -> 
     return distances
 
 
-def _at_target(distances: Floats, labels: NDArray[np.bool_], folds: Integers, size: Integers) -> tuple[Floats, Floats]:
+def _at_target(
+    distances: Floats, labels: NDArray[np.bool_], folds: Integers, size: Integers
+) -> tuple[Floats, Floats]:
     """TAR and FAR of each fold at the threshold that has the target FAR on the others."""
     count = size.shape[1]
     impostors = _below(distances, labels, folds, count, VAL_THRESHOLDS)[1]
     rates = _on_others(impostors) / _on_others(size[1][:, None])
-    thresholds = np.array([_interpolated(of_others) if of_others.max() >= FAR_TARGET else 0.0 for of_others in rates])
+    thresholds = np.array(
+        [_interpolated(of_others) if of_others.max() >= FAR_TARGET else 0.0 for of_others in rates]
+    )
     accepted = distances < thresholds[folds]
     val, far = (
         np.bincount(folds[accepted & (labels == kind)], minlength=count) / total
@@ -105,12 +121,18 @@ def _below(
     distances: Floats, labels: NDArray[np.bool_], folds: Integers, count: int, thresholds: Floats
 ) -> tuple[Integers, Integers]:
     """(F, T) numbers of genuine and of impostor pairs below each threshold, by fold."""
-    interval = np.searchsorted(thresholds, distances, side="right")  # the first threshold above has this number
+    interval = np.searchsorted(
+        thresholds, distances, side="right"
+    )  # the first threshold above has this number
     columns = len(thresholds) + 1
     found = []
     for kind in (True, False):
         cells = folds[labels == kind] * columns + interval[labels == kind]
-        found.append(np.bincount(cells, minlength=count * columns).reshape(count, columns).cumsum(axis=1)[:, :-1])
+        found.append(
+            np.bincount(cells, minlength=count * columns)
+            .reshape(count, columns)
+            .cumsum(axis=1)[:, :-1]
+        )
     return found[0], found[1]
 
 
@@ -128,13 +150,23 @@ def _interpolated(rates: Floats) -> float:
     if low == high:
         return 0.0
     slope = 1.0 / (high - low)
-    return float(VAL_THRESHOLDS[at] * (slope * (high - FAR_TARGET)) + VAL_THRESHOLDS[at + 1] * (slope * (FAR_TARGET - low)))
+    return float(
+        VAL_THRESHOLDS[at] * (slope * (high - FAR_TARGET))
+        + VAL_THRESHOLDS[at + 1] * (slope * (FAR_TARGET - low))
+    )
 
 
 def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> NDArray[np.bool_]:
     labels = np.asarray(issame)
-    if embeddings.ndim != 2 or labels.ndim != 1 or len(embeddings) != 2 * len(labels) or not len(labels):
-        raise WorkbenchError(f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, D) and (P,)")
+    if (
+        embeddings.ndim != 2
+        or labels.ndim != 1
+        or len(embeddings) != 2 * len(labels)
+        or not len(labels)
+    ):
+        raise WorkbenchError(
+            f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, D) and (P,)"
+        )
     if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise WorkbenchError("issame must hold True or False (or 1 and 0) for each pair")
     return labels.astype(bool)
@@ -143,4 +175,6 @@ def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> NDArray[np.bo
 def _check_finite(embeddings: NDArray[np.floating]) -> None:
     if not np.isfinite(embeddings).all():
         bad = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
-        raise WorkbenchError(f"embedding number {bad} is not finite; all embeddings must be finite numbers")
+        raise WorkbenchError(
+            f"embedding number {bad} is not finite; all embeddings must be finite numbers"
+        )

@@ -42,7 +42,9 @@ class ClosedSetResult:
     def confusion(self) -> NDArray[np.int64]:
         """(C, C) counts, a row per true class, a column per predicted one."""
         count = len(self.class_names)
-        return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(count, count)
+        return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(
+            count, count
+        )
 
 
 def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) -> ClosedSetResult:
@@ -57,17 +59,25 @@ def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) 
     """
     true, guessed = np.asarray(labels), np.asarray(predicted)
     if true.shape != guessed.shape or true.ndim != 1 or not len(true):
-        raise WorkbenchError(f"labels have shape {true.shape} and predictions {guessed.shape}, expected (N,) both, N > 0")
+        raise WorkbenchError(
+            f"labels have shape {true.shape} and predictions {guessed.shape}, expected (N,) both, N > 0"
+        )
     for what, values in (("labels", true), ("predictions", guessed)):
         if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(class_names):
             raise WorkbenchError(f"{what} must be integers 0 to {len(class_names) - 1}")
     right = int((true == guessed).sum())
     return ClosedSetResult(
-        right / len(true), wilson(right, len(true)), true.astype(np.int64), guessed.astype(np.int64), list(class_names)
+        right / len(true),
+        wilson(right, len(true)),
+        true.astype(np.int64),
+        guessed.astype(np.int64),
+        list(class_names),
     )
 
 
-def identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def identity_means(
+    embeddings: NDArray[np.floating], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Mean direction of each class, to stand for the centres that a loss without centres has not learned.
 
     Args:
@@ -84,7 +94,9 @@ def identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) 
 
 
 def nearest_mean(
-    known: NDArray[np.floating], labels: NDArray[np.int64], embeddings: NDArray[np.floating] | None = None
+    known: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    embeddings: NDArray[np.floating] | None = None,
 ) -> NDArray[np.int64]:
     """Class of the nearest mean direction, by cosine.
 
@@ -99,7 +111,11 @@ def nearest_mean(
         (N,) classes.
     """
     sums = identity_means(known, labels)
-    unit, means, counts = normalised(known if embeddings is None else embeddings), normalised(sums), np.bincount(labels)
+    unit, means, counts = (
+        normalised(known if embeddings is None else embeddings),
+        normalised(sums),
+        np.bincount(labels),
+    )
     classes = np.empty(len(unit), dtype=np.int64)
     for begin in range(0, len(unit), CHUNK):  # (N, C) may be large
         part = slice(begin, begin + CHUNK)
@@ -119,5 +135,9 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     share = successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    return max(0.0, min(float(middle - half), share)), min(1.0, max(float(middle + half), share))  # rounding may part them
+    half = (
+        z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    )
+    return max(0.0, min(float(middle - half), share)), min(
+        1.0, max(float(middle + half), share)
+    )  # rounding may part them

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import data, runs
-from workbench.data.written import Broken
+from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.model import embedding_length, load_model
 from workbench.evaluation.protocol import FLIPS, Flip
@@ -51,8 +51,15 @@ class Embeddings:
             WorkbenchError: the name does not end in .npz, or the file cannot be written.
         """
         out = check_out(path)
-        arrays: dict[str, NDArray[Any]] = {"embeddings": self.embeddings, "identities": self.identities, **self.parts}
-        arrays |= {"identity_names": np.array(self.identity_names, dtype=str), "made": np.array(json.dumps(dict(self.made)))}
+        arrays: dict[str, NDArray[Any]] = {
+            "embeddings": self.embeddings,
+            "identities": self.identities,
+            **self.parts,
+        }
+        arrays |= {
+            "identity_names": np.array(self.identity_names, dtype=str),
+            "made": np.array(json.dumps(dict(self.made))),
+        }
         if self.files is not None:
             arrays["files"] = np.array(self.files, dtype=str)
         with atomic_path(out) as temporary, temporary.open("wb") as file:
@@ -95,13 +102,21 @@ def embed(
     if flip not in FLIPS:
         raise WorkbenchError(f"flip must be one of {', '.join(FLIPS)}, got {flip!r}")
     opened = runs.open(run)
-    given = (data.open(source) if data.is_source(source) else data.benchmark(source)) if isinstance(source, str) else source
+    given = (
+        (data.open(source) if data.is_source(source) else data.benchmark(source))
+        if isinstance(source, str)
+        else source
+    )
     target = given.dataset if isinstance(given, data.ClosedSet) else given
     model = load_model(opened, device)
     every = np.arange(len(target.images))
     if out is not None:
         check_writable(Path(out).parent, len(every) * 4 * embedding_length(model, flip))
-    unreadable = data.find_unreadable(target.images, every, f"{target.name}: reading" * progress) if broken == "skip" else {}
+    unreadable = (
+        data.find_unreadable(target.images, every, f"{target.name}: reading" * progress)
+        if broken == "skip"
+        else {}
+    )
     numbers = np.setdiff1d(every, list(unreadable))
     kept = target if isinstance(target, data.Dataset) else data.without(target, unreadable)
     images = kept.faces if isinstance(kept, data.Templates) else kept.images
@@ -118,7 +133,10 @@ def embed(
         "normalised": False,
     }
     if unreadable:
-        made["left out"] = [{"number": number, "image": where, "reason": why} for number, (where, why) in unreadable.items()]
+        made["left out"] = [
+            {"number": number, "image": where, "reason": why}
+            for number, (where, why) in unreadable.items()
+        ]
     embeddings = Embeddings(
         found,
         np.full(len(found), -1, dtype=np.int64) if identities is None else identities[numbers],
@@ -132,13 +150,18 @@ def embed(
     return embeddings
 
 
-def _parts(target: data.Dataset | data.Benchmark | data.Identification | data.Templates, numbers: NDArray[np.int64]) -> Arrays:
+def _parts(
+    target: data.Dataset | data.Benchmark | data.Identification | data.Templates,
+    numbers: NDArray[np.int64],
+) -> Arrays:
     """What a benchmark is made of, in numbers of rows: those of the images `numbers`, which alone are embedded."""
     row = np.full(len(target.images), -1, dtype=np.int64)
     row[numbers] = np.arange(len(numbers))
     parts = {part: getattr(target, part) for part in PARTS if hasattr(target, part)}
     of_rows = ("templates", "media") if isinstance(target, data.Templates) else ()
-    of_numbers = ("pairs",) if isinstance(target, data.Benchmark) else ("gallery", "probes", "distractors")
+    of_numbers = (
+        ("pairs",) if isinstance(target, data.Benchmark) else ("gallery", "probes", "distractors")
+    )
     parts |= {part: values[numbers] for part, values in parts.items() if part in of_rows}
     return parts | {part: row[values] for part, values in parts.items() if part in of_numbers}
 
@@ -162,7 +185,9 @@ def load_embeddings(path: str | Path) -> Embeddings:
         )
     except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
         reason = " ".join(str(error).split())[:160]
-        raise WorkbenchError(f"{path}: holds no embeddings ({reason}); expected an .npz of `workbench embed`") from None
+        raise WorkbenchError(
+            f"{path}: holds no embeddings ({reason}); expected an .npz of `workbench embed`"
+        ) from None
 
 
 def check_out(path: str | Path) -> Path:
@@ -173,7 +198,9 @@ def check_out(path: str | Path) -> Path:
     """
     out = Path(path)
     if out.suffix != ".npz":
-        raise WorkbenchError(f"{out}: embeddings are written as .npz; give a name such as {out.with_suffix('.npz').name}")
+        raise WorkbenchError(
+            f"{out}: embeddings are written as .npz; give a name such as {out.with_suffix('.npz').name}"
+        )
     if not out.parent.is_dir():
         raise WorkbenchError(f"{out.parent}: no such folder to write {out.name} into")
     return out

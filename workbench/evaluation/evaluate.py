@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench import data, runs
-from workbench.data.written import Broken
+from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
-from workbench.evaluation.closed_set import NEAREST_MEAN, ClosedSetResult, closed_set, identity_means, nearest_mean
+from workbench.evaluation.closed_set import (
+    NEAREST_MEAN,
+    ClosedSetResult,
+    closed_set,
+    identity_means,
+    nearest_mean,
+)
 from workbench.evaluation.identification import Candidates, IdentificationResult, identification
 from workbench.evaluation.invariance import Gaps, pair_gaps
 from workbench.evaluation.model import Model, embedding_length, load_model
@@ -27,8 +33,20 @@ from workbench.evaluation.open_set import open_set
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, FLIPS, SCORES, Flip, Protocol, resolve
 from workbench.evaluation.results import Result, save_result, stored_figures
-from workbench.evaluation.sources import TRAIN, Sources, Target, in_pairs, in_templates, other_classes
-from workbench.evaluation.templates import IJB_PROTOCOL, pool, template_scores, template_verification
+from workbench.evaluation.sources import (
+    TRAIN,
+    Sources,
+    Target,
+    in_pairs,
+    in_templates,
+    other_classes,
+)
+from workbench.evaluation.templates import (
+    IJB_PROTOCOL,
+    pool,
+    template_scores,
+    template_verification,
+)
 from workbench.evaluation.verification import VerificationResult, verification
 from workbench.files import check_writable
 
@@ -99,17 +117,28 @@ def evaluate(
     gaps: Gaps | None = None
     result: Result
     angles: Angles | None
-    shown: NDArray[np.int64] | None = None  # the images that embeddings and labels are of, where not all
+    shown: NDArray[np.int64] | None = (
+        None  # the images that embeddings and labels are of, where not all
+    )
     if isinstance(target, data.ClosedSet):
-        shown, embeddings, result, angles = _classify(sources, model, target, left_out, flip, batch_size, title)
-        labels, identity_names = target.dataset.identities[shown], list(target.dataset.identity_names)
+        shown, embeddings, result, angles = _classify(
+            sources, model, target, left_out, flip, batch_size, title
+        )
+        labels, identity_names = (
+            target.dataset.identities[shown],
+            list(target.dataset.identity_names),
+        )
         angles = _among(angles, shown, len(target.dataset))
     elif isinstance(target, data.Identification):
-        result, shown, embeddings = _identify(opened, model, target, flip, batch_size, bootstrap, title)
+        result, shown, embeddings = _identify(
+            opened, model, target, flip, batch_size, bootstrap, title
+        )
         labels, identity_names = target.identities[shown], list(target.identity_names)
         angles = _among(to_identity_means(embeddings, labels), shown, len(target.images))
     elif isinstance(target, data.Templates):
-        result, shown, embeddings = _compare_templates(model, target, flip, batch_size, bootstrap, title)
+        result, shown, embeddings = _compare_templates(
+            model, target, flip, batch_size, bootstrap, title
+        )
         labels, identity_names, angles = np.full(len(shown), -1, dtype=np.int64), [], None
     else:
         gaps = pair_gaps(target.attributes, target.pairs, target.same, target.identities)
@@ -117,7 +146,11 @@ def evaluate(
         embeddings = _embed_only(model, target.images, shown, flip, batch_size, title)
         result = _verify(target, embeddings, chosen, bootstrap)
         embeddings = embeddings[shown]
-        labels = np.full(len(shown), -1, dtype=np.int64) if target.identities is None else target.identities[shown]
+        labels = (
+            np.full(len(shown), -1, dtype=np.int64)
+            if target.identities is None
+            else target.identities[shown]
+        )
         identity_names = list(target.identity_names)
         angles = None
         if target.identities is not None:
@@ -127,9 +160,15 @@ def evaluate(
     projection: Projection | None = None
     if with_projection:
         map_title = f"{title}: map (the first UMAP of a process compiles)"
-        with tqdm(total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=1, desc=map_title, unit="map", disable=not progress, dynamic_ncols=True
+        ) as bar:
             projection = project(embeddings, labels)
-            projection = projection if shown is None else replace(projection, points=shown[projection.points])
+            projection = (
+                projection
+                if shown is None
+                else replace(projection, points=shown[projection.points])
+            )
             bar.update()
     save_result(
         opened,
@@ -169,12 +208,21 @@ def _stored_bytes(target: Target, model: Model) -> int:
     """About what will be written for this evaluation: figures of each pair and image, and embeddings that memory does not hold."""
     images = len(target.dataset if isinstance(target, data.ClosedSet) else target.images)
     pairs = len(target.pairs) if isinstance(target, data.Benchmark | data.Templates) else 0
-    waiting = len(target.distractors) if isinstance(target, data.Identification) and len(target.distractors) > CHUNK else 0
+    waiting = (
+        len(target.distractors)
+        if isinstance(target, data.Identification) and len(target.distractors) > CHUNK
+        else 0
+    )
     return 32 * (images + pairs) + waiting * 4 * 2 * model.net.embedding_dim
 
 
 def _embed_only(
-    model: Model, images: data.Images, wanted: NDArray[np.int64], flip: Flip, batch_size: int, title: str
+    model: Model,
+    images: data.Images,
+    wanted: NDArray[np.int64],
+    flip: Flip,
+    batch_size: int,
+    title: str,
 ) -> NDArray[np.float32]:
     """Embeddings of the images with numbers `wanted`; those of the others are 0."""
     embeddings = np.zeros((len(images), embedding_length(model, flip)), dtype=np.float32)
@@ -182,11 +230,20 @@ def _embed_only(
     return embeddings
 
 
-def _verify(target: data.Benchmark, embeddings: NDArray[np.float32], protocol: Protocol, bootstrap: int) -> VerificationResult:
+def _verify(
+    target: data.Benchmark, embeddings: NDArray[np.float32], protocol: Protocol, bootstrap: int
+) -> VerificationResult:
     folds = protocol.folds_of(target.folds)
     scores = protocol.scores(embeddings, target.pairs, folds)
     people = None if target.identities is None else target.identities[target.pairs]
-    result = verification(scores, target.same, folds, people=people, candidates=protocol.candidates, intervals=bootstrap > 0)
+    result = verification(
+        scores,
+        target.same,
+        folds,
+        people=people,
+        candidates=protocol.candidates,
+        intervals=bootstrap > 0,
+    )
     told = {**protocol.words(), **result.protocol, **protocol.candidates_in_words}
     return replace(result, note=target.note, protocol=told)
 
@@ -216,7 +273,13 @@ def _check_pairs(target: Target) -> None:
 
 
 def _identify(
-    run: runs.Run, model: Model, target: data.Identification, flip: Flip, batch_size: int, bootstrap: int, title: str
+    run: runs.Run,
+    model: Model,
+    target: data.Identification,
+    flip: Flip,
+    batch_size: int,
+    bootstrap: int,
+    title: str,
 ) -> tuple[IdentificationResult, NDArray[np.int64], NDArray[np.float32]]:
     """The result; numbers and embeddings of the images of enrolled people, as angles and map are not of a million strangers."""
     known = np.unique(np.concatenate([target.gallery, target.probes]))
@@ -224,19 +287,41 @@ def _identify(
     probes, gallery = np.searchsorted(known, target.probes), np.searchsorted(known, target.gallery)
     searched = embeddings[probes], embeddings[gallery]
     identities = target.identities[target.probes], target.identities[target.gallery]
-    with _embedded(run, model, target.images, target.distractors, flip, batch_size, title) as strangers:
+    with _embedded(
+        run, model, target.images, target.distractors, flip, batch_size, title
+    ) as strangers:
         result = identification(
-            *searched, strangers, *identities, candidates=cast(Candidates, target.candidates), bootstrap=bootstrap
+            *searched,
+            strangers,
+            *identities,
+            candidates=cast(Candidates, target.candidates),
+            bootstrap=bootstrap,
         )
-        asked = open_set(*searched, strangers, *identities, target.identities[target.distractors], bootstrap=bootstrap)
+        asked = open_set(
+            *searched,
+            strangers,
+            *identities,
+            target.identities[target.distractors],
+            bootstrap=bootstrap,
+        )
     scored = {"score": SCORES["cosine"], "flip": FLIPS[flip]}
     asked = replace(asked, protocol={**scored, **asked.protocol})
-    return replace(result, open_set=asked, note=target.note, protocol={**scored, **result.protocol}), known, embeddings
+    return (
+        replace(result, open_set=asked, note=target.note, protocol={**scored, **result.protocol}),
+        known,
+        embeddings,
+    )
 
 
 @contextmanager
 def _embedded(
-    run: runs.Run, model: Model, images: data.Images, wanted: NDArray[np.int64], flip: Flip, batch_size: int, title: str
+    run: runs.Run,
+    model: Model,
+    images: data.Images,
+    wanted: NDArray[np.int64],
+    flip: Flip,
+    batch_size: int,
+    title: str,
 ) -> Iterator[NDArray[np.float32]]:
     """Embeddings of very many images, in a file of the run directory that is gone afterwards if memory should not hold them."""
     title = title and f"{title}: distractors"
@@ -247,7 +332,13 @@ def _embedded(
         count = -(-len(wanted) // CHUNK)
         for number in range(count):
             part = wanted[number * CHUNK : (number + 1) * CHUNK]
-            found = model.embed(images, part.tolist(), flip, batch_size, title and f"{title}, part {number + 1} of {count}")
+            found = model.embed(
+                images,
+                part.tolist(),
+                flip,
+                batch_size,
+                title and f"{title}, part {number + 1} of {count}",
+            )
             try:
                 file.write(found.tobytes())
                 file.flush()
@@ -272,7 +363,13 @@ def _compare_templates(
     wanted = in_templates(target)
     embeddings = model.embed(target.faces, wanted.tolist(), flip, batch_size, title)
     weights = None if target.detector_scores is None else target.detector_scores[wanted]
-    numbers, pooled = pool(embeddings, target.templates[wanted], target.media[wanted], weights, keep_norm=target.keep_norm)
+    numbers, pooled = pool(
+        embeddings,
+        target.templates[wanted],
+        target.media[wanted],
+        weights,
+        keep_norm=target.keep_norm,
+    )
     scores = template_scores(numbers, pooled, target.pairs, title and f"{title}: pairs")
     result = template_verification(scores, target.same, intervals=bootstrap > 0)
     protocol = {
@@ -281,14 +378,22 @@ def _compare_templates(
         "flip": FLIPS[flip],
         "length of embeddings": "as it is" if target.keep_norm else "1",
         "weight of embeddings": "none" if weights is None else "the detector's score",
-        "alignment": "images as they are" if target.landmarks is None else "by the benchmark's landmarks, 112 x 112",
+        "alignment": "images as they are"
+        if target.landmarks is None
+        else "by the benchmark's landmarks, 112 x 112",
         **result.protocol,
     }
     return replace(result, note=target.note, protocol=protocol), wanted, embeddings
 
 
 def _classify(
-    sources: Sources, model: Model, target: data.ClosedSet, left_out: data.LeftOut, flip: Flip, batch_size: int, title: str
+    sources: Sources,
+    model: Model,
+    target: data.ClosedSet,
+    left_out: data.LeftOut,
+    flip: Flip,
+    batch_size: int,
+    title: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], ClosedSetResult, Angles]:
     """Numbers of the images, their embeddings, classes, and angles to the class centres: to those learned, or else to means."""
     dataset = target.dataset
@@ -307,17 +412,40 @@ def _classify(
         embeddings = model.embed(dataset.images, shown.tolist(), flip, batch_size, title)
         means = "mean embedding of each identity's training images"
         if target.fingerprint() == training.fingerprint():
-            classes, angles = nearest_mean(embeddings, labels), to_identity_means(embeddings, labels)
+            classes, angles = (
+                nearest_mean(embeddings, labels),
+                to_identity_means(embeddings, labels),
+            )
             means += ", the image itself left out of its own"
         else:
             _check_all_have_images(training, readable)
-            known = model.embed(training.images, readable.tolist(), flip, batch_size, title and f"{title}: training set")
+            known = model.embed(
+                training.images,
+                readable.tolist(),
+                flip,
+                batch_size,
+                title and f"{title}: training set",
+            )
             classes = nearest_mean(known, training.identities[readable], embeddings)
-            angles = to_centres(embeddings, labels, identity_means(known, training.identities[readable]))
-        note = "; ".join(part for part in (target.note, "the loss has no class centres: compared with mean embeddings") if part)
+            angles = to_centres(
+                embeddings, labels, identity_means(known, training.identities[readable])
+            )
+        note = "; ".join(
+            part
+            for part in (
+                target.note,
+                "the loss has no class centres: compared with mean embeddings",
+            )
+            if part
+        )
         prediction = f"{NEAREST_MEAN}, by cosine ({means})"
     result = closed_set(labels, classes, list(dataset.identity_names))
-    return shown, embeddings, replace(result, note=note, protocol={"prediction": prediction, "flip": FLIPS[flip]}), angles
+    return (
+        shown,
+        embeddings,
+        replace(result, note=note, protocol={"prediction": prediction, "flip": FLIPS[flip]}),
+        angles,
+    )
 
 
 def _check_all_have_images(training: data.Dataset, readable: NDArray[np.int64]) -> None:
@@ -336,8 +464,15 @@ def _check_classes(run: runs.Run, target: data.ClosedSet, known: int) -> None:
 
 def _file_name(run: runs.Run, spec: str, name: str, suffix: str) -> str:
     """The benchmark's name as file name, with the protocol's suffix; with a few hex digits where another benchmark has taken it."""
-    plain = TRAIN if spec == TRAIN else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
-    taken = any(stored_figures(run, known).get("benchmark", spec) != spec for known in {plain, plain + suffix})
+    plain = (
+        TRAIN
+        if spec == TRAIN
+        else re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
+    )
+    taken = any(
+        stored_figures(run, known).get("benchmark", spec) != spec
+        for known in {plain, plain + suffix}
+    )
     if taken or (plain == TRAIN and spec != TRAIN):
         plain += f"-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
     return plain + suffix

@@ -98,7 +98,9 @@ class IdentificationResult:
 
         Several probes of a person with the same stranger are one such comparison.
         """
-        return supported(min(self.impostors, len(np.unique(self.identities)) * self.distractors), far)
+        return supported(
+            min(self.impostors, len(np.unique(self.identities)) * self.distractors), far
+        )
 
 
 def identification(
@@ -144,7 +146,9 @@ def identification(
     if any(not 0 < far <= 1 for far in fars):
         raise WorkbenchError(f"false accept rates must be in (0, 1], got {list(fars)}")
     if bootstrap < 0 or max_rank < 1 or block < 1:
-        raise WorkbenchError(f"max_rank and block must be at least 1 and bootstrap 0, got {max_rank}, {block} and {bootstrap}")
+        raise WorkbenchError(
+            f"max_rank and block must be at least 1 and bootstrap 0, got {max_rank}, {block} and {bootstrap}"
+        )
     known = enrol(probes, gallery, probe_ids, gallery_ids)
     searches = _in_gallery(known, block) if candidates == "gallery" else _with_each_mate(known)
     asked = len(searches.asked)
@@ -159,7 +163,9 @@ def identification(
     found = np.hstack(
         [
             _by_rank(ranks, person, len(people), longest),
-            _among_fewer(np.where(searches.before == 0, beaten, -1), person, len(people), total, counts),
+            _among_fewer(
+                np.where(searches.before == 0, beaten, -1), person, len(people), total, counts
+            ),
         ]
     )
     of_each = np.bincount(person)
@@ -183,7 +189,9 @@ def identification(
         protocol={
             **_PROTOCOLS[candidates],
             "fewer distractors": "mean over all subsets of that size",
-            "interval": "none" if band is None else bootstrap_in_words(f"{len(people):,} people", bootstrap),
+            "interval": "none"
+            if band is None
+            else bootstrap_in_words(f"{len(people):,} people", bootstrap),
         },
     )
 
@@ -223,12 +231,17 @@ def _in_gallery(known: Enrolled, block: int) -> _Searches:
     """One search a probe, among everybody who is enrolled."""
     best, before, genuine = among_enrolled(known, block)
     others = len(np.unique(known.people)) - 1
-    return _Searches(known.probes, np.arange(len(known.probes)), known.wanted, best, before, others, genuine)
+    return _Searches(
+        known.probes, np.arange(len(known.probes)), known.wanted, best, before, others, genuine
+    )
 
 
 def _with_each_mate(known: Enrolled) -> _Searches:
     """A search for each probe and each other image of its person, of which no more than one is a candidate at a time."""
-    images, identities = np.concatenate([known.gallery, known.probes]), np.concatenate([known.people, known.wanted])
+    images, identities = (
+        np.concatenate([known.gallery, known.probes]),
+        np.concatenate([known.people, known.wanted]),
+    )
     order = np.argsort(identities, kind="stable")
     _, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
     kept, probe, person, right, done = [], [], [], [], 0
@@ -245,16 +258,24 @@ def _with_each_mate(known: Enrolled) -> _Searches:
         done += count
     scored = np.concatenate(right)
     asked, before = images[np.concatenate(kept)], np.zeros(len(scored), dtype=np.int64)
-    return _Searches(asked, np.concatenate(probe), np.concatenate(person), scored, before, 0, np.sort(scored))
+    return _Searches(
+        asked, np.concatenate(probe), np.concatenate(person), scored, before, 0, np.sort(scored)
+    )
 
 
-def _among_distractors(searches: _Searches, distractors: Strangers, most: int | None, block: int) -> tuple[Integers, Integers, int]:
+def _among_distractors(
+    searches: _Searches, distractors: Strangers, most: int | None, block: int
+) -> tuple[Integers, Integers, int]:
     """How many distractors reach each search's right score, how many impostor scores each genuine score; number of distractors.
 
     Impostor scores are counted only until there are more than `most`, if that is known: soon few of them have to be sorted.
     """
     asked, probe, _, right, _, _, genuine = searches
-    beaten, reached, total = np.zeros(len(right), dtype=np.int64), np.zeros(len(genuine), dtype=np.int64), 0
+    beaten, reached, total = (
+        np.zeros(len(right), dtype=np.int64),
+        np.zeros(len(genuine), dtype=np.int64),
+        0,
+    )
     first = np.searchsorted(probe, np.arange(len(asked) + 1))
     for others in blocks(distractors, asked.shape[1], block, "distractors"):
         total += len(others)
@@ -262,7 +283,9 @@ def _among_distractors(searches: _Searches, distractors: Strangers, most: int | 
             scores = asked[part] @ others.T
             own = slice(first[part.start], first[part.stop])
             beaten[own] += _reaching(scores, probe[own] - part.start, right[own])
-            counted = 0 if most is None else int((reached > most).sum())  # they come first, as genuine scores ascend
+            counted = (
+                0 if most is None else int((reached > most).sum())
+            )  # they come first, as genuine scores ascend
             if counted < len(genuine):
                 high = np.sort(scores[scores >= genuine[counted]])
                 reached[counted:] += len(high) - np.searchsorted(high, genuine[counted:])
@@ -276,7 +299,9 @@ def _reaching(scores: Floats, row: Integers, wanted: Floats) -> Integers:
         return counts
     ordered = np.sort(scores, axis=1)
     low, high = np.zeros(len(row), dtype=np.int64), np.full(len(row), scores.shape[1])
-    while (low < high).any():  # a binary search in all rows at once, for the first that is not lower
+    while (
+        low < high
+    ).any():  # a binary search in all rows at once, for the first that is not lower
         middle = (low + high) // 2
         lower = (low < high) & (ordered[row, np.minimum(middle, scores.shape[1] - 1)] < wanted)
         low, high = np.where(lower, middle + 1, low), np.where(lower, high, middle)
@@ -302,7 +327,9 @@ def _by_rank(ranks: Integers, person: Integers, people: int, longest: int) -> Fl
     return counts[:, :longest].cumsum(axis=1).astype(np.float64)
 
 
-def _among_fewer(beaten: Integers, person: Integers, people: int, total: int, counts: Integers) -> Floats:
+def _among_fewer(
+    beaten: Integers, person: Integers, people: int, total: int, counts: Integers
+) -> Floats:
     """(P, C) of each person the number of searches that find it first among so many distractors, the mean over all subsets.
 
     Args:
@@ -324,7 +351,9 @@ def _band(found: Floats, of_each: Integers, bootstrap: int, seed: int) -> Floats
     if not bootstrap or people < 2:
         return None
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(people, np.full(people, 1 / people), size=bootstrap).astype(np.float64)
+    weights = rng.multinomial(people, np.full(people, 1 / people), size=bootstrap).astype(
+        np.float64
+    )
     draws = weights @ found / (weights @ of_each)[:, None]
     return np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 

@@ -57,7 +57,9 @@ class Groups(NamedTuple):
         return len(self.left_out) - 1
 
 
-def groups_of(same: Bools, folds: Integers, people: Integers | None = None, seed: int = 0) -> Groups:
+def groups_of(
+    same: Bools, folds: Integers, people: Integers | None = None, seed: int = 0
+) -> Groups:
     """The groups of a jackknife: the folds, or else groups of people, or else groups of pairs.
 
     Args:
@@ -87,10 +89,14 @@ def groups_of(same: Bools, folds: Integers, people: Integers | None = None, seed
     person = person.reshape(people.shape)
     count = len(known)
     if enough and _disjoint(person, folds):
-        return Groups(by_fold, count, f"{fold_count} folds, which hold disjoint people ({count:,} in all)")
+        return Groups(
+            by_fold, count, f"{fold_count} folds, which hold disjoint people ({count:,} in all)"
+        )
     groups = min(GROUPS, count)
     group_of_pair = (rng.permutation(count) % groups)[person]
-    left_out = (group_of_pair[:, 0] == np.arange(groups)[:, None]) | (group_of_pair[:, 1] == np.arange(groups)[:, None])
+    left_out = (group_of_pair[:, 0] == np.arange(groups)[:, None]) | (
+        group_of_pair[:, 1] == np.arange(groups)[:, None]
+    )
     return Groups(left_out, count, f"{groups} groups of people ({count:,} in all)")
 
 
@@ -142,7 +148,11 @@ def two_sided_p(value: float, error: float, degrees_of_freedom: int) -> float:
 
 
 def proportion_interval(
-    estimate: ArrayLike, error: ArrayLike, degrees_of_freedom: int, units: int, most: ArrayLike = np.inf
+    estimate: ArrayLike,
+    error: ArrayLike,
+    degrees_of_freedom: int,
+    units: int,
+    most: ArrayLike = np.inf,
 ) -> tuple[Floats, Floats]:
     """95 % interval of a figure between 0 and 1, after Korn and Graubard (1998).
 
@@ -172,7 +182,9 @@ def proportion_interval(
     return np.where(unknown, 0.0, low), np.where(unknown, 1.0, high)
 
 
-def clopper_pearson(share: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
+def clopper_pearson(
+    share: ArrayLike, trials: ArrayLike, level: float = LEVEL
+) -> tuple[Floats, Floats]:
     """Exact interval of a proportion (Clopper and Pearson, "The use of confidence or fiducial limits ...", Biometrika 1934).
 
     Args:
@@ -184,13 +196,19 @@ def clopper_pearson(share: ArrayLike, trials: ArrayLike, level: float = LEVEL) -
     """
     from scipy.special import betaincinv
 
-    proportion, count = np.broadcast_arrays(np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64))
+    proportion, count = np.broadcast_arrays(
+        np.asarray(share, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    )
     successes = proportion * count
     failures = np.maximum(count - successes, 0)
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore"):
-        low = np.where(successes > 0, betaincinv(np.maximum(successes, 1e-300), failures + 1, tail), 0.0)
-        high = np.where(failures > 0, betaincinv(successes + 1, np.maximum(failures, 1e-300), 1 - tail), 1.0)
+        low = np.where(
+            successes > 0, betaincinv(np.maximum(successes, 1e-300), failures + 1, tail), 0.0
+        )
+        high = np.where(
+            failures > 0, betaincinv(successes + 1, np.maximum(failures, 1e-300), 1 - tail), 1.0
+        )
     return low, high
 
 
@@ -199,7 +217,9 @@ def supported(impostors: int, far: float, expected: float = SUPPORTED) -> bool:
     return impostors * far >= expected * (1 - 1e-9)
 
 
-def bounds_with_few_false_accepts(far: Floats, tar: Floats, rates: ArrayLike, impostors: int, units: int) -> tuple[Floats, Floats]:
+def bounds_with_few_false_accepts(
+    far: Floats, tar: Floats, rates: ArrayLike, impostors: int, units: int
+) -> tuple[Floats, Floats]:
     """Limits of the TAR at a FAR that so few impostor pairs are expected to exceed that it can hardly be estimated.
 
     The threshold that has the wanted FAR among all impostors is accepted by a binomial number of those at hand, so it lies between
@@ -219,7 +239,9 @@ def bounds_with_few_false_accepts(far: Floats, tar: Floats, rates: ArrayLike, im
     wanted = np.asarray(rates, dtype=np.float64)
     level = (1 + LEVEL) / 2  # two limits at this level each are right together with `LEVEL`
     fewest, most = _binomial_quantiles(impostors, wanted, (1 - level) / 2)
-    strict = np.minimum(np.searchsorted(far, fewest / impostors * (1 - 1e-9), side="left"), len(tar) - 1)
+    strict = np.minimum(
+        np.searchsorted(far, fewest / impostors * (1 - 1e-9), side="left"), len(tar) - 1
+    )
     lax = np.searchsorted(far, most / impostors * (1 + 1e-9), side="right") - 1
     low, _ = clopper_pearson(tar[strict], units, level)
     _, high = clopper_pearson(tar[lax], units, level)
@@ -233,7 +255,9 @@ def _binomial_quantiles(trials: int, rates: Floats, tail: float) -> tuple[Floats
     found = np.empty((2, len(rates)))
     for place, rate in enumerate(rates.tolist()):
         spread = 6 * np.sqrt(trials * rate * (1 - rate)) + 6
-        numbers = np.arange(max(0, int(trials * rate - spread)), min(trials, int(trials * rate + spread)) + 1)
+        numbers = np.arange(
+            max(0, int(trials * rate - spread)), min(trials, int(trials * rate + spread)) + 1
+        )
         below = bdtr(numbers, trials, rate) if rate < 1 else (numbers >= trials).astype(float)
         found[:, place] = numbers[np.argmax(below > tail)], numbers[np.argmax(below >= 1 - tail)]
     return found[0], found[1]
@@ -273,5 +297,7 @@ def check_people(people: ArrayLike | None, count: int) -> Integers | None:
         return None
     given = np.asarray(people)
     if given.shape != (count, 2) or given.dtype.kind not in "iu":
-        raise WorkbenchError(f"people are {given.dtype} of shape {given.shape}, expected integers of shape ({count}, 2)")
+        raise WorkbenchError(
+            f"people are {given.dtype} of shape {given.shape}, expected integers of shape ({count}, 2)"
+        )
     return None if count == 0 or given.min() < 0 else given.astype(np.int64)

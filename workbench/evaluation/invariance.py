@@ -29,7 +29,9 @@ class Factor(NamedTuple):
 
     def text(self, gap: float) -> str:
         """A gap as people read it: 45°, 12 years, 30 %."""
-        return {"degrees": f"{gap:.0f}°", "years": f"{gap:.0f} years", "share": f"{gap:.0%}"}[self.unit]
+        return {"degrees": f"{gap:.0f}°", "years": f"{gap:.0f} years", "share": f"{gap:.0%}"}[
+            self.unit
+        ]
 
 
 FACTORS = {
@@ -138,7 +140,9 @@ def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Ints) -> dict[str, Float
     for factor in FACTORS:
         if factor in attributes:
             if attributes[factor].dtype.kind not in "biuf":
-                raise WorkbenchError(f"attribute {factor!r} holds {attributes[factor].dtype}, expected numbers")
+                raise WorkbenchError(
+                    f"attribute {factor!r} holds {attributes[factor].dtype}, expected numbers"
+                )
             values = attributes[factor].astype(np.float64)
             found[factor] = np.abs(values[pairs[:, 0]] - values[pairs[:, 1]])
     return found
@@ -155,12 +159,17 @@ def alone(varied: NDArray[Any], pairs: Ints, factor: str) -> NDArray[np.bool_]:
         factor: one of the names in `varied`.
     """
     both = varied[pairs]
-    found: NDArray[np.bool_] = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(axis=1)
+    found: NDArray[np.bool_] = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(
+        axis=1
+    )
     return found
 
 
 def pair_gaps(
-    attributes: Mapping[str, NDArray[Any]], pairs: Ints, same: NDArray[np.bool_], identities: Ints | None = None
+    attributes: Mapping[str, NDArray[Any]],
+    pairs: Ints,
+    same: NDArray[np.bool_],
+    identities: Ints | None = None,
 ) -> Gaps | None:
     """The gaps that a benchmark's attributes allow to draw curves over; None where no genuine pair differs in a known factor.
 
@@ -177,11 +186,18 @@ def pair_gaps(
     by_factor = gaps(attributes, pairs)
     if controlled:
         varied = attributes[VARIED]
-        by_factor = {factor: np.where(alone(varied, pairs, factor), gap, np.nan) for factor, gap in by_factor.items()}
+        by_factor = {
+            factor: np.where(alone(varied, pairs, factor), gap, np.nan)
+            for factor, gap in by_factor.items()
+        }
     by_factor = {factor: gap for factor, gap in by_factor.items() if (gap[same] > 0).any()}
     if not by_factor:
         return None
-    people = None if identities is None or (identities[pairs] < 0).any() else identities[pairs].astype(np.int64)
+    people = (
+        None
+        if identities is None or (identities[pairs] < 0).any()
+        else identities[pairs].astype(np.int64)
+    )
     return Gaps(by_factor, people, controlled)
 
 
@@ -226,12 +242,16 @@ def invariance(
     if not 0 < far < 1:
         raise WorkbenchError(f"the false accept rate must be between 0 and 1, got {far}")
     if bootstrap < 0:
-        raise WorkbenchError(f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}")
+        raise WorkbenchError(
+            f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}"
+        )
     values, genuine, distance, drawn = _check(scores, same, gap, people, factor)
     impostors = int((~genuine).sum())
     if impostors * far < 1 - 1e-9:
         needed = int(np.ceil(1 / far - 1e-9))
-        raise WorkbenchError(f"a false accept rate of {far:g} takes at least {needed:,} impostor pairs, there are {impostors:,}")
+        raise WorkbenchError(
+            f"a false accept rate of {far:g} takes at least {needed:,} impostor pairs, there are {impostors:,}"
+        )
     bin_of = np.where(genuine, _bins(distance, genuine, edges), -1)
     if not (bin_of >= 0).any():
         raise WorkbenchError(f"no genuine pair has a known difference in {factor} within the bins")
@@ -246,8 +266,12 @@ def invariance(
         resamples = _resamples(drawn[kept], bootstrap, np.random.default_rng(seed))
         draws = [table.figures(weights, centres) for weights in resamples]
         few = [len(np.unique(drawn[pairs, 0])) < MIN_RESAMPLED for pairs in members]
-        median_interval = np.where(few, np.nan, _interval(np.array([draw.median for draw in draws]), point.median))
-        tar_interval = np.where(few, np.nan, _interval(np.array([draw.tar for draw in draws]), point.tar))
+        median_interval = np.where(
+            few, np.nan, _interval(np.array([draw.median for draw in draws]), point.median)
+        )
+        tar_interval = np.where(
+            few, np.nan, _interval(np.array([draw.tar for draw in draws]), point.tar)
+        )
         low, high = _interval(np.array([draw.crossing for draw in draws]), np.array(point.crossing))
         crossing_interval = (float(low), float(high))
     return InvarianceCurve(
@@ -283,13 +307,17 @@ class _Table:
         self.scores, self.far, self.bins = scores, far, int(bin_of.max()) + 1
         impostors = np.flatnonzero(bin_of < 0)
         self.impostors = impostors[np.argsort(-scores[impostors], kind="stable")]  # highest first
-        self.genuine = np.lexsort((scores, bin_of))[len(impostors) :]  # bin by bin, lowest score first
+        self.genuine = np.lexsort((scores, bin_of))[
+            len(impostors) :
+        ]  # bin by bin, lowest score first
         self.bin_of = bin_of[self.genuine]
         self.ends = np.searchsorted(self.bin_of, np.arange(self.bins), side="right") - 1
 
     def figures(self, weights: Floats, centres: Floats) -> _Figures:
         threshold, median = self.threshold(weights), self.medians(weights)
-        return _Figures(threshold, median, self.tar(weights, threshold), _crossing(centres, median, threshold))
+        return _Figures(
+            threshold, median, self.tar(weights, threshold), _crossing(centres, median, threshold)
+        )
 
     def threshold(self, weights: Floats) -> float:
         """Just above the first impostor pair that must be refused; NaN where the resample has none."""
@@ -319,7 +347,11 @@ class _Table:
 
 def _bins(gap: Floats, genuine: NDArray[np.bool_], edges: ArrayLike | None) -> Ints:
     """Bin of each pair, numbered so that each has a genuine pair; -1 for pairs in none."""
-    limits = _default_edges(gap[genuine & np.isfinite(gap)]) if edges is None else np.asarray(edges, dtype=np.float64)
+    limits = (
+        _default_edges(gap[genuine & np.isfinite(gap)])
+        if edges is None
+        else np.asarray(edges, dtype=np.float64)
+    )
     if limits.ndim != 1 or len(limits) < 2 or not (np.diff(limits) > 0).all():
         raise WorkbenchError(f"edges must be at least two rising numbers, got {limits.tolist()}")
     inside = (gap >= limits[0]) & (gap <= limits[-1])
@@ -343,7 +375,9 @@ def _resamples(units: Ints, count: int, rng: np.random.Generator) -> Iterator[Fl
     numbers, which = np.unique(units, return_inverse=True)
     first, second = which.reshape(units.shape).T
     for _ in range(count):
-        times = np.bincount(rng.integers(len(numbers), size=len(numbers)), minlength=len(numbers)).astype(np.float64)
+        times = np.bincount(
+            rng.integers(len(numbers), size=len(numbers)), minlength=len(numbers)
+        ).astype(np.float64)
         yield np.where(first == second, times[first], times[first] * times[second])
 
 
@@ -366,7 +400,10 @@ def _interval(draws: Floats, point: Floats) -> Floats:
     """(2, ...) percentile interval at `LEVEL` over the draws that are numbers, infinite ones among them; it holds the point."""
     ordered, numbers = np.sort(draws, axis=0), (~np.isnan(draws)).sum(axis=0)  # NaN come last
     ends = []
-    for share, rounded, further in (((1 - LEVEL) / 2, np.floor, np.minimum), ((1 + LEVEL) / 2, np.ceil, np.maximum)):
+    for share, rounded, further in (
+        ((1 - LEVEL) / 2, np.floor, np.minimum),
+        ((1 + LEVEL) / 2, np.ceil, np.maximum),
+    ):
         place = np.maximum(rounded(share * (numbers - 1)), 0).astype(np.int64)
         ends.append(further(np.take_along_axis(ordered, place[None], axis=0)[0], point))
     return np.array(ends)
@@ -376,20 +413,32 @@ def _check(
     scores: ArrayLike, same: ArrayLike, gap: ArrayLike, people: ArrayLike | None, factor: str
 ) -> tuple[Floats, NDArray[np.bool_], Floats, Ints]:
     """Scores, kinds, gaps, and what is redrawn for each pair: its two people, or twice the pair itself."""
-    values, kinds, distance = np.asarray(scores, dtype=np.float64), np.asarray(same), np.asarray(gap, dtype=np.float64)
+    values, kinds, distance = (
+        np.asarray(scores, dtype=np.float64),
+        np.asarray(same),
+        np.asarray(gap, dtype=np.float64),
+    )
     if values.ndim != 1 or not values.shape == kinds.shape == distance.shape:
-        raise WorkbenchError(f"scores {values.shape}, same {kinds.shape} and gap {distance.shape} must be (P,) all three")
+        raise WorkbenchError(
+            f"scores {values.shape}, same {kinds.shape} and gap {distance.shape} must be (P,) all three"
+        )
     if kinds.dtype != np.bool_ and not np.isin(kinds, (0, 1)).all():
         raise WorkbenchError("same must hold True or False (or 1 and 0) for each pair")
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise WorkbenchError(f"score number {bad} is {values[bad]}; all scores must be finite numbers")
+        raise WorkbenchError(
+            f"score number {bad} is {values[bad]}; all scores must be finite numbers"
+        )
     if (distance < 0).any() or np.isinf(distance).any():
-        raise WorkbenchError(f"the difference in {factor} must be 0 or more and finite (NaN where it is not known)")
+        raise WorkbenchError(
+            f"the difference in {factor} must be 0 or more and finite (NaN where it is not known)"
+        )
     if people is None:
         drawn = np.repeat(np.arange(len(values))[:, None], 2, axis=1)
     else:
         drawn = np.asarray(people)
         if drawn.shape != (len(values), 2) or drawn.dtype.kind not in "iu":
-            raise WorkbenchError(f"people are {drawn.dtype} of shape {drawn.shape}, expected integers of shape ({len(values)}, 2)")
+            raise WorkbenchError(
+                f"people are {drawn.dtype} of shape {drawn.shape}, expected integers of shape ({len(values)}, 2)"
+            )
     return values, kinds.astype(bool), distance, drawn.astype(np.int64)

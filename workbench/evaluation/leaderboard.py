@@ -16,9 +16,23 @@ from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
 _NAMES = ("run", "loss", "backbone", "benchmark", "protocol", "kind")
-COLUMNS = (*_NAMES, "accuracy", "std", "accuracy_low", "accuracy_high", "auc", "eer", "stale", "left_out")
+COLUMNS = (
+    *_NAMES,
+    "accuracy",
+    "std",
+    "accuracy_low",
+    "accuracy_high",
+    "auc",
+    "eer",
+    "stale",
+    "left_out",
+)
 
-_KINDS = {VerificationResult: "verification", ClosedSetResult: "closed-set", IdentificationResult: "identification"}
+_KINDS = {
+    VerificationResult: "verification",
+    ClosedSetResult: "closed-set",
+    IdentificationResult: "identification",
+}
 
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:

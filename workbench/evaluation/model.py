@@ -20,8 +20,7 @@ from workbench import backbones, losses, runs
 from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
-from workbench.data.dataset import image_name
-from workbench.data.written import HINT
+from workbench.data.dataset import HINT, image_name
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip
@@ -85,13 +84,27 @@ class Model:
         numbers = range(len(images)) if order is None else order
         found = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
         done = 0
-        with tqdm(total=len(numbers), desc=progress, unit="image", disable=not progress, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=len(numbers),
+            desc=progress,
+            unit="image",
+            disable=not progress,
+            dynamic_ncols=True,
+        ) as bar:
             for batch, of_batch in _read(images, numbers, self.net.image_size, batch_size):
-                pixels = to_network(batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels)
+                pixels = to_network(
+                    batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels
+                )
                 embeddings = self.net(pixels)
                 if flip != "none":
-                    mirrored = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
-                    embeddings = embeddings + mirrored if flip == "add" else torch.cat([embeddings, mirrored], dim=1)
+                    mirrored = self.net(
+                        pixels.flip(-1).contiguous(memory_format=torch.channels_last)
+                    )
+                    embeddings = (
+                        embeddings + mirrored
+                        if flip == "add"
+                        else torch.cat([embeddings, mirrored], dim=1)
+                    )
                 part = found[done : done + len(batch)] = embeddings.float().cpu().numpy()
                 _check_embeddings(part, of_batch.tolist(), images)
                 done += len(batch)
@@ -106,9 +119,13 @@ class Model:
             WorkbenchError: the loss is not registered here, or has no class centres.
         """
         if self.loss is None:
-            raise WorkbenchError("the run's loss is not known here; import what registers it to predict classes")
+            raise WorkbenchError(
+                "the run's loss is not known here; import what registers it to predict classes"
+            )
         if not isinstance(self.loss, losses.ClassificationLoss):
-            raise WorkbenchError("the run's loss has no class centres to predict classes with; `nearest_mean` does without")
+            raise WorkbenchError(
+                "the run's loss has no class centres to predict classes with; `nearest_mean` does without"
+            )
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predicted_class(part) for part in parts])
         found: NDArray[np.int64] = classes.cpu().numpy()
@@ -120,7 +137,9 @@ def embedding_length(model: Model, flip: Flip) -> int:
     return model.net.embedding_dim * (2 if flip == "concatenate" else 1)
 
 
-def _read(images: Images, order: Sequence[int], size: tuple[int, int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _read(
+    images: Images, order: Sequence[int], size: tuple[int, int], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an order; the error of an image that cannot be read says how to go on."""
     try:
         yield from batches(images, order, size, batch_size)
@@ -128,7 +147,9 @@ def _read(images: Images, order: Sequence[int], size: tuple[int, int], batch_siz
         raise WorkbenchError(f"{error}; {HINT}") from None
 
 
-def _check_embeddings(embeddings: NDArray[np.float32], numbers: Sequence[int], images: Images) -> None:
+def _check_embeddings(
+    embeddings: NDArray[np.float32], numbers: Sequence[int], images: Images
+) -> None:
     """Every figure is computed of embeddings that went through here, so this is the one place to find out what is none.
 
     Raises:
@@ -171,7 +192,11 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
     check_tensors(tensors, str(path), _DIVERGED)
     config = run.config
     _check_unchanged(run, metadata)
-    missing = [key for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std") if key not in config]
+    missing = [
+        key
+        for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std")
+        if key not in config
+    ]
     weight = tensors.get("loss.weight")
     if missing:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
@@ -191,7 +216,9 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         loss = None
         if losses.is_known(config["loss"]):
             options = config.get("loss_options", {})
-            loss = losses.create(config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options)
+            loss = losses.create(
+                config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options
+            )
         mean, std, channels = _scaling(config)
     except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
         raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
@@ -228,7 +255,9 @@ def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
     except ValueError:
         stored = None
     if not isinstance(stored, dict):
-        raise WorkbenchError(f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged, no JSON object; train again")
+        raise WorkbenchError(
+            f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged, no JSON object; train again"
+        )
     now = runs.made_with(run.config)
     if differing := [key for key, value in now.items() if key in stored and stored[key] != value]:
         key = differing[0]
@@ -270,9 +299,15 @@ def _no_centres(path: Path) -> WorkbenchError:
 
 def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
     """Load the tensors of this part ("backbone" or "loss") into the module."""
-    own = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
+    own = {
+        key.removeprefix(f"{part}."): value
+        for key, value in tensors.items()
+        if key.startswith(f"{part}.")
+    }
     try:
         module.load_state_dict(own)
     except RuntimeError as error:
         what = " ".join(str(error).split())[:160]
-        raise WorkbenchError(f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({what})") from None
+        raise WorkbenchError(
+            f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({what})"
+        ) from None

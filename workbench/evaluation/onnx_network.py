@@ -69,7 +69,9 @@ class OnnxNetwork(Backbone):
     ) -> None:
         model = parse(content, where)
         if elsewhere := external_files(model):
-            raise WorkbenchError(f"{where}: has weights in another file, {elsewhere[0]!r}; a run's model.onnx must hold them all")
+            raise WorkbenchError(
+                f"{where}: has weights in another file, {elsewhere[0]!r}; a run's model.onnx must hold them all"
+            )
         _check_weights(model, where)
         session = _session(content, where, device or torch.device("cpu"))
         taken = _only_input(session, where)
@@ -121,14 +123,27 @@ def parse(content: bytes, where: str) -> onnx.ModelProto:
 def external_files(model: onnx.ModelProto) -> list[str]:
     """Names of other files that the model's tensors are in, sorted."""
     graphs = _tensors(model.graph), *(_of_nodes(function.node) for function in model.functions)
-    external = [tensor for part in graphs for tensor in part if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    external = [
+        tensor
+        for part in graphs
+        for tensor in part
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
     return sorted(
-        {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"} | _unnamed(external)
+        {
+            entry.value
+            for tensor in external
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        | _unnamed(external)
     )
 
 
 def _unnamed(external: list[onnx.TensorProto]) -> set[str]:
-    return {"" for tensor in external if all(entry.key != "location" for entry in tensor.external_data)}
+    return {
+        "" for tensor in external if all(entry.key != "location" for entry in tensor.external_data)
+    }
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -149,14 +164,24 @@ def _of_nodes(nodes: Any) -> Iterator[onnx.TensorProto]:
 
 def _check_weights(model: onnx.ModelProto, where: str) -> None:
     """Single numbers are left out: the limit of a Clip may be infinite."""
-    tensors = [one for one in _tensors(model.graph) if one.data_type in _CHECKED_TYPES and prod(one.dims) > 1]
+    tensors = [
+        one
+        for one in _tensors(model.graph)
+        if one.data_type in _CHECKED_TYPES and prod(one.dims) > 1
+    ]
     try:
         weights = {
-            tensor.name or f"a constant of shape {tuple(tensor.dims)}": torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            tensor.name or f"a constant of shape {tuple(tensor.dims)}": torch.from_numpy(
+                numpy_helper.to_array(tensor).copy()
+            )
             for tensor in tensors
         }
-    except Exception as error:  # a shape that its bytes are too few for, or bytes that are no numbers
-        raise WorkbenchError(f"{where}: not a whole ONNX file, its weights cannot be read ({_short(error)})") from None
+    except (
+        Exception
+    ) as error:  # a shape that its bytes are too few for, or bytes that are no numbers
+        raise WorkbenchError(
+            f"{where}: not a whole ONNX file, its weights cannot be read ({_short(error)})"
+        ) from None
     check_tensors(weights, where, "the file is damaged, or its training went wrong")
 
 
@@ -175,7 +200,9 @@ class _Graph:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         step = self.batch or max(len(images), 1)
-        return np.concatenate([self._embedded(images[at : at + step]) for at in range(0, max(len(images), 1), step)])
+        return np.concatenate(
+            [self._embedded(images[at : at + step]) for at in range(0, max(len(images), 1), step)]
+        )
 
     def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         count = max(self.batch or 0, len(images))
@@ -190,17 +217,25 @@ class _Graph:
     def run(self, images: NDArray[np.float32], outputs: list[str] | None = None) -> dict[str, Any]:
         """What these outputs give, all by default; a batch of fixed size is filled up with black images."""
         missing = (self.batch or 0) - len(images)
-        batch = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing > 0 else images
+        batch = (
+            np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+            if missing > 0
+            else images
+        )
         given = batch.transpose(0, 2, 3, 1) if self.channels_last else batch
         if self.dtype is np.uint8:
             given = np.rint(given)
         names = outputs or [value.name for value in self.session.get_outputs()]
         try:
-            found = self.session.run(names, {self.name: np.ascontiguousarray(given, dtype=self.dtype)})
+            found = self.session.run(
+                names, {self.name: np.ascontiguousarray(given, dtype=self.dtype)}
+            )
         except Exception as error:  # onnxruntime's own classes, which have no public base
             height, width = images.shape[2:]
             what = f"{len(batch)} image(s) of {height} x {width}"
-            raise WorkbenchError(f"{self.where}: cannot be run on {what} ({_short(error)})") from None
+            raise WorkbenchError(
+                f"{self.where}: cannot be run on {what} ({_short(error)})"
+            ) from None
         return dict(zip(names, found, strict=True))
 
 
@@ -220,8 +255,14 @@ def _chosen(found: dict[str, Any], wanted: str | None, where: str) -> str:
         return wanted
     if len(found) == 1:
         return next(iter(found))
-    vectors = {name: _flat(value, len(value)) for name, value in found.items() if isinstance(value, np.ndarray) and value.ndim}
-    fitting = [name for name, vector in vectors.items() if vector is not None and vector.shape[1] > 1]
+    vectors = {
+        name: _flat(value, len(value))
+        for name, value in found.items()
+        if isinstance(value, np.ndarray) and value.ndim
+    }
+    fitting = [
+        name for name, vector in vectors.items() if vector is not None and vector.shape[1] > 1
+    ]
     if len(fitting) != 1:
         listed = ", ".join(f"{name!r} with {_shape_of(value)}" for name, value in found.items())
         raise WorkbenchError(
@@ -250,9 +291,15 @@ def _session(content: bytes, where: str, device: torch.device) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CPUExecutionProvider"] if device.type != "cuda" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    wanted = (
+        ["CPUExecutionProvider"]
+        if device.type != "cuda"
+        else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
     try:
-        return ort.InferenceSession(content, options, [name for name in wanted if name in ort.get_available_providers()])
+        return ort.InferenceSession(
+            content, options, [name for name in wanted if name in ort.get_available_providers()]
+        )
     except Exception as error:
         raise WorkbenchError(f"{where}: onnxruntime cannot open it ({_short(error)})") from None
 
@@ -266,7 +313,9 @@ def _only_input(session: Any, where: str) -> Any:
         )
     (taken,) = inputs
     if taken.type not in _TYPES:
-        raise WorkbenchError(f"{where}: input {taken.name!r} is {taken.type}, expected one of {', '.join(_TYPES)}")
+        raise WorkbenchError(
+            f"{where}: input {taken.name!r} is {taken.type}, expected one of {', '.join(_TYPES)}"
+        )
     return taken
 
 
@@ -295,16 +344,24 @@ def _tried(
     for channels_last in orders:
         sides = _sides(taken.shape, channels_last)
         size = _size(sides, where, image_size)
-        graph = _Graph(session, where, taken.name, _TYPES[taken.type], channels_last, _fixed(taken.shape[0]))
+        graph = _Graph(
+            session, where, taken.name, _TYPES[taken.type], channels_last, _fixed(taken.shape[0])
+        )
         try:
             return graph, size, graph.run(_noise(graph, 1, size))
         except WorkbenchError as error:
-            hint = "; the file leaves the size of its images open, say the right one with --image-size" if None in sides else ""
+            hint = (
+                "; the file leaves the size of its images open, say the right one with --image-size"
+                if None in sides
+                else ""
+            )
             errors.append(WorkbenchError(f"{error}{hint}"))
     raise errors[0]
 
 
-def _size(sides: list[int | None], where: str, image_size: tuple[int, int] | None) -> tuple[int, int]:
+def _size(
+    sides: list[int | None], where: str, image_size: tuple[int, int] | None
+) -> tuple[int, int]:
     default = image_size or (DEFAULT_SIZE, DEFAULT_SIZE)
     size = sides[0] or default[0], sides[1] or default[1]
     if min(size) < 1:

@@ -20,7 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
-from workbench.evaluation.search import BLOCK, Enrolled, Floats, Integers, Strangers, among_enrolled, blocks, enrol, parts
+from workbench.evaluation.search import (
+    BLOCK,
+    Enrolled,
+    Floats,
+    Integers,
+    Strangers,
+    among_enrolled,
+    blocks,
+    enrol,
+    parts,
+)
 
 FPIRS = (0.1, 0.01, 0.001)
 BAND_FPIRS = np.logspace(-6, 0, 121)
@@ -68,12 +78,16 @@ class OpenSetResult:
         hits = np.sort(self.mated[self._in_place])
         false = len(self.nonmated) - np.searchsorted(np.sort(self.nonmated), thresholds)
         right = len(hits) - np.searchsorted(hits, thresholds)
-        return OpenSetCurve(false / len(self.nonmated), (len(self.mated) - right) / len(self.mated), thresholds)
+        return OpenSetCurve(
+            false / len(self.nonmated), (len(self.mated) - right) / len(self.mated), thresholds
+        )
 
     def threshold_at(self, fpir: float) -> float:
         """The lowest score that as a threshold keeps FPIR within this; infinity where none does."""
         curve = self.curve
-        return float(curve.thresholds[np.searchsorted(curve.fpir, fpir * (1 + 1e-9), side="right") - 1])
+        return float(
+            curve.thresholds[np.searchsorted(curve.fpir, fpir * (1 + 1e-9), side="right") - 1]
+        )
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
         """(FPIR, FNIR) at a threshold."""
@@ -86,7 +100,9 @@ class OpenSetResult:
 
     @property
     def _in_place(self) -> NDArray[np.bool_]:
-        return np.ones(len(self.ranks), dtype=bool) if self.rank is None else self.ranks <= self.rank
+        return (
+            np.ones(len(self.ranks), dtype=bool) if self.rank is None else self.ranks <= self.rank
+        )
 
 
 def open_set(
@@ -124,13 +140,20 @@ def open_set(
             on a non-mated probe is.
     """
     if any(not 0 < fpir <= 1 for fpir in fpirs):
-        raise WorkbenchError(f"false positive identification rates must be in (0, 1], got {list(fpirs)}")
+        raise WorkbenchError(
+            f"false positive identification rates must be in (0, 1], got {list(fpirs)}"
+        )
     if bootstrap < 0 or block < 1 or (rank is not None and rank < 1):
-        raise WorkbenchError(f"rank and block must be at least 1 and bootstrap 0, got {rank}, {block} and {bootstrap}")
+        raise WorkbenchError(
+            f"rank and block must be at least 1 and bootstrap 0, got {rank}, {block} and {bootstrap}"
+        )
     known = enrol(probes, gallery, probe_ids, gallery_ids)
     best, before, _ = among_enrolled(known, block)
     highest = np.concatenate(
-        [_highest(others, known, block) for others in blocks(nonmated, probes.shape[1], block, "non-mated probes")]
+        [
+            _highest(others, known, block)
+            for others in blocks(nonmated, probes.shape[1], block, "non-mated probes")
+        ]
     )
     strangers = _strangers(nonmated_ids, len(highest), known)
     table = _Sorted(best, before < (np.inf if rank is None else rank), highest)
@@ -143,7 +166,10 @@ def open_set(
         fnir_at_fpir=dict(zip(fpirs, fnirs[:count].tolist(), strict=True)),
         intervals={}
         if edges is None
-        else {fpir: (float(low), float(high)) for fpir, low, high in zip(fpirs, *edges[:, :count], strict=True)},
+        else {
+            fpir: (float(low), float(high))
+            for fpir, low, high in zip(fpirs, *edges[:, :count], strict=True)
+        },
         band=None if edges is None else edges[:, count:],
         mated=best,
         ranks=1 + before,
@@ -151,7 +177,8 @@ def open_set(
         rank=rank,
         enrolled=len(np.unique(known.people)),
         protocol={
-            "found": "score reaches the threshold" + _PLACES.get(rank, f" and the person is among the first {rank}"),
+            "found": "score reaches the threshold"
+            + _PLACES.get(rank, f" and the person is among the first {rank}"),
             "threshold": "lowest with which no more of the non-mated probes find somebody; candidates are the scores",
             "interval": "none" if edges is None else bootstrap_in_words(people, bootstrap),
         },
@@ -163,7 +190,10 @@ _PLACES = {None: "", 1: " and the person comes first in the gallery"}
 
 def _highest(others: Floats, known: Enrolled, block: int) -> Floats:
     """(n,) best score of each with anybody in the gallery."""
-    best: Floats = np.max([(others @ known.gallery[part].T).max(axis=1) for part in parts(len(known.gallery), block)], axis=0)
+    best: Floats = np.max(
+        [(others @ known.gallery[part].T).max(axis=1) for part in parts(len(known.gallery), block)],
+        axis=0,
+    )
     return best
 
 
@@ -171,9 +201,13 @@ def _strangers(ids: ArrayLike | None, count: int, known: Enrolled) -> Integers:
     """(E,) 0..P-1 who is on each non-mated probe; everybody of whom that is not known is somebody else."""
     given = np.full(count, -1) if ids is None else np.asarray(ids)
     if given.shape != (count,) or given.dtype.kind not in "iu":
-        raise WorkbenchError(f"nonmated_ids are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)")
+        raise WorkbenchError(
+            f"nonmated_ids are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)"
+        )
     if len(both := np.intersect1d(given[given >= 0], known.people)):
-        raise WorkbenchError(f"identity {both[0]} is on a non-mated probe and in the gallery; these must be strangers")
+        raise WorkbenchError(
+            f"identity {both[0]} is on a non-mated probe and in the gallery; these must be strangers"
+        )
     unknown = np.flatnonzero(given < 0)
     apart = given.astype(np.int64)
     apart[unknown] = -1 - np.arange(len(unknown))
@@ -187,10 +221,14 @@ class _Sorted:
         self.hits = np.flatnonzero(in_place)[np.argsort(-mated[in_place], kind="stable")]
         self.order = np.argsort(-nonmated, kind="stable")
         falling = nonmated[self.order]
-        self.ends = np.flatnonzero(np.append(np.diff(falling) != 0, True))  # equal scores cannot be parted
+        self.ends = np.flatnonzero(
+            np.append(np.diff(falling) != 0, True)
+        )  # equal scores cannot be parted
         rising = mated[self.hits][::-1]
         # above[k]: hits that a threshold accepts which shuts out the k-th highest distinct non-mated score; the last: all.
-        self.above = np.append(len(rising) - np.searchsorted(rising, falling[self.ends], side="right"), len(rising))
+        self.above = np.append(
+            len(rising) - np.searchsorted(rising, falling[self.ends], side="right"), len(rising)
+        )
 
     def fnir(self, mated_weights: Floats, nonmated_weights: Floats, fpirs: Floats) -> Floats:
         """Lowest FNIR with FPIR <= each of these (a hair more, so that 3 of 30 is a rate of 0.1)."""
@@ -202,18 +240,24 @@ class _Sorted:
         return fnir
 
 
-def _edges(table: _Sorted, wanted: Integers, strangers: Integers, fpirs: Floats, bootstrap: int, seed: int) -> Floats | None:
+def _edges(
+    table: _Sorted, wanted: Integers, strangers: Integers, fpirs: Floats, bootstrap: int, seed: int
+) -> Floats | None:
     """(2, K) low and high FNIR at the FPIRs when the people on both kinds of probes, with all their probes, are drawn anew."""
     mated = np.unique(wanted, return_inverse=True)[1]
     if not bootstrap or mated.max() == 0 or strangers.max() == 0:
         return None
     rng = np.random.default_rng(seed)
-    draws = [table.fnir(_redrawn(mated, rng), _redrawn(strangers, rng), fpirs) for _ in range(bootstrap)]
+    draws = [
+        table.fnir(_redrawn(mated, rng), _redrawn(strangers, rng), fpirs) for _ in range(bootstrap)
+    ]
     return np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def _redrawn(person: NDArray[np.integer], rng: np.random.Generator) -> Floats:
     """How often each probe is drawn when as many people as there are are drawn with replacement."""
     people = int(person.max()) + 1
-    times: Floats = np.bincount(rng.integers(people, size=people), minlength=people)[person].astype(np.float64)
+    times: Floats = np.bincount(rng.integers(people, size=people), minlength=people)[person].astype(
+        np.float64
+    )
     return times

@@ -11,8 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
-from workbench.evaluation.intervals import LEVEL, groups_of, holm, standard_error, t_quantile, two_sided_p
-from workbench.evaluation.verification import Floats, SortedPairs, VerificationResult, accuracy_without, right_decisions
+from workbench.evaluation.intervals import (
+    LEVEL,
+    groups_of,
+    holm,
+    standard_error,
+    t_quantile,
+    two_sided_p,
+)
+from workbench.evaluation.verification import (
+    Floats,
+    SortedPairs,
+    VerificationResult,
+    accuracy_without,
+    right_decisions,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,10 @@ def differences(results: Mapping[str, VerificationResult]) -> dict[tuple[str, st
         WorkbenchError: as `paired_difference`.
     """
     known = {name: _Accuracies.of(result) for name, result in results.items()}
-    found = {(a, b): _difference(known[a], known[b], results[a], results[b]) for a, b in combinations(results, 2)}
+    found = {
+        (a, b): _difference(known[a], known[b], results[a], results[b])
+        for a, b in combinations(results, 2)
+    }
     raised = holm([one.p_value for one in found.values()])
     return {
         couple: Difference(one.value, one.interval, float(p_value), one.words)
@@ -111,12 +127,24 @@ class _Accuracies(NamedTuple):
         right = right_decisions(result.scores, result.same, result.folds, threshold)
         groups = groups_of(result.same, result.folds, result.people)
         without = accuracy_without(right, result.folds, groups.left_out)
-        return cls(float(accuracy.mean()), without, groups.degrees_of_freedom, f"jackknife over {groups.words}")
+        return cls(
+            float(accuracy.mean()),
+            without,
+            groups.degrees_of_freedom,
+            f"jackknife over {groups.words}",
+        )
 
 
-def _difference(one: _Accuracies, other: _Accuracies, first: VerificationResult, second: VerificationResult) -> Difference:
+def _difference(
+    one: _Accuracies, other: _Accuracies, first: VerificationResult, second: VerificationResult
+) -> Difference:
     if not all(
-        np.array_equal(a, b) for a, b in ((first.same, second.same), (first.folds, second.folds), (_people(first), _people(second)))
+        np.array_equal(a, b)
+        for a, b in (
+            (first.same, second.same),
+            (first.folds, second.folds),
+            (_people(first), _people(second)),
+        )
     ):
         raise WorkbenchError(
             f"{first.name} and {second.name}: not the same pairs, folds and people, so they cannot be compared pair by pair"

@@ -34,7 +34,9 @@ class Projection:
     umap: Floats | None
 
 
-def project(embeddings: NDArray[np.floating], labels: NDArray[np.int64], seed: int = 0) -> Projection:
+def project(
+    embeddings: NDArray[np.floating], labels: NDArray[np.int64], seed: int = 0
+) -> Projection:
     """Project the identities with the most images, at most 20 of them and 2,000 images, so that colours can be told apart.
 
     The embeddings are normalised first: verification sees only directions.
@@ -58,7 +60,9 @@ def choose_points(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     shown = identities[np.argsort(-counts, kind="stable")[:MAX_IDENTITIES]]
     candidates = known[np.isin(labels[known], shown)]
     if len(candidates) > MAX_POINTS:
-        candidates = np.sort(np.random.default_rng(seed).choice(candidates, MAX_POINTS, replace=False))
+        candidates = np.sort(
+            np.random.default_rng(seed).choice(candidates, MAX_POINTS, replace=False)
+        )
     return candidates
 
 
@@ -80,8 +84,12 @@ def _umap(unit: Floats, seed: int) -> Floats | None:
     if len(unit) < MIN_UMAP_POINTS:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its dependencies, and that a fixed seed means one thread
+        warnings.simplefilter(
+            "ignore"
+        )  # of its dependencies, and that a fixed seed means one thread
         from umap import UMAP
 
-        coordinates = UMAP(n_neighbors=min(NEIGHBOURS, len(unit) - 1), metric="cosine", random_state=seed).fit_transform(unit)
+        coordinates = UMAP(
+            n_neighbors=min(NEIGHBOURS, len(unit) - 1), metric="cosine", random_state=seed
+        ).fit_transform(unit)
     return np.asarray(coordinates, dtype=np.float64)

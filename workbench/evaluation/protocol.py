@@ -102,10 +102,16 @@ class Protocol:
     def _nearest(self) -> list[str]:
         by_preset = []
         for preset, known in PRESETS.items():
-            changed = [option.name for option in fields(self) if getattr(self, option.name) != getattr(known, option.name)]
+            changed = [
+                option.name
+                for option in fields(self)
+                if getattr(self, option.name) != getattr(known, option.name)
+            ]
             by_preset.append([preset, *(f"{option}-{getattr(self, option)}" for option in changed)])
         usual, *others = by_preset
-        return min([usual, *(parts for parts in others if len(parts) <= 2)], key=len)  # of equally near ones the default
+        return min(
+            [usual, *(parts for parts in others if len(parts) <= 2)], key=len
+        )  # of equally near ones the default
 
     def words(self) -> dict[str, str]:
         """What is done with embeddings, to be printed beside figures; `verification` says the rest."""
@@ -121,8 +127,12 @@ class Protocol:
         """Thresholds on scores to choose from, accepted where a score reaches them; None for the scores themselves."""
         if self.threshold == "exact":
             return None
-        reached = 1.0 - ACCURACY_THRESHOLDS / 2 if self.distance == "cosine" else -ACCURACY_THRESHOLDS
-        accepted: Floats = np.nextafter(reached, np.inf)  # arcface_torch's `distance < threshold` leaves out equality
+        reached = (
+            1.0 - ACCURACY_THRESHOLDS / 2 if self.distance == "cosine" else -ACCURACY_THRESHOLDS
+        )
+        accepted: Floats = np.nextafter(
+            reached, np.inf
+        )  # arcface_torch's `distance < threshold` leaves out equality
         return accepted
 
     @property
@@ -158,7 +168,9 @@ class Protocol:
             return similarity(first, second)
         if self.distance == "euclidean":
             return -squared_distances(normalised(first), normalised(second))
-        return -squared_distances(np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64))
+        return -squared_distances(
+            np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+        )
 
 
 DEFAULT = "workbench"
@@ -182,14 +194,18 @@ def resolve(protocol: str | Protocol, **changes: Any) -> Protocol:
         if protocol not in PRESETS:
             raise unknown_name("protocol", protocol, PRESETS)
         protocol = PRESETS[protocol]
-    return replace(protocol, **{option: value for option, value in changes.items() if value is not None})
+    return replace(
+        protocol, **{option: value for option, value in changes.items() if value is not None}
+    )
 
 
 def as_cosines(result: VerificationResult) -> VerificationResult | None:
     """The result with cosines for scores and thresholds, where they can be told from its distances; else None."""
     score = result.protocol.get("score", SCORES["cosine"])
     if score == SCORES["euclidean"]:
-        return replace(result, scores=1.0 + result.scores / 2, fold_threshold=1.0 + result.fold_threshold / 2)
+        return replace(
+            result, scores=1.0 + result.scores / 2, fold_threshold=1.0 + result.fold_threshold / 2
+        )
     return None if score == SCORES["euclidean-raw"] else result
 
 
@@ -198,18 +214,26 @@ def of_two_photos(result: VerificationResult) -> VerificationResult | None:
 
     Scores of whole templates, which are pooled from many pictures, are higher than those of two.
     """
-    usual = {"flip": (FLIPS["add"],), "mean subtracted": (MEANS["none"],), "score": tuple(SCORES.values())}
+    usual = {
+        "flip": (FLIPS["add"],),
+        "mean subtracted": (MEANS["none"],),
+        "score": tuple(SCORES.values()),
+    }
     alike = all(result.protocol.get(key, values[0]) in values for key, values in usual.items())
     return as_cosines(result) if alike else None
 
 
-def _other_folds_means(embeddings: NDArray[np.floating], pairs: Integers, folds: Integers) -> dict[int, Floats]:
+def _other_folds_means(
+    embeddings: NDArray[np.floating], pairs: Integers, folds: Integers
+) -> dict[int, Floats]:
     """{fold: mean embedding of the images in pairs of all other folds}."""
     counts, sums = {}, {}
     for fold in np.unique(folds).tolist():
         members = pairs[folds == fold].ravel()
         counts[fold] = len(members)
-        times = np.bincount(members, minlength=len(embeddings))  # not a copy of the embeddings for every pair
+        times = np.bincount(
+            members, minlength=len(embeddings)
+        )  # not a copy of the embeddings for every pair
         sums[fold] = times @ embeddings.astype(np.float64)
     total, every = sum(sums.values()), sum(counts.values())
     return {fold: (total - sums[fold]) / (every - counts[fold]) for fold in counts}

@@ -55,7 +55,10 @@ def save_result(
         "fingerprint": fingerprint,
         "note": printable(result.note),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "protocol": {key: printable(value) if isinstance(value, str) else value for key, value in result.protocol.items()},
+        "protocol": {
+            key: printable(value) if isinstance(value, str) else value
+            for key, value in result.protocol.items()
+        },
         "accuracy": result.accuracy,
         "identity_names": [printable(name) for name in identity_names],
     }
@@ -63,7 +66,8 @@ def save_result(
         figures["training_data"] = training_data
     if left_out is not None and left_out.images:
         figures["left_out"] = [
-            {"number": number, "image": where, "reason": reason} for number, (where, reason) in left_out.images.items()
+            {"number": number, "image": where, "reason": reason}
+            for number, (where, reason) in left_out.images.items()
         ]
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(result, VerificationResult):
@@ -100,7 +104,11 @@ def save_result(
         if gaps.people is not None:
             arrays["people"] = gaps.people
     if projection is not None:
-        arrays |= {f"projection_{key}": value for key, value in vars(projection).items() if value is not None}
+        arrays |= {
+            f"projection_{key}": value
+            for key, value in vars(projection).items()
+            if value is not None
+        }
     run.save_evaluation(name, figures, arrays)
 
 
@@ -125,7 +133,9 @@ def model_step(run: Run) -> int | None:
     return int(step) if step.isdigit() else None
 
 
-def _parts_of_identification(result: IdentificationResult) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _parts_of_identification(
+    result: IdentificationResult,
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Figures and arrays in which an identification is stored."""
     figures: dict[str, Any] = {
         "kind": "identification",
@@ -141,7 +151,9 @@ def _parts_of_identification(result: IdentificationResult) -> tuple[dict[str, An
     if (open_set := result.open_set) is not None:
         figures["open_set"] = {
             "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in open_set.fnir_at_fpir.items()},
-            "intervals": {f"{fpir:g}": list(interval) for fpir, interval in open_set.intervals.items()},
+            "intervals": {
+                f"{fpir:g}": list(interval) for fpir, interval in open_set.intervals.items()
+            },
             "rank": open_set.rank,
             "enrolled": open_set.enrolled,
             "protocol": open_set.protocol,
@@ -197,23 +209,35 @@ def load_result(run: Run, name: str) -> Result:
 
 
 _IDENTIFICATION_BANDS = ("cmc_band", "distractor_band")
-_IDENTIFICATION_ARRAYS = ("cmc", "distractor_counts", "distractor_rates", "ranks", "identities", *_IDENTIFICATION_BANDS)
+_IDENTIFICATION_ARRAYS = (
+    "cmc",
+    "distractor_counts",
+    "distractor_rates",
+    "ranks",
+    "identities",
+    *_IDENTIFICATION_BANDS,
+)
 _OPEN_SET = "open_set_"
 _OPEN_SET_ARRAYS = ("mated", "ranks", "nonmated")
 
 
-def _identification(name: str, figures: dict[str, Any], arrays: dict[str, Any]) -> IdentificationResult:
+def _identification(
+    name: str, figures: dict[str, Any], arrays: dict[str, Any]
+) -> IdentificationResult:
     interval = figures["interval"]
     if interval is not None:
         low, high = interval
     stored: dict[str, Any] = {
-        key: arrays.get(key) if key in _IDENTIFICATION_BANDS else arrays[key] for key in _IDENTIFICATION_ARRAYS
+        key: arrays.get(key) if key in _IDENTIFICATION_BANDS else arrays[key]
+        for key in _IDENTIFICATION_ARRAYS
     }
     return IdentificationResult(
         accuracy=figures["accuracy"],
         interval=None if interval is None else (low, high),
         tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
-        probes=figures.get("probes", len(stored["ranks"])),  # stored before there was MegaFace's rule: a search a probe
+        probes=figures.get(
+            "probes", len(stored["ranks"])
+        ),  # stored before there was MegaFace's rule: a search a probe
         enrolled=figures["enrolled"],
         genuine=figures["genuine"],
         candidates=figures.get("candidates", "gallery"),
@@ -262,8 +286,12 @@ def load_projection(run: Run, name: str) -> tuple[Projection, list[str]] | None:
     if "projection_points" not in arrays:
         return None
     try:
-        fields = {key: arrays[f"projection_{key}"] for key in ("points", "labels", "pca", "explained")}
-        return Projection(**fields, umap=arrays.get("projection_umap")), [str(n) for n in figures["identity_names"]]
+        fields = {
+            key: arrays[f"projection_{key}"] for key in ("points", "labels", "pca", "explained")
+        }
+        return Projection(**fields, umap=arrays.get("projection_umap")), [
+            str(n) for n in figures["identity_names"]
+        ]
     except (KeyError, TypeError) as error:
         raise _damaged(run, name, error) from None
 
@@ -275,7 +303,11 @@ def load_gaps(run: Run, name: str) -> Gaps | None:
     """The gaps between the two images of each pair, where the benchmark knows in what they differ."""
     figures, arrays = run.evaluation(name)
     by_factor = {key.removeprefix(_GAP): gap for key, gap in arrays.items() if key.startswith(_GAP)}
-    return Gaps(by_factor, arrays.get("people"), bool(figures.get("controlled"))) if by_factor else None
+    return (
+        Gaps(by_factor, arrays.get("people"), bool(figures.get("controlled")))
+        if by_factor
+        else None
+    )
 
 
 def invariance_curves(
@@ -312,7 +344,15 @@ def invariance_curves(
     if unknown := set(factors or ()) - set(gaps.by_factor):
         raise unknown_name(f"factor of {benchmark}", min(unknown), gaps.by_factor)
     return {
-        factor: invariance(result.scores, result.same, gap, factor=factor, far=far, bootstrap=bootstrap, people=gaps.people)
+        factor: invariance(
+            result.scores,
+            result.same,
+            gap,
+            factor=factor,
+            far=far,
+            bootstrap=bootstrap,
+            people=gaps.people,
+        )
         for factor, gap in gaps.by_factor.items()
         if factors is None or factor in factors
     }
@@ -320,4 +360,6 @@ def invariance_curves(
 
 def _damaged(run: Run, name: str, error: Exception) -> WorkbenchError:
     reason = f"{type(error).__name__}: {error}"
-    return WorkbenchError(f"{run.path}, evaluation {name!r}: damaged ({reason}); run `workbench evaluate` again")
+    return WorkbenchError(
+        f"{run.path}, evaluation {name!r}: damaged ({reason}); run `workbench evaluate` again"
+    )

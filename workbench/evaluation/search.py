@@ -41,7 +41,12 @@ class Found(NamedTuple):
     genuine: Floats
 
 
-def enrol(probes: NDArray[np.floating], gallery: NDArray[np.floating], probe_ids: ArrayLike, gallery_ids: ArrayLike) -> Enrolled:
+def enrol(
+    probes: NDArray[np.floating],
+    gallery: NDArray[np.floating],
+    probe_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+) -> Enrolled:
     """Check probes and gallery, and bring them to the grid.
 
     Raises:
@@ -55,15 +60,25 @@ def enrol(probes: NDArray[np.floating], gallery: NDArray[np.floating], probe_ids
         for part in parts(len(embeddings), BLOCK):
             _check_finite(embeddings[part], part.start, what)
     wanted, people = np.asarray(probe_ids), np.asarray(gallery_ids)
-    for what, identities, embeddings in (("probe_ids", wanted, probes), ("gallery_ids", people, gallery)):
+    for what, identities, embeddings in (
+        ("probe_ids", wanted, probes),
+        ("gallery_ids", people, gallery),
+    ):
         if identities.shape != embeddings.shape[:1] or identities.dtype.kind not in "iu":
             raise WorkbenchError(
                 f"{what} are {identities.dtype} of shape {identities.shape}, expected integers of shape ({len(embeddings)},)"
             )
     if len(missing := np.setdiff1d(wanted, people)):
-        raise WorkbenchError(f"identity {missing[0]} is on a probe, but nobody in the gallery is; {len(missing)} are missing")
+        raise WorkbenchError(
+            f"identity {missing[0]} is on a probe, but nobody in the gallery is; {len(missing)} are missing"
+        )
     order = np.argsort(people, kind="stable")
-    return Enrolled(on_grid(probes), wanted.astype(np.int64), on_grid(gallery[order]), people[order].astype(np.int64))
+    return Enrolled(
+        on_grid(probes),
+        wanted.astype(np.int64),
+        on_grid(gallery[order]),
+        people[order].astype(np.int64),
+    )
 
 
 def among_enrolled(known: Enrolled, block: int) -> Found:
@@ -91,7 +106,9 @@ def blocks(strangers: Strangers, dim: int, size: int, what: str) -> Iterator[Flo
     for given in (strangers,) if isinstance(strangers, np.ndarray) else strangers:
         block = np.asarray(given)
         if block.ndim != 2 or block.shape[1] != dim:
-            raise WorkbenchError(f"{what} have shape {block.shape}, they must be (E, D), rows of {dim} numbers as the probes are")
+            raise WorkbenchError(
+                f"{what} have shape {block.shape}, they must be (E, D), rows of {dim} numbers as the probes are"
+            )
         for part in parts(len(block), size):
             _check_finite(block[part], done + part.start, what)
             yield on_grid(block[part])
@@ -121,4 +138,6 @@ def _check_finite(embeddings: NDArray[np.floating], first: int, what: str) -> No
     finite = np.isfinite(embeddings)
     if not finite.all():
         bad = first + int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise WorkbenchError(f"number {bad} of the {what} is not finite; all embeddings must be finite numbers")
+        raise WorkbenchError(
+            f"number {bad} of the {what} is not finite; all embeddings must be finite numbers"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import data, runs
-from workbench.data.written import Broken
+from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError
 
 TRAIN = "train"
@@ -52,7 +52,11 @@ class Sources:
         target = data.without(whole, unreadable)
         left_out = data.LeftOut(unreadable, len(used), data.lost_parts(whole, target))
         if isinstance(benchmark, str) and beneath != benchmark:
-            return _open(self.run, benchmark, self.training_data, unreadable), whole.fingerprint(), left_out
+            return (
+                _open(self.run, benchmark, self.training_data, unreadable),
+                whole.fingerprint(),
+                left_out,
+            )
         return target, whole.fingerprint(), left_out
 
     def training_set(self) -> tuple[data.Dataset, NDArray[np.int64]]:
@@ -61,7 +65,9 @@ class Sources:
         every = np.arange(len(dataset))
         if (self.broken or self.run.config.get("broken")) != "skip":
             return dataset, every
-        unreadable = data.find_unreadable(dataset.images, every, "training set: reading" * self.progress)
+        unreadable = data.find_unreadable(
+            dataset.images, every, "training set: reading" * self.progress
+        )
         return dataset, np.setdiff1d(every, list(unreadable))
 
 
@@ -85,7 +91,12 @@ def in_templates(target: data.Templates) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(target.templates, target.pairs))
 
 
-def _open(run: runs.Run, benchmark: str | Target, training_data: str | None, unreadable: Collection[int] = ()) -> Target:
+def _open(
+    run: runs.Run,
+    benchmark: str | Target,
+    training_data: str | None,
+    unreadable: Collection[int] = (),
+) -> Target:
     if not isinstance(benchmark, str):
         return benchmark
     trained_on = str(run.config.get("data"))
@@ -98,12 +109,20 @@ def _open(run: runs.Run, benchmark: str | Target, training_data: str | None, unr
     kinds = [[part.kind for part in data.parts(spec)] for spec in (benchmark, trained_on)]
     if isinstance(target, data.ClosedSet) and kinds[0] != kinds[1]:
         raise other_classes(target, "those", run)
-    if isinstance(target, data.Benchmark) and data.is_drawn(benchmark) and data.same_source(benchmark, trained_on):
+    if (
+        isinstance(target, data.Benchmark)
+        and data.is_drawn(benchmark)
+        and data.same_source(benchmark, trained_on)
+    ):
         drawn, known = data.parts(benchmark), data.parts(trained_on)
         whole = {part.source for part in drawn} <= {part.source for part in known}
         whole = whole and not any(part.options for part in [*drawn, *known])
         note = "pairs of the training images: far too good for unseen people"
-        note = note if whole else "from a data set that was trained on too: far too good if people are in both parts"
+        note = (
+            note
+            if whole
+            else "from a data set that was trained on too: far too good if people are in both parts"
+        )
         return replace(target, note=f"{note}; {target.note}")
     return target
 
@@ -119,7 +138,9 @@ def open_training_set(run: runs.Run, given: str | None = None) -> data.Dataset:
         WorkbenchError: it cannot be opened, is not what the run recorded, or was never known, as the run was imported.
     """
     if run.config.get("loss") == runs.IMPORTED:
-        raise WorkbenchError(f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark")
+        raise WorkbenchError(
+            f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark"
+        )
     trained_on = str(run.config.get("data"))
     if given is None:
         remedy = "say where it is now with --data SPEC (training_data in Python)"
@@ -131,7 +152,9 @@ def open_training_set(run: runs.Run, given: str | None = None) -> data.Dataset:
     if dataset.fingerprint() == known:
         return dataset
     if given is None:
-        raise WorkbenchError(f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})")
+        raise WorkbenchError(
+            f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})"
+        )
     raise WorkbenchError(
         f"--data {given}: is not what {run.name} was trained on ({trained_on}): its fingerprint is {dataset.fingerprint()}, "
         f"not {known}, so it has other images, people or another order of them"
@@ -141,7 +164,11 @@ def open_training_set(run: runs.Run, given: str | None = None) -> data.Dataset:
 def other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
     """The error for a closed set whose classes are not those of the run."""
     imported = run.config.get("loss") == runs.IMPORTED
-    knows = "was imported and knows none" if imported else f"knows {known} of {run.config.get('data')!r}"
+    knows = (
+        "was imported and knows none"
+        if imported
+        else f"knows {known} of {run.config.get('data')!r}"
+    )
     return WorkbenchError(
         f"{target.name}: {target.dataset.num_identities} classes, but {run.name} {knows}; "
         "closed-set accuracy needs the classes of the training set"

@@ -88,7 +88,14 @@ def stream_roc(
     count, lowest = 0, np.inf
     if not len(known):
         raise WorkbenchError("there are no genuine scores; at least one is needed")
-    with tqdm(total=total, desc=progress, unit="score", unit_scale=True, disable=not progress, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=total,
+        desc=progress,
+        unit="score",
+        unit_scale=True,
+        disable=not progress,
+        dynamic_ncols=True,
+    ) as bar:
         for chunk in _gathered(impostor_chunks, max(AT_ONCE, len(known))):
             high = np.sort(chunk[chunk >= known[0]])  # the others reach none
             reached += len(high) - np.searchsorted(high, known, side="left")
@@ -138,20 +145,28 @@ def all_pairs_roc(
             impostor pairs, or more genuine ones than `MOST_GENUINE`.
     """
     people = np.asarray(identities)
-    if embeddings.ndim != 2 or people.shape != embeddings.shape[:1] or people.dtype.kind not in "iu":
+    if (
+        embeddings.ndim != 2
+        or people.shape != embeddings.shape[:1]
+        or people.dtype.kind not in "iu"
+    ):
         raise WorkbenchError(
             f"embeddings have shape {embeddings.shape} and identities are {people.dtype} of shape {people.shape}, "
             "expected (N, D) and integers (N,)"
         )
     if len(people) and people.min() < 0:
-        raise WorkbenchError("an identity is -1, so it is not known who is on the image; leave these images out")
+        raise WorkbenchError(
+            "an identity is -1, so it is not known who is on the image; leave these images out"
+        )
     if block < 1:
         raise WorkbenchError(f"block must be at least 1, got {block}")
     _, counts = np.unique(people, return_counts=True)
     genuine = int((counts * (counts - 1) // 2).sum())
     impostors = len(people) * (len(people) - 1) // 2 - genuine
     if not genuine or not impostors:
-        raise WorkbenchError(f"{genuine} genuine and {impostors} impostor pairs; at least one of each is needed")
+        raise WorkbenchError(
+            f"{genuine} genuine and {impostors} impostor pairs; at least one of each is needed"
+        )
     if genuine > MOST_GENUINE:
         raise WorkbenchError(
             f"{genuine:,} genuine pairs are more than the {MOST_GENUINE:,} that are held; take fewer images of each person"
@@ -160,10 +175,17 @@ def all_pairs_roc(
     people = people[order]
     unit = np.empty(embeddings.shape)
     done = 0
-    for part in blocks((embeddings[order[part]] for part in parts(len(order), block)), embeddings.shape[1], block, "embeddings"):
+    for part in blocks(
+        (embeddings[order[part]] for part in parts(len(order), block)),
+        embeddings.shape[1],
+        block,
+        "embeddings",
+    ):
         unit[done : done + len(part)] = part
         done += len(part)
-    own = np.concatenate([scores[same] for scores, same in _compared(unit, people, block, of_one_person=True)])
+    own = np.concatenate(
+        [scores[same] for scores, same in _compared(unit, people, block, of_one_person=True)]
+    )
     result = stream_roc(
         own,
         (scores[~same] for scores, same in _compared(unit, people, block)),
@@ -192,7 +214,9 @@ def _compared(
             if apart:
                 yield scores.ravel(), np.zeros(scores.size, dtype=bool)
                 continue
-            chosen = np.arange(rows.start, rows.stop)[:, None] < np.arange(columns.start, columns.stop)
+            chosen = np.arange(rows.start, rows.stop)[:, None] < np.arange(
+                columns.start, columns.stop
+            )
             same = people[rows, None] == people[columns]
             yield scores[chosen], same[chosen]
 
@@ -203,8 +227,14 @@ def _gathered(chunks: Iterable[ArrayLike], least: int) -> Iterator[Floats]:
     held = 0
     for number, given in enumerate(chunks):
         chunk = np.asarray(given)
-        for part in parts(len(chunk) if chunk.ndim == 1 else 1, least):  # what is no (n,) is refused as a whole
-            scores = _checked(chunk[part] if chunk.ndim == 1 else chunk, f"impostor scores of chunk {number}", part.start)
+        for part in parts(
+            len(chunk) if chunk.ndim == 1 else 1, least
+        ):  # what is no (n,) is refused as a whole
+            scores = _checked(
+                chunk[part] if chunk.ndim == 1 else chunk,
+                f"impostor scores of chunk {number}",
+                part.start,
+            )
             waiting.append(scores.copy())  # whoever makes them may use the memory again
             held += len(scores)
             if held >= least:
@@ -217,15 +247,21 @@ def _gathered(chunks: Iterable[ArrayLike], least: int) -> Iterator[Floats]:
 def _checked(scores: ArrayLike, what: str, first: int) -> Floats:
     values = np.asarray(scores)
     if values.ndim != 1 or values.dtype.kind not in "fiu":
-        raise WorkbenchError(f"{what} are {values.dtype} of shape {values.shape}, expected numbers of shape (n,)")
+        raise WorkbenchError(
+            f"{what} are {values.dtype} of shape {values.shape}, expected numbers of shape (n,)"
+        )
     finite = np.isfinite(values)
     if not finite.all():
         bad = int(np.argmin(finite))
-        raise WorkbenchError(f"{what}: number {first + bad} is {values[bad]}; all scores must be finite numbers")
+        raise WorkbenchError(
+            f"{what}: number {first + bad} is {values[bad]}; all scores must be finite numbers"
+        )
     return values.astype(np.float64, copy=False)
 
 
-def _corners(known: Floats, times: Integers, reached: Integers, above: Integers, count: int, lowest: float) -> Roc:
+def _corners(
+    known: Floats, times: Integers, reached: Integers, above: Integers, count: int, lowest: float
+) -> Roc:
     """The ROC's corners from the strictest threshold to the laxest, each once."""
     genuine = times[::-1].cumsum()
     before = np.append(0, genuine[:-1])

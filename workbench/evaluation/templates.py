@@ -51,31 +51,46 @@ def pool(
         WorkbenchError: shapes do not fit.
     """
     count = len(embeddings)
-    if embeddings.ndim != 2 or any(column is not None and np.shape(column) != (count,) for column in (templates, media, weights)):
-        shapes = ", ".join(str(np.shape(column)) for column in (templates, media, weights) if column is not None)
-        raise WorkbenchError(f"embeddings are {embeddings.shape}, templates, media and weights {shapes}; expected (M, D) and (M,)")
+    if embeddings.ndim != 2 or any(
+        column is not None and np.shape(column) != (count,)
+        for column in (templates, media, weights)
+    ):
+        shapes = ", ".join(
+            str(np.shape(column)) for column in (templates, media, weights) if column is not None
+        )
+        raise WorkbenchError(
+            f"embeddings are {embeddings.shape}, templates, media and weights {shapes}; expected (M, D) and (M,)"
+        )
     order = np.lexsort((media, templates))
     template, medium = templates[order], media[order]
     fresh = np.append(True, np.diff(template) != 0)[:count]
     first_of_medium = fresh | np.append(True, np.diff(medium) != 0)[:count]
     sizes = np.diff(np.append(np.flatnonzero(first_of_medium), count))
-    shares = 1.0 / np.repeat(sizes, sizes)  # the sum of means is a sum of pictures, each by its share of its medium
+    shares = 1.0 / np.repeat(
+        sizes, sizes
+    )  # the sum of means is a sum of pictures, each by its share of its medium
     if weights is not None:
         shares = shares * weights[order]
     starts = np.flatnonzero(fresh)
     pooled = np.empty((len(starts), embeddings.shape[1]))
     begin = 0
-    while begin < len(starts):  # some templates at a time: all pictures in float64 would be gigabytes
+    while begin < len(
+        starts
+    ):  # some templates at a time: all pictures in float64 would be gigabytes
         end = max(begin + 1, int(np.searchsorted(starts, starts[begin] + CHUNK_IMAGES)))
         images = slice(starts[begin], starts[end] if end < len(starts) else count)
         chosen = embeddings[order[images]]
-        parts = (chosen.astype(np.float64) if keep_norm else normalised(chosen)) * shares[images, None]
+        parts = (chosen.astype(np.float64) if keep_norm else normalised(chosen)) * shares[
+            images, None
+        ]
         pooled[begin:end] = np.add.reduceat(parts, starts[begin:end] - starts[begin], axis=0)
         begin = end
     return template[starts], normalised(pooled)
 
 
-def template_scores(numbers: Integers, pooled: Floats, pairs: Integers, progress: str = "") -> Floats:
+def template_scores(
+    numbers: Integers, pooled: Floats, pairs: Integers, progress: str = ""
+) -> Floats:
     """Cosine of each pair of templates.
 
     Args:
@@ -94,15 +109,26 @@ def template_scores(numbers: Integers, pooled: Floats, pairs: Integers, progress
         unknown = pairs.ravel()[0] if not len(numbers) else pairs[numbers[places] != pairs][0]
         raise WorkbenchError(f"a pair names template {unknown}, which has no embedding")
     scores = np.empty(len(pairs))
-    with tqdm(total=len(pairs), desc=progress, unit="pair", unit_scale=True, disable=not progress, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=len(pairs),
+        desc=progress,
+        unit="pair",
+        unit_scale=True,
+        disable=not progress,
+        dynamic_ncols=True,
+    ) as bar:
         for begin in range(0, len(pairs), CHUNK_PAIRS):
             first, second = places[begin : begin + CHUNK_PAIRS].T
-            scores[begin : begin + CHUNK_PAIRS] = np.einsum("pd,pd->p", pooled[first], pooled[second])
+            scores[begin : begin + CHUNK_PAIRS] = np.einsum(
+                "pd,pd->p", pooled[first], pooled[second]
+            )
             bar.update(len(first))
     return scores.clip(-1.0, 1.0)
 
 
-def nearest_tar(scores: ArrayLike, same: ArrayLike, fars: Sequence[float] = IJB_FARS) -> dict[float, float]:
+def nearest_tar(
+    scores: ArrayLike, same: ArrayLike, fars: Sequence[float] = IJB_FARS
+) -> dict[float, float]:
     """{FAR: TAR of the ROC's point whose own FAR is nearest}, as publications on IJB give it.
 
     That point may accept more impostors than FAR says, where `verification` takes the highest TAR that does not. Of points
@@ -111,19 +137,30 @@ def nearest_tar(scores: ArrayLike, same: ArrayLike, fars: Sequence[float] = IJB_
     Raises:
         WorkbenchError: as `workbench.evaluation.verification`.
     """
-    return _nearest(*roc(scores, same)[:2], int(np.sum(~np.asarray(same, dtype=bool))), int(np.sum(same)), fars)
+    return _nearest(
+        *roc(scores, same)[:2], int(np.sum(~np.asarray(same, dtype=bool))), int(np.sum(same)), fars
+    )
 
 
-def _nearest(far: Floats, tar: Floats, impostors: int, genuine: int, fars: Sequence[float]) -> dict[float, float]:
+def _nearest(
+    far: Floats, tar: Floats, impostors: int, genuine: int, fars: Sequence[float]
+) -> dict[float, float]:
     # In whole pairs, so that a straight line is one exactly. The point at which nothing is accepted is not looked at.
-    accepted = [np.rint(rates[1:] * count).astype(np.int64) for rates, count in ((far, impostors), (tar, genuine))]
+    accepted = [
+        np.rint(rates[1:] * count).astype(np.int64)
+        for rates, count in ((far, impostors), (tar, genuine))
+    ]
     bends = np.any([np.diff(counts, 2) != 0 for counts in accepted], axis=0)
     ends = np.ones(min(len(far) - 1, 2), dtype=bool)
-    kept = np.flatnonzero(np.concatenate([[True], ends[:1], bends, ends[1:]]))[::-1]  # the laxest first
+    kept = np.flatnonzero(np.concatenate([[True], ends[:1], bends, ends[1:]]))[
+        ::-1
+    ]  # the laxest first
     return {rate: float(tar[kept[np.argmin(np.abs(far[kept] - rate))]]) for rate in fars}
 
 
-def template_verification(scores: ArrayLike, same: ArrayLike, *, intervals: bool = True) -> VerificationResult:
+def template_verification(
+    scores: ArrayLike, same: ArrayLike, *, intervals: bool = True
+) -> VerificationResult:
     """Evaluate scored pairs of templates: TAR at FAR from 1e-1 down to 1e-6 by this project's rule, and by that of publications.
 
     IJB defines no folds. Those of the accuracy are tenths of the genuine and of the impostor pairs, in the order of the list.
@@ -137,7 +174,9 @@ def template_verification(scores: ArrayLike, same: ArrayLike, *, intervals: bool
     """
     kinds = np.asarray(same, dtype=bool)
     few_enough = len(kinds) <= MOST_WITH_INTERVALS
-    result = verification(scores, same, balanced_folds(kinds), fars=IJB_FARS, intervals=intervals and few_enough)
+    result = verification(
+        scores, same, balanced_folds(kinds), fars=IJB_FARS, intervals=intervals and few_enough
+    )
     genuine = int(kinds.sum())
     nearest = _nearest(*result.roc[:2], result.impostors, genuine, IJB_FARS)
     rejecting = max(result.impostors, genuine) / len(kinds)

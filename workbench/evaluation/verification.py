@@ -194,46 +194,69 @@ def _units(same: NDArray[np.bool_], people: NDArray[np.int64] | None) -> _Units:
     return _Units({"accuracy": len(same), "auc": fewer, "eer": fewer}, genuine)
 
 
-def _intervals(table: SortedPairs, figures: _Figures, groups: Groups, fars: Sequence[float], units: _Units) -> _Intervals:
+def _intervals(
+    table: SortedPairs, figures: _Figures, groups: Groups, fars: Sequence[float], units: _Units
+) -> _Intervals:
     """Intervals of all figures, from what they are without each of the groups."""
     kept = ~groups.left_out[:, table.order]
     if not ((kept & table.same).any(axis=1) & (kept & ~table.same).any(axis=1)).all():
-        return _Intervals({}, None, "none: without one of the people there are no genuine or no impostor pairs")
+        return _Intervals(
+            {}, None, "none: without one of the people there are no genuine or no impostor pairs"
+        )
     without = [table.figures(weights.astype(np.float64), fars) for weights in kept]
     genuine, impostors = table.genuine, table.impostors
     right = right_decisions(table.scores, table.same, table.folds, figures.fold_threshold)
-    errors = {key: float(standard_error([other.summary[key] for other in without])) for key in figures.summary}
+    errors = {
+        key: float(standard_error([other.summary[key] for other in without]))
+        for key in figures.summary
+    }
     errors["accuracy"] = float(standard_error(accuracy_without(right, table.folds, ~kept)))
     errors["auc"] = max(errors["auc"], auc_standard_error(table.scores, table.same))
     most = {"accuracy": len(table.same), "auc": np.inf, "eer": 4 / (1 / genuine + 1 / impostors)}
     found: dict[str, tuple[float, float]] = {}
     for key, value in figures.summary.items():
         counted = units.of.get(key, units.genuine)
-        low, high = proportion_interval(value, errors[key], groups.degrees_of_freedom, counted, most.get(key, genuine))
+        low, high = proportion_interval(
+            value, errors[key], groups.degrees_of_freedom, counted, most.get(key, genuine)
+        )
         found[key] = (float(low), float(high))
     far, tar = table.curve(np.ones(len(table.same)))
     rare = [rate for rate in fars if not supported(impostors, rate)]
     low, high = bounds_with_few_false_accepts(far, tar, rare, impostors, units.genuine)
-    found |= {f"tar@{rate:g}": (float(a), float(b)) for rate, a, b in zip(rare, low, high, strict=True)}
+    found |= {
+        f"tar@{rate:g}": (float(a), float(b)) for rate, a, b in zip(rare, low, high, strict=True)
+    }
 
     band_errors = standard_error([other.band for other in without])
-    edges = np.array(proportion_interval(figures.band, band_errors, groups.degrees_of_freedom, units.genuine, genuine))
+    edges = np.array(
+        proportion_interval(
+            figures.band, band_errors, groups.degrees_of_freedom, units.genuine, genuine
+        )
+    )
     few = np.array([not supported(impostors, rate) for rate in BAND_FARS])
-    edges[:, few] = bounds_with_few_false_accepts(far, tar, BAND_FARS[few], impostors, units.genuine)
-    edges[0] = np.minimum.accumulate(edges[0][::-1])[::-1]  # TAR rises with FAR, and so do its limits
+    edges[:, few] = bounds_with_few_false_accepts(
+        far, tar, BAND_FARS[few], impostors, units.genuine
+    )
+    edges[0] = np.minimum.accumulate(edges[0][::-1])[
+        ::-1
+    ]  # TAR rises with FAR, and so do its limits
     edges[1] = np.maximum.accumulate(edges[1])
     edges[:, BAND_FARS >= 1] = 1.0
     words = f"{LEVEL:.0%}, pointwise in curves, jackknife over {groups.words}"
     return _Intervals(found, edges, words)
 
 
-def right_decisions(scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], thresholds: Floats) -> NDArray[np.bool_]:
+def right_decisions(
+    scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], thresholds: Floats
+) -> NDArray[np.bool_]:
     """(P,) whether each pair is judged rightly at its fold's threshold."""
     right: NDArray[np.bool_] = (scores >= thresholds[folds]) == same
     return right
 
 
-def accuracy_without(right: NDArray[np.bool_], folds: NDArray[np.int64], left_out: NDArray[np.bool_]) -> Floats:
+def accuracy_without(
+    right: NDArray[np.bool_], folds: NDArray[np.int64], left_out: NDArray[np.bool_]
+) -> Floats:
     """Accuracy, the mean over the folds, without each group of pairs; thresholds stay as they are.
 
     Thresholds that are chosen anew jump from group to group and would make the accuracy look less certain than it is. Near
@@ -253,7 +276,9 @@ def accuracy_without(right: NDArray[np.bool_], folds: NDArray[np.int64], left_ou
     counts = kept @ by_fold
     rights = kept @ (by_fold * right[:, None])
     with np.errstate(invalid="ignore"):
-        accuracies: Floats = np.nanmean(rights / counts, axis=1)  # a fold that is left out whole has none
+        accuracies: Floats = np.nanmean(
+            rights / counts, axis=1
+        )  # a fold that is left out whole has none
     return accuracies
 
 
@@ -267,7 +292,10 @@ def auc_standard_error(scores: Floats, same: NDArray[np.bool_]) -> float:
     variance = 0.0
     for ours, theirs in ((genuine, impostor), (impostor, genuine)):
         if len(ours) > 1:
-            beaten = (np.searchsorted(theirs, ours, side="left") + np.searchsorted(theirs, ours, side="right")) / (2 * len(theirs))
+            beaten = (
+                np.searchsorted(theirs, ours, side="left")
+                + np.searchsorted(theirs, ours, side="right")
+            ) / (2 * len(theirs))
             variance += float(beaten.var(ddof=1)) / len(ours)
     return float(np.sqrt(variance))
 
@@ -294,7 +322,13 @@ class _Figures(NamedTuple):
 class SortedPairs:
     """Pairs sorted once, highest score first, so that figures without some of them are a reweighting and a cumulative sum."""
 
-    def __init__(self, scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], candidates: Floats | None = None) -> None:
+    def __init__(
+        self,
+        scores: Floats,
+        same: NDArray[np.bool_],
+        folds: NDArray[np.int64],
+        candidates: Floats | None = None,
+    ) -> None:
         self.order = np.argsort(-scores, kind="stable")
         self.scores, self.same, self.folds = scores[self.order], same[self.order], folds[self.order]
         # A threshold cannot part equal scores: only the last of each run of them is an operating point.
@@ -376,15 +410,21 @@ def equal_error_rate(far: Floats, tar: Floats) -> float:
 def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     values, labels = np.asarray(scores, dtype=np.float64), np.asarray(same)
     if values.ndim != 1 or values.shape != labels.shape:
-        raise WorkbenchError(f"scores have shape {values.shape} and same {labels.shape}, expected (P,) both")
+        raise WorkbenchError(
+            f"scores have shape {values.shape} and same {labels.shape}, expected (P,) both"
+        )
     if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise WorkbenchError("same must hold True or False (or 1 and 0) for each pair")
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise WorkbenchError(f"score number {bad} is {values[bad]}; all scores must be finite numbers")
+        raise WorkbenchError(
+            f"score number {bad} is {values[bad]}; all scores must be finite numbers"
+        )
     labels = labels.astype(bool)
     if not labels.any() or labels.all():
-        raise WorkbenchError(f"{labels.sum()} genuine and {(~labels).sum()} impostor pairs; at least one of each is needed")
+        raise WorkbenchError(
+            f"{labels.sum()} genuine and {(~labels).sum()} impostor pairs; at least one of each is needed"
+        )
     return values, labels
 
 
@@ -392,14 +432,18 @@ def _check_candidates(candidates: ArrayLike) -> Floats:
     """The candidates, ascending."""
     values = np.asarray(candidates, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise WorkbenchError(f"candidates have shape {values.shape}; expected (T,) finite thresholds, at least one")
+        raise WorkbenchError(
+            f"candidates have shape {values.shape}; expected (T,) finite thresholds, at least one"
+        )
     return np.sort(values)
 
 
 def _candidates_in_words(candidates: Floats | None) -> str:
     if candidates is None:
         return "in the middle between two scores"
-    return f"candidates are {len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
+    return (
+        f"candidates are {len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
+    )
 
 
 def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:
@@ -407,8 +451,12 @@ def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:
         return consecutive_folds(count, int(folds))
     given = np.asarray(folds)
     if given.shape != (count,) or given.dtype.kind not in "iu":
-        raise WorkbenchError(f"folds are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)")
+        raise WorkbenchError(
+            f"folds are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)"
+        )
     numbers, renumbered = np.unique(given, return_inverse=True)
     if len(numbers) < 2:
-        raise WorkbenchError("all pairs are in one fold; the threshold is chosen on the others, so there must be at least 2")
+        raise WorkbenchError(
+            "all pairs are in one fold; the threshold is chosen on the others, so there must be at least 2"
+        )
     return renumbered.astype(np.int64)

@@ -60,7 +60,10 @@ def _arcface_torch_mobilefacenet(state: StateDict) -> Reading | None:
             r"layers\.([1357])\.layers\.(\d+)\.layers\.(\d)\.layers\.",
             lambda m: f"features.{starts[int(m[1])] + int(m[2])}.body.{m[3]}.",
         ),
-        (r"layers\.([246])\.layers\.(\d)\.layers\.", lambda m: f"features.{starts[int(m[1])]}.body.{m[2]}."),
+        (
+            r"layers\.([246])\.layers\.(\d)\.layers\.",
+            lambda m: f"features.{starts[int(m[1])]}.body.{m[2]}.",
+        ),
         (r"layers\.([01])\.layers\.", lambda m: f"features.{m[1]}."),
         (r"conv_sep\.layers\.", lambda m: f"features.{starts[8]}."),
         (r"features\.layers\.0\.layers\.", lambda m: "head."),
@@ -84,8 +87,14 @@ def _improved_residual(state: StateDict) -> Reading | None:
     places = _places(state, prefix)
     rules: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         (r"input_layer\.([012])\.", lambda m: f"{('conv1', 'bn1', 'prelu')[int(m[1])]}."),
-        (r"body\.(\d+)\.res_layer\.([0-5])\.", lambda m: f"{places.get(m[1], 'body.' + m[1])}.{_IR_LAYERS[m[2]]}."),
-        (r"body\.(\d+)\.shortcut_layer\.", lambda m: f"{places.get(m[1], 'body.' + m[1])}.downsample."),
+        (
+            r"body\.(\d+)\.res_layer\.([0-5])\.",
+            lambda m: f"{places.get(m[1], 'body.' + m[1])}.{_IR_LAYERS[m[2]]}.",
+        ),
+        (
+            r"body\.(\d+)\.shortcut_layer\.",
+            lambda m: f"{places.get(m[1], 'body.' + m[1])}.downsample.",
+        ),
         (r"output_layer\.0\.", lambda m: "bn2."),
         (r"output_layer\.3\.", lambda m: "fc."),
         (r"output_layer\.4\.", lambda m: "features."),
@@ -95,12 +104,21 @@ def _improved_residual(state: StateDict) -> Reading | None:
         "layer1.0.downsample.1.weight": torch.ones(64),
         "layer1.0.downsample.1.bias": torch.zeros(64),
         "layer1.0.downsample.1.running_mean": torch.zeros(64),
-        "layer1.0.downsample.1.running_var": torch.full((64,), 1 - 1e-5),  # to which BN adds its epsilon
+        "layer1.0.downsample.1.running_var": torch.full(
+            (64,), 1 - 1e-5
+        ),  # to which BN adds its epsilon
     }
     closing = state.get(f"{prefix}output_layer.4.running_mean", torch.zeros(0))
-    neutral |= {"features.weight": torch.ones_like(closing), "features.bias": torch.zeros_like(closing)}
+    neutral |= {
+        "features.weight": torch.ones_like(closing),
+        "features.bias": torch.zeros_like(closing),
+    }
     renamed = _renamed(state, prefix, rules)
-    neutral = {f"{prefix}{key}": tensor for key, tensor in neutral.items() if f"{prefix}{key}" not in renamed}
+    neutral = {
+        f"{prefix}{key}": tensor
+        for key, tensor in neutral.items()
+        if f"{prefix}{key}" not in renamed
+    }
     return Reading(renamed | neutral, "AdaFace's IR networks", added=len(neutral))
 
 
@@ -120,10 +138,14 @@ def _places(state: StateDict, prefix: str) -> dict[str, str]:
 
 def _prefix(state: StateDict, name: str) -> str | None:
     """What stands before a name that ends in this one; None where there is no such."""
-    return next((key.removesuffix(name) for key in state if key == name or key.endswith(f".{name}")), None)
+    return next(
+        (key.removesuffix(name) for key in state if key == name or key.endswith(f".{name}")), None
+    )
 
 
-def _renamed(state: StateDict, prefix: str, rules: list[tuple[str, Callable[[re.Match[str]], str]]]) -> StateDict:
+def _renamed(
+    state: StateDict, prefix: str, rules: list[tuple[str, Callable[[re.Match[str]], str]]]
+) -> StateDict:
     """Each name begun as the first rule says that matches behind the prefix; the prefix stays."""
 
     def name_of(key: str) -> str:

@@ -74,8 +74,14 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
     if isinstance(model.net, OnnxNetwork):
         raise WorkbenchError(f"{opened.path}: is an ONNX file already, {opened.model_path}")
     weights = model.net.state_dict()
-    check_tensors(weights, str(opened.model_path), "nothing was exported; a training that went wrong is to be repeated")
-    check_writable(target.parent, sum(tensor.numel() * tensor.element_size() for tensor in weights.values()))
+    check_tensors(
+        weights,
+        str(opened.model_path),
+        "nothing was exported; a training that went wrong is to be repeated",
+    )
+    check_writable(
+        target.parent, sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    )
     content = _written(model, opened)
     difference = _difference(model, content, str(target))
     with atomic_path(target) as temporary:
@@ -106,7 +112,9 @@ def _written(model: Model, run: runs.Run) -> bytes:
         content: bytes = proto.SerializeToString()
     except Exception as error:  # torch.onnx has many, and a backbone of a notebook may be anything
         reason = " ".join(str(error).split())[:200]
-        raise WorkbenchError(f"{run.path}: {run.config['backbone']!r} cannot be written as ONNX ({reason})") from None
+        raise WorkbenchError(
+            f"{run.path}: {run.config['backbone']!r} cannot be written as ONNX ({reason})"
+        ) from None
     return content
 
 
@@ -130,7 +138,12 @@ def _without_traces(proto: onnx.ModelProto) -> None:
         for node in nodes:
             del node.metadata_props[:]
             node.doc_string = ""
-    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+    for value in (
+        *proto.graph.value_info,
+        *proto.graph.input,
+        *proto.graph.output,
+        *proto.graph.initializer,
+    ):
         del value.metadata_props[:]
         value.doc_string = ""
 
@@ -141,11 +154,15 @@ def _difference(model: Model, content: bytes, where: str) -> float:
     draw = np.random.default_rng(0)
     largest = 0.0
     for count in CHECKED_BATCHES:
-        noise = torch.from_numpy(draw.integers(0, 256, (count, 3, *model.net.image_size), dtype=np.uint8))
+        noise = torch.from_numpy(
+            draw.integers(0, 256, (count, 3, *model.net.image_size), dtype=np.uint8)
+        )
         pixels = to_network(noise, model.pixel_mean, model.pixel_std, model.channels)
         expected, found = _embedded(model.net, pixels), _embedded(written, pixels)
         unit = float(np.abs(normalised(found) - normalised(expected)).max())
-        raw = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+        raw = float(
+            np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny)
+        )
         if not max(unit, raw) <= TOLERANCE:  # NaN is not
             raise WorkbenchError(
                 f"{where}: not written: at a batch of {count} onnxruntime differs from PyTorch by {unit:.1e} of unit length and "
@@ -167,7 +184,11 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

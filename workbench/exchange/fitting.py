@@ -17,7 +17,9 @@ from workbench.finite import check_tensors
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.", "encoder.")
 """What data-parallel training, torch.compile and wrapping modules put before names; some checkpoints have it before a part."""
-_HEAD = re.compile(r"head|loss|criterion|margin|classifier|logits|softmax|metric|product|arcface|cosface|partial_fc|prox|centers")
+_HEAD = re.compile(
+    r"head|loss|criterion|margin|classifier|logits|softmax|metric|product|arcface|cosface|partial_fc|prox|centers"
+)
 _COUNTER = ".num_batches_tracked"
 _RESHAPED = "of another shape"
 
@@ -61,7 +63,12 @@ class _Attempt:
         return sum(map(len, self.misfit.values()))
 
 
-def fitting_backbone(checkpoint: Checkpoint, where: str, wanted: str | None = None, image_size: int | tuple[int, int] = 112) -> Fit:
+def fitting_backbone(
+    checkpoint: Checkpoint,
+    where: str,
+    wanted: str | None = None,
+    image_size: int | tuple[int, int] = 112,
+) -> Fit:
     """The registered backbone whose weights have these names and shapes, filled with them.
 
     Every weight of the backbone must be there; none is left as it was drawn. Weights of a wrapping module's other parts and
@@ -102,7 +109,9 @@ class _Tensors:
         if key not in self._known:
             try:
                 with torch.device("meta"):
-                    made = backbones.create(name, embedding_dim=embedding_dim, image_size=self.image_size, **options)
+                    made = backbones.create(
+                        name, embedding_dim=embedding_dim, image_size=self.image_size, **options
+                    )
                 self._known[key] = made.state_dict()
             except WorkbenchError:
                 if name == self.wanted and not options:
@@ -115,16 +124,24 @@ def _attempts(part: str, reading: Reading, name: str, tensors: _Tensors) -> Iter
     usual = tensors.of(name, 1, reading.options)
     if not usual:
         return
-    long = [key for key, tensor in usual.items() if tensor.ndim and tensor.shape[0] == 1]  # as long as an embedding
+    long = [
+        key for key, tensor in usual.items() if tensor.ndim and tensor.shape[0] == 1
+    ]  # as long as an embedding
     for prefix, weights in _variants(reading.state, usual):
         closing = next((weights[key] for key in reversed(long) if key in weights), torch.zeros(1))
         length = closing.shape[0] if closing.ndim else 0
-        alike = 2 * len(weights.keys() & usual.keys()) > len(usual)  # else it is another network, of whatever length
+        alike = 2 * len(weights.keys() & usual.keys()) > len(
+            usual
+        )  # else it is another network, of whatever length
         expected = tensors.of(name, max(length, 1), reading.options) if alike else usual
         if expected is None:
             continue
         beyond = [key for key in weights if key not in expected]
-        head = [] if prefix else _head_of(beyond, weights, length, {key.partition(".")[0] for key in expected})
+        head = (
+            []
+            if prefix
+            else _head_of(beyond, weights, length, {key.partition(".")[0] for key in expected})
+        )
         outside = [key for key in reading.state if not key.startswith(prefix)]
         misfit = _misfit(expected, weights, [key for key in beyond if key not in head])
         yield _Attempt(part, reading, name, expected, prefix, weights, head, outside, misfit)
@@ -137,7 +154,14 @@ def _variants(state: StateDict, expected: StateDict) -> Iterator[tuple[str, Stat
     prefixes = dict.fromkeys(key.removesuffix(first) for key in state if key.endswith(f".{first}"))
     for prefix in prefixes:
         if sum(prefix + key in state for key in expected) > len(expected) // 2:
-            yield prefix, {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+            yield (
+                prefix,
+                {
+                    key.removeprefix(prefix): tensor
+                    for key, tensor in state.items()
+                    if key.startswith(prefix)
+                },
+            )
     stripped = {_stripped(key): tensor for key, tensor in state.items()}
     if len(stripped) == len(state) and stripped.keys() != state.keys():
         yield "", stripped
@@ -149,7 +173,9 @@ def _stripped(key: str) -> str:
     return key
 
 
-def _head_of(beyond: list[str], weights: StateDict, embedding_dim: int, modules: set[str]) -> list[str]:
+def _head_of(
+    beyond: list[str], weights: StateDict, embedding_dim: int, modules: set[str]
+) -> list[str]:
     """Weights beside a bare backbone that are a classification head's by name, and by shape: a matrix with a side of D.
 
     What is in one of the backbone's own modules never is: it would be a layer that is not known here.
@@ -189,15 +215,24 @@ def _misfit(expected: StateDict, weights: StateDict, beyond: list[str]) -> Misfi
     return {kind: names for kind, names in found.items() if names}
 
 
-def _filled(attempt: _Attempt, checkpoint: Checkpoint, where: str, image_size: int | tuple[int, int]) -> Fit:
+def _filled(
+    attempt: _Attempt, checkpoint: Checkpoint, where: str, image_size: int | tuple[int, int]
+) -> Fit:
     taken = {key: tensor for key, tensor in attempt.weights.items() if key in attempt.expected}
     check_tensors(taken, where, "the file is damaged, or its training went wrong")
     last = [tensor for tensor in attempt.expected.values() if tensor.ndim][-1]
     options = attempt.reading.options
-    net = backbones.create(attempt.name, embedding_dim=last.shape[0], image_size=image_size, **options)
+    net = backbones.create(
+        attempt.name, embedding_dim=last.shape[0], image_size=image_size, **options
+    )
     counter = torch.zeros((), dtype=torch.int64)
     net.load_state_dict({key: taken.get(key, counter) for key in attempt.expected})
-    return Fit(attempt.name, options, net.eval(), _notes(attempt, len(taken) - attempt.reading.added, checkpoint))
+    return Fit(
+        attempt.name,
+        options,
+        net.eval(),
+        _notes(attempt, len(taken) - attempt.reading.added, checkpoint),
+    )
 
 
 def _notes(attempt: _Attempt, taken: int, checkpoint: Checkpoint) -> list[str]:
@@ -212,25 +247,44 @@ def _notes(attempt: _Attempt, taken: int, checkpoint: Checkpoint) -> list[str]:
     if others:
         notes.append(f"other tensors in the file were not used: {few(others)}")
     if checkpoint.objects:
-        notes.append(f"Python objects beside the weights were passed over: {few(checkpoint.objects)}")
+        notes.append(
+            f"Python objects beside the weights were passed over: {few(checkpoint.objects)}"
+        )
     return notes
 
 
-def _no_fit(checkpoint: Checkpoint, where: str, wanted: str | None, tried: list[_Attempt]) -> WorkbenchError:
+def _no_fit(
+    checkpoint: Checkpoint, where: str, wanted: str | None, tried: list[_Attempt]
+) -> WorkbenchError:
     fits = next((attempt for attempt in tried if not attempt.misfit), None)
     of_interest = [attempt for attempt in tried if attempt.name == wanted] or tried
-    nearest = min((attempt for attempt in of_interest if attempt.misfit), key=lambda one: one.differences, default=None)
+    nearest = min(
+        (attempt for attempt in of_interest if attempt.misfit),
+        key=lambda one: one.differences,
+        default=None,
+    )
     if nearest is None:
         return WorkbenchError(f"{where}: no registered backbone takes images of this size")
     said = "; ".join(f"{kind} {few(names)}" for kind, names in nearest.misfit.items())
     if fits is not None:
         return WorkbenchError(f"{where}: does not fit {nearest.name!r}, but {fits.name!r} ({said})")
-    wrong = len({name.split()[0] for kind, names in nearest.misfit.items() if kind != "unexpected" for name in names})
+    wrong = len(
+        {
+            name.split()[0]
+            for kind, names in nearest.misfit.items()
+            if kind != "unexpected"
+            for name in names
+        }
+    )
     counted = [key for key in nearest.expected if not key.endswith(_COUNTER)]
     said = f"{len(counted) - wrong} of its {len(counted)} tensors are there; {said}"
     blocks = _blocks(nearest.weights)
     built = f", its blocks are {'-'.join(map(str, blocks))}" if blocks else ""
-    what = f"does not fit {wanted!r}" if wanted else f"fits no known backbone{built}, the nearest is {nearest.name!r}"
+    what = (
+        f"does not fit {wanted!r}"
+        if wanted
+        else f"fits no known backbone{built}, the nearest is {nearest.name!r}"
+    )
     remedy = "export it to ONNX where it was trained, and import that"
     if list(nearest.misfit) == [_RESHAPED]:
         remedy = "was it trained on images of another size? Say --image-size"
@@ -239,7 +293,9 @@ def _no_fit(checkpoint: Checkpoint, where: str, wanted: str | None, tried: list[
 
 def _blocks(state: StateDict) -> list[int]:
     """Blocks in each stage of a residual network, from names such as layer3.13.conv1.weight; none where it has no such."""
-    places = {match.groups() for key in state if (match := re.match(r"layer(\d{1,3})\.(\d{1,4})\.", key))}
+    places = {
+        match.groups() for key in state if (match := re.match(r"layer(\d{1,3})\.(\d{1,4})\.", key))
+    }
     stages = sorted({int(stage) for stage, _ in places})
     return [sum(int(stage) == wanted for stage, _ in places) for wanted in stages]
 

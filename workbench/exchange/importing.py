@@ -99,13 +99,19 @@ def import_model(
     """
     source = Path(path)
     if not source.is_file():
-        raise WorkbenchError(f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors) or an ONNX file")
+        raise WorkbenchError(
+            f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors) or an ONNX file"
+        )
     said: dict[str, Any] = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
     given = {key: value for key, value in said.items() if value is not None}
     Scaling(**given)  # says what is wrong before minutes are spent on the file
     size = None if image_size is None else as_size(image_size)
     is_onnx = source.suffix.lower() == SUFFIX
-    network = _of_onnx(source, backbone, size, given, output) if is_onnx else _of_state_dict(source, backbone, size, given, output)
+    network = (
+        _of_onnx(source, backbone, size, given, output)
+        if is_onnx
+        else _of_state_dict(source, backbone, size, given, output)
+    )
     height, width = network.settings["image_size"]
     config = {
         "loss": runs.IMPORTED,
@@ -118,7 +124,11 @@ def import_model(
     }
     stem = re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
     check_writable(Path(runs_dir), network.size)
-    run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{stem if is_onnx else network.settings['backbone']}", config)
+    run = runs.create(
+        runs_dir,
+        name or f"{runs.IMPORTED}-{stem if is_onnx else network.settings['backbone']}",
+        config,
+    )
     try:
         with atomic_path(run.model_path) as temporary:
             if isinstance(network.content, dict):
@@ -141,26 +151,50 @@ def _plain(value: PerChannel) -> float | list[float]:
 
 
 def _of_state_dict(
-    source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any], output: str | None
+    source: Path,
+    backbone: str | None,
+    size: tuple[int, int] | None,
+    given: dict[str, Any],
+    output: str | None,
 ) -> _Network:
     if output is not None:
-        raise WorkbenchError(f"{source}: a state_dict has no outputs to choose from; --output is for ONNX files")
-    fit = fitting_backbone(read_checkpoint(source), str(source), backbone, size or (DEFAULT_SIZE, DEFAULT_SIZE))
+        raise WorkbenchError(
+            f"{source}: a state_dict has no outputs to choose from; --output is for ONNX files"
+        )
+    fit = fitting_backbone(
+        read_checkpoint(source), str(source), backbone, size or (DEFAULT_SIZE, DEFAULT_SIZE)
+    )
     net = fit.net
-    tensors = {f"backbone.{key}": value.detach().contiguous() for key, value in net.state_dict().items()}
-    settings = {"backbone": fit.name, "embedding_dim": net.embedding_dim, "image_size": net.image_size}
+    tensors = {
+        f"backbone.{key}": value.detach().contiguous() for key, value in net.state_dict().items()
+    }
+    settings = {
+        "backbone": fit.name,
+        "embedding_dim": net.embedding_dim,
+        "image_size": net.image_size,
+    }
     if fit.options:
         settings["backbone_options"] = fit.options
     scaling = Scaling(**given)
-    notes = [*fit.notes, *_assumed_size(size is None, net.image_size), *_assumed_scaling(scaling, given, {})]
+    notes = [
+        *fit.notes,
+        *_assumed_size(size is None, net.image_size),
+        *_assumed_scaling(scaling, given, {}),
+    ]
     return _Network(settings, tensors, scaling, notes)
 
 
 def _of_onnx(
-    source: Path, backbone: str | None, size: tuple[int, int] | None, given: dict[str, Any], output: str | None
+    source: Path,
+    backbone: str | None,
+    size: tuple[int, int] | None,
+    given: dict[str, Any],
+    output: str | None,
 ) -> _Network:
     if backbone is not None:
-        raise WorkbenchError(f"{source}: an ONNX file is a whole network; --backbone is for PyTorch checkpoints")
+        raise WorkbenchError(
+            f"{source}: an ONNX file is a whole network; --backbone is for PyTorch checkpoints"
+        )
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -172,7 +206,11 @@ def _of_onnx(
     said = _said_by(model, net, source)
     scaling = Scaling(**said | given)
     net.check_scaling(scaling.mean, scaling.std, str(source))
-    settings = {"backbone": runs.ONNX, "embedding_dim": net.embedding_dim, "image_size": net.image_size}
+    settings = {
+        "backbone": runs.ONNX,
+        "embedding_dim": net.embedding_dim,
+        "image_size": net.image_size,
+    }
     notes = []
     if len(net.outputs) > 1:
         settings["output"] = net.output
@@ -181,13 +219,22 @@ def _of_onnx(
     if net.channels_last:
         notes.append("its input is (N, H, W, 3)")
     if net.guessed_axes:
-        notes.append("the file does not name the axes of its input; their order was found by running it")
-    notes += [*_assumed_size(size is None and net.open_size, net.image_size), *_assumed_scaling(scaling, given, said)]
+        notes.append(
+            "the file does not name the axes of its input; their order was found by running it"
+        )
+    notes += [
+        *_assumed_size(size is None and net.open_size, net.image_size),
+        *_assumed_scaling(scaling, given, said),
+    ]
     return _Network(settings, content, scaling, notes)
 
 
 def _assumed_size(assumed: bool, size: tuple[int, int]) -> list[str]:
-    return [f"images of {size[0]} x {size[1]} are assumed; another size is said with --image-size"] if assumed else []
+    return (
+        [f"images of {size[0]} x {size[1]} are assumed; another size is said with --image-size"]
+        if assumed
+        else []
+    )
 
 
 def _assumed_scaling(scaling: Scaling, given: dict[str, Any], said: dict[str, Any]) -> list[str]:
@@ -200,7 +247,9 @@ def _assumed_scaling(scaling: Scaling, given: dict[str, Any], said: dict[str, An
             "another one is said with --pixel-mean and --pixel-std"
         )
     if "channels" not in known:
-        notes.append("the order of the colours, RGB, is assumed; AdaFace's networks and some others need --channels bgr")
+        notes.append(
+            "the order of the colours, RGB, is assumed; AdaFace's networks and some others need --channels bgr"
+        )
     return notes
 
 
@@ -210,21 +259,29 @@ def _in_one(model: onnx.ModelProto, source: Path) -> bytes:
     for name in external_files(model):
         beside = (folder / name).resolve()
         if not name or not beside.is_relative_to(folder):
-            raise WorkbenchError(f"{source}: refused: its weights are in {name!r}, outside of its folder")
+            raise WorkbenchError(
+                f"{source}: refused: its weights are in {name!r}, outside of its folder"
+            )
         if not beside.is_file():
-            raise WorkbenchError(f"{source}: its weights are in {name!r}, which is not beside it; put that file there")
+            raise WorkbenchError(
+                f"{source}: its weights are in {name!r}, which is not beside it; put that file there"
+            )
     try:
         onnx.load_external_data_for_model(model, str(folder))
         whole: bytes = model.SerializeToString()
     except Exception as error:  # a file too short raises ValueError, links ValidationError, more than 2 GB EncodeError, ...
-        raise WorkbenchError(f"{source}: its weights cannot be read ({' '.join(str(error).split())[:160]})") from None
+        raise WorkbenchError(
+            f"{source}: its weights cannot be read ({' '.join(str(error).split())[:160]})"
+        ) from None
     return whole
 
 
 def _said_by(model: onnx.ModelProto, net: OnnxNetwork, source: Path) -> dict[str, Any]:
     """What the file itself says of its input: settings of `Scaling`, those that it does not tell left out."""
     written = {entry.key: entry.value for entry in model.metadata_props}
-    said: dict[str, Any] = {"mean": 0.0, "std": 1.0} if net.takes_bytes or _scales_itself(model.graph) else {}
+    said: dict[str, Any] = (
+        {"mean": 0.0, "std": 1.0} if net.takes_bytes or _scales_itself(model.graph) else {}
+    )
     try:
         if "pixel_mean" in written:
             said["mean"] = read_per_channel(written["pixel_mean"], "pixel_mean")
@@ -261,5 +318,10 @@ def _environment(source: Path, notes: list[str]) -> dict[str, Any]:
         "torch": torch.__version__,
         "onnxruntime": version("onnxruntime"),
         "platform": platform.platform(),
-        "imported": {"file": source.name, "bytes": source.stat().st_size, "sha256": digest, "notes": notes},
+        "imported": {
+            "file": source.name,
+            "bytes": source.stat().st_size,
+            "sha256": digest,
+            "notes": notes,
+        },
     }

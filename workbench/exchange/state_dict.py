@@ -34,7 +34,18 @@ CONTAINERS = (
 """Where in a checkpoint the network's weights usually are, the likeliest first; other names are looked into after these."""
 _DEEPEST = 3
 _SHOWN = 3
-_PLAIN_MODULES = ("argparse", "collections", "datetime", "decimal", "enum", "fractions", "pathlib", "types", "typing", "uuid")
+_PLAIN_MODULES = (
+    "argparse",
+    "collections",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "pathlib",
+    "types",
+    "typing",
+    "uuid",
+)
 _PLAIN_BUILTINS = (
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int"),
     *("list", "object", "range", "set", "slice", "str", "tuple"),
@@ -93,7 +104,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         WorkbenchError: cannot be read, is damaged, is an object and no state_dict, or holds no weights.
     """
     try:
-        found, objects = (load_file(path), []) if path.suffix.lower() == ".safetensors" else _load(path)
+        found, objects = (
+            (load_file(path), []) if path.suffix.lower() == ".safetensors" else _load(path)
+        )
     except (WorkbenchError, SafetensorError) as error:
         raise WorkbenchError(f"{path}: {error}") from None
     except OSError as error:
@@ -103,11 +116,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if isinstance(found, _Inert):
         raise WorkbenchError(f"{path}: {_object_refused(objects[0])}")
     if not isinstance(found, dict):
-        raise WorkbenchError(f"{path}: holds a {type(found).__name__}, expected a state_dict: names and tensors")
+        raise WorkbenchError(
+            f"{path}: holds a {type(found).__name__}, expected a state_dict: names and tensors"
+        )
     parts = dict(_parts(found, "", set()))
     if not parts:
-        beside = f" and the Python objects {few(objects)}; have its author save the state_dict" if objects else ""
-        raise WorkbenchError(f"{path}: no state_dict in it, neither bare nor inside of it; it holds {few(list(found))}{beside}")
+        beside = (
+            f" and the Python objects {few(objects)}; have its author save the state_dict"
+            if objects
+            else ""
+        )
+        raise WorkbenchError(
+            f"{path}: no state_dict in it, neither bare nor inside of it; it holds {few(list(found))}{beside}"
+        )
     return Checkpoint(parts, objects)
 
 
@@ -139,7 +160,9 @@ def _check_sizes(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         claimed = sum(entry.file_size for entry in archive.infolist())
     if claimed > path.stat().st_size:
-        raise WorkbenchError(f"refused: its parts are {claimed:,} bytes unpacked, more than the file has; PyTorch compresses none")
+        raise WorkbenchError(
+            f"refused: its parts are {claimed:,} bytes unpacked, more than the file has; PyTorch compresses none"
+        )
 
 
 def _objects(path: Path) -> list[str]:
@@ -162,13 +185,23 @@ def _could_run_code(name: str) -> bool:
 def _parts(found: Mapping[Any, Any], place: str, seen: set[int]) -> Iterator[tuple[str, StateDict]]:
     """The mappings with tensors in them, those of an optimiser left out."""
     seen.add(id(found))
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor) and _plain(value)}
+    tensors = {
+        str(key): value
+        for key, value in found.items()
+        if isinstance(value, Tensor) and _plain(value)
+    }
     if tensors:
         yield place, tensors
     if place.count(".") + bool(place) >= _DEEPEST:
         return
-    inner = [key for key, value in found.items() if isinstance(key, str) and isinstance(value, dict) and "optim" not in key.lower()]
-    for key in sorted(inner, key=lambda key: CONTAINERS.index(key) if key in CONTAINERS else len(CONTAINERS)):
+    inner = [
+        key
+        for key, value in found.items()
+        if isinstance(key, str) and isinstance(value, dict) and "optim" not in key.lower()
+    ]
+    for key in sorted(
+        inner, key=lambda key: CONTAINERS.index(key) if key in CONTAINERS else len(CONTAINERS)
+    ):
         if id(found[key]) not in seen:
             yield from _parts(found[key], f"{place}.{key}" if place else key, seen)
 
@@ -189,8 +222,15 @@ def _refusal(reason: str) -> str:
     if named := re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", reason):
         return _object_refused(named[1])
     if "TorchScript" in reason:
-        return "refused: a TorchScript program, not tensors alone; have its author save the state_dict"
-    own = re.sub(r".*WeightsUnpickler error:|Check the documentation.*|In PyTorch 2\.6.*", "", reason, flags=re.DOTALL)
+        return (
+            "refused: a TorchScript program, not tensors alone; have its author save the state_dict"
+        )
+    own = re.sub(
+        r".*WeightsUnpickler error:|Check the documentation.*|In PyTorch 2\.6.*",
+        "",
+        reason,
+        flags=re.DOTALL,
+    )
     return f"not a PyTorch checkpoint of tensors ({_clean(own)[:120]})"
 
 

@@ -4,7 +4,16 @@ The default detector's weights come with an installed package; nothing is downlo
 """
 
 from workbench.faces.aligned import AlignedFace, align, align_face
-from workbench.faces.alignment import ARCFACE, Fit, can_be_aligned, crop, fit, template, transform, warp
+from workbench.faces.alignment import (
+    ARCFACE,
+    Fit,
+    can_be_aligned,
+    crop,
+    fit,
+    template,
+    transform,
+    warp,
+)
 from workbench.faces.centerface import CenterFace
 from workbench.faces.detection import check_detector, detect, detect_many
 from workbench.faces.detectors import DETECTORS, Detector, detectors, register

@@ -65,8 +65,13 @@ def align(
         WorkbenchError: as `detect` and `template` do.
     """
     height_width(size)  # a wrong size is said before the work
-    faces = detect(image, detector=detector, threshold=threshold, largest_side=largest_side, threads=threads)
-    return [align_face(image, face, size) for face in choose(list(filter(can_be_aligned, faces)), image.shape, which)]
+    faces = detect(
+        image, detector=detector, threshold=threshold, largest_side=largest_side, threads=threads
+    )
+    return [
+        align_face(image, face, size)
+        for face in choose(list(filter(can_be_aligned, faces)), image.shape, which)
+    ]
 
 
 def align_face(image: NDArray[np.uint8], face: Face, size: Size = 112) -> AlignedFace:

@@ -12,7 +12,15 @@ from PIL import Image
 from workbench.errors import WorkbenchError
 from workbench.faces.face import Face, check_image
 
-ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
+ARCFACE = np.array(
+    [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+)
 """Where the landmarks of a 112 x 112 crop are, x and y: left eye, right eye, nose tip, left and right corner of the mouth."""
 ARCFACE.setflags(write=False)
 
@@ -49,13 +57,24 @@ def height_width(size: Size) -> tuple[int, int]:
         WorkbenchError: not a whole number or two, or not in 1..4096.
     """
     pair = (size, size) if isinstance(size, (int, np.integer)) else size
-    if isinstance(size, bool) or not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(_side(side) for side in pair):
-        raise WorkbenchError(f"size of a crop {size!r}: expected a side such as 112, or (height, width), in 1..{LARGEST}")
+    if (
+        isinstance(size, bool)
+        or not isinstance(pair, (tuple, list))
+        or len(pair) != 2
+        or not all(_side(side) for side in pair)
+    ):
+        raise WorkbenchError(
+            f"size of a crop {size!r}: expected a side such as 112, or (height, width), in 1..{LARGEST}"
+        )
     return int(pair[0]), int(pair[1])
 
 
 def _side(side: Any) -> bool:
-    return isinstance(side, (int, np.integer)) and not isinstance(side, bool) and bool(1 <= side <= LARGEST)
+    return (
+        isinstance(side, (int, np.integer))
+        and not isinstance(side, bool)
+        and bool(1 <= side <= LARGEST)
+    )
 
 
 def template(size: Size = 112) -> NDArray[np.float64]:
@@ -103,9 +122,15 @@ def fit(landmarks: NDArray[Any], template: NDArray[Any]) -> Fit:
     factor = np.vdot(points, target) / np.vdot(points, points).real
     shift = target_middle - factor * middle
     if abs(factor) < 1e-9:
-        raise WorkbenchError("landmarks: no turn brings them near the template; expected left eye, right eye, nose, mouth corners")
-    matrix = np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
-    unit = np.sqrt(np.mean(np.abs(target) ** 2)) / np.sqrt(np.mean(np.sum((ARCFACE - ARCFACE.mean(0)) ** 2, axis=1)))
+        raise WorkbenchError(
+            "landmarks: no turn brings them near the template; expected left eye, right eye, nose, mouth corners"
+        )
+    matrix = np.array(
+        [(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)]
+    )
+    unit = np.sqrt(np.mean(np.abs(target) ** 2)) / np.sqrt(
+        np.mean(np.sum((ARCFACE - ARCFACE.mean(0)) ** 2, axis=1))
+    )
     residual = np.sqrt(np.mean(np.abs(factor * points - target) ** 2)) / unit
     return Fit(matrix, float(residual), float(abs(factor)), float(-np.degrees(np.angle(factor))))
 
@@ -128,7 +153,9 @@ def _complex(points: NDArray[Any], what: str) -> NDArray[np.complex128]:
         raise WorkbenchError(f"{what}: not finite: {points.tolist()}")
     length, breadth = np.linalg.svd(points - points.mean(0), compute_uv=False)
     if breadth <= FLATTEST * length or length < 1e-6:
-        raise WorkbenchError(f"{what}: on a line or on one place, which leaves the face's turn open: {points.round(1).tolist()}")
+        raise WorkbenchError(
+            f"{what}: on a line or on one place, which leaves the face's turn open: {points.round(1).tolist()}"
+        )
     return points[:, 0] + 1j * points[:, 1]
 
 
@@ -149,7 +176,9 @@ def warp(image: NDArray[np.uint8], landmarks: NDArray[Any], size: Size = 112) ->
     return transform(image, fit(landmarks, template(size)).matrix, height_width(size))
 
 
-def transform(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+def transform(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.uint8]:
     """Sample a picture through a similarity transform, bilinear, black outside, as `cv2.warpAffine` does.
 
     Where a face is shrunk to half or less, squares of pixels are averaged first: else most pixels would have no say.
@@ -179,27 +208,42 @@ def transform(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple
     crop = np.empty((height, width, 3), dtype=np.float32)
     for channel in range(3):  # in float: of whole numbers Pillow cuts off the fraction
         plane = Image.fromarray(region[..., channel].astype(np.float32))
-        plane = plane.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+        plane = plane.transform(
+            (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+        )
         crop[..., channel] = np.asarray(plane)
     return (crop + 0.5).astype(np.uint8)
 
 
 def _region(
-    image: NDArray[np.uint8], turn: NDArray[Any], shift: NDArray[Any], size: tuple[int, int], square: int
+    image: NDArray[np.uint8],
+    turn: NDArray[Any],
+    shift: NDArray[Any],
+    size: tuple[int, int],
+    square: int,
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.float64]]:
     """The part of a picture that a crop shows, in a black frame, and where its first pixel is in the picture."""
     height, width = size
-    corners = np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]) @ turn.T + shift
+    corners = (
+        np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]) @ turn.T
+        + shift
+    )
     reach = np.array(image.shape[1::-1])
     low = np.clip(np.floor(corners.min(0)) - square, 0, reach).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + 2 * square, 0, reach).astype(int)  # a square that is cut off is partly frame
+    high = np.clip(np.ceil(corners.max(0)) + 2 * square, 0, reach).astype(
+        int
+    )  # a square that is cut off is partly frame
     if (low >= high).any():
         return None, low.astype(np.float64)
     part = image[low[1] : high[1], low[0] : high[0]]
-    return np.pad(part, ((square, square), (square, square), (0, 0))), low.astype(np.float64) - square
+    return np.pad(part, ((square, square), (square, square), (0, 0))), low.astype(
+        np.float64
+    ) - square
 
 
-def crop(image: NDArray[np.uint8], face: Face, size: Size = 112, margin: float = 0.2) -> NDArray[np.uint8]:
+def crop(
+    image: NDArray[np.uint8], face: Face, size: Size = 112, margin: float = 0.2
+) -> NDArray[np.uint8]:
     """An unturned crop around a face's box: what "crop without alignment" means in comparisons.
 
     The crop has the proportions of `size`, is centred on the box, and holds it with a margin.
@@ -218,7 +262,9 @@ def crop(image: NDArray[np.uint8], face: Face, size: Size = 112, margin: float =
     """
     height, width = height_width(size)
     if not (isinstance(margin, (int, float)) and -0.5 < margin <= 10):
-        raise WorkbenchError(f"margin {margin!r}: expected a share of the box such as 0.2, above -0.5 and at most 10")
+        raise WorkbenchError(
+            f"margin {margin!r}: expected a share of the box such as 0.2, above -0.5 and at most 10"
+        )
     box_width, box_height = face.size
     if not (np.isfinite(face.box).all() and box_width > 0 and box_height > 0):
         raise WorkbenchError(f"box {face.box.tolist()}: expected x0 < x1 and y0 < y1")

@@ -42,7 +42,9 @@ class CenterFace:
 
     def __init__(self, path: str = "", threads: int = 1) -> None:
         if path:
-            raise WorkbenchError(f"centerface:{path}: takes no file; its weights are those of the package {PACKAGE}")
+            raise WorkbenchError(
+                f"centerface:{path}: takes no file; its weights are those of the package {PACKAGE}"
+            )
         file = find_weights("centerface", PACKAGE, FILE)
         self.network = open_session(_any_size(file), threads, str(file))
 
@@ -54,18 +56,30 @@ class CenterFace:
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
         """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""
         height, width = image.shape[:2]
-        pixels = np.zeros((1, 3, height + -height % WHOLE, width + -width % WHOLE), dtype=np.float32)
+        pixels = np.zeros(
+            (1, 3, height + -height % WHOLE, width + -width % WHOLE), dtype=np.float32
+        )
         pixels[0, :, :height, :width] = image.transpose(2, 0, 1)
-        heat, sides, offsets, places = (output[0] for output in self.network.run(OUTPUTS, {"input.1": pixels}))
+        heat, sides, offsets, places = (
+            output[0] for output in self.network.run(OUTPUTS, {"input.1": pixels})
+        )
         rows, columns = np.nonzero(heat[0] >= threshold)
         scores = heat[0, rows, columns]
         # Every pair of numbers comes as (y, x); lengths as logarithms in cells, places as shares of the box.
         lengths = np.exp(sides[::-1, rows, columns].T) * STRIDE
-        centres = (np.stack([columns, rows], axis=1) + offsets[::-1, rows, columns].T + 0.5) * STRIDE
+        centres = (
+            np.stack([columns, rows], axis=1) + offsets[::-1, rows, columns].T + 0.5
+        ) * STRIDE
         corners = (centres - lengths / 2).astype(np.float32)
         boxes = np.concatenate([corners, corners + lengths], axis=1)
-        landmarks = corners[:, None] + places[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1] * lengths[:, None]
-        return [Face(boxes[n], landmarks[n], float(scores[n])) for n in best_boxes(boxes, scores, OVERLAP)]
+        landmarks = (
+            corners[:, None]
+            + places[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1] * lengths[:, None]
+        )
+        return [
+            Face(boxes[n], landmarks[n], float(scores[n]))
+            for n in best_boxes(boxes, scores, OVERLAP)
+        ]
 
 
 def _any_size(file: Path) -> bytes:

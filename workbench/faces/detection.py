@@ -55,7 +55,9 @@ def detect(
         raise WorkbenchError(f"largest_side {largest_side!r}: expected 32..8192 pixels")
     for name in _meant(detector):
         one = _open(name, threads)
-        if found := _find(image, one, one.threshold if threshold is None else threshold, largest_side):
+        if found := _find(
+            image, one, one.threshold if threshold is None else threshold, largest_side
+        ):
             return found
     return []
 
@@ -72,7 +74,16 @@ def detect_many(
 
     They go through the network one by one, as together they take as long on a CPU; several processes do more.
     """
-    return [detect(image, detector=detector, threshold=threshold, largest_side=largest_side, threads=threads) for image in images]
+    return [
+        detect(
+            image,
+            detector=detector,
+            threshold=threshold,
+            largest_side=largest_side,
+            threads=threads,
+        )
+        for image in images
+    ]
 
 
 def check_detector(detector: str) -> None:
@@ -105,7 +116,9 @@ def _opened(factory: Callable[..., Detector], path: str, threads: int, process: 
     return factory(path=path, threads=threads)
 
 
-def _find(image: NDArray[np.uint8], detector: Detector, threshold: float, largest_side: int) -> list[Face]:
+def _find(
+    image: NDArray[np.uint8], detector: Detector, threshold: float, largest_side: int
+) -> list[Face]:
     seen = _resized(image, _seen_size(image, largest_side))
     found = detector.find(seen, threshold)
     if detector.largest_face and max(seen.shape) > detector.largest_face:
@@ -121,7 +134,9 @@ def _find(image: NDArray[np.uint8], detector: Detector, threshold: float, larges
 def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return np.asarray(
+        Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
+    )
 
 
 def _mostly_inside(face: Face, whole: Face) -> bool:

@@ -67,4 +67,7 @@ class _Function:
         self.finder = finder
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
-        return sorted((face for face in self.finder(image) if face.score >= threshold), key=lambda face: -face.score)
+        return sorted(
+            (face for face in self.finder(image) if face.score >= threshold),
+            key=lambda face: -face.score,
+        )

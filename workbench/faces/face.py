@@ -42,11 +42,15 @@ def check_image(image: Any, where: str = "image") -> NDArray[np.uint8]:
         WorkbenchError: it is not.
     """
     if not isinstance(image, np.ndarray):
-        raise WorkbenchError(f"{where}: expected an (H, W, 3) uint8 array, not {type(image).__name__}; read files with images.read")
+        raise WorkbenchError(
+            f"{where}: expected an (H, W, 3) uint8 array, not {type(image).__name__}; read files with images.read"
+        )
     if image.dtype != np.uint8:
         raise WorkbenchError(f"{where}: expected uint8 with values 0..255, not {image.dtype}")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        hint = "; repeat a grey picture with np.stack([grey] * 3, axis=-1)" if image.ndim == 2 else ""
+        hint = (
+            "; repeat a grey picture with np.stack([grey] * 3, axis=-1)" if image.ndim == 2 else ""
+        )
         raise WorkbenchError(f"{where}: expected shape (H, W, 3), not {image.shape}{hint}")
     return image
 
@@ -72,4 +76,9 @@ def choose(faces: Sequence[Face], shape: tuple[int, ...], which: str = "largest"
     if which == "largest":
         return [max(faces, key=lambda face: face.size[0] * face.size[1])]
     centre = (np.array(shape[1::-1], dtype=np.float64) - 1) / 2
-    return [min(faces, key=lambda face: float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - centre)))]
+    return [
+        min(
+            faces,
+            key=lambda face: float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - centre)),
+        )
+    ]

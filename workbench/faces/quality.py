@@ -58,17 +58,23 @@ def measured(crop: NDArray[np.uint8], landmarks: NDArray[Any]) -> Quality:
     """`quality` where the 112 x 112 crop is at hand."""
     left, right, nose, *lips = np.asarray(landmarks, dtype=np.float64)
     eyes = float(np.linalg.norm(right - left))
-    return Quality(eyes, _sharpness(crop), _yaw((left + right) / 2, nose, (lips[0] + lips[1]) / 2, eyes))
+    return Quality(
+        eyes, _sharpness(crop), _yaw((left + right) / 2, nose, (lips[0] + lips[1]) / 2, eyes)
+    )
 
 
 def _sharpness(crop: NDArray[np.uint8]) -> float:
     grey = crop[INNER].astype(np.float32).mean(axis=2)
-    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    laplacian = (
+        4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    )
     spread = float(grey.std())
     return float(laplacian.std()) / spread if spread > 1e-3 else 0.0
 
 
-def _yaw(eyes: NDArray[np.float64], nose: NDArray[np.float64], lips: NDArray[np.float64], distance: float) -> float:
+def _yaw(
+    eyes: NDArray[np.float64], nose: NDArray[np.float64], lips: NDArray[np.float64], distance: float
+) -> float:
     """The distance between the eyes shrinks with the cosine of the turn, and the nose leaves the middle line with its sine."""
     down = lips - eyes
     right = np.array((down[1], -down[0])) / max(float(np.linalg.norm(down)), 1e-9)

@@ -42,7 +42,9 @@ class RetinaFace:
 
     def __init__(self, path: str = "", threads: int = 1) -> None:
         if path:
-            raise WorkbenchError(f"retinaface:{path}: takes no file; its weights are those of the package {PACKAGE}")
+            raise WorkbenchError(
+                f"retinaface:{path}: takes no file; its weights are those of the package {PACKAGE}"
+            )
         file = find_weights("retinaface", PACKAGE, FILE)
         self.network = open_session(bytes_literal(file, "WEIGHTS"), threads, str(file))
 
@@ -57,7 +59,10 @@ class RetinaFace:
         pixels = np.empty((1, 3, height, width), dtype=np.float32)
         for channel, mean in enumerate(MEAN_BGR):
             np.subtract(image[..., 2 - channel], mean, out=pixels[0, channel], dtype=np.float32)
-        offsets, scores, places = (output[0] for output in self.network.run(["loc", "conf", "landmarks"], {"input": pixels}))
+        offsets, scores, places = (
+            output[0]
+            for output in self.network.run(["loc", "conf", "landmarks"], {"input": pixels})
+        )
         likely = np.flatnonzero(scores[:, 1] >= threshold)
         scores = scores[likely, 1]
         centres, sides = (part[likely] for part in _anchors(height, width))
@@ -66,7 +71,10 @@ class RetinaFace:
         halves = sides * np.exp(offsets[likely, 2:] * 0.2) / 2
         boxes = np.concatenate([middles - halves, middles + halves], axis=1)
         landmarks = centres[:, None] + sides[:, None] * places[likely].reshape(-1, 5, 2) * 0.1
-        return [Face(boxes[n], landmarks[n], float(scores[n])) for n in best_boxes(boxes, scores, OVERLAP)]
+        return [
+            Face(boxes[n], landmarks[n], float(scores[n]))
+            for n in best_boxes(boxes, scores, OVERLAP)
+        ]
 
 
 @lru_cache(maxsize=8)
@@ -78,4 +86,6 @@ def _anchors(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.f
         places = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride
         centres.append(np.repeat(places, len(pair), axis=0))
         sides.append(np.tile(pair, len(places)))
-    return np.concatenate(centres).astype(np.float32), np.concatenate(sides).astype(np.float32)[:, None]
+    return np.concatenate(centres).astype(np.float32), np.concatenate(sides).astype(np.float32)[
+        :, None
+    ]

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def best_boxes(boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float) -> list[int]:
+def best_boxes(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float
+) -> list[int]:
     """Which boxes stay when each, from the best score down, removes those it overlaps.
 
     Args:
@@ -23,7 +25,10 @@ def best_boxes(boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap:
     while order.size:
         best, order = order[0], order[1:]
         kept.append(int(best))
-        corners = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
+        corners = (
+            np.maximum(boxes[best, :2], boxes[order, :2]),
+            np.minimum(boxes[best, 2:], boxes[order, 2:]),
+        )
         shared = np.prod(np.maximum(corners[1] - corners[0], 0), axis=1)
         order = order[shared < overlap * np.maximum(areas[best] + areas[order] - shared, 1e-9)]
     return kept

@@ -52,7 +52,9 @@ def bytes_literal(path: Path, name: str) -> bytes:
                 return bytes(ast.literal_eval(line.removeprefix(start)))
     except (OSError, SyntaxError, ValueError, TypeError):
         pass
-    raise WorkbenchError(f"{path}: no line '{start}b...' that can be read; install its package again")
+    raise WorkbenchError(
+        f"{path}: no line '{start}b...' that can be read; install its package again"
+    )
 
 
 def open_session(model: bytes, threads: int, where: str) -> onnxruntime.InferenceSession:
@@ -69,4 +71,6 @@ def open_session(model: bytes, threads: int, where: str) -> onnxruntime.Inferenc
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises classes of its own
-        raise WorkbenchError(f"{where}: onnxruntime cannot open the network ({' '.join(str(error).split())[:200]})") from None
+        raise WorkbenchError(
+            f"{where}: onnxruntime cannot open the network ({' '.join(str(error).split())[:200]})"
+        ) from None

@@ -34,20 +34,32 @@ class YuNet:
 
     def __init__(self, path: str = "", threads: int = 1) -> None:
         if not path:
-            raise WorkbenchError("face detector 'yunet': expected yunet:FILE, FILE being the network's .onnx file")
+            raise WorkbenchError(
+                "face detector 'yunet': expected yunet:FILE, FILE being the network's .onnx file"
+            )
         if not Path(path).is_file():
             raise WorkbenchError(f"yunet:{path}: there is no such file")
         if find_spec("cv2") is None:
-            raise WorkbenchError("face detector 'yunet': OpenCV is missing: pip install opencv-python-headless")
+            raise WorkbenchError(
+                "face detector 'yunet': OpenCV is missing: pip install opencv-python-headless"
+            )
         try:
-            self.network = import_module("cv2").FaceDetectorYN.create(path, "", (320, 320), self.threshold, OVERLAP, MOST)
+            self.network = import_module("cv2").FaceDetectorYN.create(
+                path, "", (320, 320), self.threshold, OVERLAP, MOST
+            )
         except Exception as error:  # cv2.error, a class of its own
-            raise WorkbenchError(f"yunet:{path}: OpenCV cannot open it ({' '.join(str(error).split())[:200]})") from None
+            raise WorkbenchError(
+                f"yunet:{path}: OpenCV cannot open it ({' '.join(str(error).split())[:200]})"
+            ) from None
 
     @staticmethod
     def lacks() -> str:
         """What it needs before it works; empty if nothing."""
-        return "OpenCV is missing: pip install opencv-python-headless" if find_spec("cv2") is None else "needs a file: yunet:FILE"
+        return (
+            "OpenCV is missing: pip install opencv-python-headless"
+            if find_spec("cv2") is None
+            else "needs a file: yunet:FILE"
+        )
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
         """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""
@@ -55,6 +67,13 @@ class YuNet:
         self.network.setScoreThreshold(threshold)
         _, rows = self.network.detect(np.ascontiguousarray(image[..., ::-1]))
         # x, y, width, height, then the landmarks in ArcFace's order (it calls them by the person's own left and right), score.
-        table = np.zeros((0, 15), dtype=np.float32) if rows is None else np.asarray(rows, dtype=np.float32)
-        faces = [Face(np.append(row[:2], row[:2] + row[2:4]), row[4:14].reshape(5, 2), float(row[14])) for row in table]
+        table = (
+            np.zeros((0, 15), dtype=np.float32)
+            if rows is None
+            else np.asarray(rows, dtype=np.float32)
+        )
+        faces = [
+            Face(np.append(row[:2], row[:2] + row[2:4]), row[4:14].reshape(5, 2), float(row[14]))
+            for row in table
+        ]
         return sorted(faces, key=lambda face: -face.score)

@@ -8,7 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from workbench.losses.base import FORGOTTEN, HeadScale, MarginSoftmax, angle, at_least_float32, in_range, moved
+from workbench.losses.base import (
+    FORGOTTEN,
+    HeadScale,
+    MarginSoftmax,
+    angle,
+    at_least_float32,
+    in_range,
+    moved,
+)
 from workbench.losses.registry import register
 
 EPSILON = 1e-3
@@ -53,7 +61,13 @@ class AdaFace(MarginSoftmax):
     batch_std: Tensor
 
     def __init__(
-        self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4, h: float = 0.333, rate: float = 0.01
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        s: float = 64.0,
+        m: float = 0.4,
+        h: float = 0.333,
+        rate: float = 0.01,
     ) -> None:
         super().__init__(embedding_dim, num_classes, s, in_range("adaface: margin m", m, 0.0, 2.0))
         self.h = in_range("adaface: h", h, 0.0)
@@ -63,14 +77,18 @@ class AdaFace(MarginSoftmax):
 
     def quality(self, lengths: Tensor) -> Tensor:
         """z: lengths of any shape -> values in [-1, 1]."""
-        return ((_clipped(lengths) - self.batch_mean) / (self.batch_std + EPSILON) * self.h).clamp(-1.0, 1.0)
+        return ((_clipped(lengths) - self.batch_mean) / (self.batch_std + EPSILON) * self.h).clamp(
+            -1.0, 1.0
+        )
 
     def margin(self, cosine: Tensor) -> Tensor:
         """The curve of an image of mean quality, z = 0."""
         return cosine - self.m * self.ramp
 
     def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        return self._bent(cosine, self.quality(torch.linalg.vector_norm(embeddings.detach(), dim=1, keepdim=True)))
+        return self._bent(
+            cosine, self.quality(torch.linalg.vector_norm(embeddings.detach(), dim=1, keepdim=True))
+        )
 
     def target_logit(self, cosine: Tensor, norm: float | None = None) -> Tensor:
         """The curve for an embedding of one length, by default the mean one (z = 0).
@@ -80,7 +98,11 @@ class AdaFace(MarginSoftmax):
             norm: another length, >= 0.
         """
         cosine = at_least_float32(cosine)
-        return self.s * (self.margin(cosine) if norm is None else self._bent(cosine, self.quality(cosine.new_tensor(norm))))
+        return self.s * (
+            self.margin(cosine)
+            if norm is None
+            else self._bent(cosine, self.quality(cosine.new_tensor(norm)))
+        )
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
         lengths = _clipped(torch.linalg.vector_norm(embeddings, dim=1))
@@ -93,7 +115,11 @@ class AdaFace(MarginSoftmax):
         left = (1.0 - self.rate) ** steps
         if self.h == 0 or left <= FORGOTTEN:
             return []
-        enough = f"{math.log(FORGOTTEN) / math.log1p(-self.rate):,.0f} steps or more" if self.rate else "no number of steps"
+        enough = (
+            f"{math.log(FORGOTTEN) / math.log1p(-self.rate):,.0f} steps or more"
+            if self.rate
+            else "no number of steps"
+        )
         return [
             f"adaface: the moving standard deviation starts at {FIRST_SPREAD:g}, and after {steps:,} steps {left:.0%} of that is "
             "left; as long as it is so high, images are hardly told apart by quality and the loss is nearly CosFace; "

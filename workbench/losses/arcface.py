@@ -35,9 +35,18 @@ class ArcFace(MarginSoftmax):
     """
 
     formula = "s cos(theta + m)"
-    paper = "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019"
+    paper = (
+        "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019"
+    )
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.5, easy_margin: bool = False) -> None:
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        s: float = 64.0,
+        m: float = 0.5,
+        easy_margin: bool = False,
+    ) -> None:
         super().__init__(embedding_dim, num_classes, s, m)
         if m >= math.pi:
             raise WorkbenchError(f"arcface: margin m is an angle in radians, 0 <= m < pi, got {m}")

@@ -109,7 +109,9 @@ class Loss(nn.Module):
     def __init__(self, embedding_dim: int, num_classes: int) -> None:
         super().__init__()
         if embedding_dim < 1 or num_classes < 1:
-            raise WorkbenchError(f"embedding_dim and num_classes must be positive, got {embedding_dim} and {num_classes}")
+            raise WorkbenchError(
+                f"embedding_dim and num_classes must be positive, got {embedding_dim} and {num_classes}"
+            )
         self.embedding_dim = embedding_dim
         self.num_classes = num_classes
         self.ramp = 1.0
@@ -133,7 +135,10 @@ class Loss(nn.Module):
         self._check_labels(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             if len(labels) == 0:
-                return sum((parameter.sum() * 0.0 for parameter in self.parameters()), embeddings.float().sum() * 0.0)
+                return sum(
+                    (parameter.sum() * 0.0 for parameter in self.parameters()),
+                    embeddings.float().sum() * 0.0,
+                )
             embeddings = at_least_float32(embeddings)
             if self.training:
                 with torch.no_grad():
@@ -176,14 +181,20 @@ class Loss(nn.Module):
             WorkbenchError: the name is taken, or the loss cannot have such a part.
         """
         if not isinstance(part, Term):
-            raise WorkbenchError(f"{name!r} weighs the samples of a classification loss; {type(self).__name__} is none")
+            raise WorkbenchError(
+                f"{name!r} weighs the samples of a classification loss; {type(self).__name__} is none"
+            )
         if part.needs_centres and not isinstance(self, ClassificationLoss):
-            raise WorkbenchError(f"{name!r} needs class centres, which {type(self).__name__} has not")
+            raise WorkbenchError(
+                f"{name!r} needs class centres, which {type(self).__name__} has not"
+            )
         if name in self.terms:
             raise WorkbenchError(f"{name!r} is added twice")
         self.terms[name] = part
         wanted = (self.images_per_identity, part.images_per_identity)
-        self.images_per_identity = max((count for count in wanted if count is not None), default=None)
+        self.images_per_identity = max(
+            (count for count in wanted if count is not None), default=None
+        )
 
     def _terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
@@ -194,9 +205,13 @@ class Loss(nn.Module):
     def _check(self, embeddings: Tensor) -> None:
         _check_type("embeddings", embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
-            raise WorkbenchError(f"embeddings have shape {tuple(embeddings.shape)}, expected (N, {self.embedding_dim})")
+            raise WorkbenchError(
+                f"embeddings have shape {tuple(embeddings.shape)}, expected (N, {self.embedding_dim})"
+            )
         if not embeddings.is_floating_point():
-            raise WorkbenchError(f"embeddings are {embeddings.dtype}, expected a floating-point type")
+            raise WorkbenchError(
+                f"embeddings are {embeddings.dtype}, expected a floating-point type"
+            )
 
     def _check_labels(self, embeddings: Tensor, labels: Tensor) -> None:
         _check_type("labels", labels)
@@ -208,7 +223,9 @@ class Loss(nn.Module):
         if labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels):
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= self.num_classes:
-                raise WorkbenchError(f"labels run from {low} to {high}, expected 0 to {self.num_classes - 1}")
+                raise WorkbenchError(
+                    f"labels run from {low} to {high}, expected 0 to {self.num_classes - 1}"
+                )
 
 
 class ClassificationLoss(Loss):
@@ -251,7 +268,9 @@ class ClassificationLoss(Loss):
         if head not in get_args(HeadName):
             raise unknown_name("head", head, get_args(HeadName))
         if head == "streamed" and not self.can_stream:
-            raise WorkbenchError(f"{type(self).__name__} cannot be streamed, give head 'plain', 'sampled' or 'auto'")
+            raise WorkbenchError(
+                f"{type(self).__name__} cannot be streamed, give head 'plain', 'sampled' or 'auto'"
+            )
         self.head = head
         self.sample_rate = in_range("sample_rate", sample_rate, 0.0, 1.0)
 
@@ -297,10 +316,15 @@ class ClassificationLoss(Loss):
         scale = scale.to(queries.dtype) if isinstance(scale, Tensor) else scale
         if self.head == "sampled" and self.training:
             rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
-            weight, bias = weight.index_select(0, rows), None if bias is None else bias.index_select(0, rows)
+            weight, bias = (
+                weight.index_select(0, rows),
+                None if bias is None else bias.index_select(0, rows),
+            )
         can_stream = self.can_stream and not _trains(others)
         if self.head == "streamed" and not can_stream:
-            raise WorkbenchError(f"{type(self).__name__}: `others` has a trained parameter; give head 'plain', which trains it")
+            raise WorkbenchError(
+                f"{type(self).__name__}: `others` has a trained parameter; give head 'plain', which trains it"
+            )
         many = can_stream and len(queries) * len(weight) > PLAIN_LOGITS
         go = streamed if self.head == "streamed" or (self.head != "plain" and many) else plain
         return go(queries, weight, labels, scale, bias, others, normalised, reduction)
@@ -320,7 +344,10 @@ class ClassificationLoss(Loss):
         """(N, D) -> (N,) the class of the highest logit, without margin. Takes no (N, C) memory."""
         self._check(embeddings)
         embeddings = at_least_float32(embeddings)
-        best, found = embeddings.new_full((len(embeddings),), -torch.inf), embeddings.new_zeros(len(embeddings), dtype=torch.int64)
+        best, found = (
+            embeddings.new_full((len(embeddings),), -torch.inf),
+            embeddings.new_zeros(len(embeddings), dtype=torch.int64),
+        )
         step = max(PLAIN_LOGITS // max(len(embeddings), 1), 1)
         with torch.autocast(embeddings.device.type, enabled=False):
             for begin in range(0, self.num_classes, step):
@@ -351,7 +378,9 @@ class ClassificationLoss(Loss):
         self._check(embeddings)
         self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
-        own = unit(self.weight[labels].to(embeddings.dtype)).view(len(labels), self.weight[0].numel() // self.embedding_dim, -1)
+        own = unit(self.weight[labels].to(embeddings.dtype)).view(
+            len(labels), self.weight[0].numel() // self.embedding_dim, -1
+        )
         return torch.einsum("nkd,nd->nk", own, unit(embeddings)).amax(1).clamp(-1.0, 1.0)
 
     @torch.no_grad()
@@ -420,12 +449,16 @@ class MarginSoftmax(ClassificationLoss):
         return self.scale * self.margin(at_least_float32(cosine))
 
     def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
-        return self.scales(embeddings) * cosines(unit(embeddings), self.weight[classes].to(embeddings.dtype))
+        return self.scales(embeddings) * cosines(
+            unit(embeddings), self.weight[classes].to(embeddings.dtype)
+        )
 
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
         scale = self.scales(embeddings)
-        own, rest = self.against_others(unit(embeddings), labels, scale=scale, others=self.frozen_others())
+        own, rest = self.against_others(
+            unit(embeddings), labels, scale=scale, others=self.frozen_others()
+        )
         target = scale * self.own_margin(own[:, None], embeddings)
         return F.softplus(rest - target[:, 0])
 
@@ -434,7 +467,10 @@ class MarginSoftmax(ClassificationLoss):
         if type(self).others is MarginSoftmax.others:
             return None
         frozen = copy.copy(self)  # what it keeps count of may move on before backward comes
-        frozen._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in self._buffers.items()}
+        frozen._buffers = {
+            name: None if buffer is None else buffer.clone()
+            for name, buffer in self._buffers.items()
+        }
         return frozen.others
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

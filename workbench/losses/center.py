@@ -34,7 +34,9 @@ class Center(Term):
     paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016"
     centres: Tensor
 
-    def __init__(self, embedding_dim: int, num_classes: int, weight: float = 0.003, rate: float = 0.5) -> None:
+    def __init__(
+        self, embedding_dim: int, num_classes: int, weight: float = 0.003, rate: float = 0.5
+    ) -> None:
         super().__init__(weight)
         self.rate = in_range("center: rate", rate, 0.0, 1.0)
         self.register_buffer("centres", torch.zeros(num_classes, embedding_dim))
@@ -48,9 +50,13 @@ class Center(Term):
     @torch.no_grad()
     def _move(self, apart: Tensor, labels: Tensor) -> None:
         """The centres' step for (N, D) differences x - c_y. Touches the batch's centres only, whatever C is."""
-        counts = apart.new_zeros(len(self.centres)).index_add_(0, labels, apart.new_ones(len(labels)))
+        counts = apart.new_zeros(len(self.centres)).index_add_(
+            0, labels, apart.new_ones(len(labels))
+        )
         steps = self.rate * apart / (1.0 + counts[labels])[:, None]
-        steps = torch.where(steps.isfinite(), steps, 0.0)  # an embedding that overflowed must not stay on in its centre
+        steps = torch.where(
+            steps.isfinite(), steps, 0.0
+        )  # an embedding that overflowed must not stay on in its centre
         self.centres.index_add_(0, labels, steps.to(self.centres.dtype))
 
     def extra_repr(self) -> str:

@@ -30,12 +30,18 @@ class Circle(MarginSoftmax):
     """
 
     formula = "gamma a (cos(theta) - 1 + m), a = max(0, 1 + m - cos(theta)) without gradient"
-    paper = "Sun et al., Circle loss: A unified perspective of pair similarity optimization, CVPR 2020"
+    paper = (
+        "Sun et al., Circle loss: A unified perspective of pair similarity optimization, CVPR 2020"
+    )
 
-    def __init__(self, embedding_dim: int, num_classes: int, gamma: float = 256.0, m: float = 0.25) -> None:
+    def __init__(
+        self, embedding_dim: int, num_classes: int, gamma: float = 256.0, m: float = 0.25
+    ) -> None:
         if not (math.isfinite(gamma) and gamma > 0):
             raise WorkbenchError(f"circle: scale gamma must be a positive number, got {gamma}")
-        super().__init__(embedding_dim, num_classes, s=gamma, m=in_range("circle: margin m", m, 0.0, 1.0))
+        super().__init__(
+            embedding_dim, num_classes, s=gamma, m=in_range("circle: margin m", m, 0.0, 1.0)
+        )
 
     def margin(self, cosine: Tensor) -> Tensor:
         weight = (1.0 + self.m - cosine).clamp_min(0.0).detach()

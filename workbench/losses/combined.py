@@ -39,10 +39,18 @@ class Combined(MarginSoftmax):
     """
 
     formula = "s (cos(m1 theta + m2) - m3)"
-    paper = "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019"
+    paper = (
+        "Deng et al., ArcFace: Additive angular margin loss for deep face recognition, CVPR 2019"
+    )
 
     def __init__(
-        self, embedding_dim: int, num_classes: int, s: float = 64.0, m1: float = 1.0, m2: float = 0.3, m3: float = 0.2
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        s: float = 64.0,
+        m1: float = 1.0,
+        m2: float = 0.3,
+        m3: float = 0.2,
     ) -> None:
         super().__init__(embedding_dim, num_classes, s, m=0.0)
         self.m1 = in_range("combined: m1, a factor on the angle,", m1, 1.0)

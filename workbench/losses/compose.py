@@ -60,7 +60,13 @@ def head_scale(name: str) -> HeadScale | None:
 
 
 def create(
-    name: str, *, embedding_dim: int, num_classes: int, head: HeadName = "auto", sample_rate: float = 0.1, **options: Any
+    name: str,
+    *,
+    embedding_dim: int,
+    num_classes: int,
+    head: HeadName = "auto",
+    sample_rate: float = 0.1,
+    **options: Any,
 ) -> Loss:
     """Make a loss by name, e.g. `create("arcface", embedding_dim=512, num_classes=85742, s=64.0, m=0.5)`.
 
@@ -79,16 +85,24 @@ def create(
         WorkbenchError: unknown name or option (the nearest is suggested), or a value out of range.
     """
     first, *added = _split(name)
-    chosen = {part: _options_of(part, options.pop(part, {})) for part in (first, *added) if part in options}
+    chosen = {
+        part: _options_of(part, options.pop(part, {}))
+        for part in (first, *added)
+        if part in options
+    }
     sizes = {"embedding_dim": embedding_dim, "num_classes": num_classes}
     for part, own in chosen.items():
         for option in own:
             if option in sizes or (part == first and option in options):
-                raise WorkbenchError(f"{option!r} is given twice, once of them among the options of {part!r}")
+                raise WorkbenchError(
+                    f"{option!r} is given twice, once of them among the options of {part!r}"
+                )
     for option in options:
         for part in added:
             if part in PARTS.names() and option in _taken(part) and option not in _taken(first):
-                raise WorkbenchError(f"{option!r} is an option of {part!r}: give {part}={{{option!r}: ...}}")
+                raise WorkbenchError(
+                    f"{option!r} is an option of {part!r}: give {part}={{{option!r}: ...}}"
+                )
     loss = LOSSES.create(first, **sizes, **options, **chosen.get(first, {}))
     for part in added:
         if part in LOSSES.names():
@@ -99,7 +113,9 @@ def create(
     if isinstance(loss, ClassificationLoss):
         loss.use_head(head, sample_rate)
     elif head != "auto":
-        raise WorkbenchError(f"loss {first!r} has no class centres, so no head can be chosen for it")
+        raise WorkbenchError(
+            f"loss {first!r} has no class centres, so no head can be chosen for it"
+        )
     check_options(f"loss {name!r}", create, {"head": head, "sample_rate": sample_rate})
     return loss
 
@@ -123,7 +139,9 @@ def _split(name: str) -> list[str]:
 
 def _options_of(part: str, options: object) -> dict[str, Any]:
     if not isinstance(options, Mapping):
-        raise WorkbenchError(f"options of {part!r} are {options!r}, expected a mapping of names to values")
+        raise WorkbenchError(
+            f"options of {part!r} are {options!r}, expected a mapping of names to values"
+        )
     return {str(key): value for key, value in options.items()}
 
 
@@ -137,12 +155,16 @@ def _as_term(name: str, sizes: dict[str, int], options: dict[str, Any]) -> Term:
     check_options(f"loss {name!r}", Added, {"weight": weight})
     loss = LOSSES.create(name, **sizes, **options)
     if isinstance(loss, ClassificationLoss):
-        raise WorkbenchError(f"loss {name!r} has class centres of its own and cannot be added; what can: {_addable()}")
+        raise WorkbenchError(
+            f"loss {name!r} has class centres of its own and cannot be added; what can: {_addable()}"
+        )
     return Added(loss, weight)
 
 
 def _addable() -> str:
-    return ", ".join(sorted([*PARTS.names(), *(name for name in LOSSES.names() if not _has_centres(name))]))
+    return ", ".join(
+        sorted([*PARTS.names(), *(name for name in LOSSES.names() if not _has_centres(name))])
+    )
 
 
 def _has_centres(name: str) -> bool:

@@ -25,7 +25,9 @@ class CosFace(MarginSoftmax):
     formula = "s (cos(theta) - m)"
     paper = "Wang et al., CosFace: Large margin cosine loss for deep face recognition, CVPR 2018"
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.35) -> None:
+    def __init__(
+        self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.35
+    ) -> None:
         super().__init__(embedding_dim, num_classes, s, in_range("cosface: margin m", m, 0.0, 2.0))
 
     def margin(self, cosine: Tensor) -> Tensor:

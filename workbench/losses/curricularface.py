@@ -40,8 +40,17 @@ class CurricularFace(MarginSoftmax):
     paper = "Huang et al., CurricularFace: Adaptive curriculum learning loss for deep face recognition, CVPR 2020"
     t: Tensor
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.5, rate: float = 0.01) -> None:
-        super().__init__(embedding_dim, num_classes, s, in_range("curricularface: margin m", m, 0.0, math.pi))
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        s: float = 64.0,
+        m: float = 0.5,
+        rate: float = 0.01,
+    ) -> None:
+        super().__init__(
+            embedding_dim, num_classes, s, in_range("curricularface: margin m", m, 0.0, math.pi)
+        )
         self.rate = in_range("curricularface: rate", rate, 0.0, 1.0)
         self.register_buffer("t", torch.zeros(()))
 

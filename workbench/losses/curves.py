@@ -21,7 +21,9 @@ Asked = str | Iterable[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 Floats = NDArray[np.float64]
 
 
-def curves(losses: Asked, degrees: ArrayLike | None = None, *, scaled: bool = False) -> dict[str, tuple[Floats, Floats]]:
+def curves(
+    losses: Asked, degrees: ArrayLike | None = None, *, scaled: bool = False
+) -> dict[str, tuple[Floats, Floats]]:
     """Target logits of margin losses over the angle to the own class centre: `wb.plots.margin_curves` draws them.
 
     Args:
@@ -85,11 +87,18 @@ def _curve(name: str, options: Mapping[str, Any], cosine: Tensor, scaled: bool) 
     if not (isinstance(factory, type) and issubclass(factory, MarginSoftmax)):
         raise WorkbenchError(f"loss {name!r} has no margin curve: it is no softmax over cosines")
     of_the_curve = set(inspect.signature(factory.target_logit).parameters) - {"self", "cosine"}
-    with torch.random.fork_rng(devices=[]):  # class centres are drawn, though the curve does not depend on them
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # class centres are drawn, though the curve does not depend on them
         loss = create(
-            name, embedding_dim=2, num_classes=2, **{key: value for key, value in options.items() if key not in of_the_curve}
+            name,
+            embedding_dim=2,
+            num_classes=2,
+            **{key: value for key, value in options.items() if key not in of_the_curve},
         )
     assert isinstance(loss, MarginSoftmax)
-    logits = loss.target_logit(cosine, **{key: value for key, value in options.items() if key in of_the_curve})
+    logits = loss.target_logit(
+        cosine, **{key: value for key, value in options.items() if key in of_the_curve}
+    )
     scale = loss.scale.detach() if isinstance(loss.scale, Tensor) else loss.scale
     return logits if scaled else logits / scale

@@ -70,12 +70,18 @@ class ElasticFace(MarginSoftmax):
         return self._bent(cosine, self.m * self.ramp)
 
     def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        return self._bent(cosine, self.draw(cosine) * self.ramp) if self.training else self.margin(cosine)
+        return (
+            self._bent(cosine, self.draw(cosine) * self.ramp)
+            if self.training
+            else self.margin(cosine)
+        )
 
     @torch.no_grad()
     def draw(self, cosine: Tensor) -> Tensor:
         """(N, 1) cosines to the own class -> (N, 1) margins, by torch's random state."""
-        noise = torch.randn(cosine.shape, device=cosine.device).to(cosine.dtype)  # the same for every precision
+        noise = torch.randn(cosine.shape, device=cosine.device).to(
+            cosine.dtype
+        )  # the same for every precision
         margins = (self.m + self.std * noise).clamp(0.0, self._highest)
         if not self.plus:
             return margins

@@ -33,14 +33,18 @@ def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1 in the same directions: (..., D) -> (..., D). One shorter than `SHORTEST` becomes 0, and its
     derivative too: its cosines are 0, and it does not swamp the gradient of the batch."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(lengths <= SHORTEST, 0.0, vectors / lengths.clamp_min(SHORTEST))  # NaN stays NaN
+    return torch.where(
+        lengths <= SHORTEST, 0.0, vectors / lengths.clamp_min(SHORTEST)
+    )  # NaN stays NaN
 
 
 def cosines(directions: Tensor, weight: Tensor) -> Tensor:
     """(N, D) unit vectors, (C, D) class centres -> (N, C) cosines; of (C, K, D) sub-centres the nearest one's."""
     # Rounding can leave a product of unit vectors at 1 + 1e-7, where sin theta is not defined.
     products = F.linear(directions, unit(weight).flatten(0, -2)).clamp(-1.0, 1.0)
-    return products if weight.ndim == 2 else products.view(len(directions), *weight.shape[:2]).amax(2)
+    return (
+        products if weight.ndim == 2 else products.view(len(directions), *weight.shape[:2]).amax(2)
+    )
 
 
 def sample_classes(labels: Tensor, num_classes: int, rate: float) -> tuple[Tensor, Tensor]:
@@ -89,7 +93,9 @@ def plain(
     shaped = products if others is None else others(products, own.detach())
     logits = scale * shaped if bias is None else scale * shaped + bias
     logits = logits.scatter(1, labels[:, None], -torch.inf)
-    return own[:, 0], logits.logsumexp(1) if reduction == "log_sum_exp" else F.softplus(logits).sum(1)
+    return own[:, 0], logits.logsumexp(1) if reduction == "log_sum_exp" else F.softplus(logits).sum(
+        1
+    )
 
 
 class Streamed(torch.autograd.Function):
@@ -125,13 +131,30 @@ class Streamed(torch.autograd.Function):
                 inverse[part] = torch.where(lengths <= SHORTEST, 0.0, lengths.reciprocal())
             products = _held(held, part, queries)
             torch.mm(queries, weight[part].T, out=products)
-            logits = _logits(products, inverse[part], own, scale, None if bias is None else bias[part], others, normalised)
+            logits = _logits(
+                products,
+                inverse[part],
+                own,
+                scale,
+                None if bias is None else bias[part],
+                others,
+                normalised,
+            )
             _fill_own(logits, labels, part, -torch.inf)
             if reduction == "log_sum_exp":
                 rest = torch.logaddexp(rest, logits.logsumexp(1))
             else:
                 rest += F.softplus(logits).sum(1)
-        ctx.save_for_backward(queries, weight, labels, scale if isinstance(scale, Tensor) else None, bias, own, rest, inverse)
+        ctx.save_for_backward(
+            queries,
+            weight,
+            labels,
+            scale if isinstance(scale, Tensor) else None,
+            bias,
+            own,
+            rest,
+            inverse,
+        )
         ctx.rest_of = (None if isinstance(scale, Tensor) else scale, others, normalised, reduction)
         ctx.held = held
         return own, rest
@@ -139,14 +162,21 @@ class Streamed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, own_gradient: Tensor, rest_gradient: Tensor) -> Any:
         if torch.is_grad_enabled():  # create_graph=True
-            raise WorkbenchError("a streamed head has no second derivatives; give the loss head 'plain'")
+            raise WorkbenchError(
+                "a streamed head has no second derivatives; give the loss head 'plain'"
+            )
         queries, weight, labels, scale_tensor, bias, own, rest, inverse = ctx.saved_tensors
         number, others, normalised, reduction = ctx.rest_of
         scale = scale_tensor if number is None else number
         wants_queries, wants_weight, _, wants_scale, wants_bias = ctx.needs_input_grad[:5]
-        held, ctx.held = ctx.held, None  # a second backward through the same graph computes the products again
+        held, ctx.held = (
+            ctx.held,
+            None,
+        )  # a second backward through the same graph computes the products again
         query_gradient = torch.zeros_like(queries)
-        weight_gradient = None if not wants_weight else torch.empty_like(weight) if held is None else held
+        weight_gradient = (
+            None if not wants_weight else torch.empty_like(weight) if held is None else held
+        )
         scale_gradient = queries.new_zeros(len(queries), 1)
         bias_gradient = torch.zeros_like(bias) if wants_bias else None
         rest = torch.where(rest.isinf(), 0.0, rest)  # of a class without others
@@ -154,9 +184,21 @@ class Streamed(torch.autograd.Function):
             products = _held(held, part, queries)
             if held is None:
                 torch.mm(queries, weight[part].T, out=products)
-            logits = _logits(products, inverse[part], own, scale, None if bias is None else bias[part], others, normalised)
+            logits = _logits(
+                products,
+                inverse[part],
+                own,
+                scale,
+                None if bias is None else bias[part],
+                others,
+                normalised,
+            )
             _fill_own(logits, labels, part, -torch.inf)
-            slope = logits.sub_(rest[:, None]).exp_() if reduction == "log_sum_exp" else logits.sigmoid_()
+            slope = (
+                logits.sub_(rest[:, None]).exp_()
+                if reduction == "log_sum_exp"
+                else logits.sigmoid_()
+            )
             if bias_gradient is not None:
                 bias_gradient[part] = rest_gradient @ slope
             if wants_scale:
@@ -239,7 +281,9 @@ def _shaped(products: Tensor, own: Tensor, others: Others | None, normalised: bo
     return others(products.clamp(-1.0, 1.0) if normalised else products, own[:, None])
 
 
-def _through(slope: Tensor, products: Tensor, own: Tensor, others: Others, normalised: bool) -> Tensor:
+def _through(
+    slope: Tensor, products: Tensor, own: Tensor, others: Others, normalised: bool
+) -> Tensor:
     """The derivative with respect to what `others` gives -> with respect to the products."""
     with torch.enable_grad():
         inner = products.detach().requires_grad_()
@@ -252,5 +296,9 @@ def _fill_own(values: Tensor, labels: Tensor, part: slice, with_what: float | Te
     column = labels - part.start
     inside = ((column >= 0) & (column < values.shape[1]))[:, None]
     column = column.clamp(0, values.shape[1] - 1)[:, None]
-    filling = with_what[:, None] if isinstance(with_what, Tensor) else torch.full_like(values[:, :1], with_what)
+    filling = (
+        with_what[:, None]
+        if isinstance(with_what, Tensor)
+        else torch.full_like(values[:, :1], with_what)
+    )
     values.scatter_(1, column, torch.where(inside, filling, values.gather(1, column)))

@@ -62,9 +62,14 @@ class MagFace(MarginSoftmax):
         l_margin = in_range("magface: margin l_margin", l_margin, 0.0, math.pi)
         u_margin = in_range("magface: margin u_margin", u_margin, l_margin, math.pi)
         super().__init__(embedding_dim, num_classes, s, m=(l_margin + u_margin) / 2.0)
-        self.l_a, self.u_a = in_range("magface: length l_a", l_a, 0.0), in_range("magface: length u_a", u_a, 0.0)
+        self.l_a, self.u_a = (
+            in_range("magface: length l_a", l_a, 0.0),
+            in_range("magface: length u_a", u_a, 0.0),
+        )
         if not 0 < l_a < u_a:
-            raise WorkbenchError(f"magface: lengths must be numbers with 0 < l_a < u_a, got {l_a} and {u_a}")
+            raise WorkbenchError(
+                f"magface: lengths must be numbers with 0 < l_a < u_a, got {l_a} and {u_a}"
+            )
         self.l_margin, self.u_margin = l_margin, u_margin
         self.lambda_g = in_range("magface: lambda_g", lambda_g, 0.0)
         self.easy_margin = bool(easy_margin)
@@ -89,7 +94,11 @@ class MagFace(MarginSoftmax):
             norm: another length, >= 0.
         """
         cosine = at_least_float32(cosine)
-        return self.s * (self.margin(cosine) if norm is None else self._bent(cosine, self.margin_at(cosine.new_tensor(norm))))
+        return self.s * (
+            self.margin(cosine)
+            if norm is None
+            else self._bent(cosine, self.margin_at(cosine.new_tensor(norm)))
+        )
 
     def regulariser(self, lengths: Tensor) -> Tensor:
         """g(a): lengths of any shape -> values."""
@@ -97,17 +106,21 @@ class MagFace(MarginSoftmax):
         return lengths / self.u_a**2 + lengths.reciprocal()
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return super().value(embeddings, labels) + self.lambda_g * self.regulariser(_lengths(embeddings)).mean()
+        return (
+            super().value(embeddings, labels)
+            + self.lambda_g * self.regulariser(_lengths(embeddings)).mean()
+        )
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin; and the mean length of the embeddings."""
-        return super().measure(embeddings, labels) | {"length_mean": _lengths(embeddings.float()).mean().item()}
+        return super().measure(embeddings, labels) | {
+            "length_mean": _lengths(embeddings.float()).mean().item()
+        }
 
     def extra_repr(self) -> str:
-        margins = (
-            f"l_margin={self.l_margin:g}, u_margin={self.u_margin:g}, lambda_g={self.lambda_g:g}, easy_margin={self.easy_margin}"
-        )
-        return f"{super().extra_repr()}, l_a={self.l_a:g}, u_a={self.u_a:g}, {margins}"
+        margins = f"l_margin={self.l_margin:g}, u_margin={self.u_margin:g}"
+        bounds = f"l_a={self.l_a:g}, u_a={self.u_a:g}, {margins}, lambda_g={self.lambda_g:g}"
+        return f"{super().extra_repr()}, {bounds}, easy_margin={self.easy_margin}"
 
     def _bent(self, cosine: Tensor, m: float | Tensor) -> Tensor:
         shifted = add_angle(cosine, m)

@@ -56,7 +56,9 @@ class MHE(Term):
             if step >= len(centres):
                 total = self._energy(*arguments)
             else:
-                total = total + checkpoint(self._energy, *arguments, use_reentrant=False, preserve_rng_state=False)
+                total = total + checkpoint(
+                    self._energy, *arguments, use_reentrant=False, preserve_rng_state=False
+                )
         return total / (len(classes) * max(len(centres) - 1, 1))
 
     def curve(self, theta: Tensor) -> Tensor:

@@ -65,7 +65,9 @@ class MVSoftmax(MarginSoftmax):
         if weighting not in get_args(Weighting):
             raise unknown_name("weighting of loss 'mv_softmax'", weighting, get_args(Weighting))
         if kind == "arc" and m >= math.pi:
-            raise WorkbenchError(f"mv_softmax: margin m of kind 'arc' is an angle in radians, 0 <= m < pi, got {m}")
+            raise WorkbenchError(
+                f"mv_softmax: margin m of kind 'arc' is an angle in radians, 0 <= m < pi, got {m}"
+            )
         if kind == "am":
             in_range("mv_softmax: margin m of kind 'am', on the cosine,", m, 0.0, 2.0)
         self.t = in_range("mv_softmax: t", t, 0.0)

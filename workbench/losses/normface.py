@@ -25,7 +25,9 @@ class NormFace(MarginSoftmax):
     formula = "s cos(theta)"
     paper = "Wang et al., NormFace: L2 hypersphere embedding for face verification, ACM MM 2017"
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, learn_scale: bool = False) -> None:
+    def __init__(
+        self, embedding_dim: int, num_classes: int, s: float = 64.0, learn_scale: bool = False
+    ) -> None:
         super().__init__(embedding_dim, num_classes, s, m=0.0)
         self.learned_s = nn.Parameter(torch.tensor(self.s)) if learn_scale else None
 

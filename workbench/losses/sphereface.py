@@ -9,7 +9,14 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.losses.angular import falling_cosine
-from workbench.losses.base import FORGOTTEN, HeadScale, MarginSoftmax, angle, at_least_float32, in_range
+from workbench.losses.base import (
+    FORGOTTEN,
+    HeadScale,
+    MarginSoftmax,
+    angle,
+    at_least_float32,
+    in_range,
+)
 from workbench.losses.registry import register
 
 
@@ -87,7 +94,9 @@ class SphereFace(MarginSoftmax):
             cosine: any shape, in [-1, 1].
             annealing: another lambda, >= 0; 0 gives psi itself.
         """
-        return self._mixed(at_least_float32(cosine), self.lambda_min if annealing is None else annealing)
+        return self._mixed(
+            at_least_float32(cosine), self.lambda_min if annealing is None else annealing
+        )
 
     def scales(self, embeddings: Tensor) -> Tensor:
         """(N, D) -> (N, 1) lengths."""
@@ -110,7 +119,10 @@ class SphereFace(MarginSoftmax):
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin, where the scale is the mean length of the embeddings; and lambda."""
         scale = self.scales(embeddings.float()).mean().item()
-        return super().measure(embeddings, labels) | {"scale": scale, "lambda": self.annealing().item()}
+        return super().measure(embeddings, labels) | {
+            "scale": scale,
+            "lambda": self.annealing().item(),
+        }
 
     def extra_repr(self) -> str:
         annealing = f"lambda_min={self.lambda_min:g}, lambda_base={self.lambda_base:g}, gamma={self.gamma:g}"

@@ -62,7 +62,9 @@ class SphereFace2(MarginSoftmax):
         for name, value in (("scale r", r), ("factor lw", lw)):
             if not (math.isfinite(value) and value > 0):
                 raise WorkbenchError(f"sphereface2: {name} must be a positive number, got {value}")
-        super().__init__(embedding_dim, num_classes, s=r, m=in_range("sphereface2: margin m", m, 0.0, 2.0))
+        super().__init__(
+            embedding_dim, num_classes, s=r, m=in_range("sphereface2: margin m", m, 0.0, 2.0)
+        )
         self.t = in_range("sphereface2: exponent t", t, 1.0)
         if not 0 < alpha < 1:
             raise WorkbenchError(f"sphereface2: alpha is a share, 0 < alpha < 1, got {alpha}")
@@ -84,7 +86,9 @@ class SphereFace2(MarginSoftmax):
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         bias = self.bias.expand(self.num_classes)
         others = self.frozen_others()
-        own, rest = self.against_others(unit(embeddings), labels, scale=self.s, bias=bias, others=others, reduction="softplus")
+        own, rest = self.against_others(
+            unit(embeddings), labels, scale=self.s, bias=bias, others=others, reduction="softplus"
+        )
         target = self.s * self.margin(own) + self.bias
         return self.lw / self.s * (self.alpha * F.softplus(-target) + (1.0 - self.alpha) * rest)
 
@@ -107,6 +111,8 @@ class SphereFace2(MarginSoftmax):
         middle: float = self.s * (2.0 * 0.5**self.t - 1.0)
         own, other = middle - self.s * self.m, middle + self.s * self.m
         z = self.alpha / ((1.0 - self.alpha) * max(self.classes_seen - 1, 1))
-        root = abs(1.0 - z) + math.hypot(1.0 - z, 2.0 * math.sqrt(z) * math.exp(max((own - other) / 2.0, -600.0)))
+        root = abs(1.0 - z) + math.hypot(
+            1.0 - z, 2.0 * math.sqrt(z) * math.exp(max((own - other) / 2.0, -600.0))
+        )
         # The same root, written so that nothing cancels.
         return math.log(2.0 * z / root) - other if z < 1 else math.log(root / 2.0) - own

@@ -56,7 +56,9 @@ class SphereFaceR(MarginSoftmax):
     ) -> None:
         super().__init__(embedding_dim, num_classes, s, m)
         if m < 1:
-            raise WorkbenchError(f"sphereface_r: margin m is a factor on the angle, m >= 1, got {m}")
+            raise WorkbenchError(
+                f"sphereface_r: margin m is a factor on the angle, m >= 1, got {m}"
+            )
         if version not in (0, 1, 2):
             raise WorkbenchError(f"sphereface_r: version is 0, 1 or 2, got {version!r}")
         self.version = int(version)
@@ -66,7 +68,9 @@ class SphereFaceR(MarginSoftmax):
         if self.version == 2:
             return cosine
         theta = self._factor() * angle(cosine)
-        return self._in_place_of(cosine, falling_cosine(theta) if self.version == 0 else theta.clamp_max(math.pi).cos())
+        return self._in_place_of(
+            cosine, falling_cosine(theta) if self.version == 0 else theta.clamp_max(math.pi).cos()
+        )
 
     def others(self, cosine: Tensor, own: Tensor) -> Tensor:
         if self.version != 2:

@@ -43,10 +43,21 @@ class SubCenterArcFace(MarginSoftmax):
     can_stream: ClassVar[bool] = False
     counts: Tensor
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.5, sub_centres: int = 3) -> None:
-        super().__init__(embedding_dim, num_classes, s, in_range("subcenter_arcface: margin m", m, 0.0, math.pi))
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        s: float = 64.0,
+        m: float = 0.5,
+        sub_centres: int = 3,
+    ) -> None:
+        super().__init__(
+            embedding_dim, num_classes, s, in_range("subcenter_arcface: margin m", m, 0.0, math.pi)
+        )
         if not isinstance(sub_centres, int) or sub_centres < 1:
-            raise WorkbenchError(f"subcenter_arcface: sub_centres must be a whole number >= 1, got {sub_centres!r}")
+            raise WorkbenchError(
+                f"subcenter_arcface: sub_centres must be a whole number >= 1, got {sub_centres!r}"
+            )
         self.sub_centres = sub_centres
         rows = nn.init.xavier_normal_(torch.empty(num_classes * sub_centres, embedding_dim))
         self.weight = nn.Parameter(rows.view(num_classes, sub_centres, embedding_dim))
@@ -75,10 +86,14 @@ class SubCenterArcFace(MarginSoftmax):
         self._check(embeddings)
         self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
-        return torch.einsum("nkd,nd->nk", unit(self.weight[labels].to(embeddings.dtype)), unit(embeddings)).argmax(1)
+        return torch.einsum(
+            "nkd,nd->nk", unit(self.weight[labels].to(embeddings.dtype)), unit(embeddings)
+        ).argmax(1)
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.counts.index_put_((labels, self.nearest(embeddings, labels)), self.counts.new_ones(()), accumulate=True)
+        self.counts.index_put_(
+            (labels, self.nearest(embeddings, labels)), self.counts.new_ones(()), accumulate=True
+        )
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """As for every margin; and the share of images that are nearer to another sub-centre than the dominant one."""

@@ -47,12 +47,19 @@ class Triplet(Loss):
     images_per_identity = 4
 
     def __init__(
-        self, embedding_dim: int, num_classes: int, m: float = 0.3, mining: Mining = "batch_hard", squared: bool = False
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        m: float = 0.3,
+        mining: Mining = "batch_hard",
+        squared: bool = False,
     ) -> None:
         super().__init__(embedding_dim, num_classes)
         furthest = 4.0 if squared else 2.0
         if not (math.isfinite(m) and 0 <= m <= furthest):
-            raise WorkbenchError(f"triplet: margin m is a difference of distances, 0 <= m <= {furthest:g}, got {m}")
+            raise WorkbenchError(
+                f"triplet: margin m is a difference of distances, 0 <= m <= {furthest:g}, got {m}"
+            )
         if mining not in get_args(Mining):
             raise unknown_name("mining of loss 'triplet'", mining, get_args(Mining))
         self.m = float(m)
@@ -71,7 +78,9 @@ class Triplet(Loss):
         row = super().measure(embeddings, labels) | {"margin_ramp": self.ramp}
         gap, there, used = self._mine(embeddings.float(), labels)
         if there.any():
-            row["active_triplets"] = ((used & (gap < self.m * self.ramp)).sum() / there.sum()).item()
+            row["active_triplets"] = (
+                (used & (gap < self.m * self.ramp)).sum() / there.sum()
+            ).item()
         return row | mean_angles(embeddings, labels)
 
     def _mine(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,12 +94,20 @@ class Triplet(Loss):
             nearest = torch.where(impostor, apart, 5.0).amin(1)
             there = genuine.any(1) & impostor.any(1)
             return nearest - furthest, there, there
-        anchor, partner = genuine.nonzero(as_tuple=True)  # (pairs, N), which is far less than (N, N, N)
+        anchor, partner = genuine.nonzero(
+            as_tuple=True
+        )  # (pairs, N), which is far less than (N, N, N)
         gap = apart[anchor] - apart[anchor, partner][:, None]
         there = impostor[anchor]
         margin = self.m * self.ramp
         out = (gap <= 0) | (gap > margin) if self.mining == "semi_hard" else gap >= margin
-        return gap, there, there & ~out  # so that a gap that is not a number stays in, and is noticed
+        return (
+            gap,
+            there,
+            there & ~out,
+        )  # so that a gap that is not a number stays in, and is noticed
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, m={self.m:g}, mining={self.mining!r}, squared={self.squared}"
+        return (
+            f"{super().extra_repr()}, m={self.m:g}, mining={self.mining!r}, squared={self.squared}"
+        )

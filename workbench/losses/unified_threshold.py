@@ -39,8 +39,12 @@ class UnifiedThreshold(MarginSoftmax):
     formula = "softplus(-(s (cos theta_y - m) - b)) + sum_j softplus(s cos theta_j - b)"
     paper = "Zhou et al., UniFace: Unified cross-entropy loss for deep face recognition, ICCV 2023"
 
-    def __init__(self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4) -> None:
-        super().__init__(embedding_dim, num_classes, s, in_range("unified_threshold: margin m", m, 0.0, 2.0))
+    def __init__(
+        self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4
+    ) -> None:
+        super().__init__(
+            embedding_dim, num_classes, s, in_range("unified_threshold: margin m", m, 0.0, 2.0)
+        )
         self.bias = nn.Parameter(torch.tensor(math.log(10.0 * self.classes_seen)))
 
     def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
@@ -53,7 +57,9 @@ class UnifiedThreshold(MarginSoftmax):
 
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         bias = (-self.bias).expand(self.num_classes)
-        own, rest = self.against_others(unit(embeddings), labels, scale=self.s, bias=bias, reduction="softplus")
+        own, rest = self.against_others(
+            unit(embeddings), labels, scale=self.s, bias=bias, reduction="softplus"
+        )
         return F.softplus(self.bias - self.s * self.margin(own)) + rest
 
     @torch.no_grad()

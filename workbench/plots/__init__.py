@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from workbench.plots.alignment import alignment
-from workbench.plots.angles import centre_angles, margin_curves, margin_slopes, pair_angles, pair_similarity
+from workbench.plots.angles import (
+    centre_angles,
+    margin_curves,
+    margin_slopes,
+    pair_angles,
+    pair_similarity,
+)
 from workbench.plots.datasets import images_per_identity
 from workbench.plots.identification import cmc, distractors, open_set_det
 from workbench.plots.invariance import invariance, invariance_tar

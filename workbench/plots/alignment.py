@@ -9,7 +9,11 @@ import plotly.graph_objects as go
 
 from workbench.plots.theme import BLACK, GREY, captioned, colour_of, figure
 
-ROWS = {"raw": "pictures as they are", "cropped": "face found, cropped", "aligned": "face found, aligned"}
+ROWS = {
+    "raw": "pictures as they are",
+    "cropped": "face found, cropped",
+    "aligned": "face found, aligned",
+}
 STEP = 0.2
 """Between the dots of two runs in a row."""
 
@@ -28,7 +32,10 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
         colour = colour_of(name)
         results = [study.results[key] for key in ROWS]
         accuracies = [result.accuracy for result in results]
-        edges = [result.intervals.get("accuracy", (result.accuracy, result.accuracy)) for result in results]
+        edges = [
+            result.intervals.get("accuracy", (result.accuracy, result.accuracy))
+            for result in results
+        ]
         drawn.add_scatter(
             x=accuracies,
             y=[row + STEP * (number - middle) for row in range(len(ROWS))],
@@ -38,7 +45,9 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
             error_x={
                 "type": "data",
                 "array": [high - value for value, (_, high) in zip(accuracies, edges, strict=True)],
-                "arrayminus": [value - low for value, (low, _) in zip(accuracies, edges, strict=True)],
+                "arrayminus": [
+                    value - low for value, (low, _) in zip(accuracies, edges, strict=True)
+                ],
                 "width": 5,
                 "thickness": 2,
             },
@@ -50,7 +59,12 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
         _differences(drawn, study)
     rows = list(ROWS.values())
     drawn.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=rows, range=[len(rows) - 0.4, -0.6], showgrid=False, automargin=True, ticks=""
+        tickvals=list(range(len(rows))),
+        ticktext=rows,
+        range=[len(rows) - 0.4, -0.6],
+        showgrid=False,
+        automargin=True,
+        ticks="",
     )
     drawn.update_xaxes(tickformat=".0%", title_standoff=8)
     drawn.update_layout(height=250 + 60 * max(len(studies) - 1, 0), showlegend=True)

@@ -9,7 +9,17 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from workbench.plots.theme import BLACK, GENUINE, GREY, IMPOSTOR, captioned, colour_of, faded, figure, styles
+from workbench.plots.theme import (
+    BLACK,
+    GENUINE,
+    GREY,
+    IMPOSTOR,
+    captioned,
+    colour_of,
+    faded,
+    figure,
+    styles,
+)
 
 Floats = NDArray[np.float64]
 PITCH = 1.3
@@ -52,11 +62,20 @@ def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Fig
     drawn = _ridges(list(angles), "Angle to a class centre (degrees)", bin_degrees)
     for row, (own, other) in enumerate(angles.values()):
         _ridge(drawn, row, own[np.isfinite(own)], "own class centre", GENUINE, bin_degrees)
-        _ridge(drawn, row, other[np.isfinite(other)], "nearest other class centre", IMPOSTOR, bin_degrees)
+        _ridge(
+            drawn,
+            row,
+            other[np.isfinite(other)],
+            "nearest other class centre",
+            IMPOSTOR,
+            bin_degrees,
+        )
     return drawn
 
 
-def margin_curves(curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit") -> go.Figure:
+def margin_curves(
+    curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit"
+) -> go.Figure:
     """Target logit against the angle to the own class centre: what each margin asks for.
 
     Args:
@@ -82,7 +101,12 @@ def _over_angles(curves: Mapping[str, tuple[Floats, Floats]], y: str) -> go.Figu
     drawn = figure("Angle to the own class centre (degrees)", y)
     for name, style in styles(curves).items():
         degrees, values = curves[name]
-        drawn.add_scatter(x=degrees, y=values, name=name, line={"color": style.colour, "dash": style.dash, "width": 2.4})
+        drawn.add_scatter(
+            x=degrees,
+            y=values,
+            name=name,
+            line={"color": style.colour, "dash": style.dash, "width": 2.4},
+        )
     drawn.update_xaxes(range=[0, 180], dtick=30)
     return drawn
 
@@ -97,7 +121,10 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
     """
     drawn = figure("Similarity (cosine)", "Share of pairs")
     edges = np.linspace(-1, 1, 61)
-    for kind, chosen, colour in (("impostor pairs", ~result.same, IMPOSTOR), ("genuine pairs", result.same, GENUINE)):
+    for kind, chosen, colour in (
+        ("impostor pairs", ~result.same, IMPOSTOR),
+        ("genuine pairs", result.same, GENUINE),
+    ):
         counts, _ = np.histogram(result.scores[chosen], edges)
         drawn.add_bar(
             x=(edges[:-1] + edges[1:]) / 2,
@@ -109,7 +136,13 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         )
     drawn.add_vline(x=result.threshold, line={"color": GREY, "dash": "dot", "width": 2})
     drawn.add_annotation(
-        x=result.threshold, y=1, yref="paper", yanchor="bottom", showarrow=False, text="threshold", font_color=GREY
+        x=result.threshold,
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        showarrow=False,
+        text="threshold",
+        font_color=GREY,
     )
     drawn.add_vline(x=similarity, line={"color": colour_of(name) if name else BLACK, "width": 4})
     drawn.add_annotation(
@@ -144,7 +177,9 @@ def _ridges(names: list[str], x: str, bin_degrees: float) -> go.Figure:
     return drawn
 
 
-def _ridge(drawn: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float) -> None:
+def _ridge(
+    drawn: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float
+) -> None:
     if not len(degrees):
         return
     counts, edges = np.histogram(degrees, np.arange(0, 180 + bin_degrees, bin_degrees))
@@ -158,7 +193,8 @@ def _ridge(drawn: go.Figure, row: int, degrees: Floats, kind: str, colour: str, 
         line={"color": colour, "width": 1.6},
         name=kind,
         legendgroup=kind,
-        showlegend=kind not in {trace.name for trace in drawn.data},  # the first run may have none of a kind
+        showlegend=kind
+        not in {trace.name for trace in drawn.data},  # the first run may have none of a kind
         hoverinfo="name+text",
         hoveron="fills",
         text=f"{kind}: mean {degrees.mean():.1f}°, standard deviation {degrees.std():.1f}°, {len(degrees):,}",

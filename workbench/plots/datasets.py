@@ -25,11 +25,16 @@ def images_per_identity(counts: Sequence[int] | NDArray[Any]) -> go.Figure:
     if not values.size:
         return drawn
     low, high = int(values.min()), int(values.max())
-    width = (high - low) // MOST_BARS + 1  # whole numbers, so that no bar stands for more of them than another
+    width = (
+        high - low
+    ) // MOST_BARS + 1  # whole numbers, so that no bar stands for more of them than another
     edges = np.arange(low, high + width + 1, width)
     found, _ = np.histogram(values, edges)
     last = edges[1:] - 1
-    named = [f"{begin:,}" if begin == end else f"{begin:,} to {end:,}" for begin, end in zip(edges, last, strict=False)]
+    named = [
+        f"{begin:,}" if begin == end else f"{begin:,} to {end:,}"
+        for begin, end in zip(edges, last, strict=False)
+    ]
     drawn.add_bar(
         x=(edges[:-1] + last) / 2,
         y=found,
@@ -40,6 +45,8 @@ def images_per_identity(counts: Sequence[int] | NDArray[Any]) -> go.Figure:
         showlegend=False,
     )
     median = float(np.median(values))
-    drawn.add_vline(median, line={"color": VERMILION, "dash": "dash"}, annotation_text=f"median {median:g}")
+    drawn.add_vline(
+        median, line={"color": VERMILION, "dash": "dash"}, annotation_text=f"median {median:g}"
+    )
     drawn.update_yaxes(rangemode="tozero")
     return drawn

@@ -26,8 +26,20 @@ def cmc(results: Mapping[str, Any]) -> go.Figure:
     for name, style in styles(results).items():
         result = results[name]
         label = f"{name} (rank-1 {result.accuracy:.1%})"
-        _line(drawn, label, style, np.arange(1, len(result.cmc) + 1), result.cmc, result.cmc_band, "rank %{x}: %{y:.2%}")
-    _axes(drawn, [len(result.cmc) for result in results.values()], [_lowest(r.cmc, r.cmc_band) for r in results.values()])
+        _line(
+            drawn,
+            label,
+            style,
+            np.arange(1, len(result.cmc) + 1),
+            result.cmc,
+            result.cmc_band,
+            "rank %{x}: %{y:.2%}",
+        )
+    _axes(
+        drawn,
+        [len(result.cmc) for result in results.values()],
+        [_lowest(r.cmc, r.cmc_band) for r in results.values()],
+    )
     return captioned(drawn, results)
 
 
@@ -44,13 +56,23 @@ def distractors(results: Mapping[str, Any]) -> go.Figure:
         result = results[name]
         label = f"{name} ({result.distractor_rates[-1]:.1%} among {result.distractor_counts[-1]:,})"
         hover = "%{x:,} distractors: %{y:.2%}"
-        _line(drawn, label, style, result.distractor_counts, result.distractor_rates, result.distractor_band, hover)
+        _line(
+            drawn,
+            label,
+            style,
+            result.distractor_counts,
+            result.distractor_rates,
+            result.distractor_band,
+            hover,
+        )
     lows = [_lowest(result.distractor_rates, result.distractor_band) for result in results.values()]
     _axes(drawn, [int(result.distractor_counts[-1]) for result in results.values()], lows)
     return captioned(drawn, results)
 
 
-def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Floats | None = None) -> go.Figure:
+def open_set_det(
+    results: Mapping[str, Any], band_fpirs: Sequence[float] | Floats | None = None
+) -> go.Figure:
     """Misses against false alarms when strangers search too: FNIR against FPIR, both logarithmic, a line per run.
 
     Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271, 2019. FPIRs
@@ -61,14 +83,19 @@ def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Float
         results: {run name: open-set result}, or identification results that hold one.
         band_fpirs: FPIRs at which the results' bands are given; by default 121 from 1e-6 to 1.
     """
-    drawn = figure("FPIR: strangers taken for somebody (logarithmic)", "FNIR: enrolled people not found (logarithmic)")
+    drawn = figure(
+        "FPIR: strangers taken for somebody (logarithmic)",
+        "FNIR: enrolled people not found (logarithmic)",
+    )
     found = {name: getattr(result, "open_set", result) for name, result in results.items()}
     found = {name: result for name, result in found.items() if result is not None}
     grid = np.logspace(-6, 0, 121) if band_fpirs is None else np.asarray(band_fpirs)
     floor = min((1 / len(result.nonmated) for result in found.values()), default=1e-3)
     corners = {name: _corners(*result.curve) for name, result in found.items()}
     missed = np.concatenate([fnir[:, None] for _, fnir, _ in corners.values()] or [np.ones((1, 1))])
-    least = 0.5 / max((len(result.mated) for result in found.values()), default=50)  # where an FNIR of 0 is drawn
+    least = 0.5 / max(
+        (len(result.mated) for result in found.values()), default=50
+    )  # where an FNIR of 0 is drawn
     bottom = least if missed.min() == 0 else _step_below(min(float(missed.min()), 0.5))
     for name, style in styles(found).items():
         result = found[name]
@@ -92,7 +119,9 @@ def open_set_det(results: Mapping[str, Any], band_fpirs: Sequence[float] | Float
     _percent(drawn.update_xaxes, floor / 2, floor)
     _percent(drawn.update_yaxes, bottom / 1.05, bottom, {least: "0%"} if missed.min() == 0 else {})
     supported = min(10 * floor, 1.0)
-    drawn.add_vrect(x0=floor / 2, x1=supported, fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
+    drawn.add_vrect(
+        x0=floor / 2, x1=supported, fillcolor=GREY, opacity=0.18, line_width=0, layer="below"
+    )
     drawn.add_annotation(
         x=np.log10(supported),
         y=0.02,
@@ -123,7 +152,11 @@ def _miss_rate(result: Any) -> str:
     """The FNIR at the lowest FPIR of those told of that is not below 1 % and supported, for the legend."""
     usable = [fpir for fpir in result.fnir_at_fpir if result.supported(fpir)]
     best = min((fpir for fpir in usable if fpir >= 0.01), default=max(usable, default=None))
-    return "too few strangers" if best is None else f"FNIR {result.fnir_at_fpir[best]:.1%} at FPIR {100 * best:g}%"
+    return (
+        "too few strangers"
+        if best is None
+        else f"FNIR {result.fnir_at_fpir[best]:.1%} at FPIR {100 * best:g}%"
+    )
 
 
 def _step_below(rate: float) -> float:
@@ -132,19 +165,40 @@ def _step_below(rate: float) -> float:
 
 
 def _steps(digits: Sequence[int]) -> list[float]:
-    return [digit * 10.0**power for power in range(-8, 1) for digit in digits if digit * 10.0**power <= 1]
+    return [
+        digit * 10.0**power
+        for power in range(-8, 1)
+        for digit in digits
+        if digit * 10.0**power <= 1
+    ]
 
 
-def _percent(update: Callable[..., Any], begin: float, first: float, named: Mapping[float, str] | None = None) -> None:
+def _percent(
+    update: Callable[..., Any], begin: float, first: float, named: Mapping[float, str] | None = None
+) -> None:
     """A logarithmic axis from `begin` to 100 %, with round percentages from `first` on and others as they are named."""
     decades = -np.log10(first)
-    near = [step for step in _steps((1, 2, 5) if decades < 2.6 else (1,)) if step >= first * (1 - 1e-9)]
-    ticks = {step: f"{100 * step:g}%" for step in near if all(step > 1.7 * other for other in named or {})} | dict(named or {})
+    near = [
+        step for step in _steps((1, 2, 5) if decades < 2.6 else (1,)) if step >= first * (1 - 1e-9)
+    ]
+    ticks = {
+        step: f"{100 * step:g}%"
+        for step in near
+        if all(step > 1.7 * other for other in named or {})
+    } | dict(named or {})
     ends = [np.log10(begin), -0.02 * np.log10(begin)]
     update(type="log", range=ends, tickvals=list(ticks), ticktext=list(ticks.values()))
 
 
-def _line(drawn: go.Figure, label: str, style: Style, x: NDArray[np.int64], y: Floats, band: Floats | None, hover: str) -> None:
+def _line(
+    drawn: go.Figure,
+    label: str,
+    style: Style,
+    x: NDArray[np.int64],
+    y: Floats,
+    band: Floats | None,
+    hover: str,
+) -> None:
     if band is not None:
         _band(drawn, label, style, x, band[0], band[1])
     marked = np.isin(x, [*_round(int(x[-1])), x[-1]])  # a marker a rank would be a bar of them
@@ -155,12 +209,19 @@ def _line(drawn: go.Figure, label: str, style: Style, x: NDArray[np.int64], y: F
         legendgroup=label,
         mode="lines+markers",
         line={"color": style.colour, "dash": style.dash, "width": 2.2},
-        marker={"color": style.colour, "size": np.where(marked, 6, 0), "line_width": 0, "opacity": 1},
+        marker={
+            "color": style.colour,
+            "size": np.where(marked, 6, 0),
+            "line_width": 0,
+            "opacity": 1,
+        },
         hovertemplate=hover,
     )
 
 
-def _band(drawn: go.Figure, label: str, style: Style, x: NDArray[Any], low: Floats, high: Floats) -> None:
+def _band(
+    drawn: go.Figure, label: str, style: Style, x: NDArray[Any], low: Floats, high: Floats
+) -> None:
     drawn.add_scatter(
         x=np.concatenate([x, x[::-1]]),
         y=np.concatenate([low, high[::-1]]),
@@ -183,11 +244,23 @@ def _axes(drawn: go.Figure, ends: Sequence[int], lows: Sequence[float]) -> None:
     end = max(ends, default=10)
     ticks = _round(end, (1, 2, 5) if end <= 1000 else (1,))
     width = np.log10(max(end, 2))
-    drawn.update_xaxes(type="log", range=[-0.02 * width, 1.02 * width], tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    drawn.update_xaxes(
+        type="log",
+        range=[-0.02 * width, 1.02 * width],
+        tickvals=ticks,
+        ticktext=[f"{tick:,}" for tick in ticks],
+    )
     bottom = np.floor(10 * min(lows, default=0.0)) / 10
-    drawn.update_yaxes(range=[bottom - 0.01 * (1.1 - bottom), 1 + 0.01 * (1.1 - bottom)], tickformat=".0%")
+    drawn.update_yaxes(
+        range=[bottom - 0.01 * (1.1 - bottom), 1 + 0.01 * (1.1 - bottom)], tickformat=".0%"
+    )
 
 
 def _round(end: int, digits: Sequence[int] = (1, 2, 5)) -> list[int]:
     """1, 2, 5, 10, 20, ... up to `end`."""
-    return [step for power in range(len(str(end))) for digit in digits if (step := digit * 10**power) <= end]
+    return [
+        step
+        for power in range(len(str(end)))
+        for digit in digits
+        if (step := digit * 10**power) <= end
+    ]

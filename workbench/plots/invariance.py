@@ -24,18 +24,39 @@ def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
         curves: {run name: invariance curve}, all of one factor.
         relative: subtract each run's threshold, so that all runs cross the same line; else thresholds are drawn, dotted.
     """
-    y = "Similarity minus threshold (cosine)" if relative else "Similarity of genuine pairs (cosine)"
-    drawn = _empty(curves, y, "dotted: threshold at FAR {far:g} %; circle: half of the genuine pairs refused")
+    y = (
+        "Similarity minus threshold (cosine)"
+        if relative
+        else "Similarity of genuine pairs (cosine)"
+    )
+    drawn = _empty(
+        curves, y, "dotted: threshold at FAR {far:g} %; circle: half of the genuine pairs refused"
+    )
     for name, style in styles(curves).items():
         curve = curves[name]
         shift = curve.threshold if relative else 0.0
         if len(curves) == 1:
-            _band(drawn, "spread", curve.gap, curve.spread - shift, faded(style.colour, 0.10), "10 to 90 % of the pairs")
+            _band(
+                drawn,
+                "spread",
+                curve.gap,
+                curve.spread - shift,
+                faded(style.colour, 0.10),
+                "10 to 90 % of the pairs",
+            )
         if curve.median_interval is not None:
             _band(drawn, name, curve.gap, curve.median_interval - shift, faded(style.colour, 0.22))
         hover = "%{customdata[0]}: median %{customdata[1]:.3f}<br>threshold %{customdata[2]:.3f}, %{customdata[3]:,} pairs"
         fixed = np.full(len(curve.gap), curve.threshold)
-        _line(drawn, name, style, curve, curve.median - shift, [curve.median, fixed, curve.count], hover)
+        _line(
+            drawn,
+            name,
+            style,
+            curve,
+            curve.median - shift,
+            [curve.median, fixed, curve.count],
+            hover,
+        )
         if not relative:
             drawn.add_scatter(
                 x=[curve.gap[0], curve.gap[-1]],
@@ -59,7 +80,11 @@ def invariance_tar(curves: Mapping[str, Any]) -> go.Figure:
     Args:
         curves: {run name: invariance curve}, all of one factor and FAR.
     """
-    drawn = _empty(curves, "True accept rate at FAR {far:g} %", "share of genuine pairs accepted, 95 % interval")
+    drawn = _empty(
+        curves,
+        "True accept rate at FAR {far:g} %",
+        "share of genuine pairs accepted, 95 % interval",
+    )
     for name, style in styles(curves).items():
         curve = curves[name]
         if curve.tar_interval is not None:
@@ -76,8 +101,12 @@ def _empty(curves: Mapping[str, Any], y: str, key: str) -> go.Figure:
         return figure("Difference", y.partition(" at FAR")[0])
     curve = next(iter(curves.values()))
     title = curve.title if curve.unit == "share" else f"{curve.title} ({curve.unit})"
-    drawn = figure(f"{title}<br><sub>{key.format(far=100 * curve.far)}</sub>", y.format(far=100 * curve.far))
-    drawn.update_layout(height=440 + 20 * max(len(curves) - 2, 0), margin_b=80)  # in a narrow place a legend entry a row
+    drawn = figure(
+        f"{title}<br><sub>{key.format(far=100 * curve.far)}</sub>", y.format(far=100 * curve.far)
+    )
+    drawn.update_layout(
+        height=440 + 20 * max(len(curves) - 2, 0), margin_b=80
+    )  # in a narrow place a legend entry a row
     widest = max(float(curve.gap[-1]) for curve in curves.values())
     drawn.update_xaxes(range=[-0.03 * widest, 1.03 * widest])
     if curve.unit == "share":
@@ -87,7 +116,9 @@ def _empty(curves: Mapping[str, Any], y: str, key: str) -> go.Figure:
     return drawn
 
 
-def _line(drawn: go.Figure, name: str, style: Style, curve: Any, y: Floats, more: list[Floats], hover: str) -> None:
+def _line(
+    drawn: go.Figure, name: str, style: Style, curve: Any, y: Floats, more: list[Floats], hover: str
+) -> None:
     drawn.add_scatter(
         x=curve.gap,
         y=y,
@@ -96,12 +127,20 @@ def _line(drawn: go.Figure, name: str, style: Style, curve: Any, y: Floats, more
         legendgroup=name,
         line={"color": style.colour, "dash": style.dash, "width": 2.4},
         marker={"color": style.colour, "size": 6},
-        customdata=list(zip([curve.text(gap) for gap in curve.gap], *(values.tolist() for values in more), strict=True)),
+        customdata=list(
+            zip(
+                [curve.text(gap) for gap in curve.gap],
+                *(values.tolist() for values in more),
+                strict=True,
+            )
+        ),
         hovertemplate=hover,
     )
 
 
-def _band(drawn: go.Figure, name: str, gap: Floats, edges: Floats, colour: str, shown: str = "") -> None:
+def _band(
+    drawn: go.Figure, name: str, gap: Floats, edges: Floats, colour: str, shown: str = ""
+) -> None:
     """Between the lower and the upper edge; where they are not known there is none."""
     known = np.isfinite(edges).all(axis=0)
     drawn.add_scatter(

@@ -55,7 +55,10 @@ def projection(
         drawn.update_xaxes(constrain="domain")
         drawn.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain", constraintoward="top")
     drawn.update_layout(
-        height=560, dragmode="lasso", showlegend=len(identities) <= LEGEND_LIMIT, legend={"font_size": 11, "itemsizing": "constant"}
+        height=560,
+        dragmode="lasso",
+        showlegend=len(identities) <= LEGEND_LIMIT,
+        legend={"font_size": 11, "itemsizing": "constant"},
     )
     return drawn
 

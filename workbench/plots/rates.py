@@ -37,7 +37,9 @@ class Curve(Protocol):
     def impostors(self) -> int: ...
 
 
-def roc(results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.float64] | None = None) -> go.Figure:
+def roc(
+    results: Mapping[str, Any], band_fars: Sequence[float] | NDArray[np.float64] | None = None
+) -> go.Figure:
     """True accept rate against false accept rate (logarithmic), one line per run, with its pointwise 95 % band.
 
     FARs at which fewer than 10 false accepts are expected lie in the grey field, where the bands are lower and upper bounds.
@@ -102,7 +104,9 @@ def det(results: Mapping[str, Any]) -> go.Figure:
         far, tar, thresholds = result.roc
         inside = np.flatnonzero((far > 0) & (far < 1) & (tar > 0) & (tar < 1))
         # Log-odds are nearly what is drawn, and quickly made of millions.
-        inside = inside[_told_apart(*(np.log(rates[inside] / (1 - rates[inside])) for rates in (far, tar)))]
+        inside = inside[
+            _told_apart(*(np.log(rates[inside] / (1 - rates[inside])) for rates in (far, tar)))
+        ]
         drawn.add_scatter(
             x=_deviate(far[inside]),
             y=_deviate(1 - tar[inside]),
@@ -114,14 +118,26 @@ def det(results: Mapping[str, Any]) -> go.Figure:
         )
     supported = min(10 * floor, 1.0)
     marks = ticks[(ticks >= floor)]
-    ends = [float(_deviate(np.array([min(floor, 0.01)]))[0]) - 0.1, float(_deviate(np.array([0.7]))[0])]
-    axis = {"tickvals": _deviate(marks), "ticktext": [f"{100 * mark:g} %" for mark in marks], "range": ends}
+    ends = [
+        float(_deviate(np.array([min(floor, 0.01)]))[0]) - 0.1,
+        float(_deviate(np.array([0.7]))[0]),
+    ]
+    axis = {
+        "tickvals": _deviate(marks),
+        "ticktext": [f"{100 * mark:g} %" for mark in marks],
+        "range": ends,
+    }
     drawn.update_xaxes(**axis)
     drawn.update_yaxes(**axis)
     edge = float(_deviate(np.array([min(supported, 0.7)]))[0])  # 0.7 is where the axis ends
     _grey_out(drawn, (ends[0], edge), edge, supported)
     drawn.add_scatter(
-        x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dot", "width": 1}, hoverinfo="skip", showlegend=False
+        x=ends,
+        y=ends,
+        mode="lines",
+        line={"color": GREY, "dash": "dot", "width": 1},
+        hoverinfo="skip",
+        showlegend=False,
     )
     return captioned(drawn, results)
 
@@ -134,7 +150,10 @@ def _told_apart(x: Floats, y: Floats) -> NDArray[np.int64]:
     """Numbers of those points of a line that rises or falls all along which can be told from the one before, and of the last."""
     if len(x) <= MOST_POINTS:
         return np.arange(len(x))
-    cells = [np.floor((values - values.min()) * (CELLS / max(np.ptp(values), 1e-12))) for values in (x, y)]
+    cells = [
+        np.floor((values - values.min()) * (CELLS / max(np.ptp(values), 1e-12)))
+        for values in (x, y)
+    ]
     fresh = np.any([np.diff(cell) != 0 for cell in cells], axis=0)
     return np.flatnonzero(np.concatenate([[True], fresh[:-1], [True]]))
 
@@ -154,7 +173,9 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
     rows_of_panels = -(-max(len(benchmarks), 1) // PANELS_A_ROW)
     columns = -(-max(len(benchmarks), 1) // rows_of_panels)
     runs = max(table["run"].nunique() if len(table) else 1, 1)
-    second_line = 20 if any("+" in name for name in benchmarks) else 0  # of a title, which says by which protocol
+    second_line = (
+        20 if any("+" in name for name in benchmarks) else 0
+    )  # of a title, which says by which protocol
     row_height = 110 + 34 * runs + second_line
     drawn = make_subplots(
         rows_of_panels,
@@ -173,20 +194,37 @@ def accuracy(table: pd.DataFrame) -> go.Figure:
             y=rows["run"],
             mode="markers",
             marker={"color": colour_of(str(run)), "size": 11},
-            error_x={"type": "data", "array": high - rows["accuracy"], "arrayminus": rows["accuracy"] - low, "width": 5},
+            error_x={
+                "type": "data",
+                "array": high - rows["accuracy"],
+                "arrayminus": rows["accuracy"] - low,
+                "width": 5,
+            },
             hovertemplate=f"{run}: %{{x:.2%}}<extra></extra>",
             showlegend=False,
             **_panel(benchmarks.index(benchmark), columns),
         )
-    drawn.update_xaxes(tickformat="~%", title_standoff=8, ticks="outside", showline=True, linecolor=GREY, nticks=5, tickangle=0)
-    identified = set(table.loc[table["kind"] == "identification", "benchmark"]) if "kind" in table else set()
+    drawn.update_xaxes(
+        tickformat="~%",
+        title_standoff=8,
+        ticks="outside",
+        showline=True,
+        linecolor=GREY,
+        nticks=5,
+        tickangle=0,
+    )
+    identified = (
+        set(table.loc[table["kind"] == "identification", "benchmark"]) if "kind" in table else set()
+    )
     for number, benchmark in enumerate(benchmarks):
         title = "Rank-1" if benchmark in identified else "Accuracy"
         drawn.update_xaxes(title_text=title, **_panel(number, columns))
     for number in range(len(benchmarks), rows_of_panels * columns):
         drawn.update_xaxes(visible=False, **_panel(number, columns))
         drawn.update_yaxes(visible=False, **_panel(number, columns))
-    drawn.update_yaxes(autorange="reversed", automargin=True, ticks="", showline=True, linecolor=GREY)
+    drawn.update_yaxes(
+        autorange="reversed", automargin=True, ticks="", showline=True, linecolor=GREY
+    )
     drawn.update_layout(height=rows_of_panels * row_height + 40, margin={"t": 40 + second_line})
     return drawn
 
@@ -212,7 +250,9 @@ def _grey_out(drawn: go.Figure, field: tuple[float, float], edge: float, support
         edge: the right end in the axis' own units.
         supported: the FAR there.
     """
-    drawn.add_vrect(x0=field[0], x1=field[1], fillcolor=GREY, opacity=0.18, line_width=0, layer="below")
+    drawn.add_vrect(
+        x0=field[0], x1=field[1], fillcolor=GREY, opacity=0.18, line_width=0, layer="below"
+    )
     drawn.add_annotation(
         x=edge,
         y=0.02,

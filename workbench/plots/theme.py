@@ -54,7 +54,9 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 # Of two names that begin at the same place the longer one: mv_softmax, not softmax.
-_LOSS_IN_NAME = re.compile(f"(?<![a-z0-9])({'|'.join(sorted(LOSS_COLOURS, key=len, reverse=True))})(?![a-z0-9])")
+_LOSS_IN_NAME = re.compile(
+    f"(?<![a-z0-9])({'|'.join(sorted(LOSS_COLOURS, key=len, reverse=True))})(?![a-z0-9])"
+)
 
 
 class Style(NamedTuple):
@@ -91,13 +93,29 @@ def faded(colour: str, opacity: float) -> str:
 
 def figure(x: str, y: str) -> go.Figure:
     """An empty figure in the house style, with axis titles."""
-    axis = {"showline": True, "linecolor": GREY, "ticks": "outside", "gridcolor": "#E6E6E6", "zeroline": False}
+    axis = {
+        "showline": True,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "gridcolor": "#E6E6E6",
+        "zeroline": False,
+    }
     return go.Figure(
         layout={
             "template": "plotly_white",
-            "font": {"family": "DejaVu Sans, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
+            "font": {
+                "family": "DejaVu Sans, Helvetica, Arial, sans-serif",
+                "size": 13,
+                "color": BLACK,
+            },
             "margin": {"l": 70, "r": 20, "t": 25, "b": 60},
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.02,
+                "xanchor": "left",
+                "x": 0,
+            },
             "hoverlabel": {"namelength": -1},
             "height": 440,
             "xaxis": {"title": {"text": x}, **axis},
@@ -122,11 +140,21 @@ def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
     for name, result in results.items():
         known = getattr(result, "protocol", {})
         said = "; ".join(
-            f"{key}: {known[key]}" for key in _SAID if known.get(key, "none") != "none" or (key == "flip" and key in known)
+            f"{key}: {known[key]}"
+            for key in _SAID
+            if known.get(key, "none") != "none" or (key == "flip" and key in known)
         )
         runs.setdefault(said, []).append(name)
-    texts = [said if len(runs) == 1 else f"{', '.join(names)}: {said}" for said, names in runs.items() if said]
-    lines = [line for text in texts for line in textwrap.wrap(text, CAPTION_WIDTH, subsequent_indent="    ")]
+    texts = [
+        said if len(runs) == 1 else f"{', '.join(names)}: {said}"
+        for said, names in runs.items()
+        if said
+    ]
+    lines = [
+        line
+        for text in texts
+        for line in textwrap.wrap(text, CAPTION_WIDTH, subsequent_indent="    ")
+    ]
     if not lines:
         return drawn
     below, more = drawn.layout.margin.b + CAPTION_GAP, CAPTION_LINE * len(lines) + CAPTION_GAP + 8

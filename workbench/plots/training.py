@@ -35,7 +35,9 @@ CURVES = {
 them; one with them has no angles of pairs and no triplets; some show what only one loss keeps count of."""
 
 
-def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5) -> go.Figure:
+def training_curves(
+    metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5
+) -> go.Figure:
     """One quantity against epochs, a line per run: the running median in front of the values themselves.
 
     Args:
@@ -63,9 +65,18 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], column: str = "loss", s
         )
     if column == "loss" and drawn.data:
         # Losses of different scale s start at very different heights and end near 0.
-        lowest = min((float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0)
+        lowest = min(
+            (float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0
+        )
         drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
         drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-    if column in ("accuracy", "active_triplets", "margin_ramp", "non_dominant", "clipped", "clipped_loss"):
+    if column in (
+        "accuracy",
+        "active_triplets",
+        "margin_ramp",
+        "non_dominant",
+        "clipped",
+        "clipped_loss",
+    ):
         drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return drawn

@@ -61,7 +61,9 @@ ATTRIBUTES = {
 }
 
 
-def portraits(number: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112) -> list[Portrait]:
+def portraits(
+    number: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112
+) -> list[Portrait]:
     """All pictures of one person.
 
     Args:
@@ -77,11 +79,17 @@ def portraits(number: int, *, images: int, album: str = "wild", seed: int = 0, s
     if album not in _ALBUMS:
         raise unknown_name("album", album, ALBUMS)
     if not SMALLEST <= size <= LARGEST:
-        raise WorkbenchError(f"portraits of {size} pixels cannot be rendered; {SMALLEST} to {LARGEST} can")
+        raise WorkbenchError(
+            f"portraits of {size} pixels cannot be rendered; {SMALLEST} to {LARGEST} can"
+        )
     if number < 0 or seed < 0 or images < 1:
-        raise WorkbenchError(f"person {number}, seed {seed}, {images} images: person and seed must be >= 0, images > 0")
+        raise WorkbenchError(
+            f"person {number}, seed {seed}, {images} images: person and seed must be >= 0, images > 0"
+        )
     if album == "invariance" and images != INVARIANCE_IMAGES:
-        raise WorkbenchError(f"the album 'invariance' has {INVARIANCE_IMAGES} images a person, not {images}")
+        raise WorkbenchError(
+            f"the album 'invariance' has {INVARIANCE_IMAGES} images a person, not {images}"
+        )
     who = person(anatomy(), number, seed)
     taken = []
     dressed = None
@@ -122,7 +130,9 @@ def _about_one_age(draw: RandomState) -> Callable[[], float]:
     return lambda: float(np.clip(middle + 3 * draw.randn(), 20, 70))
 
 
-def _days(who: Person, images: int, a_day: int, album: int, age: Callable[[], float]) -> Iterator[Session]:
+def _days(
+    who: Person, images: int, a_day: int, album: int, age: Callable[[], float]
+) -> Iterator[Session]:
     """One session for each picture, the same for `a_day` in a row. Albums have days of their own."""
     for number in range(images):
         if number % a_day == 0:
@@ -163,13 +173,25 @@ def _light(who: Person, images: int, draw: RandomState) -> Plan:
     for number, day in enumerate(_days(who, images, 3, 4, age)):
         shot = mild(draw)
         if number < (images + 1) // 2:
-            yield day, replace(shot, light=(float(draw.uniform(-12, 12)), float(draw.uniform(0, 20))), hardness=0.4)
+            yield (
+                day,
+                replace(
+                    shot,
+                    light=(float(draw.uniform(-12, 12)), float(draw.uniform(0, 20))),
+                    hardness=0.4,
+                ),
+            )
         else:
             side = float(draw.uniform(45, 88) * draw.choice([-1, 1]))
             fill = (*shot.fill[:2], 0.08)
             yield (
                 day,
-                replace(shot, light=(side, float(draw.uniform(-15, 50))), hardness=float(draw.uniform(0.75, 0.95)), fill=fill),
+                replace(
+                    shot,
+                    light=(side, float(draw.uniform(-15, 50))),
+                    hardness=float(draw.uniform(0.75, 0.95)),
+                    fill=fill,
+                ),
             )
 
 
@@ -197,9 +219,21 @@ def _invariance(who: Person, images: int, draw: RandomState) -> Plan:
         side = float(draw.choice([-1, 1]))
         yield day, replace(plain(draw), light=(side * degrees, 0.0), factor="illumination")
     for share in COVERED:
-        yield day, replace(plain(draw), occluder="panel", share=share, angle=float(draw.uniform(0, 360)), factor="occlusion")
+        yield (
+            day,
+            replace(
+                plain(draw),
+                occluder="panel",
+                share=share,
+                angle=float(draw.uniform(0, 360)),
+                factor="occlusion",
+            ),
+        )
     for age in AGES:
-        yield replace(session(who, number, age, plain=True), glasses=None), replace(plain(draw), factor="age")
+        yield (
+            replace(session(who, number, age, plain=True), glasses=None),
+            replace(plain(draw), factor="age"),
+        )
 
 
 _ALBUMS: dict[str, Callable[[Person, int, RandomState], Plan]] = {

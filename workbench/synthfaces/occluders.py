@@ -49,7 +49,9 @@ def glasses_piece(eyes: NDArray[np.float32], form: NDArray[np.float64], dark: bo
         if dark:
             start = sum(len(block) for block in vertices)
             vertices.append(np.concatenate([curved(inner, deeper=0.01), curved(middle[None])]))
-            triangles.extend([[start + i, start + (i + 1) % CORNERS, start + CORNERS] for i in range(CORNERS)])
+            triangles.extend(
+                [[start + i, start + (i + 1) % CORNERS, start + CORNERS] for i in range(CORNERS)]
+            )
         side = np.sign(eye[0])
         hinge = middle[0] + side * (wide + rim)
         arm = np.array(
@@ -66,15 +68,26 @@ def glasses_piece(eyes: NDArray[np.float32], form: NDArray[np.float64], dark: bo
     gap = np.linspace(-1, 1, 7) * (abs(eyes[:, 0]).mean() * 1.02 - wide - rim * 0.5)
     bow = float(eyes[:, 1].mean()) + 0.02 + 0.03 * (1 - (gap / max(abs(gap).max(), 1e-6)) ** 2)
     bridge = np.column_stack([gap, bow])
-    strip(curved(bridge, deeper=-0.01), curved(bridge + np.array([0, rim]), deeper=-0.01), closed=False)
+    strip(
+        curved(bridge, deeper=-0.01),
+        curved(bridge + np.array([0, rim]), deeper=-0.01),
+        closed=False,
+    )
     return _piece(np.concatenate(vertices), np.array(triangles), FRAME)
 
 
-def mask_piece(head: Anatomy, shaped: NDArray[np.float32], top: float, bottom: float, thickness: float) -> Piece:
+def mask_piece(
+    head: Anatomy, shaped: NDArray[np.float32], top: float, bottom: float, thickness: float
+) -> Piece:
     """Cloth over the lower face, between two heights on the mean head: a surgical mask, or a scarf."""
     x, y, z = head.mean.T
     wide = 0.60 if bottom > -1.3 else 0.78
-    usable = (y < top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5)) & (y > bottom) & (z > -1.1) & (np.abs(x) < wide)
+    usable = (
+        (y < top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5))
+        & (y > bottom)
+        & (z > -1.1)
+        & (np.abs(x) < wide)
+    )
     triangles = head.triangles[(head.part == SKIN) & usable[head.triangles].all(axis=1)]
     numbers, flat = np.unique(triangles, return_inverse=True)
     normals = vertex_normals(shaped, head.triangles[head.part == SKIN])[numbers]
@@ -82,18 +95,32 @@ def mask_piece(head: Anatomy, shaped: NDArray[np.float32], top: float, bottom: f
     # Cloth spans hollows: nothing lies further back than a cylinder from the tip of the nose to the chin.
     rest = head.mean[numbers]
     tip = float(shaped[head.landmarks[0], 2])
-    span = np.clip(1 - np.abs(rest[:, 0]) / 0.62, 0, 1) ** 0.6 * np.clip(1 - ((rest[:, 1] + 0.5) / 0.75) ** 2, 0, 1)
+    span = np.clip(1 - np.abs(rest[:, 0]) / 0.62, 0, 1) ** 0.6 * np.clip(
+        1 - ((rest[:, 1] + 0.5) / 0.75) ** 2, 0, 1
+    )
     vertices[:, 2] = np.maximum(vertices[:, 2], (tip + thickness) * span - 0.9 * (1 - span))
     piece = _piece(vertices, flat.reshape(-1, 3), CLOTH)
     uv = rest[:, :2][flat.reshape(-1, 3)] * 0.6
-    return Piece(piece.vertices, piece.rest, piece.triangles, uv.astype(np.float32), piece.cover, piece.openness, CLOTH)
+    return Piece(
+        piece.vertices,
+        piece.rest,
+        piece.triangles,
+        uv.astype(np.float32),
+        piece.cover,
+        piece.openness,
+        CLOTH,
+    )
 
 
 def hand_piece(place: NDArray[np.float64], turn: float, draw: RandomState) -> Piece:
     """Fingers and the back of a hand before the face, about `place`, turned by `turn` radians."""
     blocks, triangles, start = [], [], 0
     fingers = [
-        ((-0.24 + 0.16 * i, 0.0, 0.0), (-0.24 + 0.16 * i + draw.uniform(-0.03, 0.03), (0.62, 0.74, 0.70, 0.54)[i], -0.02), 0.078)
+        (
+            (-0.24 + 0.16 * i, 0.0, 0.0),
+            (-0.24 + 0.16 * i + draw.uniform(-0.03, 0.03), (0.62, 0.74, 0.70, 0.54)[i], -0.02),
+            0.078,
+        )
         for i in range(4)
     ]
     fingers += [
@@ -112,7 +139,9 @@ def hand_piece(place: NDArray[np.float64], turn: float, draw: RandomState) -> Pi
     return _piece(vertices + place, np.concatenate(triangles), TORSO)
 
 
-def _capsule(first: NDArray[np.float64], last: NDArray[np.float64], radius: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _capsule(
+    first: NDArray[np.float64], last: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     axis = (last - first) / np.linalg.norm(last - first)
     across = np.cross(axis, [0, 0, 1.0])
     across /= np.linalg.norm(across)
@@ -121,11 +150,16 @@ def _capsule(first: NDArray[np.float64], last: NDArray[np.float64], radius: floa
     bend = np.linspace(-np.pi / 2, np.pi / 2, rings)
     centre = np.where(bend[:, None] < 0, first, last)
     circle = np.cos(around)[:, None] * across + np.sin(around)[:, None] * other
-    points = centre[:, None] + radius * (np.sin(bend)[:, None, None] * axis + np.cos(bend)[:, None, None] * circle)
+    points = centre[:, None] + radius * (
+        np.sin(bend)[:, None, None] * axis + np.cos(bend)[:, None, None] * circle
+    )
     corner = np.arange(rings - 1)[:, None] * 10 + np.arange(10)
     right = np.arange(rings - 1)[:, None] * 10 + (np.arange(10) + 1) % 10
     faces = np.concatenate(
-        [np.stack([corner, right, corner + 10], -1).reshape(-1, 3), np.stack([right, right + 10, corner + 10], -1).reshape(-1, 3)]
+        [
+            np.stack([corner, right, corner + 10], -1).reshape(-1, 3),
+            np.stack([right, right + 10, corner + 10], -1).reshape(-1, 3),
+        ]
     )
     return points.reshape(-1, 3), faces
 

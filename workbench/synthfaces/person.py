@@ -25,7 +25,19 @@ SPREAD = {
 }
 """Standard deviation of a person's place on the local axes of a region; 1 is the far end that MakeHuman's artists drew."""
 
-SKIN_TONES = np.array([[238, 208, 192], [224, 187, 164], [200, 158, 132], [158, 116, 92], [112, 80, 63], [76, 55, 46]]) / 255
+SKIN_TONES = (
+    np.array(
+        [
+            [238, 208, 192],
+            [224, 187, 164],
+            [200, 158, 132],
+            [158, 116, 92],
+            [112, 80, 63],
+            [76, 55, 46],
+        ]
+    )
+    / 255
+)
 """sRGB, light to dark."""
 HAIR_COLOURS = {
     "black": (0.012, 0.010, 0.009),
@@ -113,20 +125,34 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
     middle, width = ancestry @ [0.72, 0.32, 0.22], 0.13
     tone = float(np.clip(middle + width * draw.randn(), 0.0, 1.0))
     warmth = 0.05 * draw.randn()
-    skin = np.minimum(_tone(tone) * np.array([1 + warmth, 1.0, 1 - warmth]) * (1 + 0.05 * draw.randn()), 0.78)
+    skin = np.minimum(
+        _tone(tone) * np.array([1 + warmth, 1.0, 1 - warmth]) * (1 + 0.05 * draw.randn()), 0.78
+    )
 
     masculinity = float(np.clip((0.16 if female else 0.84) + 0.10 * draw.randn(), 0, 1))
     shape = _shape(head, draw)
     moles = np.empty((draw.poisson(2.2), 4), dtype=np.float32)
-    moles[:, 0], moles[:, 1] = draw.uniform(-0.6, 0.6, len(moles)), draw.uniform(-1.0, 0.7, len(moles))
-    moles[:, 2], moles[:, 3] = draw.uniform(0.012, 0.03, len(moles)), draw.uniform(0.3, 0.8, len(moles))
+    moles[:, 0], moles[:, 1] = (
+        draw.uniform(-0.6, 0.6, len(moles)),
+        draw.uniform(-1.0, 0.7, len(moles)),
+    )
+    moles[:, 2], moles[:, 3] = (
+        draw.uniform(0.012, 0.03, len(moles)),
+        draw.uniform(0.3, 0.8, len(moles)),
+    )
 
     dark = float(ancestry[:2].sum())
     hair = _hair_colour(draw, dark)
     light_hair = float(hair.mean() > 0.07)
-    eye_odds = np.array([0.5, 0.5, 0.0, 0.0, 0.0, 0.0]) * dark + np.array([0.08, 0.24, 0.16, 0.14, 0.28, 0.10]) * (1 - dark)
-    iris = np.array(list(IRISES.values()))[draw.choice(6, p=eye_odds / eye_odds.sum())] * draw.uniform(0.8, 1.25)
-    texture_odds = ancestry @ np.array([[0.03, 0.07, 0.25, 0.65], [0.75, 0.2, 0.05, 0.0], [0.42, 0.36, 0.2, 0.02]])
+    eye_odds = np.array([0.5, 0.5, 0.0, 0.0, 0.0, 0.0]) * dark + np.array(
+        [0.08, 0.24, 0.16, 0.14, 0.28, 0.10]
+    ) * (1 - dark)
+    iris = np.array(list(IRISES.values()))[
+        draw.choice(6, p=eye_odds / eye_odds.sum())
+    ] * draw.uniform(0.8, 1.25)
+    texture_odds = ancestry @ np.array(
+        [[0.03, 0.07, 0.25, 0.65], [0.75, 0.2, 0.05, 0.0], [0.42, 0.36, 0.2, 0.02]]
+    )
     return Person(
         number=number,
         seed=seed,
@@ -141,7 +167,8 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
         redness=float(np.clip(0.5 + 0.3 * draw.randn(), 0, 1.2)),
         freckles=float(max(draw.uniform(-1.6, 1.0) + 0.5 * light_hair - 0.8 * tone, 0)),
         moles=moles,
-        brow=np.clip(draw.randn(6) * 0.5, -1.1, 1.1) + np.array([0, 0.25, -0.25, 0, 0, 0]) * (1 if female else -1),
+        brow=np.clip(draw.randn(6) * 0.5, -1.1, 1.1)
+        + np.array([0, 0.25, -0.25, 0, 0, 0]) * (1 if female else -1),
         hair=hair,
         texture=int(draw.choice(4, p=texture_odds / texture_odds.sum())),
         hairline=np.clip(draw.randn(3) * 0.5, -1, 1),
@@ -166,7 +193,9 @@ def _shape(head: Anatomy, draw: RandomState) -> dict[str, float]:
             value = float(np.clip(draw.randn() * spread, -2.2 * spread, 2.2 * spread))
             shape[axis] = value
             if stem.startswith("l-"):
-                shape[f"{region}/r-{stem[2:]}"] = value + 0.06 * float(np.clip(draw.randn(), -2, 2)) * spread / 0.3
+                shape[f"{region}/r-{stem[2:]}"] = (
+                    value + 0.06 * float(np.clip(draw.randn(), -2, 2)) * spread / 0.3
+                )
     return shape
 
 
@@ -178,11 +207,15 @@ def _tone(tone: float) -> NDArray[np.float64]:
 
 
 def _hair_colour(draw: RandomState, dark: float) -> NDArray[np.float64]:
-    odds = np.array([0.72, 0.25, 0.03, 0.0, 0.0, 0.0]) * dark + np.array([0.10, 0.24, 0.28, 0.16, 0.15, 0.07]) * (1 - dark)
+    odds = np.array([0.72, 0.25, 0.03, 0.0, 0.0, 0.0]) * dark + np.array(
+        [0.10, 0.24, 0.28, 0.16, 0.15, 0.07]
+    ) * (1 - dark)
     colours = np.array(list(HAIR_COLOURS.values()))
     first, second = draw.choice(6, 2, p=odds / odds.sum())
     share = draw.uniform(0, 0.4)
-    return np.asarray((colours[first] * (1 - share) + colours[second] * share) * draw.uniform(0.8, 1.25))
+    return np.asarray(
+        (colours[first] * (1 - share) + colours[second] * share) * draw.uniform(0.8, 1.25)
+    )
 
 
 def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
@@ -199,7 +232,10 @@ def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
                 add(f"macro/{archetype}-{sex}-{period}", share * part * ancestry)
             for muscle, in_muscle in _ends("muscle", who.muscle):
                 for weight, in_weight in _ends("weight", who.weight):
-                    add(f"macro/universal-{sex}-{period}-{muscle}-{weight}", share * part * in_muscle * in_weight)
+                    add(
+                        f"macro/universal-{sex}-{period}-{muscle}-{weight}",
+                        share * part * in_muscle * in_weight,
+                    )
     # The mean head is the mean of these; what is left is how the person differs from it.
     for archetype in ARCHETYPES:
         for sex in ("female", "male"):
@@ -221,4 +257,7 @@ def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
 
 def _ends(what: str, value: float) -> list[tuple[str, float]]:
     """MakeHuman's ends around a value in -1..1, and their shares."""
-    return [(f"average{what}", 1 - abs(value)), (f"{'max' if value > 0 else 'min'}{what}", abs(value))]
+    return [
+        (f"average{what}", 1 - abs(value)),
+        (f"{'max' if value > 0 else 'min'}{what}", abs(value)),
+    ]

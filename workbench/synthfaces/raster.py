@@ -42,7 +42,14 @@ def rasterise(
     height, width = nearness.shape
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        ax, ay, bx, by, cx, cy = (
+            points[a, 0],
+            points[a, 1],
+            points[b, 0],
+            points[b, 1],
+            points[c, 0],
+            points[c, 1],
+        )
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0 or (one_sided and area > 0.0) or not np.isfinite(area):
             continue
@@ -71,13 +78,23 @@ def rasterise(
 
 
 @compiled
-def vertex_normals(vertices: NDArray[np.float32], triangles: NDArray[np.int32]) -> NDArray[np.float32]:
+def vertex_normals(
+    vertices: NDArray[np.float32], triangles: NDArray[np.int32]
+) -> NDArray[np.float32]:
     """(V, 3) unit normals, the triangles' weighted with their areas."""
     normals = np.zeros_like(vertices)
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        ux, uy, uz = (
+            vertices[b, 0] - vertices[a, 0],
+            vertices[b, 1] - vertices[a, 1],
+            vertices[b, 2] - vertices[a, 2],
+        )
+        vx, vy, vz = (
+            vertices[c, 0] - vertices[a, 0],
+            vertices[c, 1] - vertices[a, 1],
+            vertices[c, 2] - vertices[a, 2],
+        )
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         for vertex in (a, b, c):
             normals[vertex, 0] += nx
@@ -91,17 +108,24 @@ def vertex_normals(vertices: NDArray[np.float32], triangles: NDArray[np.int32]) 
 
 
 def visibility(
-    vertices: NDArray[np.float32], triangles: NDArray[np.int32], directions: int = 96, side: int = 320
+    vertices: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+    directions: int = 96,
+    side: int = 320,
 ) -> NDArray[np.float32]:
     """(V,) share of the directions around a vertex's normal from which it is seen: ambient occlusion."""
     normals = vertex_normals(vertices, triangles)
     step = np.arange(directions) + 0.5
     polar, around = np.arccos(1 - 2 * step / directions), np.pi * (1 + 5**0.5) * step
-    towards = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], axis=1)
+    towards = np.stack(
+        [np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], axis=1
+    )
     open_sky, sky = np.zeros(len(vertices)), np.zeros(len(vertices))
     span = float(np.linalg.norm(vertices, axis=1).max())
     for direction in towards:
-        across = np.cross(direction, [0.0, 0.0, 1.0] if abs(direction[2]) < 0.9 else [1.0, 0.0, 0.0])
+        across = np.cross(
+            direction, [0.0, 0.0, 1.0] if abs(direction[2]) < 0.9 else [1.0, 0.0, 0.0]
+        )
         across /= np.linalg.norm(across)
         frame = np.stack([across, np.cross(direction, across), direction], axis=1)
         points = (vertices @ frame).astype(np.float32)

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TORSO, Anatomy, anatomy
-from workbench.synthfaces.hair import Piece, beard_pieces, hair_pieces, hat_piece, rasterise_strands, strands
+from workbench.synthfaces.hair import (
+    Piece,
+    beard_pieces,
+    hair_pieces,
+    hat_piece,
+    rasterise_strands,
+    strands,
+)
 from workbench.synthfaces.occluders import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.paint import paint
 from workbench.synthfaces.person import Person, head_of, stream
@@ -19,7 +26,15 @@ from workbench.synthfaces.raster import compiled, rasterise, vertex_normals
 from workbench.synthfaces.shade import CLOTH, CLOTHES, FRAME, HAIR, PALETTE, shade
 from workbench.synthfaces.shot import Session, Shot
 
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
 """ArcFace's five points in a picture of 112 x 112 (Deng et al., CVPR 2019)."""
 NECK = np.array([0.0, -0.75, -0.75], dtype=np.float32)
 SHADOW_SIDE = 144
@@ -54,12 +69,23 @@ def assemble(head: Anatomy, pieces: list[Piece], lashes: float) -> Meshes:
     return Meshes(
         rest=np.concatenate([head.mean, *(piece.rest for piece in pieces)]),
         triangles=np.concatenate(
-            [head.triangles, *(piece.triangles + start for piece, start in zip(pieces, starts, strict=False))], dtype=np.int32
+            [
+                head.triangles,
+                *(piece.triangles + start for piece, start in zip(pieces, starts, strict=False)),
+            ],
+            dtype=np.int32,
         ),
-        material=np.concatenate([head.part, *(np.full(len(piece.triangles), piece.material, np.uint8) for piece in pieces)]),
+        material=np.concatenate(
+            [
+                head.part,
+                *(np.full(len(piece.triangles), piece.material, np.uint8) for piece in pieces),
+            ]
+        ),
         uv=np.concatenate([head.uv, *(piece.uv for piece in pieces)]),
         openness=np.concatenate([head.occlusion, *(piece.openness for piece in pieces)]),
-        cover=np.concatenate([np.full(len(head.mean), lashes, np.float32), *(piece.cover for piece in pieces)]),
+        cover=np.concatenate(
+            [np.full(len(head.mean), lashes, np.float32), *(piece.cover for piece in pieces)]
+        ),
         bounds=bounds.tolist(),
         pieces=pieces,
     )
@@ -91,7 +117,9 @@ def dress(who: Person, day: Session) -> Dressed:
     head = anatomy()
     vertices = head_of(head, who, day.age)
     atlas, gloss = paint(head, who, day.look)
-    middles = np.stack([vertices[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]).astype(np.float64)
+    middles = np.stack([vertices[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]).astype(
+        np.float64
+    )
     pieces = hair_pieces(head, vertices, day.style, seed=who.pattern)
     if day.look.beard > 0.5 and day.look.chin * day.look.cheeks > 0.5:
         pieces += beard_pieces(head, vertices, 0.03 + 0.10 * (day.look.beard - 0.5))
@@ -107,12 +135,25 @@ def dress(who: Person, day: Session) -> Dressed:
     }.items():
         palette[material, :3] = colour
     old = np.clip((day.age - 40) / 40, 0, 1)
-    sclera = np.array([0.72, 0.69, 0.66]) * (1 - 0.25 * who.tone) * [1, 1 - 0.05 * old, 1 - 0.14 * old]
+    sclera = (
+        np.array([0.72, 0.69, 0.66]) * (1 - 0.25 * who.tone) * [1, 1 - 0.05 * old, 1 - 0.14 * old]
+    )
     extras = np.array([sclera, who.iris, who.iris * 0.25, day.tips, day.collar], dtype=np.float32)
     eyes = np.zeros((2, 9), dtype=np.float32)
     eyes[:, :3], eyes[:, 3] = head.eye_centres, head.eye_radius
     eyes[:, 7], eyes[:, 8] = 0.982 - 0.012 * (who.pattern % 7) / 7, 0.905
-    return Dressed(who, day, vertices, assemble(head, pieces, _lashes(who)), atlas, gloss, palette, extras, eyes, middles)
+    return Dressed(
+        who,
+        day,
+        vertices,
+        assemble(head, pieces, _lashes(who)),
+        atlas,
+        gloss,
+        palette,
+        extras,
+        eyes,
+        middles,
+    )
 
 
 def _lashes(who: Person) -> float:
@@ -140,14 +181,20 @@ def photograph(dressed: Dressed, shot: Shot, size: int) -> Taken:
     palette = dressed.palette.copy()
     shaped = dressed.vertices
     if shot.units:
-        shaped = shaped + head.displaced({f"unit/{name}": value for name, value in shot.units.items()})
+        shaped = shaped + head.displaced(
+            {f"unit/{name}": value for name, value in shot.units.items()}
+        )
     in_front = _occluders(head, dressed, shaped, shot, draw, palette)
     meshes = dressed.meshes
     if in_front:
         replaced = [piece for piece in meshes.pieces if not _gives_way(piece, shot.occluder)]
         meshes = assemble(head, [*replaced, *in_front], _lashes(dressed.who))
 
-    vertices = _pose(np.concatenate([shaped, *(piece.vertices for piece in meshes.pieces)]), meshes.rest[:, 1], shot)
+    vertices = _pose(
+        np.concatenate([shaped, *(piece.vertices for piece in meshes.pieces)]),
+        meshes.rest[:, 1],
+        shot,
+    )
     anchors = _landmarks_on(head, dressed, shaped)
     anchors = _pose(anchors, anchors[:, 1], shot)
     middle = anchors.mean(axis=0)
@@ -156,7 +203,9 @@ def photograph(dressed: Dressed, shot: Shot, size: int) -> Taken:
     seen, face, covered = _visible(head, meshes, points, len(meshes.pieces) - len(in_front), size)
 
     lights, sky = _lights(shot)
-    shadow, frame = _shadow(vertices, meshes.triangles, meshes.material, len(head.triangles), lights[0, :3])
+    shadow, frame = _shadow(
+        vertices, meshes.triangles, meshes.material, len(head.triangles), lights[0, :3]
+    )
     eyes = dressed.eyes.copy()
     right, up = np.radians(shot.gaze)
     eyes[:, 4:7] = np.array([np.sin(right), np.sin(up), np.cos(right) * np.cos(up)])
@@ -199,7 +248,16 @@ def _visible(
     seen = np.full((side, side), -1, dtype=np.int32)
     lashes = int((head.part != LASHES).sum())  # they are the last of the head's triangles
     rasterise(points, head.triangles[:lashes], 0, True, nearness, seen)
-    rasterise_strands(points, head.triangles[lashes:], head.uv[lashes:], meshes.cover, lashes, strands(), nearness, seen)
+    rasterise_strands(
+        points,
+        head.triangles[lashes:],
+        head.uv[lashes:],
+        meshes.cover,
+        lashes,
+        strands(),
+        nearness,
+        seen,
+    )
     whole = 0
     for number, piece in enumerate(meshes.pieces):
         if number == before:
@@ -222,7 +280,9 @@ def _face(seen: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 def _gives_way(piece: Piece, occluder: str) -> bool:
     """A cap presses the hair down, dark glasses take the place of others."""
-    return (occluder == "dark glasses" and piece.material == FRAME) or (occluder == "cap" and bool(piece.rest[:, 1].max() > 0.95))
+    return (occluder == "dark glasses" and piece.material == FRAME) or (
+        occluder == "cap" and bool(piece.rest[:, 1].max() > 0.95)
+    )
 
 
 @functools.cache
@@ -235,20 +295,26 @@ def _face_triangles() -> NDArray[np.bool_]:
     return np.append(face, False)
 
 
-def _landmarks_on(head: Anatomy, dressed: Dressed, shaped: NDArray[np.float32]) -> NDArray[np.float32]:
+def _landmarks_on(
+    head: Anatomy, dressed: Dressed, shaped: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """(5, 3) landmarks in ArcFace's order: the eye on the image's left is the person's right one."""
     left, right = dressed.eye_middles + np.array([0, 0, dressed.eyes[0, 3]])
     nose, mouth_left, mouth_right = shaped[head.landmarks]
     return np.stack([right, left, nose, mouth_right, mouth_left]).astype(np.float32)
 
 
-def _pose(vertices: NDArray[np.float32], height: NDArray[np.float32], shot: Shot) -> NDArray[np.float32]:
+def _pose(
+    vertices: NDArray[np.float32], height: NDArray[np.float32], shot: Shot
+) -> NDArray[np.float32]:
     """Turn the head on its neck; the shoulders, low on the mean head, follow half the way."""
     head = vertices - NECK
     share = np.clip((height[:, None] + 2.0) / 0.85, 0, 1)
     share = share * share * (3 - 2 * share)
     turned = head @ _turn(shot.yaw, shot.pitch).T
-    return np.asarray(turned * share + head @ _turn(shot.yaw * 0.55, 0.0).T * (1 - share), dtype=np.float32)
+    return np.asarray(
+        turned * share + head @ _turn(shot.yaw * 0.55, 0.0).T * (1 - share), dtype=np.float32
+    )
 
 
 def _turn(yaw: float, pitch: float) -> NDArray[np.float32]:
@@ -281,7 +347,9 @@ def _project(
     return points, (flat @ similarity.T + offset) * (size / 112)
 
 
-def umeyama(source: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def umeyama(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The similarity transform that brings (N, 2) points nearest to others: matrix (2, 2) and offset (2,).
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eqs. 34-43.
@@ -330,7 +398,9 @@ def _shadow(
     shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), -np.inf, dtype=np.float32)
     unused = np.empty(shadow.shape, dtype=np.int32)
     rasterise(points, triangles[:head], 0, True, shadow, unused)
-    rasterise(points, triangles[head:][material[head:] != FRAME], 0, False, shadow, unused)  # thin rims would cast crumbs
+    rasterise(
+        points, triangles[head:][material[head:] != FRAME], 0, False, shadow, unused
+    )  # thin rims would cast crumbs
     return shadow, frame
 
 
@@ -345,11 +415,15 @@ def _occluders(
     colour = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.4 * draw.randn(3), 0.3, 1.8)
     if shot.occluder == "dark glasses":
         palette[FRAME, :3] = 0.012
-        return [glasses_piece(dressed.eye_middles.astype(np.float32), draw.uniform(0.6, 1.0, 4), dark=True)]
-    if shot.occluder == "mask":
-        palette[CLOTH, :3] = np.array([[0.65, 0.72, 0.78], [0.22, 0.45, 0.62], [0.04, 0.04, 0.045], [0.7, 0.7, 0.68]])[
-            draw.randint(4)
+        return [
+            glasses_piece(
+                dressed.eye_middles.astype(np.float32), draw.uniform(0.6, 1.0, 4), dark=True
+            )
         ]
+    if shot.occluder == "mask":
+        palette[CLOTH, :3] = np.array(
+            [[0.65, 0.72, 0.78], [0.22, 0.45, 0.62], [0.04, 0.04, 0.045], [0.7, 0.7, 0.68]]
+        )[draw.randint(4)]
         return [mask_piece(head, shaped, float(draw.uniform(-0.2, -0.08)), -1.2, 0.05)]
     if shot.occluder == "scarf":
         palette[CLOTH, :3] = colour
@@ -368,7 +442,11 @@ def _brightness(picture: NDArray[np.float32], face: NDArray[np.bool_]) -> float:
     """Mean luminance of the visible face, else of everything visible."""
     some = picture[::2, ::2]
     mask = face[::2, ::2] if face.sum() > 50 else some[..., 3] > 0
-    return float((some[mask][:, :3] @ np.array([0.2126, 0.7152, 0.0722])).mean()) if mask.any() else 0.2
+    return (
+        float((some[mask][:, :3] @ np.array([0.2126, 0.7152, 0.0722])).mean())
+        if mask.any()
+        else 0.2
+    )
 
 
 def _panel(shot: Shot, face: NDArray[np.bool_], draw: np.random.RandomState) -> NDArray[np.float32]:
@@ -380,10 +458,16 @@ def _panel(shot: Shot, face: NDArray[np.bool_], draw: np.random.RandomState) -> 
     edge = float(np.quantile(along[face], 1 - shot.share)) if face.any() else 1.0
     alpha = np.clip((along - edge) / 0.03 + 0.5, 0, 1)
     colour = (0.03 + 0.5 * draw.rand()) * np.clip(1 + 0.25 * draw.randn(2, 3), 0.4, 1.6)
-    mix = np.clip(0.5 + (column * np.sin(angle) - row * np.cos(angle)) * 0.9 + 0.08 * np.sin(along * 30 + draw.uniform(0, 6)), 0, 1)
-    return np.concatenate([colour[0] * mix[..., None] + colour[1] * (1 - mix[..., None]), alpha[..., None]], axis=2).astype(
-        np.float32
+    mix = np.clip(
+        0.5
+        + (column * np.sin(angle) - row * np.cos(angle)) * 0.9
+        + 0.08 * np.sin(along * 30 + draw.uniform(0, 6)),
+        0,
+        1,
     )
+    return np.concatenate(
+        [colour[0] * mix[..., None] + colour[1] * (1 - mix[..., None]), alpha[..., None]], axis=2
+    ).astype(np.float32)
 
 
 def _backdrop(size: int, draw: np.random.RandomState) -> NDArray[np.float32]:
@@ -392,9 +476,21 @@ def _backdrop(size: int, draw: np.random.RandomState) -> NDArray[np.float32]:
     base, spread = np.exp(draw.uniform(np.log(0.03), np.log(0.7))), draw.uniform(0.1, 0.6)
     tint = np.clip(1 + draw.uniform(0.0, 0.22) * draw.randn(3), 0.5, 1.5)
     grid = (
-        np.clip(base * (1 + spread * draw.randn(coarse, coarse, 1) + 0.15 * spread * draw.randn(coarse, coarse, 3)), 0.01, 1) * tint
+        np.clip(
+            base
+            * (
+                1
+                + spread * draw.randn(coarse, coarse, 1)
+                + 0.15 * spread * draw.randn(coarse, coarse, 3)
+            ),
+            0.01,
+            1,
+        )
+        * tint
     )
-    image = Image.fromarray((np.clip(grid, 0, 1) * 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    image = Image.fromarray((np.clip(grid, 0, 1) * 255).astype(np.uint8)).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
     return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
 
@@ -431,7 +527,11 @@ def _expose(
                             min(picture[y, x, 2], 3.0) * gain,
                         )
                     else:
-                        r, g, b = backdrop[row, column, 0], backdrop[row, column, 1], backdrop[row, column, 2]
+                        r, g, b = (
+                            backdrop[row, column, 0],
+                            backdrop[row, column, 1],
+                            backdrop[row, column, 2],
+                        )
                     if panel.shape[0] > 1:
                         alpha = panel[y, x, 3]
                         r = r * (1 - alpha) + panel[y, x, 0] * alpha
@@ -444,7 +544,11 @@ def _expose(
                 value = red if channel == 0 else green if channel == 1 else blue
                 if value > 0.6:
                     value = 0.6 + 0.4 * (1 - np.exp(-(value - 0.6) / 0.4))
-                value = 12.92 * value if value <= 0.0031308 else 1.055 * value ** np.float32(1 / 2.4) - 0.055
+                value = (
+                    12.92 * value
+                    if value <= 0.0031308
+                    else 1.055 * value ** np.float32(1 / 2.4) - 0.055
+                )
                 out[row, column, channel] = value * 255 + grain[row, column, 0 if grey else channel]
     return out
 
@@ -464,10 +568,16 @@ def _develop(
     rows, columns = (down + np.arange(size)) % GRAIN_SIDE, (right + np.arange(size)) % GRAIN_SIDE
     grain = np.float32(shot.grain) * _grain()[rows[:, None], columns]
     none = np.zeros_like(grain) if shot.blur else grain
-    out = _expose(picture, no_panel if panel is None else panel, _backdrop(size, draw), gain, none, shot.grey)
+    out = _expose(
+        picture, no_panel if panel is None else panel, _backdrop(size, draw), gain, none, shot.grey
+    )
     if shot.blur:
-        soft = Image.fromarray(np.clip(out, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(shot.blur * size / 112))
+        soft = Image.fromarray(np.clip(out, 0, 255).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(shot.blur * size / 112)
+        )
         out = np.asarray(soft, dtype=np.float32) + (grain[..., :1] if shot.grey else grain)
     file = io.BytesIO()
-    Image.fromarray(np.clip(out + 0.5, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=shot.quality)
+    Image.fromarray(np.clip(out + 0.5, 0, 255).astype(np.uint8)).save(
+        file, "JPEG", quality=shot.quality
+    )
     return file.getvalue()

@@ -37,7 +37,11 @@ PALETTE = np.array(
 @compiled
 def _hash(x: int, y: int, z: int) -> float:
     """A number in 0..1 from three whole ones."""
-    h = np.uint32(x) * np.uint32(73856093) ^ np.uint32(y) * np.uint32(19349663) ^ np.uint32(z) * np.uint32(83492791)
+    h = (
+        np.uint32(x) * np.uint32(73856093)
+        ^ np.uint32(y) * np.uint32(19349663)
+        ^ np.uint32(z) * np.uint32(83492791)
+    )
     h = (h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     h = (h ^ (h >> np.uint32(15))) * np.uint32(2246822519)
     return float((h ^ (h >> np.uint32(16))) & np.uint32(0xFFFFFF)) / 16777215.0
@@ -66,7 +70,14 @@ def smoothstep(low: float, high: float, x: float) -> float:
 
 
 @compiled
-def lit_share(shadow: NDArray[np.float32], frame: NDArray[np.float32], x: float, y: float, z: float, bias: float) -> float:
+def lit_share(
+    shadow: NDArray[np.float32],
+    frame: NDArray[np.float32],
+    x: float,
+    y: float,
+    z: float,
+    bias: float,
+) -> float:
     """Share of the shadow map's four samples around a point that see the light, weighted with their nearness to it.
 
     `frame` (4, 3): the axes across, down and towards the light as columns, then offsets and scale.
@@ -92,7 +103,9 @@ def lit_share(shadow: NDArray[np.float32], frame: NDArray[np.float32], x: float,
 
 
 @compiled
-def _skin_at(atlas: NDArray[np.float32], gloss: NDArray[np.float32], u: float, v: float) -> tuple[float, float, float, float]:
+def _skin_at(
+    atlas: NDArray[np.float32], gloss: NDArray[np.float32], u: float, v: float
+) -> tuple[float, float, float, float]:
     """Albedo and gloss between the four texels around a place in the atlas."""
     rows, columns = gloss.shape
     u, v = min(max(u, 0.0), columns - 1.001), min(max(v, 0.0), rows - 1.001)
@@ -100,9 +113,18 @@ def _skin_at(atlas: NDArray[np.float32], gloss: NDArray[np.float32], u: float, v
     u, v = u - j, v - i
     a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
     return (
-        a * atlas[i, j, 0] + b * atlas[i, j + 1, 0] + c * atlas[i + 1, j, 0] + d * atlas[i + 1, j + 1, 0],
-        a * atlas[i, j, 1] + b * atlas[i, j + 1, 1] + c * atlas[i + 1, j, 1] + d * atlas[i + 1, j + 1, 1],
-        a * atlas[i, j, 2] + b * atlas[i, j + 1, 2] + c * atlas[i + 1, j, 2] + d * atlas[i + 1, j + 1, 2],
+        a * atlas[i, j, 0]
+        + b * atlas[i, j + 1, 0]
+        + c * atlas[i + 1, j, 0]
+        + d * atlas[i + 1, j + 1, 0],
+        a * atlas[i, j, 1]
+        + b * atlas[i, j + 1, 1]
+        + c * atlas[i + 1, j, 1]
+        + d * atlas[i + 1, j + 1, 1],
+        a * atlas[i, j, 2]
+        + b * atlas[i, j + 1, 2]
+        + c * atlas[i + 1, j, 2]
+        + d * atlas[i + 1, j + 1, 2],
         a * gloss[i, j] + b * gloss[i, j + 1] + c * gloss[i + 1, j] + d * gloss[i + 1, j + 1],
     )
 
@@ -119,11 +141,27 @@ def _eye_at(
     pupil = smoothstep(eye[7] - 0.004, eye[7] + 0.004, along)
     fibre = 0.8 + 0.4 * noise(math.atan2(y, x) * 6.0, along * 20.0, 3.0)
     veins = smoothstep(0.93, 0.5, along)
-    red = colours[0, 0] * (1 - iris) + (colours[1, 0] * (1 - rim) + colours[2, 0] * rim) * fibre * iris
-    green = colours[0, 1] * (1 - 0.22 * veins) * (1 - iris) + (colours[1, 1] * (1 - rim) + colours[2, 1] * rim) * fibre * iris
-    blue = colours[0, 2] * (1 - 0.25 * veins) * (1 - iris) + (colours[1, 2] * (1 - rim) + colours[2, 2] * rim) * fibre * iris
-    open_to_sky = (smoothstep(0.11, 0.0, y) * 0.40 + 0.60) * (0.62 + 0.38 * smoothstep(0.16, 0.05, abs(x)))
-    return red * (1 - pupil) + 0.004 * pupil, green * (1 - pupil) + 0.004 * pupil, blue * (1 - pupil) + 0.004 * pupil, open_to_sky
+    red = (
+        colours[0, 0] * (1 - iris)
+        + (colours[1, 0] * (1 - rim) + colours[2, 0] * rim) * fibre * iris
+    )
+    green = (
+        colours[0, 1] * (1 - 0.22 * veins) * (1 - iris)
+        + (colours[1, 1] * (1 - rim) + colours[2, 1] * rim) * fibre * iris
+    )
+    blue = (
+        colours[0, 2] * (1 - 0.25 * veins) * (1 - iris)
+        + (colours[1, 2] * (1 - rim) + colours[2, 2] * rim) * fibre * iris
+    )
+    open_to_sky = (smoothstep(0.11, 0.0, y) * 0.40 + 0.60) * (
+        0.62 + 0.38 * smoothstep(0.16, 0.05, abs(x))
+    )
+    return (
+        red * (1 - pupil) + 0.004 * pupil,
+        green * (1 - pupil) + 0.004 * pupil,
+        blue * (1 - pupil) + 0.004 * pupil,
+        open_to_sky,
+    )
 
 
 @compiled
@@ -200,7 +238,14 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
                 continue
             # Shares of the triangle's corners, right in perspective.
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+            ax, ay, bx, by, cx, cy = (
+                points[a, 0],
+                points[a, 1],
+                points[b, 0],
+                points[b, 1],
+                points[c, 0],
+                points[c, 1],
+            )
             px, py = column + np.float32(0.5), row + np.float32(0.5)
             area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
             wb = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
@@ -249,7 +294,9 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
                 blue = (blue * (1 - tip) + extras[3, 2] * tip) * bright
                 shine *= strand * strand
             elif kind in (CLOTH, CLOTHES):
-                weave = (0.85 + 0.3 * noise(rx * 2.5, ry * 2.5 + 9, rz * 2.5)) * (0.92 + 0.16 * noise(u * 60.0, v * 60.0, 1.0))
+                weave = (0.85 + 0.3 * noise(rx * 2.5, ry * 2.5 + 9, rz * 2.5)) * (
+                    0.92 + 0.16 * noise(u * 60.0, v * 60.0, 1.0)
+                )
                 red, green, blue = red * weave, green * weave, blue * weave
             elif kind == TEETH:
                 gap = 0.8 + 0.2 * abs(math.sin(rx * 42.0))
@@ -274,13 +321,19 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
                 lit = crevice
                 if lights[i, 6] > 0:
                     bias = 0.035 + 0.05 * (1 - abs(facing))
-                    lit *= lit_share(shadow, shadow_frame, x + nx * 0.02, y + ny * 0.02, z + nz * 0.02, bias)
+                    lit *= lit_share(
+                        shadow, shadow_frame, x + nx * 0.02, y + ny * 0.02, z + nz * 0.02, bias
+                    )
                 light0 += lights[i, 3] * max((facing + wrap0) / (1 + wrap0), 0.0) * lit
                 light1 += lights[i, 4] * max((facing + wrap1) / (1 + wrap1), 0.0) * lit
                 light2 += lights[i, 5] * max((facing + wrap2) / (1 + wrap2), 0.0) * lit
                 if facing > 0 and shine > 0:
                     hx, hy, hz = lx + vx, ly + vy, lz + vz
-                    half = max((nx * hx + ny * hy + nz * hz) / (math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9), 0.0)
+                    half = max(
+                        (nx * hx + ny * hy + nz * hz)
+                        / (math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9),
+                        0.0,
+                    )
                     spark = shine * half**sharp * (sharp + 8) * 0.04 * facing * lit
                     spark0 += spark * lights[i, 3]
                     spark1 += spark * lights[i, 4]
@@ -291,7 +344,14 @@ def shade(  # noqa: PLR0912 - one loop over samples, read from top to bottom
             picture[row, column, 3] = 1.0
     for row in range(height):
         for column in range(width):
-            if (row + column) % 2 and seen[row, column] >= 0 and _smooth(seen, material, row, column):
+            if (
+                (row + column) % 2
+                and seen[row, column] >= 0
+                and _smooth(seen, material, row, column)
+            ):
                 for channel in range(4):
-                    beside, above = picture[row, column ^ 1, channel], picture[row ^ 1, column, channel]
+                    beside, above = (
+                        picture[row, column ^ 1, channel],
+                        picture[row ^ 1, column, channel],
+                    )
                     picture[row, column, channel] = (beside + above) * np.float32(0.5)

@@ -124,18 +124,30 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
     style = style_of_day(who, age, draw)
     grey = 1 / (1 + np.exp(-(age - who.greying) / 5.0))
     base = np.array(who.hair)
-    dyed = draw.rand() < 0.45  # drawn at any age, so that the rest of a day does not depend on the years
+    dyed = (
+        draw.rand() < 0.45
+    )  # drawn at any age, so that the rest of a day does not depend on the years
     if who.female and age > 35 and dyed:
         grey *= 0.15
     if not plain and draw.rand() < (0.12 if who.female else 0.03):
         base = base * draw.uniform(0.5, 1.6) * np.array([1.15, 0.95, 0.85])
     hair = base * (1 - grey) + np.array([0.42, 0.42, 0.43]) * grey
     made_up = who.female and not plain and draw.rand() < 0.55
-    growth = float(draw.choice([0.06, 0.30, 0.62, 1.0], p=[0.46, 0.24, 0.15, 0.15])) * who.beard if not who.female else 0.0
+    growth = (
+        float(draw.choice([0.06, 0.30, 0.62, 1.0], p=[0.46, 0.24, 0.15, 0.15])) * who.beard
+        if not who.female
+        else 0.0
+    )
     full = draw.rand() < 0.65
-    reds = np.array([[0.32, 0.075, 0.07], [0.25, 0.06, 0.075], [0.36, 0.13, 0.11], [0.18, 0.035, 0.05]])
+    reds = np.array(
+        [[0.32, 0.075, 0.07], [0.25, 0.06, 0.075], [0.36, 0.13, 0.11], [0.18, 0.035, 0.05]]
+    )
     glasses = draw.rand(4) if draw.rand() < (0.75 if who.glasses else 0.06) else None
-    cloth = 0.03 + 0.55 * draw.rand(3) ** 1.8 if draw.rand() < 0.6 else np.full(3, draw.uniform(0.01, 0.6))
+    cloth = (
+        0.03 + 0.55 * draw.rand(3) ** 1.8
+        if draw.rand() < 0.6
+        else np.full(3, draw.uniform(0.01, 0.6))
+    )
     look = Look(
         age=age,
         tan=0.0 if plain else float(np.clip(0.03 + 0.06 * draw.randn(), -0.08, 0.18)),
@@ -159,9 +171,15 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
         hair=hair,
         tips=hair * draw.uniform(0.9, 1.5),
         glasses=glasses,
-        frame=np.array([[0.01, 0.01, 0.012], [0.05, 0.025, 0.012], [0.2, 0.2, 0.21], [0.03, 0.04, 0.09], [0.15, 0.03, 0.03]])[
-            draw.randint(5)
-        ],
+        frame=np.array(
+            [
+                [0.01, 0.01, 0.012],
+                [0.05, 0.025, 0.012],
+                [0.2, 0.2, 0.21],
+                [0.03, 0.04, 0.09],
+                [0.15, 0.03, 0.03],
+            ]
+        )[draw.randint(5)],
         cloth=cloth,
         collar=np.array([draw.uniform(0.0, 0.2), draw.uniform(0.0, 0.45), draw.uniform(0.25, 0.5)]),
     )
@@ -169,7 +187,11 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
 
 def wild(draw: RandomState) -> Shot:
     """A picture as people take them: mostly towards the camera, some from the side, all sorts of light."""
-    yaw = float(np.clip(draw.randn() * 28, -85, 85)) if draw.rand() < 0.8 else float(draw.uniform(-85, 85))
+    yaw = (
+        float(np.clip(draw.randn() * 28, -85, 85))
+        if draw.rand() < 0.8
+        else float(draw.uniform(-85, 85))
+    )
     shot = mild(draw)
     occluder = ""
     if draw.rand() < 0.10:
@@ -193,9 +215,17 @@ def wild(draw: RandomState) -> Shot:
 
 def mild(draw: RandomState) -> Shot:
     """A portrait in fair light, near the camera's axis, as on LFW."""
-    name = ("neutral", "smile", "laugh", "speaking", "frown", "surprise", "pucker", "disgust", "eyes closed")[
-        int(draw.choice(9, p=[0.30, 0.28, 0.13, 0.12, 0.06, 0.04, 0.03, 0.02, 0.02]))
-    ]
+    name = (
+        "neutral",
+        "smile",
+        "laugh",
+        "speaking",
+        "frown",
+        "surprise",
+        "pucker",
+        "disgust",
+        "eyes closed",
+    )[int(draw.choice(9, p=[0.30, 0.28, 0.13, 0.12, 0.06, 0.04, 0.03, 0.02, 0.02]))]
     return Shot(
         yaw=float(np.clip(draw.randn() * 13, -35, 35)),
         pitch=float(np.clip(draw.randn() * 6, -14, 14)),
@@ -207,7 +237,11 @@ def mild(draw: RandomState) -> Shot:
         light=(float(np.clip(draw.randn() * 25, -60, 60)), float(draw.uniform(5, 45))),
         hardness=float(draw.uniform(0.25, 0.7)),
         warmth=float(draw.uniform(-0.6, 1.0)),
-        fill=(float(draw.uniform(-80, 80)), float(draw.uniform(-20, 50)), float(draw.uniform(0.05, 0.5))),
+        fill=(
+            float(draw.uniform(-80, 80)),
+            float(draw.uniform(-20, 50)),
+            float(draw.uniform(0.05, 0.5)),
+        ),
         exposure=float(np.exp(0.12 * draw.randn())),
         grain=float(draw.gamma(1.5, 0.8)),
         quality=int(draw.randint(80, 96)),
@@ -247,7 +281,15 @@ def _units(draw: RandomState, name: str) -> dict[str, float]:
 
     for unit, value in EXPRESSIONS[name].items():
         add(unit, value * strength)
-    for unit in ("browInnerUp", "browDown", "eyeSquint", "mouthPress", "mouthSmile", "mouthFrown", "jawOpen"):
+    for unit in (
+        "browInnerUp",
+        "browDown",
+        "eyeSquint",
+        "mouthPress",
+        "mouthSmile",
+        "mouthFrown",
+        "jawOpen",
+    ):
         add(unit, max(float(draw.randn()) * 0.10, 0.0) * (0.5 if unit == "jawOpen" else 1.0))
     if name != "eyes closed":
         add("eyeBlink", max(float(draw.randn()) * 0.12, 0.0))

@@ -56,9 +56,16 @@ def save(
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"step": str(step), "num_classes": str(loss.num_classes), MADE_WITH: json.dumps(made_with(config))}
+    metadata = {
+        "step": str(step),
+        "num_classes": str(loss.num_classes),
+        MADE_WITH: json.dumps(made_with(config)),
+    }
     # Both are written before either takes the place of the one before, so that they are of the same step.
-    with atomic_path(run.path / CHECKPOINT) as new_checkpoint, atomic_path(run.path / MODEL) as new_model:
+    with (
+        atomic_path(run.path / CHECKPOINT) as new_checkpoint,
+        atomic_path(run.path / MODEL) as new_model,
+    ):
         torch.save(state, new_checkpoint)
         save_file(weights, new_model, metadata=metadata)
 
@@ -73,16 +80,26 @@ def read(run: Run) -> dict[str, Any]:
     """
     path = run.path / CHECKPOINT
     if not path.is_file():
-        raise WorkbenchError(f"{path}: missing; the run stopped before its first checkpoint, start it anew")
+        raise WorkbenchError(
+            f"{path}: missing; the run stopped before its first checkpoint, start it anew"
+        )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state) | {"step": int(state["step"]), "metrics_bytes": int(state["metrics_bytes"])}
+        return dict(state) | {
+            "step": int(state["step"]),
+            "metrics_bytes": int(state["metrics_bytes"]),
+        }
     except Exception as error:  # a damaged file raises OSError, RuntimeError, UnpicklingError, struct.error, AttributeError, ...
         raise _not_of_this_run(run, error) from None
 
 
 def restore(
-    run: Run, state: Mapping[str, Any], net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, clipper: Clipper
+    run: Run,
+    state: Mapping[str, Any],
+    net: nn.Module,
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clipper: Clipper,
 ) -> None:
     """Put what `read` gave into place, random states included.
 
@@ -101,7 +118,11 @@ def restore(
     except Exception as error:
         raise _not_of_this_run(run, error) from None
     tensors = _tensors(net, loss) | _moments(net, loss, optimizer)
-    check_tensors(tensors, str(run.path / CHECKPOINT), "nothing can be trained on from there; start a new run with a lower lr")
+    check_tensors(
+        tensors,
+        str(run.path / CHECKPOINT),
+        "nothing can be trained on from there; start a new run with a lower lr",
+    )
 
 
 def check_space(folder: Path, net: nn.Module, loss: nn.Module) -> None:
@@ -117,17 +138,25 @@ def check_space(folder: Path, net: nn.Module, loss: nn.Module) -> None:
     """
     weights = sum(tensor.nbytes for tensor in _tensors(net, loss).values())
     momentum = sum(parameter.nbytes for parameter in [*net.parameters(), *loss.parameters()])
-    there = sum(path.stat().st_size for name in (CHECKPOINT, MODEL) if (path := folder / name).is_file())
+    there = sum(
+        path.stat().st_size for name in (CHECKPOINT, MODEL) if (path := folder / name).is_file()
+    )
     check_writable(folder, max(2 * (2 * weights + momentum) - there, 0))
 
 
 def _tensors(net: nn.Module, loss: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers, called as in model.safetensors."""
     modules = {"backbone": net, "loss": loss}
-    return {f"{prefix}.{key}": value for prefix, module in modules.items() for key, value in module.state_dict().items()}
+    return {
+        f"{prefix}.{key}": value
+        for prefix, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
 
 
-def _moments(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(
+    net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     """What the optimiser remembers of each parameter."""
     named = [
         (f"{prefix}.{name}", parameter)

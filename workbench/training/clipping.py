@@ -18,19 +18,31 @@ class Clipper:
         longest_of_loss: largest norm of the loss's gradient; None leaves it as it is.
     """
 
-    def __init__(self, net: nn.Module, loss: nn.Module, longest: float, longest_of_loss: float | None) -> None:
+    def __init__(
+        self, net: nn.Module, loss: nn.Module, longest: float, longest_of_loss: float | None
+    ) -> None:
         device = next(net.parameters()).device
-        self.limits = {"clipped": longest} | ({} if longest_of_loss is None else {"clipped_loss": longest_of_loss})
-        self.parameters = {"clipped": list(net.parameters()), "clipped_loss": list(loss.parameters())}
+        self.limits = {"clipped": longest} | (
+            {} if longest_of_loss is None else {"clipped_loss": longest_of_loss}
+        )
+        self.parameters = {
+            "clipped": list(net.parameters()),
+            "clipped_loss": list(loss.parameters()),
+        }
         self.updates = 0
         self.counts = {name: zeros((), device=device) for name in self.limits}
 
     def clip(self) -> Tensor:
         """Shorten the gradients of this step; gives back the norm that the backbone's had."""
-        norms = {name: clip_grad_norm_(self.parameters[name], limit) for name, limit in self.limits.items()}
+        norms = {
+            name: clip_grad_norm_(self.parameters[name], limit)
+            for name, limit in self.limits.items()
+        }
         self.updates += 1
         for name, norm in norms.items():
-            self.counts[name] += norm > self.limits[name]  # stays on the device: nothing waits for it
+            self.counts[name] += (
+                norm > self.limits[name]
+            )  # stays on the device: nothing waits for it
         return norms["clipped"]
 
     def shares(self) -> dict[str, float]:
@@ -43,7 +55,9 @@ class Clipper:
 
     def state_dict(self) -> dict[str, float]:
         """What has been counted since the last `shares`, for a checkpoint."""
-        return {"updates": self.updates} | {name: count.item() for name, count in self.counts.items()}
+        return {"updates": self.updates} | {
+            name: count.item() for name, count in self.counts.items()
+        }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on counting from a `state_dict`."""

@@ -26,12 +26,15 @@ def resolve_precision(name: str, device: torch.device) -> str:
     elif device.type == "cpu":
         # PyTorch has no public name for these tests yet.
         has_bf16 = any(
-            getattr(torch.cpu, test, lambda: False)() for test in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+            getattr(torch.cpu, test, lambda: False)()
+            for test in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         )
     else:
         has_bf16 = False
     if name == "bf16" and device.type == "cuda" and not has_bf16:
-        raise WorkbenchError(f"precision 'bf16': {torch.cuda.get_device_name(device)} does not have it; use 'fp32' or 'auto'")
+        raise WorkbenchError(
+            f"precision 'bf16': {torch.cuda.get_device_name(device)} does not have it; use 'fp32' or 'auto'"
+        )
     return name if name != "auto" else "bf16" if has_bf16 else "fp32"
 
 
@@ -42,7 +45,9 @@ def loader_workers(wanted: int | None, device: torch.device) -> int:
     return 0 if device.type == "cpu" else min(8, max((os.cpu_count() or 1) - 1, 1))
 
 
-def environment(device: torch.device, precision: str, data: Dataset, without_partner: int | None = None) -> dict[str, Any]:
+def environment(
+    device: torch.device, precision: str, data: Dataset, without_partner: int | None = None
+) -> dict[str, Any]:
     """What environment.json records.
 
     Args:
@@ -55,7 +60,9 @@ def environment(device: torch.device, precision: str, data: Dataset, without_par
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{device.type} ({platform.machine()})",
         "threads": torch.get_num_threads(),
         "precision": precision,
         "data": {
@@ -75,7 +82,12 @@ def _git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        asked = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return asked.stdout.strip() or None

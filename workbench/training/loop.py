@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from workbench import backbones, data, losses, runs
 from workbench.data.batches import batches, kept, mirror_some, to_network
-from workbench.data.webdataset import shards_to_fetch
+from workbench.data.sources.webdataset import shards_to_fetch
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
@@ -74,7 +74,9 @@ def train(
         raise WorkbenchError("train: give either a config or a run to resume")
     if resume is None:
         if changes:
-            raise WorkbenchError("train: changes are for a run that is resumed; put them into the config")
+            raise WorkbenchError(
+                "train: changes are for a run that is resumed; put them into the config"
+            )
         return _begin(_as_config(config), progress)
     run = runs.open(resume)
     with run.lock():
@@ -82,15 +84,24 @@ def train(
 
 
 def _begin(config: TrainConfig, progress: bool) -> runs.Run:
-    name = config.name or runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}"))
+    name = config.name or runs.timestamped(
+        re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}")
+    )
     runs.check_name(name)
     config = with_head_scale(config)
     with _own_random_state(config.seed):
         work = _prepare(config)
         checkpoint.check_space(Path(config.runs_dir), work.net, work.loss)
         run = runs.create(config.runs_dir, name, config.plain())
-        with run.lock(), _ends(run, Status(run, config.epochs * work.steps_an_epoch, step=0, saved=None)) as status:
-            run.write_environment(environment(work.device, work.precision, work.data, work.without_partner))
+        with (
+            run.lock(),
+            _ends(
+                run, Status(run, config.epochs * work.steps_an_epoch, step=0, saved=None)
+            ) as status,
+        ):
+            run.write_environment(
+                environment(work.device, work.precision, work.data, work.without_partner)
+            )
             _loop(run, config, work, status, 0, progress)
     return run
 
@@ -102,14 +113,23 @@ def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Ru
     if finished and not changes and not (run.path / runs.CHECKPOINT).exists():
         return run  # its owner has kept the model alone
     state = checkpoint.read(run)
-    different = changed(run, config, state["config"]) if "config" in state else {}  # older checkpoints do not say
-    if finished and "config" in state and "data" not in changes and not {"epochs", "data"} & set(different):
+    different = (
+        changed(run, config, state["config"]) if "config" in state else {}
+    )  # older checkpoints do not say
+    if (
+        finished
+        and "config" in state
+        and "data" not in changes
+        and not {"epochs", "data"} & set(different)
+    ):
         return run
     with _own_random_state(config.seed):
         work = _prepare(config, run, new_data="data" in changes)
         recorded = run.environment.get("data")
         if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
-            raise WorkbenchError(f"{run.path}: {config.data!r} is not the data the run began with; start a new run")
+            raise WorkbenchError(
+                f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
+            )
         step, total = state["step"], config.epochs * work.steps_an_epoch
         check_steps(run, config, step, work.steps_an_epoch)
         checkpoint.restore(run, state, work.net, work.loss, work.optimizer, work.clipper)
@@ -125,14 +145,22 @@ def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Ru
 
 
 def _record_resumption(
-    run: runs.Run, config: TrainConfig, work: _Work, step: int, different: Mapping[str, Any], new_data: bool
+    run: runs.Run,
+    config: TrainConfig,
+    work: _Work,
+    step: int,
+    different: Mapping[str, Any],
+    new_data: bool,
 ) -> None:
     """Bring config.yaml and environment.json up to date with how the run goes on."""
     if new_data:
         run.environment["data"]["folder"] = str(Path.cwd())
     now = environment(work.device, work.precision, work.data, work.without_partner)
     said = {key: now[key] for key in ("workbench", "torch", "device", "precision")}
-    resumed = [*run.environment.get("resumed", []), {"step": step, **said, "changes": dict(different)}]
+    resumed = [
+        *run.environment.get("resumed", []),
+        {"step": step, **said, "changes": dict(different)},
+    ]
     run.write_environment(run.environment | {"resumed": resumed})
     if config.plain() != run.config:
         run.write_config(config.plain())
@@ -181,10 +209,16 @@ class _Work:
         length = self.steps_an_epoch * self.batch_size
         if self.images_per_identity is None:
             shard_of = shards_to_fetch(self.data.images)
-            order = order_of_epoch(len(self.data), epoch, seed) if shard_of is None else order_by_shard(shard_of, epoch, seed)
+            order = (
+                order_of_epoch(len(self.data), epoch, seed)
+                if shard_of is None
+                else order_by_shard(shard_of, epoch, seed)
+            )
             return order[:length]
         identities = self.data.identities
-        return order_by_identity(identities, self.images_per_identity, self.batch_size, length, epoch, seed)
+        return order_by_identity(
+            identities, self.images_per_identity, self.batch_size, length, epoch, seed
+        )
 
 
 def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> TrainConfig:
@@ -208,7 +242,9 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
         dataset = data.open(config.data)
     else:
         remedy = "where the data have moved, give their new place, e.g. workbench train --resume RUN --data folder:DIR"
-        dataset = data.open_stored(config.data, run.data_folder, str(run.path / runs.CONFIG), remedy)
+        dataset = data.open_stored(
+            config.data, run.data_folder, str(run.path / runs.CONFIG), remedy
+        )
     if len(dataset) < 2 or dataset.num_identities < 2:
         raise WorkbenchError(
             f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
@@ -219,27 +255,57 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
     ):
         for option in taken:
             if option in options:
-                raise WorkbenchError(f"{setting}: {option!r} is not set there; it follows from the other settings and the data")
-    options = config.backbone_options if run is None else backbones.without_fetching(config.backbone_options)
+                raise WorkbenchError(
+                    f"{setting}: {option!r} is not set there; it follows from the other settings and the data"
+                )
+    options = (
+        config.backbone_options
+        if run is None
+        else backbones.without_fetching(config.backbone_options)
+    )
     net = (
-        backbones.create(config.backbone, embedding_dim=config.embedding_dim, image_size=config.image_size, **options)
+        backbones.create(
+            config.backbone,
+            embedding_dim=config.embedding_dim,
+            image_size=config.image_size,
+            **options,
+        )
         .to(device)
         .to(memory_format=torch.channels_last)
     )
     loss = losses.create(
-        config.loss, embedding_dim=config.embedding_dim, num_classes=dataset.num_identities, **config.loss_options
+        config.loss,
+        embedding_dim=config.embedding_dim,
+        num_classes=dataset.num_identities,
+        **config.loss_options,
     ).to(device)
     optimizer = torch.optim.SGD(
         [*net.parameters(), *loss.parameters()],
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        fused=device.type in ("cpu", "cuda"),  # needs no copy of the gradients, which a million class centres would feel
+        fused=device.type
+        in (
+            "cpu",
+            "cuda",
+        ),  # needs no copy of the gradients, which a million class centres would feel
     )
     clipper = Clipper(net, loss, config.clip_norm, config.clip_norm_loss)
     batch_size, steps_an_epoch, together = _batches(config, loss, len(dataset))
     alone = _without_partner(config, loss, dataset)
-    return _Work(dataset, net, loss, optimizer, clipper, device, precision, batch_size, steps_an_epoch, together, alone)
+    return _Work(
+        dataset,
+        net,
+        loss,
+        optimizer,
+        clipper,
+        device,
+        precision,
+        batch_size,
+        steps_an_epoch,
+        together,
+        alone,
+    )
 
 
 def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Dataset) -> int | None:
@@ -257,12 +323,22 @@ def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Datas
 
 def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
     """Images a batch, batches an epoch, and images of an identity side by side in a batch (None: any order)."""
-    together = loss.images_per_identity if config.images_per_identity is None else config.images_per_identity
+    together = (
+        loss.images_per_identity
+        if config.images_per_identity is None
+        else config.images_per_identity
+    )
     if together is None:
         batch_size = min(config.batch_size, count)
-        return batch_size, count // batch_size, None  # a smaller last batch is left out: batch normalisation needs company
+        return (
+            batch_size,
+            count // batch_size,
+            None,
+        )  # a smaller last batch is left out: batch normalisation needs company
     if loss.images_per_identity is not None and together < 2:
-        raise WorkbenchError(f"images_per_identity is {together}: {config.loss} compares images of one identity, at least 2")
+        raise WorkbenchError(
+            f"images_per_identity is {together}: {config.loss} compares images of one identity, at least 2"
+        )
     people, rest = divmod(config.batch_size, together)
     if rest or people < 2:
         near = sorted({max(people, 2) * together, max(people + 1, 2) * together})
@@ -274,7 +350,14 @@ def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, i
     return batch_size, max(count // batch_size, 1), together
 
 
-def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metrics_bytes: int, progress: bool) -> None:
+def _loop(
+    run: runs.Run,
+    config: TrainConfig,
+    work: _Work,
+    status: Status,
+    metrics_bytes: int,
+    progress: bool,
+) -> None:
     net, loss, optimizer, clipper = work.net, work.loss, work.optimizer, work.clipper
     identities = torch.from_numpy(work.data.identities)
     batch_size, steps_an_epoch = work.batch_size, work.steps_an_epoch
@@ -287,9 +370,20 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metri
     value = norm = torch.zeros(())
     net.train()
 
-    bar = tqdm(total=total, initial=step, desc=run.name, unit="step", disable=not progress, dynamic_ncols=True)
+    bar = tqdm(
+        total=total,
+        initial=step,
+        desc=run.name,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+    )
     left_out = LeftOut(run, bar)
-    with Metrics(run.path / runs.METRICS, metrics_bytes) as metrics, bar, stop_on_signal() as request:
+    with (
+        Metrics(run.path / runs.METRICS, metrics_bytes) as metrics,
+        bar,
+        stop_on_signal() as request,
+    ):
         if progress:
             _write_notes(config, work, total, bar)
         since, images_since = time.perf_counter(), 0
@@ -297,7 +391,9 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metri
             epoch, begin = divmod(step, steps_an_epoch)
             order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
             updates = 0
-            for images, numbers in _read(config, pictures, order, net.image_size, batch_size, workers, left_out):
+            for images, numbers in _read(
+                config, pictures, order, net.image_size, batch_size, workers, left_out
+            ):
                 if loss.images_per_identity is not None:
                     images, numbers = without_copies(images, numbers)
                 lr = learning_rate(step, total, warmup, config.lr)
@@ -310,9 +406,15 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metri
                     seen = images = images.to(work.device, non_blocking=True)
                     labels = identities[numbers].to(work.device, non_blocking=True)
                     if config.flip:
-                        images = mirror_some(images, torch.Generator().manual_seed(seed_of_step(step, config.seed)))
-                    with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-                        embeddings = net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
+                        images = mirror_some(
+                            images, torch.Generator().manual_seed(seed_of_step(step, config.seed))
+                        )
+                    with torch.autocast(
+                        work.device.type, torch.bfloat16, enabled=work.precision == "bf16"
+                    ):
+                        embeddings = net(
+                            to_network(images, config.pixel_mean, config.pixel_std, config.channels)
+                        )
                     value = loss(embeddings, labels)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
@@ -328,17 +430,34 @@ def _loop(run: runs.Run, config: TrainConfig, work: _Work, status: Status, metri
                     _check_finite(value, norm, config, status)
                     row = {"step": step, "epoch": step / steps_an_epoch, "loss": value.item()}
                     row |= loss.measure(embeddings.detach(), labels) | clipper.shares()
-                    row |= {"lr": lr, "images_per_second": images_since / (time.perf_counter() - since)}
+                    row |= {
+                        "lr": lr,
+                        "images_per_second": images_since / (time.perf_counter() - since),
+                    }
                     since, images_since = time.perf_counter(), 0
                     metrics.append(row)
-                    learned = "".join(f"{word} {row[key]:.1%}, " for key, word in SHARES.items() if key in row)
-                    bar.set_postfix_str(f"loss {row['loss']:.3f}, {learned}lr {lr:.4f}, {row['images_per_second']:.0f} images/s")
+                    learned = "".join(
+                        f"{word} {row[key]:.1%}, " for key, word in SHARES.items() if key in row
+                    )
+                    bar.set_postfix_str(
+                        f"loss {row['loss']:.3f}, {learned}lr {lr:.4f}, {row['images_per_second']:.0f} images/s"
+                    )
                 bar.update()
                 if step == total or request.signal or status.checkpoint_due(epoch_done):
                     _check_finite(value, norm, config, status)
                     _check_embeddings(seen, config, work, status)
                     remedy = _remedy(config, status)
-                    checkpoint.save(run, config.plain(), net, loss, optimizer, clipper, step, metrics.length, remedy)
+                    checkpoint.save(
+                        run,
+                        config.plain(),
+                        net,
+                        loss,
+                        optimizer,
+                        clipper,
+                        step,
+                        metrics.length,
+                        remedy,
+                    )
                     status.checkpointed()
                 if request.signal:
                     raise KeyboardInterrupt(request.signal.name)
@@ -359,7 +478,9 @@ def _read(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an order; an error of theirs says how to go on."""
     try:
-        yield from batches(pictures, order, size, batch_size, workers, broken=config.broken, report=left_out)
+        yield from batches(
+            pictures, order, size, batch_size, workers, broken=config.broken, report=left_out
+        )
     except WorkbenchError as error:
         raise WorkbenchError(
             f"{error}; to go on without such images set broken: skip, to find them all `workbench data info {config.data} --verify`"
@@ -386,11 +507,15 @@ def _check_finite(value: Tensor, norm: Tensor, config: TrainConfig, status: Stat
     """Of the last update; the gradient can overflow where the loss did not, and takes the weights with it."""
     for what, number in (("loss", value), ("gradient", norm)):
         if not torch.isfinite(number):
-            raise WorkbenchError(f"the {what} became {number.item()} at step {status.step}; {_remedy(config, status)}")
+            raise WorkbenchError(
+                f"the {what} became {number.item()} at step {status.step}; {_remedy(config, status)}"
+            )
 
 
 @torch.no_grad()
-def _check_embeddings(images: Tensor | None, config: TrainConfig, work: _Work, status: Status) -> None:
+def _check_embeddings(
+    images: Tensor | None, config: TrainConfig, work: _Work, status: Status
+) -> None:
     """Of images of the last update, made as evaluation makes them, with the running statistics of batch normalisation."""
     if images is None:
         return

@@ -15,9 +15,15 @@ SCALES = {
 def with_head_scale(config: TrainConfig) -> TrainConfig:
     """The settings with the backbone's option `scale` as the loss asks for it, unless it is set, or there is no such option."""
     wanted = losses.head_scale(config.loss)
-    if wanted is None or "scale" in config.backbone_options or not backbones.accepts(config.backbone, "scale"):
+    if (
+        wanted is None
+        or "scale" in config.backbone_options
+        or not backbones.accepts(config.backbone, "scale")
+    ):
         return config
-    return config.model_copy(update={"backbone_options": {**config.backbone_options, "scale": wanted}})
+    return config.model_copy(
+        update={"backbone_options": {**config.backbone_options, "scale": wanted}}
+    )
 
 
 def notes(config: TrainConfig, loss: losses.Loss, steps: int) -> list[str]:
@@ -32,5 +38,7 @@ def notes(config: TrainConfig, loss: losses.Loss, steps: int) -> list[str]:
     wanted = losses.head_scale(config.loss)
     scale = config.backbone_options.get("scale")
     if wanted is not None and scale is not None and scale != wanted:
-        found.append(f"{config.loss} and the backbone option scale: {scale} do not fit together; {SCALES[wanted]}: scale: {wanted}")
+        found.append(
+            f"{config.loss} and the backbone option scale: {scale} do not fit together; {SCALES[wanted]}: scale: {wanted}"
+        )
     return found

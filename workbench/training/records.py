@@ -45,7 +45,9 @@ class Status:
 
     def checkpoint_due(self, epoch_done: bool) -> bool:
         """After each epoch, but not all the time where epochs are short; within long ones now and then."""
-        return time.monotonic() - self.saved_at >= (EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS)
+        return time.monotonic() - self.saved_at >= (
+            EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS
+        )
 
     def checkpointed(self) -> None:
         """Note that the step reached is in last.ckpt."""
@@ -71,15 +73,21 @@ class Status:
     def last_checkpoint(self) -> str:
         """Half a sentence about what is left when a run fails."""
         return (
-            "no checkpoint had been saved before" if self.saved is None else f"the checkpoint of step {self.saved} is from before"
+            "no checkpoint had been saved before"
+            if self.saved is None
+            else f"the checkpoint of step {self.saved} is from before"
         )
 
     def _write_if_possible(self, state: str, message: str) -> None:
-        with suppress(WorkbenchError):  # a full disk is why the run fails, and its error is the one to be read
+        with suppress(
+            WorkbenchError
+        ):  # a full disk is why the run fails, and its error is the one to be read
             self._write(state, message=message)
 
     def _write(self, state: str, **details: Any) -> None:
-        self.run.set_status(state, **details, step=self.step, checkpoint=self.saved, total=self.total)
+        self.run.set_status(
+            state, **details, step=self.step, checkpoint=self.saved, total=self.total
+        )
 
 
 class Metrics:
@@ -131,7 +139,11 @@ class LeftOut:
 
     def __init__(self, run: runs.Run, bar: tqdm[NoReturn]) -> None:
         self.path, self.bar = run.path / runs.BROKEN, bar
-        self.known = set(self.path.read_text(encoding="utf-8", errors="replace").splitlines()) if self.path.is_file() else set()
+        self.known = (
+            set(self.path.read_text(encoding="utf-8", errors="replace").splitlines())
+            if self.path.is_file()
+            else set()
+        )
 
     def __call__(self, reason: str) -> None:
         line = reason.encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8

@@ -41,8 +41,16 @@ def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) 
     """
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
     before, now = defaults | dict(made_with), settings.plain()
-    different = {name: [before[name], now[name]] for name in now if name not in OF_THE_FOLDER and before[name] != now[name]}
-    fixed = [f"{name} from {old!r} to {new!r}" for name, (old, new) in different.items() if name not in MAY_CHANGE]
+    different = {
+        name: [before[name], now[name]]
+        for name in now
+        if name not in OF_THE_FOLDER and before[name] != now[name]
+    }
+    fixed = [
+        f"{name} from {old!r} to {new!r}"
+        for name, (old, new) in different.items()
+        if name not in MAY_CHANGE
+    ]
     if fixed:
         raise WorkbenchError(
             f"{run.path}: cannot go on with {', '.join(fixed)}, as its checkpoint was made with the former; put it back, or start "
@@ -63,7 +71,12 @@ def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_an_epoch:
         )
     last = next(iter(deque(runs.read_metrics(run.path / runs.METRICS), maxlen=1)), {})
     before, epoch = last.get("step"), last.get("epoch")
-    if isinstance(before, int) and isinstance(epoch, int | float) and epoch > 0 and round(before / epoch) != steps_an_epoch:
+    if (
+        isinstance(before, int)
+        and isinstance(epoch, int | float)
+        and epoch > 0
+        and round(before / epoch) != steps_an_epoch
+    ):
         raise WorkbenchError(
             f"{run.path}: an epoch had {round(before / epoch)} steps (metrics.jsonl), with the settings in config.yaml it has "
             f"{steps_an_epoch}; put batch_size and images_per_identity back to what they were"

@@ -33,7 +33,9 @@ def order_of_epoch(count: int, epoch: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def order_by_shard(shard_of: NDArray[np.int64], epoch: int, seed: int, open_shards: int = 4) -> NDArray[np.int64]:
+def order_by_shard(
+    shard_of: NDArray[np.int64], epoch: int, seed: int, open_shards: int = 4
+) -> NDArray[np.int64]:
     """The order in which epoch number `epoch` visits images of which only those of a few files can be at hand.
 
     The files take turns in a random order, `open_shards` at a time, and the images of these are shuffled together.
@@ -54,7 +56,12 @@ def order_by_shard(shard_of: NDArray[np.int64], epoch: int, seed: int, open_shar
 
 
 def order_by_identity(
-    identities: NDArray[np.int64], images_per_identity: int, batch_size: int, length: int, epoch: int, seed: int
+    identities: NDArray[np.int64],
+    images_per_identity: int,
+    batch_size: int,
+    length: int,
+    epoch: int,
+    seed: int,
 ) -> NDArray[np.int64]:
     """The order in which epoch number `epoch` visits images when batches are made of P identities with K images each.
 
@@ -82,7 +89,9 @@ def order_by_identity(
     rounds: list[NDArray[np.int64]] = []
     for begun in range(0, turns, len(counts)):
         order = rng.permutation(len(counts))
-        if begun % people:  # the round before left a batch half full: who is in it already waits for the next
+        if (
+            begun % people
+        ):  # the round before left a batch half full: who is in it already waits for the next
             waiting = np.isin(order, rounds[-1][-(begun % people) :])
             order = np.concatenate([order[~waiting], order[waiting]])
         rounds.append(order)

@@ -7,7 +7,13 @@ import streamlit as st
 from workbench import plots
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
-from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, protocol, verification_results
+from workbench.dashboard.views.parts import (
+    chart,
+    collect,
+    nothing_evaluated,
+    protocol,
+    verification_results,
+)
 from workbench.evaluation.closed_set import NEAREST_MEAN
 from workbench.evaluation.protocol import as_cosines
 from workbench.evaluation.results import stored_figures
@@ -24,12 +30,16 @@ def show(selection: Selection) -> None:
     if angles:
         st.subheader("To the class centres")
         centres = _centres(selection, name)
-        st.markdown(f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two.")
+        st.markdown(
+            f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two."
+        )
         chart(plots.centre_angles(angles), "centres")
     results = verification_results(selection, as_cosines)
     if results:
         st.subheader("Between two images")
-        st.markdown("Where the two hills overlap, no threshold is right; the dotted line is the one that was chosen.")
+        st.markdown(
+            "Where the two hills overlap, no threshold is right; the dotted line is the one that was chosen."
+        )
         chart(plots.pair_angles(results), "pairs")
         protocol(results)
 
@@ -37,11 +47,17 @@ def show(selection: Selection) -> None:
 def _centres(selection: Selection, name: str) -> str:
     """What the angles of this evaluation are measured to."""
     closed = {
-        run.name: figures for run in selection.evaluated() if (figures := stored_figures(run, name)).get("kind") == "closed-set"
+        run.name: figures
+        for run in selection.evaluated()
+        if (figures := stored_figures(run, name)).get("kind") == "closed-set"
     }
     means = "the mean direction of each identity's other images"
-    without = [run for run, figures in closed.items() if NEAREST_MEAN in str(figures.get("protocol"))]
+    without = [
+        run for run, figures in closed.items() if NEAREST_MEAN in str(figures.get("protocol"))
+    ]
     if len(without) == len(closed):
         return means
     learned = "the centres that the loss learned"
-    return f"{learned}; for {', '.join(without)}, which learns none, {means}" if without else learned
+    return (
+        f"{learned}; for {', '.join(without)}, which learns none, {means}" if without else learned
+    )

@@ -18,14 +18,23 @@ def show(selection: Selection) -> None:
         return
     name = one_of(selection, _searches, best=_searches, key="searched")
     if name is None:
-        collect(selection.evaluated(), lambda run: loading.result(run, str(selection.benchmark)))  # says what is damaged
-        st.info(f"In **{selection.benchmark}** nobody is searched for among strangers.", icon=":material/info:")
+        collect(
+            selection.evaluated(), lambda run: loading.result(run, str(selection.benchmark))
+        )  # says what is damaged
+        st.info(
+            f"In **{selection.benchmark}** nobody is searched for among strangers.",
+            icon=":material/info:",
+        )
         st.markdown("This page needs people to find and distractors, strangers to find them among:")
         st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-id", language="bash")
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: loading.result(run, name))
-    results = {run: result for run, result in read.items() if isinstance(result, evaluation.IdentificationResult)}
+    results = {
+        run: result
+        for run, result in read.items()
+        if isinstance(result, evaluation.IdentificationResult)
+    }
     if not results:
         return
     first = next(iter(results.values()))
@@ -39,13 +48,19 @@ def show(selection: Selection) -> None:
         "all. Bands: 95 % intervals of each point by itself, from a bootstrap over people."
     )
     st.subheader("More strangers, more mistakes")
-    st.markdown("What looks solved among few candidates need not be among many: compare the right ends, not the left ones.")
+    st.markdown(
+        "What looks solved among few candidates need not be among many: compare the right ends, not the left ones."
+    )
     chart(plots.distractors(results), "distractors")
     st.subheader("How far down the list")
-    st.markdown("The share of probes whose person is among the first *k* candidates (CMC), with all distractors.")
+    st.markdown(
+        "The share of probes whose person is among the first *k* candidates (CMC), with all distractors."
+    )
     chart(plots.cmc(results), "cmc")
     st.subheader("When strangers search too")
-    searched = {run: result.open_set for run, result in results.items() if result.open_set is not None}
+    searched = {
+        run: result.open_set for run, result in results.items() if result.open_set is not None
+    }
     if searched:
         one = next(iter(searched.values()))
         st.markdown(
@@ -56,7 +71,9 @@ def show(selection: Selection) -> None:
         )
         chart(plots.open_set_det(searched), "open-set")
     else:
-        st.info("These evaluations were stored before open-set figures were made; run `workbench evaluate` again to see them.")
+        st.info(
+            "These evaluations were stored before open-set figures were made; run `workbench evaluate` again to see them."
+        )
     protocol(results)
 
 

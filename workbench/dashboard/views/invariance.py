@@ -24,16 +24,31 @@ def show(selection: Selection) -> None:
     # A sweep of one factor at a time answers the page's question best, whatever the other pages are on.
     name = one_of(selection, _knows, best=_sweeps, key="known")
     if name is None:
-        collect(selection.evaluated(), lambda run: loading.gaps(run, str(selection.benchmark)))  # says what is damaged
-        st.info(f"**{selection.benchmark}** does not say in what its pictures differ.", icon=":material/info:")
-        st.markdown("This page needs a sweep of synthetic faces in which nothing but yaw, age, light or occlusion changes:")
-        st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash")
+        collect(
+            selection.evaluated(), lambda run: loading.gaps(run, str(selection.benchmark))
+        )  # says what is damaged
+        st.info(
+            f"**{selection.benchmark}** does not say in what its pictures differ.",
+            icon=":material/info:",
+        )
+        st.markdown(
+            "This page needs a sweep of synthetic faces in which nothing but yaw, age, light or occlusion changes:"
+        )
+        st.code(
+            f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash"
+        )
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: (loading.result(run, name), loading.gaps(run, name)))
-    results = {run: result for run, (result, _) in read.items() if isinstance(result, evaluation.VerificationResult)}
+    results = {
+        run: result
+        for run, (result, _) in read.items()
+        if isinstance(result, evaluation.VerificationResult)
+    }
     gaps = {run: found for run, (_, found) in read.items() if found is not None and run in results}
-    factors = [factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())]
+    factors = [
+        factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())
+    ]
     if not factors:
         return
     fars = [far for far in evaluation.FARS if all(results[run].supported(far) for run in gaps)]
@@ -51,22 +66,40 @@ def show(selection: Selection) -> None:
 def _choice(factors: list[str], fars: list[float]) -> tuple[str, float]:
     left, right = st.columns(2)
     factor = left.segmented_control(
-        "Factor", factors, default=factors[0], format_func=LABELS.__getitem__, key="factor", bind="query-params"
+        "Factor",
+        factors,
+        default=factors[0],
+        format_func=LABELS.__getitem__,
+        key="factor",
+        bind="query-params",
     )
     usual = 1e-2 if 1e-2 in fars else fars[-1]
-    far = right.segmented_control("False accept rate", fars, default=usual, format_func=_percent, key="far", bind="query-params")
+    far = right.segmented_control(
+        "False accept rate",
+        fars,
+        default=usual,
+        format_func=_percent,
+        key="far",
+        bind="query-params",
+    )
     return factor or factors[0], far or usual
 
 
 def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) -> None:
     some = next(iter(curves.values()))
-    others = "" if controlled else " The pictures of a pair differ in other things too, so part of the fall is not this factor's."
+    others = (
+        ""
+        if controlled
+        else " The pictures of a pair differ in other things too, so part of the fall is not this factor's."
+    )
     st.markdown(
         "Read it so: the threshold is the one that accepts "
         f"{_percent(some.far)} of the impostor pairs, and the circle says from which {some.title.lower()} on half of the "
         f"genuine pairs fall below it; the further right, the more of it a run bears.{others}"
     )
-    relative = st.toggle("Similarity minus each run's threshold", value=len(curves) > 1, key="relative")
+    relative = st.toggle(
+        "Similarity minus each run's threshold", value=len(curves) > 1, key="relative"
+    )
     left, right = st.columns(2)
     with left:
         chart(plots.invariance(curves, relative), "similarity")
@@ -84,7 +117,9 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
         for run, curve in curves.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True)
-    st.caption("In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: not within what was measured.")
+    st.caption(
+        "In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: not within what was measured."
+    )
 
 
 def _knows(run: runs.Run, name: str) -> bool:

@@ -33,9 +33,21 @@ def show(selection: Selection) -> None:
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
-        pairs = {run: result for run, result in results.items() if isinstance(result, evaluation.VerificationResult)}
-        closed = {run: result for run, result in results.items() if isinstance(result, evaluation.ClosedSetResult)}
-        identified = {run: result for run, result in results.items() if isinstance(result, evaluation.IdentificationResult)}
+        pairs = {
+            run: result
+            for run, result in results.items()
+            if isinstance(result, evaluation.VerificationResult)
+        }
+        closed = {
+            run: result
+            for run, result in results.items()
+            if isinstance(result, evaluation.ClosedSetResult)
+        }
+        identified = {
+            run: result
+            for run, result in results.items()
+            if isinstance(result, evaluation.IdentificationResult)
+        }
         if pairs:
             _pairs(name, pairs, table, [run for run in selection.chosen if run.name in pairs])
         if identified:
@@ -52,15 +64,26 @@ def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
 
 
 def _pairs(
-    name: str, results: Mapping[str, evaluation.VerificationResult], table: pd.DataFrame, evaluated: Sequence[runs.Run]
+    name: str,
+    results: Mapping[str, evaluation.VerificationResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
 ) -> None:
     caption = "In brackets: 95 % interval."
     with_accuracy = [result for result in results.values() if _has_accuracy(result)]
     if with_accuracy:
         caption = f"Accuracy: mean over the folds. {caption}"
-    if relied := [far for one in results.values() for far in one.tar_at_far if one.well_supported(far)]:
+    if relied := [
+        far for one in results.values() for far in one.tar_at_far if one.well_supported(far)
+    ]:
         caption += f" From FAR {min(relied):g} on, 30 false accepts or more are expected (Doddington's rule)."
-    _figures(name, results, table, {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)}, caption)
+    _figures(
+        name,
+        results,
+        table,
+        {"accuracy": ("Accuracy", 1), "auc": ("AUC", 2), "eer": ("EER", 1)},
+        caption,
+    )
     if len(with_accuracy) > 1:
         _best(name, [run for run in evaluated if _has_accuracy(results[run.name])])
 
@@ -81,11 +104,17 @@ def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
     if best is None:
         st.markdown(f"**No run is clearly the best** of these ({how}).")
     else:
-        st.markdown(f":material/trophy: **{best}** is more accurate than each of the others ({how}).")
-    st.caption("This speaks of these runs, not of their losses: the same loss trained with another seed gives another run.")
+        st.markdown(
+            f":material/trophy: **{best}** is more accurate than each of the others ({how})."
+        )
+    st.caption(
+        "This speaks of these runs, not of their losses: the same loss trained with another seed gives another run."
+    )
 
 
-def _identified(name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame) -> None:
+def _identified(
+    name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame
+) -> None:
     first = next(iter(results.values()))
     caption = (
         f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the gallery and {first.distractors:,} "
@@ -95,10 +124,16 @@ def _identified(name: str, results: Mapping[str, evaluation.IdentificationResult
 
 
 def _figures(
-    name: str, results: Mapping[str, evaluation.Result], table: pd.DataFrame, titles: Mapping[str, tuple[str, int]], caption: str
+    name: str,
+    results: Mapping[str, evaluation.Result],
+    table: pd.DataFrame,
+    titles: Mapping[str, tuple[str, int]],
+    caption: str,
 ) -> None:
     st.subheader(f"On {name}")
-    rows = table[(table["benchmark"] == name) & table["run"].isin(results)].dropna(axis="columns", how="all")
+    rows = table[(table["benchmark"] == name) & table["run"].isin(results)].dropna(
+        axis="columns", how="all"
+    )
     shown, supported = _readable(rows, titles)
     st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
     st.caption(
@@ -106,12 +141,18 @@ def _figures(
         "and the brackets give a lower and an upper bound."
     )
     left, right, _ = st.columns([1, 1, 4])
-    left.download_button("CSV", rows.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:")
-    right.download_button("LaTeX", shown.to_latex(index=False, escape=True), f"{name}.tex", icon=":material/download:")
+    left.download_button(
+        "CSV", rows.to_csv(index=False), f"{name}.csv", "text/csv", icon=":material/download:"
+    )
+    right.download_button(
+        "LaTeX", shown.to_latex(index=False, escape=True), f"{name}.tex", icon=":material/download:"
+    )
     protocol(results)
 
 
-def _readable(rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _readable(
+    rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cells as people read them, and which of them the number of impostor pairs supports.
 
     Args:
@@ -151,8 +192,12 @@ def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) ->
             f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % interval {low:.2%} to {high:.2%}"
         )
         if len(result.class_names) > MOST_CLASSES:
-            st.caption(f"The {MOST_CLASSES} of {len(result.class_names):,} classes with the most mistakes.")
-        chart(plots.confusion(result.confusion, result.class_names, MOST_CLASSES), f"confusion-{run}")
+            st.caption(
+                f"The {MOST_CLASSES} of {len(result.class_names):,} classes with the most mistakes."
+            )
+        chart(
+            plots.confusion(result.confusion, result.class_names, MOST_CLASSES), f"confusion-{run}"
+        )
     protocol(results)
 
 
@@ -167,8 +212,13 @@ def _state(run: runs.Run) -> dict[str, str]:
         status, config = run.status, run.config
     except WorkbenchError as error:
         return {"Run": run.name, "State": "unreadable", "Message": str(error)}
-    done = f"{status['step']} of {status['total']}" if "step" in status and "total" in status else ""
-    options = ", ".join(f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}" for key, value in _options(config))
+    done = (
+        f"{status['step']} of {status['total']}" if "step" in status and "total" in status else ""
+    )
+    options = ", ".join(
+        f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+        for key, value in _options(config)
+    )
     return {
         "Run": run.name,
         "State": run.state,

@@ -43,13 +43,17 @@ def _maps(run: runs.Run, name: str, projection: Projection, names: list[str]) ->
     left, right = st.columns(2)
     with left:
         axes = (f"PCA 1 ({x:.0%} of variance)", f"PCA 2 ({y:.0%})")
-        figure = plots.projection(projection.pca, projection.labels, names, projection.points, axes, equal_axes=True)
+        figure = plots.projection(
+            projection.pca, projection.labels, names, projection.points, axes, equal_axes=True
+        )
         picked = _selectable(figure, f"pca-{run.name}")
     with right:
         if projection.umap is None:
             st.info("Too few images for UMAP; it needs at least 12.")
         else:
-            figure = plots.projection(projection.umap, projection.labels, names, projection.points, ("UMAP 1", "UMAP 2"))
+            figure = plots.projection(
+                projection.umap, projection.labels, names, projection.points, ("UMAP 1", "UMAP 2")
+            )
             picked += _selectable(figure, f"umap-{run.name}")
     if picked:
         _faces(run, name, sorted(set(picked)))
@@ -65,7 +69,11 @@ def _selectable(figure: Any, key: str) -> list[int]:
         selection_mode=("lasso", "box", "points"),
         config={"displaylogo": False},
     )
-    return [int(_first(point["customdata"])) for point in event["selection"]["points"] if "customdata" in point]
+    return [
+        int(_first(point["customdata"]))
+        for point in event["selection"]["points"]
+        if "customdata" in point
+    ]
 
 
 def _first(value: Any) -> Any:

@@ -18,7 +18,12 @@ T = TypeVar("T")
 
 def chart(figure: go.Figure, key: str) -> None:
     """Draw a figure in its own look."""
-    st.plotly_chart(figure, key=key, theme=None, config={"displaylogo": False, "toImageButtonOptions": {"scale": 2}})
+    st.plotly_chart(
+        figure,
+        key=key,
+        theme=None,
+        config={"displaylogo": False, "toImageButtonOptions": {"scale": 2}},
+    )
 
 
 def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[str, T]:
@@ -35,7 +40,9 @@ def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[s
 View = Callable[[evaluation.VerificationResult], evaluation.VerificationResult | None]
 
 
-def verification_results(selection: Selection, view: View | None = None) -> dict[str, evaluation.VerificationResult]:
+def verification_results(
+    selection: Selection, view: View | None = None
+) -> dict[str, evaluation.VerificationResult]:
     """Results of the selected runs on the selected benchmark, where it is one of pairs; else says what to choose.
 
     Args:
@@ -47,23 +54,36 @@ def verification_results(selection: Selection, view: View | None = None) -> dict
         nothing_evaluated(selection)
         return {}
     read = collect(selection.evaluated(), lambda run: loading.result(run, name))
-    results = {run: result for run, result in read.items() if isinstance(result, evaluation.VerificationResult)}
+    results = {
+        run: result
+        for run, result in read.items()
+        if isinstance(result, evaluation.VerificationResult)
+    }
     if read and not results:
-        identified = any(isinstance(result, evaluation.IdentificationResult) for result in read.values())
+        identified = any(
+            isinstance(result, evaluation.IdentificationResult) for result in read.values()
+        )
         what = "people to be found, see the page Identification" if identified else "classes"
         kind = "is a benchmark of identification" if identified else "is a closed set"
-        st.info(f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar.")
+        st.info(
+            f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar."
+        )
     if view is None:
         return results
     viewed = {run: view(result) for run, result in results.items()}
     if left_out := [run for run, result in viewed.items() if result is None]:
         by = results[left_out[0]].protocol.get("protocol")
-        st.info(f"Not shown here: {', '.join(left_out)} on **{name}**; scores of the protocol {by} are no cosines of two photos.")
+        st.info(
+            f"Not shown here: {', '.join(left_out)} on **{name}**; scores of the protocol {by} are no cosines of two photos."
+        )
     return {run: result for run, result in viewed.items() if result is not None}
 
 
 def one_of(
-    selection: Selection, fits: Callable[[runs.Run, str], bool], best: Callable[[runs.Run, str], bool], key: str
+    selection: Selection,
+    fits: Callable[[runs.Run, str], bool],
+    best: Callable[[runs.Run, str], bool],
+    key: str,
 ) -> str | None:
     """A benchmark for a page that not every benchmark suits: the sidebar's where it is among the best, else another.
 
@@ -80,17 +100,25 @@ def one_of(
     options = sorted({name for run, name in evaluations if fits(run, name)})
     if not options:
         return None
-    good = sorted({name for run, name in evaluations if name in options and best(run, name)}) or options
+    good = (
+        sorted({name for run, name in evaluations if name in options and best(run, name)})
+        or options
+    )
     usual = selection.benchmark if selection.benchmark in good else good[0]
     if len(options) == 1:
         return usual
-    return st.selectbox("Benchmark of this page", options, index=options.index(usual), key=f"{key}-{usual}")
+    return st.selectbox(
+        "Benchmark of this page", options, index=options.index(usual), key=f"{key}-{usual}"
+    )
 
 
 def nothing_evaluated(selection: Selection) -> None:
     """What to do when the selected runs have no evaluation."""
     run = selection.chosen[0].path
-    st.info("None of the selected runs has been evaluated yet. In a terminal:", icon=":material/terminal:")
+    st.info(
+        "None of the selected runs has been evaluated yet. In a terminal:",
+        icon=":material/terminal:",
+    )
     st.code(f"workbench evaluate {run} BENCHMARK", language="bash")
 
 
@@ -101,7 +129,9 @@ def protocol(results: Mapping[str, evaluation.Result]) -> None:
     result = next(iter(results.values()))
     lines = [f"**{key}**: {value}" for key, value in result.protocol.items()]
     for run, other in results.items():
-        changed = {key: value for key, value in other.protocol.items() if result.protocol.get(key) != value}
+        changed = {
+            key: value for key, value in other.protocol.items() if result.protocol.get(key) != value
+        }
         lines += [f"**{key} of {run}**: {value}" for key, value in changed.items()]
     if isinstance(result, evaluation.VerificationResult):
         genuine = int(result.same.sum())
@@ -109,7 +139,11 @@ def protocol(results: Mapping[str, evaluation.Result]) -> None:
     if isinstance(result, evaluation.IdentificationResult):
         lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
         if result.open_set is not None:
-            others = {key: value for key, value in result.open_set.protocol.items() if result.protocol.get(key) != value}
+            others = {
+                key: value
+                for key, value in result.open_set.protocol.items()
+                if result.protocol.get(key) != value
+            }
             lines += [f"**open set, {key}**: {value}" for key, value in others.items()]
     if result.note:
         lines.append(f"**note**: {result.note}")

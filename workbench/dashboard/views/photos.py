@@ -18,7 +18,14 @@ def show(selection: Selection) -> None:
     st.title("Two photos")
     results = verification_results(selection, of_two_photos)
     upload, pick = "Upload two photos", "Pick a pair from the benchmark"
-    source = st.radio("Photos", [upload, pick], key="photos", bind="query-params", horizontal=True, label_visibility="collapsed")
+    source = st.radio(
+        "Photos",
+        [upload, pick],
+        key="photos",
+        bind="query-params",
+        horizontal=True,
+        label_visibility="collapsed",
+    )
     pair = _uploaded() if source == upload else _picked(selection, results)
     if pair is None:
         return
@@ -36,12 +43,22 @@ def show(selection: Selection) -> None:
     protocol(results)
 
 
-def _verdict(similarity: float, result: evaluation.VerificationResult | None, benchmark: str, run: str) -> None:
+def _verdict(
+    similarity: float, result: evaluation.VerificationResult | None, benchmark: str, run: str
+) -> None:
     left, right = st.columns([1, 2])
     angle = np.degrees(np.arccos(np.clip(similarity, -1, 1)))
-    left.metric("Similarity (cosine)", f"{similarity:.3f}", f"{angle:.1f}° apart", delta_color="off", delta_arrow="off")
+    left.metric(
+        "Similarity (cosine)",
+        f"{similarity:.3f}",
+        f"{angle:.1f}° apart",
+        delta_color="off",
+        delta_arrow="off",
+    )
     if result is None:
-        left.caption("Not evaluated on a benchmark of pairs, so there is nothing to judge this number by.")
+        left.caption(
+            "Not evaluated on a benchmark of pairs, so there is nothing to judge this number by."
+        )
         return
     far, tar = result.rates_at(result.threshold)
     verdict = "accepted as the same person" if similarity >= result.threshold else "rejected"
@@ -62,7 +79,9 @@ def _uploaded() -> tuple[Photo, Photo] | None:
         "**align** finds the face and brings it there; **crop** cuts out its box and leaves it turned as it is. Photos stay on "
         "this machine and are not stored."
     )
-    how = st.segmented_control("Prepare", [ALIGN, CROP, AS_IT_IS], default=ALIGN, key="prepare", bind="query-params")
+    how = st.segmented_control(
+        "Prepare", [ALIGN, CROP, AS_IT_IS], default=ALIGN, key="prepare", bind="query-params"
+    )
     found = []
     for column, label in zip(st.columns(2), ("First photo", "Second photo"), strict=True):
         with column:
@@ -71,7 +90,9 @@ def _uploaded() -> tuple[Photo, Photo] | None:
     return None if first is None or second is None else (first, second)
 
 
-def _picked(selection: Selection, results: dict[str, evaluation.VerificationResult]) -> tuple[Photo, Photo] | None:
+def _picked(
+    selection: Selection, results: dict[str, evaluation.VerificationResult]
+) -> tuple[Photo, Photo] | None:
     """A pair of the benchmark; the hardest ones are those the first run gets most wrong."""
     run = next((run for run in selection.chosen if run.name in results), None)
     if run is None or selection.benchmark is None:
@@ -83,7 +104,9 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
         if not isinstance(benchmark, data.Benchmark):
             raise WorkbenchError(f"{selection.benchmark}: has no pairs of single pictures")
         if not np.array_equal(benchmark.same, result.same):
-            raise WorkbenchError(f"{selection.benchmark} is no longer what {run.name} was evaluated on")
+            raise WorkbenchError(
+                f"{selection.benchmark} is no longer what {run.name} was evaluated on"
+            )
         number = _choose_pair(result, run)
         first, second = (benchmark.images[int(image)] for image in benchmark.pairs[number])
     except WorkbenchError as error:
@@ -91,13 +114,17 @@ def _picked(selection: Selection, results: dict[str, evaluation.VerificationResu
         return None
     with st.container(horizontal=True):
         st.image(images.fit(first, (SIDE, SIDE)), caption=f"pair {number}, first image", width=SIDE)
-        st.image(images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE)
+        st.image(
+            images.fit(second, (SIDE, SIDE)), caption=f"pair {number}, second image", width=SIDE
+        )
     return Photo(first), Photo(second)
 
 
 def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:
     row = st.container(horizontal=True)
-    kind = row.segmented_control("Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params")
+    kind = row.segmented_control(
+        "Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params"
+    )
     order = row.segmented_control(
         "Order", ["hardest first", "as listed"], default="hardest first", key="order", bind="query-params",
         help=f"By the scores of {run.name}.",

@@ -21,6 +21,8 @@ def show(selection: Selection) -> None:
     )
     chart(plots.roc(results), "roc")
     with st.expander("DET: the same as error rates", expanded=True):
-        st.markdown("On these axes normally distributed scores give a straight line; lower left is better.")
+        st.markdown(
+            "On these axes normally distributed scores give a straight line; lower left is better."
+        )
         chart(plots.det(results), "det")
     protocol(results)

@@ -14,7 +14,9 @@ from workbench.dashboard.views.parts import chart, collect
 
 def show(selection: Selection) -> None:
     st.title("Training")
-    logged = set[str]().union(*collect(selection.chosen, lambda run: set(loading.metrics(run))).values())
+    logged = set[str]().union(
+        *collect(selection.chosen, lambda run: set(loading.metrics(run))).values()
+    )
     column = st.segmented_control(
         "Quantity",
         [key for key in plots.CURVES if key in logged] or list(plots.CURVES),
@@ -31,16 +33,26 @@ def show(selection: Selection) -> None:
 
 
 def _curves(selection: Selection, column: str) -> None:
-    metrics = {name: table for name, table in collect(selection.chosen, loading.metrics).items() if not table.empty}
+    metrics = {
+        name: table
+        for name, table in collect(selection.chosen, loading.metrics).items()
+        if not table.empty
+    }
     if not metrics:
         st.info("None of the selected runs has logged a step yet.")
         return
     chart(plots.training_curves(metrics, column), "curves")
-    st.caption("Thick: running median of five logged steps. Losses of different scale s cannot be compared by height.")
+    st.caption(
+        "Thick: running median of five logged steps. Losses of different scale s cannot be compared by height."
+    )
     without = [name for name, table in metrics.items() if column not in table]
     if without:
         st.caption(f"Not logged by {', '.join(without)}.")
-    last = {name: words for name, table in metrics.items() if (words := _last(table.ffill().iloc[-1].to_dict())) is not None}
+    last = {
+        name: words
+        for name, table in metrics.items()
+        if (words := _last(table.ffill().iloc[-1].to_dict())) is not None
+    }
     columns = st.columns(max(min(len(last), 4), 1))
     for position, (name, (angle, caption)) in enumerate(last.items()):
         place = columns[position % len(columns)]

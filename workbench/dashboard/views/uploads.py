@@ -66,7 +66,10 @@ def upload(label: str, how: str) -> Photo | None:
         st.warning(f"Faces cannot be searched for: {error}", icon=":material/warning:")
         return _by_hand(picture, file.name, label)
     if not found:
-        st.info("No face found in this photo. Zoom in until the face fills the picture.", icon=":material/face_retouching_off:")
+        st.info(
+            "No face found in this photo. Zoom in until the face fills the picture.",
+            icon=":material/face_retouching_off:",
+        )
         return _by_hand(picture, file.name, label)
     row = st.container(horizontal=True)
     number = _choose(found, f"face {label} {hashlib.sha256(content).hexdigest()[:8]}")
@@ -84,19 +87,31 @@ def _choose(found: Sequence[faces.Face], key: str) -> int:
     """Number of the face that is meant; the first, which is the largest, until another is chosen."""
     if len(found) == 1:
         return 0
-    chosen = st.pills("Face", range(len(found)), default=0, format_func=lambda number: str(number + 1), key=key)
+    chosen = st.pills(
+        "Face", range(len(found)), default=0, format_func=lambda number: str(number + 1), key=key
+    )
     return chosen or 0
 
 
 def _counted(found: Sequence[faces.Face], number: int) -> str:
-    return "the face found" if len(found) == 1 else f"face {number + 1} of {len(found)}, 1 is the largest"
+    return (
+        "the face found"
+        if len(found) == 1
+        else f"face {number + 1} of {len(found)}, 1 is the largest"
+    )
 
 
 def _by_hand(picture: Picture, name: str, label: str) -> Photo:
     """The middle of the photo, which the user enlarges until the face fills it."""
-    zoom = st.slider("Zoom", 1.0, 4.0, 1.0, 0.1, key=f"zoom {label}", help="Keeps the middle of the photo.")
+    zoom = st.slider(
+        "Zoom", 1.0, 4.0, 1.0, 0.1, key=f"zoom {label}", help="Keeps the middle of the photo."
+    )
     photo = Photo(_middle(picture, zoom))
-    st.image(images.fit(photo.picture, (SIDE, SIDE)), caption=f"{name}, as the networks see it", width=SIDE)
+    st.image(
+        images.fit(photo.picture, (SIDE, SIDE)),
+        caption=f"{name}, as the networks see it",
+        width=SIDE,
+    )
     return photo
 
 
@@ -114,14 +129,18 @@ def marked(picture: Picture, found: Sequence[faces.Face], chosen: int) -> Pictur
     size = (max(round(picture.shape[1] * scale), DENSITY), max(round(picture.shape[0] * scale), 1))
     small = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     pen, font = ImageDraw.Draw(small), ImageFont.load_default(12 * DENSITY)
-    for number in sorted(range(len(found)), key=lambda number: number == chosen):  # the chosen one on top
+    for number in sorted(
+        range(len(found)), key=lambda number: number == chosen
+    ):  # the chosen one on top
         colour = CHOSEN if number == chosen else OTHER
         left, top, right, bottom = (scale * found[number].box).tolist()
         pen.rectangle((left, top, right, bottom), outline=colour, width=2 * DENSITY)
         if len(found) > 1:
             words = str(number + 1)
             x, y = max(left, 0), max(top - 15 * DENSITY, 0)
-            pen.rectangle((x, y, x + font.getlength(words) + 6 * DENSITY, y + 15 * DENSITY), fill=colour)
+            pen.rectangle(
+                (x, y, x + font.getlength(words) + 6 * DENSITY, y + 15 * DENSITY), fill=colour
+            )
             pen.text((x + 3 * DENSITY, y), words, fill="white", font=font)
     for x, y in (scale * found[chosen].landmarks).tolist():
         radius = 2 * DENSITY
@@ -134,7 +153,9 @@ def hints(picture: Picture, face: faces.Face) -> list[str]:
     seen = faces.align_face(picture, face)
     said = []
     if seen.quality.eyes < SMALL:
-        said.append(f"Small: {seen.quality.eyes:.0f} pixels between the eyes; it is enlarged, which adds no detail.")
+        said.append(
+            f"Small: {seen.quality.eyes:.0f} pixels between the eyes; it is enlarged, which adds no detail."
+        )
     elif seen.quality.sharpness < BLURRED:
         said.append("Blurred: fine detail is missing.")
     if seen.profile:

@@ -1,0 +1,13 @@
+"""Benchmarks from files, one format a file; importing this package registers them."""
+
+from __future__ import annotations
+
+from workbench.data.benchmarks import (  # noqa: F401  (they register)
+    cfp,
+    ijb,
+    megaface,
+    named_packs,
+    pairs,
+    prepared,
+    verification_pack,
+)

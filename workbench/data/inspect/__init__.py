@@ -1,0 +1,1 @@
+"""Looking at data: a description in words, and a contact sheet."""

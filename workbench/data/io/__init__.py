@@ -1,0 +1,1 @@
+"""Formats and files: what sources, benchmarks and writers read and share."""

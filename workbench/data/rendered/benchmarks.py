@@ -1,0 +1,258 @@
+"""`synthfaces-pose` and others: benchmarks of synthetic people whose numbers no training set reaches.
+
+What is known of every picture makes benchmarks possible that photos hardly allow: all pairs across one condition, pictures
+that differ in one factor alone, strangers who are surely strangers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.data.benchmark import Benchmark, Identification, draw_pairs
+from workbench.data.dataset import Dataset, Joined
+from workbench.data.registry import BENCHMARKS
+from workbench.data.rendered.store import RenderSettings
+from workbench.data.rendered.synthfaces import PRESETS, SETS, faces, open_set
+from workbench.errors import WorkbenchError
+
+FOLDS, PER_FOLD = 10, 300
+PEOPLE, IMAGES = 100, 12
+SWEPT = 60
+"""People of the invariance benchmark."""
+ENROLLED, PROBES, DISTRACTORS, FIRST_DISTRACTOR = 100, 5, 1000, 100_000
+"""Of the identification benchmark; distractors are numbered from the last on, counted from the first person of benchmarks."""
+STRANGERS = "synthetic people whom no training set holds"
+
+
+class Drawn(NamedTuple):
+    """Pairs: (P, 2) numbers of images, (P,) whether they are genuine, (P,) their folds."""
+
+    pairs: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    folds: NDArray[np.int64]
+
+
+def cross_pairs(
+    people: int, images: int, folds: int = FOLDS, per_fold: int = PER_FOLD, seed: int = 0
+) -> Drawn:
+    """Pairs across a condition, for people of whom half of the pictures are of one kind and half of the other.
+
+    Genuine and impostor pairs alike have their first picture from the first half of a person's pictures and their second
+    from the second half, so that the condition tells nothing. Within a fold each person is in equally many genuine pairs as
+    any other, and each couple in equally many impostor pairs, both within one. No pair is drawn twice; nobody is in two folds.
+
+    Args:
+        people: how many; image i is of person i // images.
+        images: of each person, an even number.
+        folds: number of folds.
+        per_fold: pairs of each kind in a fold.
+        seed: of the draw.
+
+    Raises:
+        WorkbenchError: too few people or images for that many pairs.
+    """
+    rng = np.random.default_rng(seed)
+    half, fewest = images // 2, people // folds
+    if images % 2 or per_fold > half**2 * min(fewest, fewest * (fewest - 1)):
+        raise WorkbenchError(
+            f"{people} people with {images} images give no {folds} folds of {per_fold} pairs of each kind"
+        )
+    pairs = []
+    for members in np.array_split(rng.permutation(people), folds):
+        couples = np.array([(a, b) for i, a in enumerate(members) for b in members[i + 1 :]])
+        person, option = _evenly(rng, len(members), half**2, per_fold)
+        genuine = np.stack([members[person], members[person]], axis=1)
+        pairs.append(genuine * images + _one_of_each_half(option, half))
+        # The second half of a couple's options is with the other of the two in front.
+        couple, option = _evenly(rng, len(couples), 2 * half**2, per_fold)
+        turned = (option >= half**2)[:, None]
+        impostor = np.where(turned, couples[couple][:, ::-1], couples[couple])
+        pairs.append(impostor * images + _one_of_each_half(option % half**2, half))
+    same = np.tile(np.repeat([True, False], per_fold), folds)
+    return Drawn(np.concatenate(pairs), same, np.repeat(np.arange(folds), 2 * per_fold))
+
+
+def _evenly(
+    rng: np.random.Generator, groups: int, options: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`count` different (group, option), each group as often as any other, within one."""
+    rounds = -(-count // groups)
+    group = np.concatenate([rng.permutation(groups) for _ in range(rounds)])[:count]
+    order = np.argsort(rng.random((groups, options)), axis=1)
+    return group, order[group, np.repeat(np.arange(rounds), groups)[:count]]
+
+
+def _one_of_each_half(option: NDArray[np.int64], half: int) -> NDArray[np.int64]:
+    return np.stack([option // half, half + option % half], axis=1)
+
+
+def sweep_pairs(people: int, images: int, folds: int = FOLDS) -> Drawn:
+    """Genuine: a person's first picture with each other of theirs; impostor: first pictures of the fold's others with it.
+
+    Args:
+        people: how many, a multiple of `folds`; image i is of person i // images, consecutive people are in one fold.
+        images: of each person.
+        folds: number of folds.
+    """
+    a_fold = people // folds
+    picture = np.array([number for number in range(people * images) if number % images])
+    person = picture // images
+    reference = person[:, None] // a_fold * a_fold + np.arange(a_fold)  # everybody of the fold
+    pairs = np.stack(
+        [reference * images, np.broadcast_to(picture[:, None], reference.shape)], axis=-1
+    )
+    return Drawn(
+        pairs.reshape(-1, 2),
+        (reference == person[:, None]).ravel(),
+        np.repeat(person // a_fold, a_fold),
+    )
+
+
+# What is made of a rendered set
+
+
+def any_pictures(dataset: Dataset) -> Benchmark:
+    """Pairs of any two pictures, as LFW has them."""
+    drawn = draw_pairs(dataset, FOLDS, PER_FOLD)
+    return replace(
+        drawn,
+        note=f"{dataset.num_identities} {STRANGERS}; {drawn.note}",
+        attributes=_columns(dataset),
+    )
+
+
+def across(condition: str) -> Callable[[Dataset], Benchmark]:
+    """Pairs of which the first picture is of the album's first half and the second of its second."""
+
+    def build(dataset: Dataset) -> Benchmark:
+        drawn = cross_pairs(dataset.num_identities, len(dataset) // dataset.num_identities)
+        note = (
+            f"{dataset.num_identities} {STRANGERS}; each pair, genuine or impostor, is {condition}; "
+            "folds with disjoint identities"
+        )
+        return _benchmark(dataset, drawn, note)
+
+    return build
+
+
+def one_factor(dataset: Dataset) -> Benchmark:
+    """Each person's reference picture with others that differ from it in one factor alone."""
+    drawn = sweep_pairs(dataset.num_identities, len(dataset) // dataset.num_identities)
+    note = (
+        f"{dataset.num_identities} {STRANGERS}; genuine pairs are a person's reference picture (frontal, 30 years, soft light, "
+        "nothing covered) with one that differs in one factor, impostor pairs that one with the references of the fold's others; "
+        f"to say no to every pair is right in {1 - drawn.same.mean():.0%}"
+    )
+    return _benchmark(dataset, drawn, note)
+
+
+def identification(known: Dataset, strangers: Dataset) -> Identification:
+    """The first picture of each known person is enrolled, their others are probes, the strangers' are distractors."""
+    number = np.arange(len(known) + len(strangers))
+    probes, distractors = number % (len(known) // known.num_identities) > 0, number >= len(known)
+    columns, others = _columns(known), _columns(strangers)
+    return Identification(
+        known.name,
+        Joined((known.images, strangers.images)),
+        np.concatenate([known.identities, known.num_identities + strangers.identities]),
+        number[~probes & ~distractors],
+        number[probes & ~distractors],
+        number[distractors],
+        (*known.identity_names, *strangers.identity_names),
+        f"{known.num_identities} {STRANGERS}, each enrolled with one picture, among {strangers.num_identities:,} strangers",
+        {key: np.concatenate([columns[key], others[key]]) for key in columns},
+    )
+
+
+def _benchmark(dataset: Dataset, drawn: Drawn, note: str) -> Benchmark:
+    names, columns = tuple(dataset.identity_names), _columns(dataset)
+    return Benchmark(dataset.name, dataset.images, *drawn, dataset.identities, names, note, columns)
+
+
+def _columns(dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """The attributes that are a value an image: all but the landmarks."""
+    columns = {key: np.asarray(column) for key, column in dataset.attributes.items()}
+    return {key: column for key, column in columns.items() if column.ndim == 1}
+
+
+# The names
+
+
+def _register(
+    name: str,
+    settings: Callable[[], tuple[RenderSettings, ...]],
+    build: Callable[..., Benchmark | Identification],
+) -> Callable[[str], Benchmark | Identification]:
+    def which(path: str = "") -> tuple[RenderSettings, ...]:
+        if path:
+            raise WorkbenchError(f"{name}:{path[:40]}: the benchmark is called just {name!r}")
+        return settings()
+
+    def open_benchmark(path: str = "") -> Benchmark | Identification:
+        return build(*(open_set(one, name, name) for one in which(path)))
+
+    SETS.register(name)(which)
+    BENCHMARKS.register(name)(open_benchmark)
+    return open_benchmark
+
+
+def _people(people: int, images: int, album: str, first: int = 0) -> RenderSettings:
+    return RenderSettings(
+        people, images, album, first=faces().TEST_PEOPLE + first, renderer=faces().__name__
+    )
+
+
+def _album(album: str) -> Callable[[], tuple[RenderSettings, ...]]:
+    return lambda: (_people(PEOPLE, IMAGES, album),)
+
+
+_open_wild = _register("synthfaces-wild", _album("wild"), any_pictures)
+_register("synthfaces-frontal", _album("frontal"), any_pictures)
+_register("synthfaces-pose", _album("pose"), across("a frontal picture with a profile"))
+_register("synthfaces-age", _album("age"), across("a picture in young years with one in old age"))
+_register(
+    "synthfaces-light",
+    _album("light"),
+    across("a picture in soft light from the front with one in hard light from the side"),
+)
+_register(
+    "synthfaces-occlusion",
+    _album("occlusion"),
+    across("a picture of the whole face with one of a covered face"),
+)
+_register(
+    "synthfaces-invariance",
+    lambda: (_people(SWEPT, faces().INVARIANCE_IMAGES, "invariance"),),
+    one_factor,
+)
+_register(
+    "synthfaces-id",
+    lambda: (
+        _people(ENROLLED, 1 + PROBES, "wild"),
+        _people(DISTRACTORS, 1, "wild", FIRST_DISTRACTOR),
+    ),
+    identification,
+)
+
+
+def _register_preset(kind: str) -> None:
+    def open_strangers(path: str = "") -> Benchmark | Identification:
+        if path:
+            benchmarks = ", ".join(name for name in SETS.names() if name not in PRESETS)
+            raise WorkbenchError(
+                f"{kind}:{path[:40]}: this is a training set; measure on {benchmarks}"
+            )
+        return _open_wild("")
+
+    BENCHMARKS.register(kind)(open_strangers)
+
+
+for (
+    _kind
+) in PRESETS:  # a training set's name as a benchmark means people who are not in it, as with `orl`
+    _register_preset(_kind)

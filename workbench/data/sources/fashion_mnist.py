@@ -1,0 +1,119 @@
+"""`fashion-mnist` - 70,000 grey 28 x 28 pictures of clothes in 10 classes.
+
+Xiao et al., "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017. Read from Debian's
+package dataset-fashion-mnist where it is installed, else downloaded once through torchvision.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.cache import cache_folder
+from workbench.data.benchmark import ClosedSet
+from workbench.data.dataset import Dataset
+from workbench.data.registry import BENCHMARKS, SOURCES
+from workbench.errors import WorkbenchError, unknown_name
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+CLASSES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+PREFIX = {"train": "train", "test": "t10k"}
+
+
+@dataclass(frozen=True)
+class GreyArray:
+    """Grey pictures held in memory, given out as RGB."""
+
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return np.repeat(self.pixels[index][:, :, None], 3, axis=2)
+
+
+@SOURCES.register("fashion-mnist")
+def open_fashion_mnist(path: str = "") -> Dataset:
+    """`fashion-mnist` or `fashion-mnist:train`: 60,000 pictures; `fashion-mnist:test`: 10,000."""
+    part = path or "train"
+    if part not in PREFIX:
+        raise unknown_name("part of fashion-mnist", path, PREFIX)
+    folder = _folder()
+    pixels = read_idx(_either(folder, f"{PREFIX[part]}-images-idx3-ubyte"), dimensions=3)
+    labels = read_idx(_either(folder, f"{PREFIX[part]}-labels-idx1-ubyte"), dimensions=1)
+    return Dataset(
+        f"fashion-mnist{'-test' * (part == 'test')}",
+        GreyArray(pixels),
+        labels.astype(np.int64),
+        CLASSES,
+    )
+
+
+@BENCHMARKS.register("fashion-mnist")
+def open_fashion_mnist_benchmark(path: str = "") -> ClosedSet:
+    """The 10,000 test pictures, for runs trained on `fashion-mnist`."""
+    return ClosedSet(replace(open_fashion_mnist(path or "test"), name="fashion-mnist"))
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read a file of the IDX format of bytes, gzipped or not.
+
+    Raises:
+        WorkbenchError: damaged, or of another type or number of dimensions.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise WorkbenchError(f"{path}: cannot be read ({error})") from None
+    header = 4 + 4 * dimensions
+    if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
+        raise WorkbenchError(f"{path}: not an IDX file of {dimensions}-dimensional bytes")
+    shape = tuple(int(side) for side in np.frombuffer(data, ">u4", dimensions, offset=4))
+    if len(data) - header != math.prod(shape):
+        raise WorkbenchError(
+            f"{path}: {len(data) - header} bytes of data, its header promises {shape}; truncated?"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def _either(folder: Path, name: str) -> Path:
+    zipped = folder / f"{name}.gz"
+    return zipped if zipped.is_file() else folder / name
+
+
+def _folder() -> Path:
+    if DEBIAN.is_dir():
+        return DEBIAN
+    folder = cache_folder() / "FashionMNIST" / "raw"
+    if not all(
+        _either(folder, f"{prefix}-images-idx3-ubyte").is_file() for prefix in PREFIX.values()
+    ):
+        from torchvision.datasets import FashionMNIST
+
+        try:
+            FashionMNIST(str(cache_folder()), download=True)
+        except (OSError, RuntimeError) as error:
+            raise WorkbenchError(
+                f"fashion-mnist: cannot be downloaded ({' '.join(str(error).split())[:120]}); offline, install Debian's "
+                f"dataset-fashion-mnist or put its four files into {folder}"
+            ) from None
+    return folder
