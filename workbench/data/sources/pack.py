@@ -87,7 +87,7 @@ def opened(
         size = (folder / PICTURES).stat().st_size
         if size != about.get("bytes"):
             raise WorkbenchError(f"{PICTURES} has {size:,} bytes, expected {about.get('bytes')}")
-        if sha256_of(folder / INDEX) != about.get("indexsha256_of"):
+        if sha256_of(folder / INDEX) != about.get("index_sha256"):
             raise WorkbenchError(f"{INDEX} was changed or is of another set")
         columns: Arrays = load(folder / INDEX)
         offsets, checksums = columns.pop("offsets"), columns.pop("checksums")

@@ -78,7 +78,7 @@ def finish(
         "bytes": pictures.offsets[-1],
         "sha256": pictures.digest.hexdigest(),
     }
-    runs.write_json(folder / ABOUT, {**about, **sizes, "indexsha256_of": sha256_of(folder / INDEX)})
+    runs.write_json(folder / ABOUT, {**about, **sizes, "index_sha256": sha256_of(folder / INDEX)})
 
 
 def write_pack(
