@@ -113,7 +113,7 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
         (("pack", "bin:nowhere.bin", "a.rec"), "is a benchmark"),
         (("pack", "lfw", "a.bin"), "no lfw.bin"),
         (("pairs", "synthfaces:2x2,size=32", "a.csv"), "NAME.bin"),
-        (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list is of files in one folder"),
+        (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list needs files in one folder"),
         (("pairs", "synthfaces:2x2,size=32", "a.bin", "--folds", "1"), "--folds"),
         (("overlap", "synthfaces:2x2,size=32"), "Missing argument"),
         (("overlap", "bin:x.bin", "orl"), "is a benchmark"),
