@@ -159,12 +159,11 @@ def size_on_disk(reader: Images) -> int | None:
     if isinstance(reader, HeldImages):
         # An image that is in many pairs is held once.
         return sum({id(encoded): len(encoded) for encoded in reader.held}.values())
-    if isinstance(reader, Files):
+    if isinstance(reader, Files) and len(reader) <= MOST_FILES:
         paths = [reader.root / name for name in reader.names]
+    elif isinstance(path := getattr(getattr(reader, "file", reader), "path", None), Path):
+        paths = [path]
     else:
-        path = getattr(getattr(reader, "file", reader), "path", None)
-        paths = [path] if isinstance(path, Path) else []
-    if not 0 < len(paths) <= MOST_FILES:
         return None
     try:
         return sum(path.stat().st_size for path in paths)
