@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from workbench.evaluation import (
     load_projection,
     load_result,
 )
+from workbench.evaluation.evaluators import search
 from workbench.evaluation.model import Model
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
@@ -661,7 +661,7 @@ def test_very_many_distractors_wait_in_a_file_that_is_gone_afterwards(
         run, _among(others), batch_size=1
     )  # an embedding's last bits depend on what is beside it
     before = sorted(path.name for path in run.path.iterdir())
-    monkeypatch.setattr(sys.modules["workbench.evaluation.evaluate"], "CHUNK", 3)
+    monkeypatch.setattr(search, "CHUNK", 3)
     _assert_equal(_evaluate(run, _among(others), batch_size=1), whole)
     assert sorted(path.name for path in run.path.iterdir()) == before
 

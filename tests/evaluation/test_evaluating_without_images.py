@@ -305,5 +305,5 @@ def test_equal_scores_are_told(run: runs.Run, tmp_path: Path) -> None:
                 tmp_path / "grey" / f"person{person}" / f"{number}.png"
             )
     result = _evaluate(run, f"folder:{tmp_path / 'grey'}")
-    assert "scores are equal: the network makes the same of every image" in result.note
+    assert "scores are equal: the network maps every image to the same embedding" in result.note
     assert result.auc == 0.5

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 from workbench.evaluation import arcface_torch, templates
 from workbench.evaluation.angles import Angles, similarity, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.evaluators import (
+    EvaluationContext,
+    Evaluator,
+    Measurement,
+    evaluates,
+)
 from workbench.evaluation.identification import IdentificationResult, identification
 from workbench.evaluation.invariance import FACTORS, Gaps, InvarianceCurve, invariance
+from workbench.evaluation.kinds import Headline, Result, register_result
 from workbench.evaluation.leaderboard import leaderboard
 from workbench.evaluation.open_set import FPIRS, OpenSetResult, open_set
 from workbench.evaluation.paired import Difference, clearly_best, differences, paired_difference
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import PRESETS, Protocol
 from workbench.evaluation.results import (
-    Result,
     invariance_curves,
     load_angles,
     load_gaps,
@@ -43,9 +49,13 @@ __all__ = [
     "ClosedSetResult",
     "Difference",
     "Embeddings",
+    "EvaluationContext",
+    "Evaluator",
     "Gaps",
+    "Headline",
     "IdentificationResult",
     "InvarianceCurve",
+    "Measurement",
     "Model",
     "OpenSetResult",
     "Projection",
@@ -60,6 +70,7 @@ __all__ = [
     "differences",
     "embed",
     "evaluate",
+    "evaluates",
     "identification",
     "invariance",
     "invariance_curves",
@@ -73,6 +84,7 @@ __all__ = [
     "open_set",
     "paired_difference",
     "project",
+    "register_result",
     "roc",
     "similarity",
     "stream_roc",

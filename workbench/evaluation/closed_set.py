@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.arrays import Floats, Integers
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, printable
 from workbench.evaluation.angles import CHUNK, normalised
 from workbench.evaluation.intervals import LEVEL
+from workbench.evaluation.kinds import Headline, Result, interval_in_words, register_result
 
 NEAREST_MEAN = "nearest class mean"
 """How the protocol's "prediction" begins where no class centres were learned."""
 
 
+@register_result
 @dataclass(frozen=True)
-class ClosedSetResult:
+class ClosedSetResult(Result):
     """Accuracy on classes known from training.
 
     Attributes:
@@ -35,9 +38,9 @@ class ClosedSetResult:
     labels: Integers
     predicted: Integers
     class_names: list[str]
-    name: str = ""
-    note: str = ""
-    protocol: dict[str, Any] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "closed-set"
+    description: ClassVar[str] = "is a closed set: it has classes"
 
     @cached_property
     def confusion(self) -> Integers:
@@ -45,6 +48,39 @@ class ClosedSetResult:
         count = len(self.class_names)
         return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(
             count, count
+        )
+
+    @property
+    def headline(self) -> Headline:
+        """The accuracy."""
+        return Headline("accuracy", "Accuracy", self.accuracy, self.interval)
+
+    def summary(self) -> str:
+        """The accuracy with its interval, in one line."""
+        return f"accuracy {self.accuracy:.2%} {interval_in_words(self.interval)}"
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "class_names": [printable(name) for name in self.class_names],
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file."""
+        return {"labels": self.labels, "predicted": self.predicted}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and arrays."""
+        low, high = figures["interval"]
+        return cls(
+            accuracy=figures["accuracy"],
+            interval=(low, high),
+            labels=arrays["labels"],
+            predicted=arrays["predicted"],
+            class_names=list(figures["class_names"]),
         )
 
 

@@ -9,9 +9,9 @@ the right person ranks before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
+from workbench.evaluation.kinds import (
+    Headline,
+    Result,
+    interval_in_words,
+    joined,
+    rates_in_words,
+    register_result,
+    tar_columns,
+)
 from workbench.evaluation.open_set import OpenSetResult
 from workbench.evaluation.search import (
     BLOCK,
@@ -36,8 +45,9 @@ MAX_RANK = 100
 Candidates = Literal["gallery", "megaface"]
 
 
+@register_result
 @dataclass(frozen=True)
-class IdentificationResult:
+class IdentificationResult(Result):
     """How often the right person is found, and how far that depends on the number of strangers.
 
     A search is one probe, whose person is to be found; by MegaFace's rule one probe with one of its mates, the other images
@@ -79,9 +89,11 @@ class IdentificationResult:
     genuine: int
     candidates: str = "gallery"
     open_set: OpenSetResult | None = None
-    name: str = ""
-    note: str = ""
-    protocol: dict[str, Any] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "identification"
+    description: ClassVar[str] = (
+        "is a benchmark of identification: it has people to be found, see the page Identification"
+    )
 
     @property
     def distractors(self) -> int:
@@ -100,6 +112,81 @@ class IdentificationResult:
         return supported(
             min(self.impostors, len(np.unique(self.identities)) * self.distractors), far
         )
+
+    @property
+    def headline(self) -> Headline:
+        """The rank-1 rate."""
+        return Headline("accuracy", "Rank-1", self.accuracy, self.interval)
+
+    def summary(self) -> str:
+        """Rank-1, TAR at the supported FARs and FNIR at the supported FPIRs, in one line."""
+        interval = interval_in_words(self.interval)
+        rank_one = f"rank-1 {self.accuracy:.2%} {interval} among {self.distractors:,} distractors"
+        rates = rates_in_words("TAR at FAR", self.tar_at_far, self.supported)
+        misses = "" if self.open_set is None else self.open_set.summary()
+        return joined(rank_one, rates, misses)
+
+    def columns(self) -> dict[str, Any]:
+        """The figures of the leaderboard's row: rank-1 as accuracy, and TAR at each FAR."""
+        return super().columns() | tar_columns(self.tar_at_far, self.supported)
+
+    def details(self) -> dict[str, Any]:
+        """The protocol, after the numbers of scores and before what differs in the open set."""
+        scores = f"{self.genuine:,} genuine, {self.impostors:,} impostor"
+        protocol = {} if self.open_set is None else self.open_set.protocol
+        different = {
+            f"open set, {key}": value
+            for key, value in protocol.items()
+            if self.protocol.get(key) != value
+        }
+        return {"scores": scores, **self.protocol, **different}
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file."""
+        figures: dict[str, Any] = {
+            "accuracy": self.accuracy,
+            "interval": None if self.interval is None else list(self.interval),
+            "tar_at_far": {f"{far:g}": tar for far, tar in self.tar_at_far.items()},
+            "probes": self.probes,
+            "enrolled": self.enrolled,
+            "genuine": self.genuine,
+            "candidates": self.candidates,
+        }
+        if self.open_set is not None:
+            figures["open_set"] = self.open_set.figures()
+        return figures
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file."""
+        stored = {key: getattr(self, key) for key in (*_ARRAYS, *_BANDS)}
+        arrays = {key: values for key, values in stored.items() if values is not None}
+        return arrays if self.open_set is None else arrays | self.open_set.arrays()
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and arrays."""
+        stored: dict[str, Any] = {key: arrays[key] for key in _ARRAYS}
+        stored |= {key: arrays.get(key) for key in _BANDS}
+        interval, open_set = figures["interval"], figures.get("open_set")
+        if interval is not None:
+            low, high = interval
+            interval = (low, high)
+        return cls(
+            accuracy=figures["accuracy"],
+            interval=interval,
+            tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+            # Older evaluations, made before MegaFace's rule, lack both and have a search per probe.
+            probes=figures.get("probes", len(arrays["ranks"])),
+            candidates=figures.get("candidates", "gallery"),
+            enrolled=figures["enrolled"],
+            genuine=figures["genuine"],
+            open_set=None if open_set is None else OpenSetResult.from_stored(open_set, arrays),
+            **stored,
+        )
+
+
+_ARRAYS = ("cmc", "distractor_counts", "distractor_rates", "ranks", "identities")
+_BANDS = ("cmc_band", "distractor_band")
 
 
 def identification(

@@ -8,11 +8,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.errors import WorkbenchError
-from workbench.evaluation.closed_set import ClosedSetResult
-from workbench.evaluation.identification import IdentificationResult
 from workbench.evaluation.results import is_stale, load_result
-from workbench.evaluation.templates import IJB_PROTOCOL
-from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
 _NAMES = ("run", "loss", "backbone", "benchmark", "protocol", "kind")
@@ -27,12 +23,6 @@ COLUMNS = (
     "stale",
     "left_out",
 )
-
-_KINDS = {
-    VerificationResult: "verification",
-    ClosedSetResult: "closed-set",
-    IdentificationResult: "identification",
-}
 
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
@@ -62,30 +52,14 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
 
 def _row(run: Run, name: str) -> dict[str, Any]:
     result = load_result(run, name)
-    row: dict[str, Any] = {
+    return {
         "run": run.name,
         "loss": run.config.get("loss"),
         "backbone": run.config.get("backbone"),
         "benchmark": name,
         "protocol": result.protocol.get("protocol"),
-        "kind": _KINDS[type(result)],
+        "kind": result.kind,
         "stale": is_stale(run, run.figures(name)),
         "left_out": result.protocol.get("left out", ""),
+        **result.columns(),
     }
-    if row["protocol"] != IJB_PROTOCOL:
-        row["accuracy"] = result.accuracy
-    if isinstance(result, ClosedSetResult):
-        row["accuracy_low"], row["accuracy_high"] = result.interval
-        return row
-    row |= {f"tar@{far:g}": tar for far, tar in result.tar_at_far.items()}
-    row |= {f"tar@{far:g}_supported": result.supported(far) for far in result.tar_at_far}
-    if isinstance(result, IdentificationResult):
-        row["accuracy_low"], row["accuracy_high"] = result.interval or (float("nan"), float("nan"))
-        return row
-    row |= {"auc": result.auc, "eer": result.eer}
-    if "accuracy" in row:
-        row["std"] = result.std
-    for key, (low, high) in result.intervals.items():
-        if key in row:
-            row[f"{key}_low"], row[f"{key}_high"] = low, high
-    return row

@@ -10,10 +10,10 @@ With more people enrolled more can be mistaken for a stranger: both rates belong
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,11 +95,50 @@ class OpenSetResult:
         """Whether at least 10 false positives are expected at this FPIR among the non-mated searches."""
         return supported(len(self.nonmated), fpir)
 
+    def summary(self) -> str:
+        """FNIR at the supported FPIRs, in one line; empty where no FPIR is supported."""
+        rates = self.fnir_at_fpir.items()
+        words = [f"{100 * fpir:g}%: {fnir:.1%}" for fpir, fnir in rates if self.supported(fpir)]
+        return f"FNIR at FPIR {', '.join(words)}" if words else ""
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file of the identification that this is part of."""
+        intervals = {f"{fpir:g}": list(interval) for fpir, interval in self.intervals.items()}
+        return {
+            "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in self.fnir_at_fpir.items()},
+            "intervals": intervals,
+            "rank": self.rank,
+            "enrolled": self.enrolled,
+            "protocol": self.protocol,
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file of the identification that this is part of."""
+        stored = {key: getattr(self, key) for key in (*_ARRAYS, "band")}
+        return {f"{_PREFIX}{key}": values for key, values in stored.items() if values is not None}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and from the arrays of the identification."""
+        intervals = figures["intervals"].items()
+        return cls(
+            fnir_at_fpir={float(fpir): fnir for fpir, fnir in figures["fnir_at_fpir"].items()},
+            intervals={float(fpir): (low, high) for fpir, (low, high) in intervals},
+            band=arrays.get(f"{_PREFIX}band"),
+            rank=figures["rank"],
+            enrolled=figures["enrolled"],
+            protocol=figures["protocol"],
+            **{key: arrays[f"{_PREFIX}{key}"] for key in _ARRAYS},
+        )
+
     @property
     def _in_place(self) -> Bools:
         return (
             np.ones(len(self.ranks), dtype=bool) if self.rank is None else self.ranks <= self.rank
         )
+
+
+_PREFIX, _ARRAYS = "open_set_", ("mated", "ranks", "nonmated")
 
 
 def open_set(

@@ -20,8 +20,6 @@ from workbench.evaluation.angles import normalised
 from workbench.evaluation.verification import VerificationResult, roc, verification
 
 IJB_FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-IJB_PROTOCOL = "IJB 1:1"
-"""Name of the protocol in results; they have no accuracy to be shown, as nearly all pairs are impostors."""
 MOST_WITH_INTERVALS = 2_000_000
 """Of more pairs no intervals are made: the figures of IJB-C's pairs without one of ten groups take ten seconds."""
 CHUNK_IMAGES, CHUNK_PAIRS = 20_000, 4096

@@ -8,13 +8,13 @@ Everything is exact: all scores are candidates for the threshold, not a grid. Ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.arrays import BAND_FARS, Bools, Floats, Integers
 from workbench.data.benchmark import consecutive_folds
@@ -30,8 +30,21 @@ from workbench.evaluation.intervals import (
     standard_error,
     supported,
 )
+from workbench.evaluation.kinds import (
+    Headline,
+    Result,
+    interval_in_words,
+    joined,
+    rates_in_words,
+    register_result,
+    tar_columns,
+)
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+IJB_PROTOCOL, IJB_FAR = "IJB 1:1", 1e-4
+"""Name of IJB's protocol in results, and the FAR that publications on IJB-C compare at."""
+SAME_SCORE = 1e-6
+"""Cosines of float32 embeddings that differ by no more are taken to be equal."""
 
 
 class Roc(NamedTuple):
@@ -42,8 +55,9 @@ class Roc(NamedTuple):
     thresholds: Floats
 
 
+@register_result
 @dataclass(frozen=True)
-class VerificationResult:
+class VerificationResult(Result):
     """What one set of scored pairs says.
 
     Attributes:
@@ -74,10 +88,10 @@ class VerificationResult:
     scores: Floats
     same: Bools
     folds: Integers
-    name: str = ""
-    note: str = ""
-    protocol: dict[str, Any] = field(default_factory=dict)
     people: Integers | None = None
+
+    kind: ClassVar[str] = "verification"
+    description: ClassVar[str] = "is a benchmark of pairs"
 
     @property
     def threshold(self) -> float:
@@ -105,6 +119,92 @@ class VerificationResult:
         """(FAR, TAR) at a threshold."""
         accepted = self.scores >= threshold
         return float(accepted[~self.same].mean()), float(accepted[self.same].mean())
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether the accuracy is shown; not for IJB, where nearly all pairs are impostor pairs."""
+        return self.protocol.get("protocol") != IJB_PROTOCOL
+
+    @property
+    def headline(self) -> Headline:
+        """The accuracy; for IJB, the TAR at a FAR of 1e-4."""
+        if self.has_accuracy:
+            return Headline("accuracy", "Accuracy", self.accuracy, self.intervals.get("accuracy"))
+        column = f"tar@{IJB_FAR:g}"
+        tar = self.tar_at_far.get(IJB_FAR, np.nan)
+        return Headline(column, f"TAR at FAR {IJB_FAR:g}", tar, self.intervals.get(column))
+
+    def summary(self) -> str:
+        """Accuracy, AUC, EER and TAR at the supported FARs, in one line."""
+        rates = rates_in_words("TAR at FAR", self.tar_at_far, self.supported)
+        others = joined(f"AUC {self.auc:.4f}", f"EER {self.eer:.2%}", rates)
+        if not self.has_accuracy:
+            return others
+        interval = interval_in_words(self.intervals.get("accuracy"))
+        spread = f"standard deviation of the folds {self.std:.2%}"
+        return f"accuracy {self.accuracy:.2%} {interval} ({spread}), {others}"
+
+    def columns(self) -> dict[str, Any]:
+        """The figures of the leaderboard's row, each with its interval where there is one."""
+        row: dict[str, Any] = {"accuracy": self.accuracy} if self.has_accuracy else {}
+        row |= tar_columns(self.tar_at_far, self.supported)
+        row |= {"auc": self.auc, "eer": self.eer}
+        if self.has_accuracy:
+            row["std"] = self.std
+        for key, (low, high) in self.intervals.items():
+            if key in row:
+                row |= {f"{key}_low": low, f"{key}_high": high}
+        return row
+
+    def details(self) -> dict[str, Any]:
+        """The protocol, after the numbers of pairs."""
+        genuine = int(self.same.sum())
+        pairs = f"{genuine:,} genuine, {self.impostors:,} impostor"
+        return {"pairs": pairs, **self.protocol}
+
+    def remark(self) -> str:
+        """Says whether all scores are equal, so that the network has collapsed."""
+        if np.ptp(self.scores) > SAME_SCORE:
+            return ""
+        return (
+            f"all {len(self.scores):,} scores are equal: the network maps every image to the same "
+            "embedding, so it has collapsed"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file."""
+        return {
+            "accuracy": self.accuracy,
+            "std": self.std,
+            "auc": self.auc,
+            "eer": self.eer,
+            "tar_at_far": {f"{far:g}": tar for far, tar in self.tar_at_far.items()},
+            "intervals": {key: list(interval) for key, interval in self.intervals.items()},
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file."""
+        stored = {key: getattr(self, key) for key in (*_ARRAYS, *_OPTIONAL_ARRAYS)}
+        return {key: values for key, values in stored.items() if values is not None}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and arrays."""
+        stored: dict[str, Any] = {key: arrays[key] for key in _ARRAYS}
+        stored |= {key: arrays.get(key) for key in _OPTIONAL_ARRAYS}
+        return cls(
+            accuracy=figures["accuracy"],
+            std=figures["std"],
+            auc=figures["auc"],
+            eer=figures["eer"],
+            tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+            intervals={key: (low, high) for key, (low, high) in figures["intervals"].items()},
+            **stored,
+        )
+
+
+_ARRAYS = ("scores", "same", "folds", "fold_accuracy", "fold_threshold")
+_OPTIONAL_ARRAYS = ("people", "band")
 
 
 def verification(
