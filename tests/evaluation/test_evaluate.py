@@ -304,9 +304,9 @@ def test_concatenated_embeddings_are_those_of_image_and_mirror_image(
 @pytest.mark.parametrize(
     ("benchmark", "options", "said"),
     [
-        ("train", {"protocol": "arcface_torch"}, "is one of pairs"),
+        ("train", {"protocol": "arcface_torch"}, "is for benchmarks of pairs"),
         ("train", {"flip": "concatenate"}, "add or none"),
-        ("among", {"protocol": "sphereface"}, "is one of pairs"),
+        ("among", {"protocol": "sphereface"}, "is for benchmarks of pairs"),
         ("train", {"protocol": "arcface"}, "did you mean 'arcface_torch'"),
         ("train", {"flip": "sub"}, "unknown flip"),
     ],
