@@ -382,7 +382,7 @@ def test_labels_never_influence_scores(run: runs.Run, root: Path) -> None:
 def test_protocols_of_pairs_do_not_apply(
     run: runs.Run, root: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("ijb-c", "only flip can be chosen"):
+    with complaint("ijb-c", "only its option flip"):
         evaluated(run, f"ijb:{root}", protocol="arcface_torch")
 
 

@@ -64,12 +64,13 @@ def to_centres(
 def to_identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Angles:
     """Compute the angles to the mean direction of each identity, where no class centres were learned.
 
-    An embedding is left out of the mean of its own identity, which would otherwise be biased towards
-    it.
+    An embedding is left out of the mean of its own identity, which would otherwise be biased
+    towards it.
 
     Args:
         embeddings: (N, D) embeddings of any length.
-        labels: (N,) identity of each embedding, 0..C-1; -1 for unknown people, whose angles are NaN.
+        labels: (N,) identity of each embedding, 0..C-1; -1 for unknown people, whose angles are
+            NaN.
 
     Returns:
         N angles to the own and to the nearest other mean.

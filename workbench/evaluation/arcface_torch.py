@@ -43,13 +43,13 @@ def evaluate(
 ) -> ArcfaceTorch:
     """Evaluate pairs by the LFW protocol of arcface_torch: squared distances, 10 consecutive folds.
 
-    The threshold for TAR at FAR is interpolated between those of `VAL_THRESHOLDS` on the other folds.
-    Many of these thresholds have the same FAR. arcface_torch passes them to
+    The threshold for TAR at FAR is interpolated between those of `VAL_THRESHOLDS` on the other
+    folds. Many of these thresholds have the same FAR. arcface_torch passes them to
     `scipy.interpolate.interp1d(kind="slinear")`, which up to SciPy 1.8 interpolated between the
     highest threshold whose FAR does not exceed the target and the next one. It returned 0 where the
     target is the highest FAR and several thresholds reach it. Today it raises "Expect x to not have
-    duplicates". This function does what SciPy 1.8.1 did. If no threshold reaches the target FAR, the
-    threshold is 0.
+    duplicates". This function does what SciPy 1.8.1 did. If no threshold reaches the target FAR,
+    the threshold is 0.
 
     Args:
         embeddings: (2 P, D) embeddings, usually of length 1; pair i is in rows 2 i and 2 i + 1.

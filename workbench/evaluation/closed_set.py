@@ -133,7 +133,8 @@ def identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Floats
         labels: (N,) class of each embedding, 0..C-1.
 
     Returns:
-        (C, D) sums of the directions, as only their direction matters; 0 for a class without images.
+        (C, D) sums of the directions, as only their direction matters; 0 for a class without
+        images.
     """
     unit = normalised(embeddings)
     sums = np.zeros((int(labels.max()) + 1, unit.shape[1]))
@@ -151,10 +152,10 @@ def nearest_mean(
     Args:
         training: (M, D) embeddings of training images.
         labels: (M,) their classes, 0..C-1; a class without training images is never predicted.
-        embeddings: (N, D) embeddings to classify. By default the training embeddings themselves, each
-            left out of the mean of its class: otherwise the mean would be biased towards it, and even
-            random embeddings would be classified correctly. The only image of a class is then given
-            another class.
+        embeddings: (N, D) embeddings to classify. By default the training embeddings themselves,
+            each left out of the mean of its class: otherwise the mean would be biased towards it,
+            and even random embeddings would be classified correctly. The only image of a class is
+            then given another class.
 
     Returns:
         (N,) predicted classes.

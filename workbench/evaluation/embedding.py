@@ -104,13 +104,13 @@ def embed(
         run: run directory.
         source: spec of a training source or benchmark (the training source, if the spec names
             both), or an opened one.
-        flip: the embedding of the mirror image is added ("add"), concatenated ("concatenate") or not
-            used ("none").
+        flip: the embedding of the mirror image is added ("add"), concatenated ("concatenate") or
+            not used ("none").
         device: "auto", "cpu", "cuda", ...
         batch_size: images per batch.
-        broken: "stop" raises an error at the first image that cannot be read; "skip" reads all images
-            first and leaves out those that cannot be read, together with the parts of a benchmark
-            that need them. `made` names the images that are left out.
+        broken: "stop" raises an error at the first image that cannot be read; "skip" reads all
+            images first and leaves out those that cannot be read, together with the parts of a
+            benchmark that need them. `made` names the images that are left out.
         out: file to write, as by `Embeddings.save`; whether it can be written is checked first.
         progress: whether a progress bar is shown.
 
@@ -118,9 +118,9 @@ def embed(
         The embeddings.
 
     Raises:
-        WorkbenchError: if there is no such run or source, if no model is saved yet, if images cannot
-            be read (with "skip": half of them or more), if embeddings are not finite, or if `out`
-            cannot be written.
+        WorkbenchError: if there is no such run or source, if no model is saved yet, if images
+            cannot be read (with "skip": half of them or more), if embeddings are not finite, or if
+            `out` cannot be written.
     """
     if out is not None:
         check_out(out)

@@ -47,25 +47,25 @@ def evaluate(
     Args:
         run: run directory.
         benchmark: spec of a benchmark, such as `bin:FILE`, `pairs:LIST@ROOT`, `orl` or
-            `synthfaces-wild` (see `workbench.data.benchmark`); spec of a training source, from which
-            pairs are drawn; "train" for the run's own training data as a closed set; or an opened
-            benchmark.
+            `synthfaces-wild` (see `workbench.data.benchmark`); spec of a training source, from
+            which pairs are drawn; "train" for the run's own training data as a closed set; or an
+            opened benchmark.
         protocol: how pairs are scored and thresholds are chosen: "workbench" (the default),
             "arcface_torch", "sphereface", or a `Protocol`. A result of another protocol than the
             default has the protocol in its name, such as lfw+arcface_torch.
         flip: replaces the protocol's `flip`: the embedding of the mirror image is added ("add"),
-            concatenated ("concatenate") or not used ("none"). This is the only option of the protocol
-            that also applies to identification, templates and closed sets; a closed set does not
-            allow "concatenate".
+            concatenated ("concatenate") or not used ("none"). This is the only option of the
+            protocol that also applies to identification, templates and closed sets; a closed set
+            does not allow "concatenate".
         device: "auto", "cpu", "cuda", ...
         batch_size: images per batch.
         bootstrap: resamples for the 95 % intervals of identification; 0 for no intervals of any
             kind. Intervals of pairs come from a jackknife over folds or people, which needs no
             resamples.
         with_projection: whether PCA and UMAP are computed too, which takes a few seconds.
-        broken: "stop" raises an error at the first image that cannot be read; "skip" reads all images
-            first and leaves out what needs an unreadable one, which the result's note and protocol
-            say. The default is "stop", but on "train" what the run was trained with.
+        broken: "stop" raises an error at the first image that cannot be read; "skip" reads all
+            images first and leaves out what needs an unreadable one, which the result's note and
+            protocol say. The default is "stop", but on "train" what the run was trained with.
         training_data: spec of where the run's training set is now, if it was moved; its fingerprint
             must be the one that the run recorded.
         progress: whether progress bars are shown.

@@ -1,9 +1,9 @@
 """Invariance: how the similarity of genuine pairs falls as their two images differ more in one factor.
 
-The threshold is determined by the impostor pairs: it accepts a given share of them, the FAR. Genuine
-pairs are sorted into bins by their gap, such as their difference in yaw. Where the median similarity of
-a bin falls below the threshold, half of its genuine pairs are rejected. This gap is called the crossing.
-It says up to which difference, in degrees or years, a run recognises a person.
+The threshold is determined by the impostor pairs: it accepts a given share of them, the FAR.
+Genuine pairs are sorted into bins by their gap, such as their difference in yaw. Where the median
+similarity of a bin falls below the threshold, half of its genuine pairs are rejected. This gap is
+called the crossing. It says up to which difference, in degrees or years, a run recognises a person.
 """
 
 from __future__ import annotations
@@ -229,28 +229,29 @@ def invariance(
 
     Args:
         scores: (P,) similarities, finite.
-        same: (P,) True for genuine pairs. All impostor pairs determine the threshold, whatever their
-            gap.
+        same: (P,) True for genuine pairs. All impostor pairs determine the threshold, whatever
+            their gap.
         gap: (P,) difference in the factor, >= 0; genuine pairs with NaN are left out.
         factor: one of `FACTORS`, which gives the unit.
         far: false accept rate that determines the threshold, in (0, 1).
-        edges: (B + 1,) ascending edges of the bins; the last bin includes its upper edge. By default,
-            each distinct gap, rounded to three decimals, has a bin if there are at most 20 of them;
-            otherwise gap 0 has a bin, and the other pairs are divided into ten bins of equal size.
-            Bins without a genuine pair are left out.
+        edges: (B + 1,) ascending edges of the bins; the last bin includes its upper edge. By
+            default, each distinct gap, rounded to three decimals, has a bin if there are at most 20
+            of them; otherwise gap 0 has a bin, and the other pairs are divided into ten bins of
+            equal size. Bins without a genuine pair are left out.
         bootstrap: resamples for the 95 % intervals; 0 for none.
-        people: (P, 2) identities of the two images. Pairs that share a person are not independent, so
-            people are resampled, and a pair occurs as often as the product of its people (Snijders
-            and Borgatti, "Non-parametric standard errors and tests for network statistics",
-            Connections 1999). Without `people`, pairs are resampled, and the intervals are too narrow.
+        people: (P, 2) identities of the two images. Pairs that share a person are not independent,
+            so people are resampled, and a pair occurs as often as the product of its people
+            (Snijders and Borgatti, "Non-parametric standard errors and tests for network
+            statistics", Connections 1999). Without `people`, pairs are resampled, and the intervals
+            are too narrow.
         seed: seed of the resampling.
 
     Returns:
         The curve.
 
     Raises:
-        WorkbenchError: if the shapes do not match, a score is NaN or infinite, a gap is negative, no
-            genuine pair has a gap, or there are fewer than 1 / FAR impostor pairs.
+        WorkbenchError: if the shapes do not match, a score is NaN or infinite, a gap is negative,
+            no genuine pair has a gap, or there are fewer than 1 / FAR impostor pairs.
     """
     if factor not in FACTORS:
         raise unknown_name("factor", factor, FACTORS)
@@ -396,7 +397,8 @@ def _resamples(units: Integers, count: int, rng: np.random.Generator) -> Iterato
     """Yield how often each pair occurs in each resample of people.
 
     Args:
-        units: (P, 2) the two people of each pair; where people are unknown, twice the number of the pair.
+        units: (P, 2) the two people of each pair; where people are unknown, twice the number of the
+            pair.
         count: number of resamples.
         rng: random numbers.
     """
@@ -446,8 +448,8 @@ def _check(
     """Check the arguments.
 
     Returns:
-        Scores, kinds, gaps, and the units that are resampled: (P, 2) the two people of each pair, or
-        twice the number of the pair.
+        Scores, kinds, gaps, and the units that are resampled: (P, 2) the two people of each pair,
+        or twice the number of the pair.
     """
     values, kinds = np.asarray(scores, dtype=np.float64), np.asarray(same)
     distance = np.asarray(gap, dtype=np.float64)

@@ -242,8 +242,8 @@ def invariance_curves(
         {factor: curve}.
 
     Raises:
-        WorkbenchError: if the run was not evaluated on the benchmark, if it is not known in what the
-            images of a pair differ, or for the reasons that `invariance` names.
+        WorkbenchError: if the run was not evaluated on the benchmark, if it is not known in what
+            the images of a pair differ, or for the reasons that `invariance` names.
     """
     opened = open_run(run)
     result, gaps = load_result(opened, benchmark), load_gaps(opened, benchmark)

@@ -108,8 +108,8 @@ def open_training_set(run: runs.Run, training_data: str | None = None) -> data.D
         The data set.
 
     Raises:
-        WorkbenchError: if it cannot be opened, if it is not what the run recorded, or if the run was
-            imported, so that its training set is not known.
+        WorkbenchError: if it cannot be opened, if it is not what the run recorded, or if the run
+            was imported, so that its training set is not known.
     """
     if run.config.get("loss") == runs.IMPORTED:
         raise WorkbenchError(

@@ -1,7 +1,7 @@
 """What an evaluator is, and the registry that finds the evaluator for a type of benchmark.
 
-An evaluator knows everything that depends on the type of a benchmark: which images are embedded, what
-is refused, and how embeddings become a result. `evaluate` itself knows no type.
+An evaluator knows everything that depends on the type of a benchmark: which images are embedded,
+what is refused, and how embeddings become a result. `evaluate` itself knows no type.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Measurement:
         embeddings: (N, D) their embeddings.
         labels: (N,) their identities; -1 where unknown.
         identity_names: names of the identities; may be empty.
-        angles: angle of every image of the benchmark to class centres; None where no identity is known.
+        angles: angle of every image of the benchmark to class centres; None where no identity is
+            known.
         gaps: differences between the two images of each pair; None where they are not known.
     """
 
