@@ -1,4 +1,4 @@
-"""Runs side by side: one table of runs x benchmarks."""
+"""Compares runs in one table with a row per run and benchmark."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ COLUMNS = (
 
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per run and benchmark that it was evaluated on.
+    """Build a table with one row per run and benchmark on which it was evaluated.
 
     Args:
-        chosen: runs. benchmarks: names to keep; all by default.
+        chosen: runs.
+        benchmarks: names of evaluations to keep; by default all.
 
     Returns:
-        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer,
-        stale (whether the model was trained on since), left_out (the images that could not be read, in words), and for each FAR
-        tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its rank-1; one of
-        templates has none, as nearly all of IJB's pairs are impostors. Damaged evaluations are left out.
+        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low,
+        accuracy_high, auc, eer, stale (whether the run was trained on since its evaluation), left_out
+        (description of images that could not be read), and for each FAR tar@FAR with _low, _high and
+        _supported. A kind of result may add columns. Missing figures are NaN. The accuracy of an
+        identification is its rank-1 rate. Templates have no accuracy, as nearly all pairs of IJB are
+        impostor pairs. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:
