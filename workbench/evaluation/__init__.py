@@ -1,6 +1,7 @@
-"""Evaluation: `evaluate(run, benchmark)` measures and stores; `verification(scores, same)` is the protocol by itself.
+"""Evaluation: `evaluate(run, benchmark)` measures a run, and `verification(scores, same)` scored pairs.
 
-What needs torch (`evaluate`, `load_model`) is imported when first used, so that stored results are read without it.
+What needs torch (`evaluate`, `embed`, `load_model`) is imported when it is first used, so that stored
+results are read without torch.
 """
 
 from __future__ import annotations
@@ -107,8 +108,7 @@ _WITH_TORCH = {
 def __getattr__(name: str) -> Any:
     if name in _WITH_TORCH:
         value = getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
-        globals()[name] = (
-            value  # the module evaluate.py would else hide the function of the same name
-        )
+        # The module evaluate.py would otherwise hide the function of the same name.
+        globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
