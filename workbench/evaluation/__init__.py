@@ -1,7 +1,7 @@
-"""Evaluation: `evaluate(run, benchmark)` measures a run, and `verification(scores, same)` scored pairs.
+"""Evaluation: `evaluate(run, benchmark)` measures a run, `verification(...)` scored pairs.
 
-What needs torch (`evaluate`, `embed`, `load_model`) is imported when it is first used, so that stored
-results are read without torch.
+What needs torch (`evaluate`, `embed`, `load_model`) is imported when it is first used, so that
+stored results are read without torch.
 """
 
 from __future__ import annotations

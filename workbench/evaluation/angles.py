@@ -15,7 +15,7 @@ CHUNK = 2048
 
 
 class Angles(NamedTuple):
-    """Angles in degrees, one per embedding, in [0, 180]; NaN where there is no class centre to compare with."""
+    """Angles in degrees, in [0, 180], one per embedding; NaN without a class centre."""
 
     own: Floats
     """to the centre of the embedding's own class"""
@@ -53,8 +53,8 @@ def to_centres(
         len(labels) and not 0 <= labels.min() <= labels.max() < len(centres)
     ):
         raise WorkbenchError(
-            f"labels {labels.shape} must be class numbers from 0 to {len(centres) - 1}, one for each "
-            f"of {len(embeddings)} embeddings"
+            f"labels {labels.shape} must be class numbers from 0 to {len(centres) - 1}, one for "
+            f"each of {len(embeddings)} embeddings"
         )
     unit, unit_centres = normalised(embeddings), normalised(centres)
     own = np.einsum("nd,nd->n", unit, unit_centres[labels])
@@ -62,7 +62,7 @@ def to_centres(
 
 
 def to_identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Angles:
-    """Compute the angles to the mean direction of each identity, where no class centres were learned.
+    """Compute the angles to the mean direction of each identity, which need no class centres.
 
     An embedding is left out of the mean of its own identity, which would otherwise be biased
     towards it.

@@ -1,4 +1,4 @@
-"""Reproduces the figures of arcface_torch's eval/verification.py exactly, without a loop over thresholds.
+"""Reproduces the figures of arcface_torch's eval/verification.py, without its loop over thresholds.
 
 The distances are counted once in the intervals between thresholds, separately for each fold and for
 genuine and impostor pairs. A cumulative sum then gives the number of pairs below each threshold.
@@ -103,8 +103,8 @@ def _fold_sizes(labels: Bools, folds: Integers, nrof_folds: int) -> Integers:
     if len(empty := np.flatnonzero((size == 0).any(axis=0))):
         kind = "genuine" if size[0, empty[0]] == 0 else "impostor"
         raise WorkbenchError(
-            f"fold {empty[0] + 1} of {nrof_folds} has no {kind} pairs; arcface_torch's TAR and FAR need "
-            "some in each"
+            f"fold {empty[0] + 1} of {nrof_folds} has no {kind} pairs; arcface_torch's TAR and FAR "
+            "need some in each"
         )
     return size
 
@@ -127,7 +127,7 @@ def squared_distances(first: NDArray[Precision], second: NDArray[Precision]) -> 
 def _at_target(
     distances: Floats, labels: Bools, folds: Integers, size: Integers
 ) -> tuple[Floats, Floats]:
-    """Return TAR and FAR of each fold at the threshold that has the target FAR on the other folds."""
+    """Return each fold's TAR and FAR at the threshold with the target FAR on the other folds."""
     count = size.shape[1]
     impostors = _below(distances, labels, folds, count, VAL_THRESHOLDS)[1]
     rates = _on_other_folds(impostors) / _on_other_folds(size[1][:, None])
@@ -190,8 +190,8 @@ def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> Bools:
         or not len(labels)
     ):
         raise WorkbenchError(
-            f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, D) "
-            "and (P,)"
+            f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, "
+            "D) and (P,)"
         )
     if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise WorkbenchError("issame must hold True or False (or 1 and 0) for each pair")

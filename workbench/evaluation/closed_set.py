@@ -110,7 +110,8 @@ def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) 
     true, guess = np.asarray(labels), np.asarray(predicted)
     if true.shape != guess.shape or true.ndim != 1 or not len(true):
         raise WorkbenchError(
-            f"labels have shape {true.shape} and predictions {guess.shape}, expected (N,) both, N > 0"
+            f"labels have shape {true.shape} and predictions {guess.shape}, expected (N,) both, N "
+            "> 0"
         )
     for what, values in (("labels", true), ("predictions", guess)):
         if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(class_names):

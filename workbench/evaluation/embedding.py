@@ -1,4 +1,4 @@
-"""Embeds a set of images into a file for other programs; `np.load` reads it without running any code."""
+"""Embeds a set of images into an .npz file, which other programs read with `np.load`."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class Embeddings:
             WorkbenchError: if the name does not end in .npz, or the file cannot be written.
 
         Example:
+            >>> import numpy as np
             >>> import tempfile
             >>> embeddings = Embeddings(np.ones((2, 3), np.float32), np.array([0, 1]))
             >>> with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
 """Identification: probes are searched for in a gallery, with distractors among the candidates.
 
-Kemelmacher-Shlizerman et al., "The MegaFace benchmark: 1 million faces for recognition at scale", CVPR
-2016. By MegaFace's rule, the candidates for a probe are one other image of its person and the
-distractors (`candidates="megaface"`). By default, the candidates are the distractors and all enrolled
-people, as these can be mistaken for each other too. Enrolled people are ranked by the best of their
-images, distractors image by image. Ties count against the model: a candidate with the same score as
-the right person ranks before it.
+Kemelmacher-Shlizerman et al., "The MegaFace benchmark: 1 million faces for recognition at scale",
+CVPR 2016. By MegaFace's rule, the candidates for a probe are one other image of its person and the
+distractors (`candidates="megaface"`). By default, the candidates are the distractors and all
+enrolled people, as these can be mistaken for each other too. Enrolled people are ranked by the best
+of their images, distractors image by image. Ties count against the model: a candidate with the same
+score as the right person ranks before it.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ Candidates = Literal["gallery", "megaface"]
 class IdentificationResult(Result):
     """Identification figures of a set of probes.
 
-    A search is one probe whose person is to be found. By MegaFace's rule, it is one probe with one of
-    its mates, which are the other images of its person.
+    A search is one probe whose person is to be found. By MegaFace's rule, it is one probe with one
+    of its mates, which are the other images of its person.
 
     Attributes:
         accuracy: rank-1 rate, the share of searches in which the right person ranks first.
         interval: bootstrap interval (low, high) of the rank-1 rate, people resampled; None if not
-            requested, or with fewer than two people. If no search fails, it has no width, which does
-            not mean that the rate is certain.
+            requested, or with fewer than two people. If no search fails, it has no width, which
+            does not mean that the rate is certain.
         cmc: (K,) share of searches in which the right person is among the first 1, 2, ..., K.
         cmc_band: (2, K) low and high of `cmc`, or None.
         distractor_counts: (C,) numbers of distractors, ascending; the last is the number of all.
-        distractor_rates: (C,) rank-1 rate with so many distractors, the mean over all subsets of that
-            size.
+        distractor_rates: (C,) rank-1 rate with so many distractors, the mean over all subsets of
+            that size.
         distractor_band: (2, C) low and high of `distractor_rates`, or None.
-        tar_at_far: {FAR: highest TAR at which FAR is not exceeded}. Genuine pairs are a probe with each
-            gallery image of its person (by MegaFace's rule, with each mate); impostor pairs are a
-            probe with a distractor.
+        tar_at_far: {FAR: highest TAR at which FAR is not exceeded}. Genuine pairs are a probe with
+            each gallery image of its person (by MegaFace's rule, with each mate); impostor pairs
+            are a probe with a distractor.
         ranks: (S,) rank of the right person in each search; 1 is best.
         identities: (S,) identity that is searched for.
         probes: number of probes.
@@ -244,6 +244,7 @@ def identification(
             probe is not in the gallery.
 
     Example:
+        >>> import numpy as np
         >>> gallery = np.eye(3)[:2]
         >>> result = identification(gallery, gallery, np.eye(3)[2:], [0, 1], [0, 1], bootstrap=0)
         >>> result.accuracy, result.ranks
@@ -333,8 +334,8 @@ def _rates(
 _PROTOCOLS = {
     "gallery": {
         "candidates": (
-            "everybody in the gallery, by the best of their images, and each distractor; ties count "
-            "as misses"
+            "everybody in the gallery, by the best of their images, and each distractor; ties "
+            "count as misses"
         ),
         "pairs": (
             "genuine: a probe and a gallery image of its person; impostor: a probe and a distractor"
@@ -343,8 +344,8 @@ _PROTOCOLS = {
     "megaface": {
         "candidates": (
             "MegaFace's rule: one other image of the probe's person, each in turn, and each "
-            "distractor, but nobody else who is enrolled; images of the gallery are probes too; ties "
-            "count as misses"
+            "distractor, but nobody else who is enrolled; images of the gallery are probes too; "
+            "ties count as misses"
         ),
         "pairs": (
             "genuine: a probe and another image of its person; impostor: a probe and a distractor"
@@ -550,7 +551,7 @@ def _band(hits: Floats, searches: Floats, bootstrap: int, seed: int) -> Floats |
 def _tar_at(most: int, reached: Integers) -> float:
     """Return the highest TAR with at most so many false accepts.
 
-    Only genuine scores need to be thresholds: any other threshold accepts as many genuine pairs as the
-    next higher genuine score, and no fewer impostor pairs.
+    Only genuine scores need to be thresholds: any other threshold accepts as many genuine pairs as
+    the next higher genuine score, and no fewer impostor pairs.
     """
     return float((reached <= most).mean())

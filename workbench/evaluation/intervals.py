@@ -1,18 +1,18 @@
 """Confidence intervals of figures of pairs: a jackknife over folds or people, for proportions.
 
-Two pairs that share a person are not independent, so intervals that treat them as independent are too
-narrow. A *delete-one-group jackknife* computes each figure again without one group of people at a time
-(Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11; Bolle, Ratha and Pankanti,
-"Error analysis of pattern recognition systems: the subsets bootstrap", Computer Vision and Image
-Understanding 2004, explain why people and not pairs are the unit). If the folds of a benchmark share no
-people, the folds are the groups.
+Two pairs that share a person are not independent, so intervals that treat them as independent are
+too narrow. A *delete-one-group jackknife* computes each figure again without one group of people at
+a time (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11; Bolle, Ratha and
+Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap", Computer Vision
+and Image Understanding 2004, explain why people and not pairs are the unit). If the folds of a
+benchmark share no people, the folds are the groups.
 
-A figure near 0 or 1 has a skewed distribution, for which "estimate +- 2 standard errors" is wrong. The
-intervals are therefore those of Clopper and Pearson (Biometrika 1934), for the number of independent
-trials that would give the same standard error (Korn and Graubard, "Confidence intervals for proportions
-with small expected number of positive counts estimated from survey data", Survey Methodology 1998).
-`benchmarks/interval_coverage.py` measures how often they cover the true value, compared with other
-methods.
+A figure near 0 or 1 has a skewed distribution, for which "estimate +- 2 standard errors" is wrong.
+The intervals are therefore those of Clopper and Pearson (Biometrika 1934), for the number of
+independent trials that would give the same standard error (Korn and Graubard, "Confidence intervals
+for proportions with small expected number of positive counts estimated from survey data", Survey
+Methodology 1998). `benchmarks/interval_coverage.py` measures how often they cover the true value,
+compared with other methods.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from workbench.errors import WorkbenchError
 
 LEVEL = 0.95
 FEWEST_FOLDS = 5
-"""With fewer folds, groups of people or pairs are formed: the spread of few numbers is unreliable."""
+"""With fewer folds, groups of people or pairs are formed: few folds give no reliable spread."""
 GROUPS = 10
 """Number of groups of people or pairs where the folds cannot be the groups."""
 MOST_TRIALS = 1e12
 """With more trials, the quantiles of the beta distribution lose their precision."""
 WELL_SUPPORTED, SUPPORTED = 30.0, 10.0
-"""Expected false accepts from which a TAR is shown without reservation, and from which as supported.
+"""Expected false accepts from which a TAR is well supported, and from which it is supported.
 
-Doddington et al., "The NIST speaker recognition evaluation: overview, methodology, systems, results,
-perspective", Speech Communication 2000: with 30 errors, the true error rate is within 30 % of the
-observed one with 90 % confidence.
+Doddington et al., "The NIST speaker recognition evaluation: overview, methodology, systems,
+results, perspective", Speech Communication 2000: with 30 errors, the true error rate is within 30 %
+of the observed one with 90 % confidence.
 """
 
 
@@ -73,9 +73,9 @@ def groups_of(
 
     Returns:
         The folds, if there are at least 5 and no person is known to be in two of them. Otherwise 10
-        groups of people, each left out with all pairs of its people; a pair of people in two groups is
-        then left out twice, which makes the intervals slightly too wide. Without known people, 10
-        groups of pairs.
+        groups of people, each left out with all pairs of its people; a pair of people in two groups
+        is then left out twice, which makes the intervals slightly too wide. Without known people,
+        10 groups of pairs.
     """
     fold_count = int(folds.max()) + 1
     enough = fold_count >= FEWEST_FOLDS
@@ -208,8 +208,8 @@ def clopper_pearson(
         level: confidence level.
 
     Returns:
-        (...) low and high. Without any success in n trials, the upper limit is 1 - 0.025^(1/n), about
-        3.7 / n.
+        (...) low and high. Without any success in n trials, the upper limit is 1 - 0.025^(1/n),
+        about 3.7 / n.
 
     Example:
         >>> low, high = clopper_pearson(0.5, 10)
@@ -252,13 +252,13 @@ def supported(impostors: int, far: float, expected: float = SUPPORTED) -> bool:
 def bounds_with_few_false_accepts(
     far: Floats, tar: Floats, rates: ArrayLike, impostors: int, units: int
 ) -> tuple[Floats, Floats]:
-    """Compute bounds of TAR at a FAR with so few expected false accepts that TAR can hardly be estimated.
+    """Compute bounds of TAR at a FAR with too few expected false accepts for an estimate.
 
     The threshold that has the wanted FAR among all impostors is reached by a binomial number of the
-    impostor pairs at hand, so it lies between two of their scores (as in the interval of a quantile by
-    order statistics). The lower limit is that of TAR at the higher of the two scores, the upper limit
-    is that of TAR at the lower one. Each of the four statements involved holds with probability
-    1 - 0.0125, so all of them hold together with probability at least 95 %.
+    impostor pairs at hand, so it lies between two of their scores (as in the interval of a quantile
+    by order statistics). The lower limit is that of TAR at the higher of the two scores, the upper
+    limit is that of TAR at the lower one. Each of the four statements involved holds with
+    probability 1 - 0.0125, so all of them hold together with probability at least 95 %.
 
     Args:
         far: (T,) FAR at the points of the ROC curve, from the highest threshold on.
@@ -284,7 +284,7 @@ def bounds_with_few_false_accepts(
 
 
 def _binomial_quantiles(trials: int, rates: Floats, tail: float) -> tuple[Floats, Floats]:
-    """Return the lower and upper quantiles of binomial numbers, with at most `tail` outside of each."""
+    """Return lower and upper quantiles of binomial numbers, each with at most `tail` outside."""
     from scipy.special import bdtr
 
     quantiles = np.empty((2, len(rates)))
@@ -302,8 +302,8 @@ def holm(p_values: ArrayLike) -> Floats:
     """Adjust p values for multiple comparisons.
 
     With adjusted p values, the probability that any of them is below 0.05 by chance is at most 5 %.
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-    1979.
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 1979.
 
     Args:
         p_values: (K,) p values in [0, 1].

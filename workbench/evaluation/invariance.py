@@ -1,4 +1,4 @@
-"""Invariance: how the similarity of genuine pairs falls as their two images differ more in one factor.
+"""Invariance: how the similarity of genuine pairs falls as their images differ in one factor.
 
 The threshold is determined by the impostor pairs: it accepts a given share of them, the FAR.
 Genuine pairs are sorted into bins by their gap, such as their difference in yaw. Where the median
@@ -41,11 +41,14 @@ FACTORS = {
 }
 """Attributes of a benchmark's images over which curves are drawn; shares are in [0, 1]."""
 VARIED, NOTHING = "factor", "none"
-"""In a controlled sweep: the attribute that names the factor varied in an image, and its value for none."""
+"""Attribute that names the varied factor in a controlled sweep, and its value for no factor."""
 MOST_LEVELS, QUANTILE_BINS = 20, 10
 SPREAD = (0.1, 0.9)
 MIN_RESAMPLED = 5
-"""A bin with fewer people (or pairs, where people are unknown) gets no interval, as a bootstrap of so few is unreliable."""
+"""Bins with fewer people get no interval, as a bootstrap of so few is unreliable.
+
+Pairs are counted where people are unknown.
+"""
 
 
 class Gaps(NamedTuple):
@@ -325,7 +328,7 @@ def _intervals(draws: list[_Figures], point: _Figures, few: list[bool]) -> _Inte
 
 
 class _Table:
-    """Pairs that are sorted once, so that each resample needs only new weights and a cumulative sum."""
+    """Pairs that are sorted once, so that a resample needs only a cumulative sum of weights."""
 
     def __init__(self, scores: Floats, bin_of: Integers, far: float) -> None:
         """Sort the pairs; `bin_of` is the bin of each genuine pair, and -1 for impostor pairs."""
@@ -344,7 +347,7 @@ class _Table:
         )
 
     def threshold(self, weights: Floats) -> float:
-        """Return the threshold just above the first rejected impostor pair; NaN without impostor pairs."""
+        """Return the threshold just above the first rejected impostor pair; NaN without any."""
         accepted = np.cumsum(weights[self.impostors])
         if not accepted[-1]:
             return float("nan")
@@ -352,7 +355,7 @@ class _Table:
         return float(np.nextafter(self.scores[self.impostors[first]], np.inf))
 
     def medians(self, weights: Floats) -> Floats:
-        """Return the lowest score that half of a bin's pairs do not exceed; NaN for an empty bin."""
+        """Return the lowest score that half of a bin's pairs do not exceed; NaN if it is empty."""
         total = np.cumsum(weights[self.genuine])
         after = total[self.ends]
         before = np.append(0.0, after[:-1])
@@ -385,7 +388,7 @@ def _bins(gap: Floats, genuine: Bools, edges: ArrayLike | None) -> Integers:
 
 
 def _default_edges(gap: Floats) -> Floats:
-    """Return the edges of a bin for each distinct gap, or of ten bins of equal size if there are many."""
+    """Return edges of one bin per distinct gap, or of ten bins of equal size for many gaps."""
     levels = np.unique(gap.round(3))
     if len(levels) <= MOST_LEVELS:
         return np.concatenate([[-np.inf], (levels[:-1] + levels[1:]) / 2, [np.inf]])
@@ -474,6 +477,7 @@ def _check(
         units = np.asarray(people)
         if units.shape != (len(values), 2) or units.dtype.kind not in "iu":
             raise WorkbenchError(
-                f"people are {units.dtype} of shape {units.shape}, expected integers of shape ({len(values)}, 2)"
+                f"people are {units.dtype} of shape {units.shape}, expected integers of shape "
+                f"({len(values)}, 2)"
             )
     return values, kinds.astype(bool), distance, units.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The base class of all results, and the registry by which a stored result is read as the kind it is."""
+"""The base class of all results, and the registry of the kinds of results that can be read."""
 
 from __future__ import annotations
 

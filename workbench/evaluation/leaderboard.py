@@ -33,12 +33,12 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
         benchmarks: names of evaluations to keep; by default all.
 
     Returns:
-        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low,
-        accuracy_high, auc, eer, stale (whether the run was trained on since its evaluation), left_out
-        (description of images that could not be read), and for each FAR tar@FAR with _low, _high and
-        _supported. A kind of result may add columns. Missing figures are NaN. The accuracy of an
-        identification is its rank-1 rate. Templates have no accuracy, as nearly all pairs of IJB are
-        impostor pairs. Damaged evaluations are left out.
+        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std,
+        accuracy_low, accuracy_high, auc, eer, stale (whether the run was trained on since its
+        evaluation), left_out (description of images that could not be read), and for each FAR
+        tar@FAR with _low, _high and _supported. A kind of result may add columns. Missing figures
+        are NaN. The accuracy of an identification is its rank-1 rate. Templates have no accuracy,
+        as nearly all pairs of IJB are impostor pairs. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:

@@ -82,7 +82,8 @@ class Model:
             progress: title of a progress bar; empty for none.
 
         Returns:
-            (N, D) embeddings, or (N, 2 D) if concatenated; finite, not normalised, none of length 0.
+            (N, D) embeddings, or (N, 2 D) if concatenated; finite, not normalised, none of length
+            0.
 
         Raises:
             WorkbenchError: if an image cannot be read, or its embedding is not finite or has length
@@ -134,12 +135,13 @@ class Model:
         """
         if self.loss is None:
             raise WorkbenchError(
-                "the run's loss is not registered; import the file that registers it to predict classes"
+                "the run's loss is not registered; import the file that registers it to predict "
+                "classes"
             )
         if not isinstance(self.loss, losses.ClassificationLoss):
             raise WorkbenchError(
-                "the run's loss has no class centres to predict classes with; use `nearest_mean`, which "
-                "needs none"
+                "the run's loss has no class centres to predict classes with; use `nearest_mean`, "
+                "which needs none"
             )
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predicted_class(part) for part in parts])
@@ -182,8 +184,8 @@ def _check_embeddings(
     if not has_direction.all():
         where = image_name(images, numbers[int(np.argmin(has_direction))])
         raise WorkbenchError(
-            f"{where}: the network's embedding of this image is 0 throughout, so it has no direction and "
-            "cannot be compared; the training diverged, e.g. with too high an lr"
+            f"{where}: the network's embedding of this image is 0 throughout, so it has no "
+            "direction and cannot be compared; the training diverged, e.g. with too high an lr"
         )
 
 
@@ -198,8 +200,8 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         The model, in evaluation mode.
 
     Raises:
-        WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do not
-            fit the network, or config.yaml was changed since the training.
+        WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do
+            not fit the network, or config.yaml was changed since the training.
     """
     path = run.model_path
     if not path.is_file():
@@ -244,15 +246,15 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
 def _create(
     run: runs.Run, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> tuple[backbones.Backbone, losses.Loss | None]:
-    """Create the network and the loss that config.yaml names; the loss is None if not registered."""
+    """Create the network and the loss in config.yaml; the loss is None if not registered."""
     config, weight = run.config, tensors.get("loss.weight")
     needed = ("backbone", "loss", "image_size", "pixel_mean", "pixel_std")
     if missing := [key for key in needed if key not in config]:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
     if ("embedding_dim" not in config) if weight is None else (weight.ndim not in (2, 3)):
         raise _no_centres(path)
-    # The shape of class centres is (C, D), or (C, K, D) with sub-centres. Without class centres, C is
-    # in the file's metadata, if the loss needs it.
+    # The shape of class centres is (C, D), or (C, K, D) with sub-centres. Without class centres, C
+    # is in the file's metadata, if the loss needs it.
     num_classes = int(metadata.get("num_classes", "1")) if weight is None else weight.shape[0]
     embedding_dim = config["embedding_dim"] if weight is None else weight.shape[-1]
     size: Any = config["image_size"]
@@ -306,16 +308,17 @@ def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
         stored = None
     if not isinstance(stored, dict):
         raise WorkbenchError(
-            f"{run.model_path}: its metadata {runs.MADE_WITH!r} is not a JSON object, so the file is "
-            "damaged; train again"
+            f"{run.model_path}: its metadata {runs.MADE_WITH!r} is not a JSON object, so the file "
+            "is damaged; train again"
         )
     now = runs.made_with(run.config)
     if differing := [key for key, value in now.items() if key in stored and stored[key] != value]:
         key = differing[0]
         rest = f" (and {', '.join(differing[1:])})" if differing[1:] else ""
         raise WorkbenchError(
-            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was trained "
-            f"with {stored[key]!r}{rest}; restore the old value, or train a new run with the new one"
+            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was "
+            f"trained with {stored[key]!r}{rest}; restore the old value, or train a new run with "
+            "the new one"
         )
 
 

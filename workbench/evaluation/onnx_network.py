@@ -29,7 +29,7 @@ _TYPES: dict[str, type[np.number[Any]]] = {
 DEFAULT_SIZE = 112
 """Height and width of images, if the file does not specify them."""
 _SILENT = 4
-"""onnxruntime's log level "fatal". Errors are raised anyway, and failed attempts need not be logged."""
+"""onnxruntime's log level "fatal", as errors are raised anyway."""
 _CHECKED_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _CHANNEL_NAMES, _HEIGHT_NAMES = ("c", "ch", "channel", "channels"), ("h", "height", "rows")
 
@@ -37,15 +37,15 @@ _CHANNEL_NAMES, _HEIGHT_NAMES = ("c", "ch", "channel", "channels"), ("h", "heigh
 class OnnxNetwork(Backbone):
     """Network of an ONNX file with one image input and embeddings (N, D) among its outputs.
 
-    The input is (N, 3, H, W) or (N, H, W, 3). The network is run once on noise, to find D and whether it
-    takes several images at once; if not, it gets them one by one. Axes of length 1 before or after D, as
-    in (N, D, 1, 1), are removed.
+    The input is (N, 3, H, W) or (N, H, W, 3). The network is run once on noise, to find D and
+    whether it takes several images at once; if not, it gets them one by one. Axes of length 1
+    before or after D, as in (N, D, 1, 1), are removed.
 
     Args:
         content: the bytes of the file, which must hold all its weights.
         where: name of the file for errors.
-        image_size: height and width in pixels; by default those of the file, or 112 where it does not
-            specify them.
+        image_size: height and width in pixels; by default those of the file, or 112 where it does
+            not specify them.
         device: a GPU is used if onnxruntime was built for CUDA; otherwise the CPU. Images and
             embeddings stay on the caller's device.
         output: name of the output with the embeddings; by default the only one of shape (N, D) with
@@ -76,8 +76,8 @@ class OnnxNetwork(Backbone):
         model = parse(content, where)
         if elsewhere := external_files(model):
             raise WorkbenchError(
-                f"{where}: has weights in another file, {elsewhere[0]!r}; a run's model.onnx must hold "
-                "all its weights"
+                f"{where}: has weights in another file, {elsewhere[0]!r}; a run's model.onnx must "
+                "hold all its weights"
             )
         _check_weights(model, where)
         session = _session(content, where, device or torch.device("cpu"))
@@ -119,8 +119,8 @@ class OnnxNetwork(Backbone):
         """
         if self.takes_bytes and (mean, std) != (0.0, 1.0):
             raise WorkbenchError(
-                f"{where}: its input is of whole numbers 0..255 (uint8), so pixel_mean must be 0 and "
-                f"pixel_std 1, got {formula(mean, std)}"
+                f"{where}: its input is of whole numbers 0..255 (uint8), so pixel_mean must be 0 "
+                f"and pixel_std 1, got {formula(mean, std)}"
             )
 
 
@@ -224,8 +224,8 @@ class _Graph:
         embeddings = _flat(values, count)
         if embeddings is None:
             raise WorkbenchError(
-                f"{self.where}: output {self.output!r} gives {_shape_of(values)} for {count} image(s), "
-                f"expected ({count}, D)"
+                f"{self.where}: output {self.output!r} gives {_shape_of(values)} for {count} "
+                f"image(s), expected ({count}, D)"
             )
         return embeddings[: len(images)].astype(np.float32)
 
@@ -301,7 +301,7 @@ def _chosen(outputs: dict[str, Any], wanted: str | None, where: str) -> str:
 
 
 def _same(graph: _Graph, images: NDArray[np.float32]) -> bool:
-    """Return whether a batch gives the same embeddings as single images; some files need batches of 1."""
+    """Return whether a batch gives the same embeddings as single images; not all files do."""
     single = np.concatenate([graph(images[:1]), graph(images[1:])])
     try:
         together = graph(images)
@@ -334,8 +334,8 @@ def _only_input(session: Any, where: str) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise WorkbenchError(
-            f"{where}: has {len(inputs)} inputs ({_names(inputs)}), expected one: images; export it with "
-            "the others fixed"
+            f"{where}: has {len(inputs)} inputs ({_names(inputs)}), expected one: images; export "
+            "it with the others fixed"
         )
     (image_input,) = inputs
     if image_input.type not in _TYPES:
@@ -347,12 +347,12 @@ def _only_input(session: Any, where: str) -> Any:
 
 
 def _possible_orders(image_input: Any, where: str) -> list[bool]:
-    """Return whether the channels are the last axis; both values if the file does not specify it."""
+    """Return whether the channels are the last axis; both values if the file leaves it open."""
     shape = [_fixed(side) for side in image_input.shape]
     if len(shape) != 4 or not {3, None} & {shape[1], shape[3]}:
         raise WorkbenchError(
-            f"{where}: input {image_input.name!r} has shape {_written(image_input.shape)}, expected "
-            "(N, 3, H, W) or (N, H, W, 3)"
+            f"{where}: input {image_input.name!r} has shape {_written(image_input.shape)}, "
+            "expected (N, 3, H, W) or (N, H, W, 3)"
         )
     if shape[1] == 3 or shape[3] not in (3, None):
         return [False]
@@ -402,7 +402,8 @@ def _size(
     size = sides[0] or default[0], sides[1] or default[1]
     if min(size) < 1:
         raise WorkbenchError(
-            f"{where}: the image size {size[0]} x {size[1]} is not valid; both sides must be at least 1"
+            f"{where}: the image size {size[0]} x {size[1]} is not valid; both sides must be at "
+            "least 1"
         )
     if image_size not in (None, size):
         raise WorkbenchError(

@@ -1,10 +1,10 @@
 """Open-set identification: a probe may show a person who is not enrolled, so a threshold is needed.
 
-Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271, 2019,
-section 3; ISO/IEC 19795-1. A search is mated if the person on the probe is enrolled. FPIR is the share
-of non-mated searches that return somebody, that is, whose highest score reaches the threshold. FNIR is
-the share of mated searches that do not return the right person: its score is below the threshold, or
-it is not among the first R. Ties count against the model.
+Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271,
+2019, section 3; ISO/IEC 19795-1. A search is mated if the person on the probe is enrolled. FPIR is
+the share of non-mated searches that return somebody, that is, whose highest score reaches the
+threshold. FNIR is the share of mated searches that do not return the right person: its score is
+below the threshold, or it is not among the first R. Ties count against the model.
 
 With more enrolled people, more of them can be mistaken for a stranger, so both rates depend on the
 size of the gallery.
@@ -50,8 +50,8 @@ class OpenSetResult:
 
     Attributes:
         fnir_at_fpir: {FPIR: lowest FNIR at which FPIR is not exceeded}.
-        intervals: {FPIR: bootstrap interval (low, high) of that FNIR}, people resampled; empty if not
-            requested.
+        intervals: {FPIR: bootstrap interval (low, high) of that FNIR}, people resampled; empty if
+            not requested.
         band: (2, len(BAND_FPIRS)) low and high FNIR at `BAND_FPIRS`, or None.
         mated: (Q,) score of each mated probe with its own person.
         ranks: (Q,) rank of that person in the gallery; 1 is best.
@@ -81,7 +81,7 @@ class OpenSetResult:
         return OpenSetCurve(false_alarms / len(self.nonmated), misses / len(self.mated), thresholds)
 
     def threshold_at(self, fpir: float) -> float:
-        """Return the lowest score that does not exceed an FPIR as threshold; infinity if none does."""
+        """Return the lowest threshold that does not exceed an FPIR; infinity if none does."""
         curve = self.curve
         return float(
             curve.thresholds[np.searchsorted(curve.fpir, fpir * (1 + 1e-9), side="right") - 1]
@@ -93,7 +93,7 @@ class OpenSetResult:
         return float((self.nonmated >= threshold).mean()), float((~hits).mean())
 
     def supported(self, fpir: float) -> bool:
-        """Whether at least 10 false positives are expected at an FPIR among the non-mated searches."""
+        """Whether at least 10 false positives are expected at an FPIR."""
         return supported(len(self.nonmated), fpir)
 
     def summary(self) -> str:
@@ -159,8 +159,8 @@ def open_set(
 ) -> OpenSetResult:
     """Compute open-set identification figures, by the cosine of embeddings.
 
-    The figures do not depend on `block`, the order of the images, or the blocks in which the non-mated
-    probes are passed.
+    The figures do not depend on `block`, the order of the images, or the blocks in which the
+    non-mated probes are passed.
 
     Args:
         probes: (Q, D) embeddings of mated probes.
@@ -173,9 +173,9 @@ def open_set(
             default all are different people.
         rank: R, the lowest rank that counts as a hit; None if every rank counts.
         fpirs: false positive identification rates at which FNIR is computed, in (0, 1].
-        bootstrap: resamples for the 95 % intervals; 0 for none. The people on the mated and those on
-            the non-mated probes are resampled, with all their probes, and thresholds are chosen anew;
-            the gallery stays the same.
+        bootstrap: resamples for the 95 % intervals; 0 for none. The people on the mated and those
+            on the non-mated probes are resampled, with all their probes, and thresholds are chosen
+            anew; the gallery stays the same.
         seed: seed of the resampling.
         block: embeddings of either side that are compared at once; at most block x block scores are
             held.
@@ -184,10 +184,11 @@ def open_set(
         The figures, with the scores they were computed from.
 
     Raises:
-        WorkbenchError: if the shapes do not match, an embedding is not finite, the person on a mated
-            probe is not in the gallery, or the person on a non-mated probe is.
+        WorkbenchError: if the shapes do not match, an embedding is not finite, the person on a
+            mated probe is not in the gallery, or the person on a non-mated probe is.
 
     Example:
+        >>> import numpy as np
         >>> gallery = np.eye(3)[:2]
         >>> result = open_set(gallery, gallery, np.eye(3)[2:], [0, 1], [0, 1], bootstrap=0)
         >>> result.fnir_at_fpir[0.1]
@@ -258,16 +259,17 @@ def _highest(embeddings: Floats, enrolled: Enrolled, block: int) -> Floats:
 
 
 def _strangers(ids: ArrayLike | None, count: int, enrolled: Enrolled) -> Integers:
-    """Return the (E,) person on each non-mated probe, 0..P-1; each unknown one is another person."""
+    """Return the (E,) person on each non-mated probe, 0..P-1; unknown people are all different."""
     identities = np.full(count, -1) if ids is None else np.asarray(ids)
     if identities.shape != (count,) or identities.dtype.kind not in "iu":
         raise WorkbenchError(
-            f"nonmated_ids are {identities.dtype} of shape {identities.shape}, expected integers of "
-            f"shape ({count},)"
+            f"nonmated_ids are {identities.dtype} of shape {identities.shape}, expected integers "
+            f"of shape ({count},)"
         )
     if len(both := np.intersect1d(identities[identities >= 0], enrolled.gallery_ids)):
         raise WorkbenchError(
-            f"identity {both[0]} is on a non-mated probe and in the gallery; these must be strangers"
+            f"identity {both[0]} is on a non-mated probe and in the gallery; these must be "
+            "strangers"
         )
     unknown = np.flatnonzero(identities < 0)
     distinct = identities.astype(np.int64)
@@ -276,7 +278,7 @@ def _strangers(ids: ArrayLike | None, count: int, enrolled: Enrolled) -> Integer
 
 
 class _Sorted:
-    """Searches that are sorted once, so that a resample needs only new weights and a cumulative sum.
+    """Searches that are sorted once, so that a resample needs only a cumulative sum of weights.
 
     Args:
         mated: (Q,) score of each mated search.
@@ -296,7 +298,7 @@ class _Sorted:
         self.above = np.append(len(ascending) - below, len(ascending))
 
     def fnir(self, mated_weights: Floats, nonmated_weights: Floats, fpirs: Floats) -> Floats:
-        """Return the lowest FNIR at each FPIR, with a tolerance, so that 3 of 30 is a rate of 0.1."""
+        """Return the lowest FNIR at each FPIR; a tolerance makes 3 of 30 a rate of 0.1."""
         false_alarms = np.cumsum(nonmated_weights[self.order])[self.ends]
         allowed = np.searchsorted(false_alarms / false_alarms[-1], fpirs * (1 + 1e-9), side="right")
         hits = np.append(0.0, np.cumsum(mated_weights[self.hits]))

@@ -1,4 +1,4 @@
-"""Compares results on the same pairs: the paired difference of their accuracies, with an interval."""
+"""Compares results on the same pairs by the paired difference of their accuracies."""
 
 from __future__ import annotations
 
@@ -61,11 +61,12 @@ def paired_difference(first: VerificationResult, second: VerificationResult) -> 
     """Compute the accuracy of `first` minus that of `second`, on the same pairs.
 
     The difference is computed again without one fold, or group of people, at a time (a
-    delete-one-group jackknife; with folds that share no people, it is the paired t test of the folds'
-    accuracies). What makes a pair or a person difficult for both runs cancels, so the interval is
-    narrower than two separate intervals suggest: overlapping intervals do not mean that two results
-    are equally good. The interval does not cover the variation between training runs. Accuracies are
-    computed from the scores with exact thresholds, even if a result's own accuracy used a grid.
+    delete-one-group jackknife; with folds that share no people, it is the paired t test of the
+    folds' accuracies). What makes a pair or a person difficult for both runs cancels, so the
+    interval is narrower than two separate intervals suggest: overlapping intervals do not mean that
+    two results are equally good. The interval does not cover the variation between training runs.
+    Accuracies are computed from the scores with exact thresholds, even if a result's own accuracy
+    used a grid.
 
     Args:
         first: result on a benchmark.
@@ -95,8 +96,8 @@ def differences(results: Mapping[str, VerificationResult]) -> dict[tuple[str, st
         results: {name: result} on one benchmark.
 
     Returns:
-        {(first name, second name): difference}, once for each combination. `interval` and `clear` are
-        not adjusted: they are those of a single comparison.
+        {(first name, second name): difference}, once for each combination. `interval` and `clear`
+        are not adjusted: they are those of a single comparison.
 
     Raises:
         WorkbenchError: if the pairs, folds or people differ.
@@ -114,10 +115,10 @@ def differences(results: Mapping[str, VerificationResult]) -> dict[tuple[str, st
 
 
 def clearly_best(results: Mapping[str, VerificationResult]) -> str | None:
-    """Find the result that is more accurate than all others on the same pairs, after Holm's correction.
+    """Find the result that is more accurate than all others, after Holm's correction.
 
-    Among equally good results, one is named in at most 5 % of benchmarks, however many results there
-    are.
+    Among equally good results, one is named in at most 5 % of benchmarks, however many results
+    there are.
 
     Args:
         results: {name: result} on one benchmark.
@@ -170,8 +171,8 @@ def _difference(
         )
     ):
         raise WorkbenchError(
-            f"{first.name} and {second.name}: not the same pairs, folds and people, so they cannot be "
-            "compared pair by pair"
+            f"{first.name} and {second.name}: not the same pairs, folds and people, so they cannot "
+            "be compared pair by pair"
         )
     value = one.value - other.value
     error = float(standard_error(one.without - other.without))

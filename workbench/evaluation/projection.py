@@ -97,8 +97,8 @@ def pca(vectors: Floats) -> tuple[Floats, Floats]:
 def _umap(unit: Floats, seed: int) -> Floats | None:
     """Compute UMAP coordinates by cosine distance; None for too few points.
 
-    McInnes et al., "UMAP: Uniform manifold approximation and projection", 2018. It must not be called
-    from two threads at once, as numba's default threading layer then ends the process.
+    McInnes et al., "UMAP: Uniform manifold approximation and projection", 2018. It must not be
+    called from two threads at once, as numba's default threading layer then ends the process.
     """
     if len(unit) < MIN_UMAP_POINTS:
         return None

@@ -1,8 +1,8 @@
 """Verification protocols: the choices between embeddings and figures in which papers differ.
 
-Figures of two papers can only be compared if these choices agree: how the mirror image is used, whether
-a mean embedding is subtracted, how two embeddings are compared, and which thresholds are candidates.
-Each preset is a named `Protocol`, and every result states its protocol.
+Figures of two papers can only be compared if these choices agree: how the mirror image is used,
+whether a mean embedding is subtracted, how two embeddings are compared, and which thresholds are
+candidates. Each preset is a named `Protocol`, and every result states its protocol.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Protocol:
         flip: the embedding of the mirror image is not used ("none"), added to that of the image
             ("add"), or concatenated to it ("concatenate", which doubles the length).
         mean: "subtract": before they are compared, the mean embedding of the pairs of all *other*
-            folds is subtracted from both embeddings of a pair. An image counts as often as it is in a
-            pair. A pair has one score: that with the mean of the folds that do not contain it.
-        distance: "cosine"; "euclidean": squared distance of embeddings of length 1; "euclidean-raw":
-            squared distance of embeddings as they are. A score is a similarity, so a distance has a
-            minus sign.
+            folds is subtracted from both embeddings of a pair. An image counts as often as it is in
+            a pair. A pair has one score: that with the mean of the folds that do not contain it.
+        distance: "cosine"; "euclidean": squared distance of embeddings of length 1;
+            "euclidean-raw": squared distance of embeddings as they are. A score is a similarity, so
+            a distance has a minus sign.
         threshold: "exact": every score is a candidate; "grid": the candidates are the squared
             distances 0, 0.01, ..., 3.99 of arcface_torch, and a pair with a smaller distance is
             accepted. For cosines these are 1 - distance / 2.
@@ -93,8 +93,8 @@ class Protocol:
                 raise unknown_name(f"{option} of a protocol", str(getattr(self, option)), choices)
         if self.folds is not None and (not isinstance(self.folds, int) or self.folds < 2):
             raise WorkbenchError(
-                "folds of a protocol must be a number from 2 on, or None for the benchmark's own, got "
-                f"{self.folds!r}"
+                "folds of a protocol must be a number from 2 on, or None for the benchmark's own, "
+                f"got {self.folds!r}"
             )
         if self.distance == "euclidean-raw" and self.threshold == "grid":
             raise WorkbenchError(
@@ -104,7 +104,7 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """Name of the preset, followed by the options that differ from it, such as workbench+flip-none.
+        """Name of the preset, then the options that differ from it: workbench+flip-none.
 
         The preset is the one that differs in at most one option; otherwise the default.
         """
@@ -131,7 +131,7 @@ class Protocol:
         return min([default, *(parts for parts in others if len(parts) <= 2)], key=len)
 
     def words(self) -> dict[str, str]:
-        """Describe how embeddings are compared; `verification` describes the rest of the protocol."""
+        """Describe how embeddings are compared; `verification` describes the rest."""
         return {
             "protocol": self.name,
             "score": SCORES[self.distance],
@@ -154,7 +154,7 @@ class Protocol:
 
     @property
     def candidates_in_words(self) -> dict[str, str]:
-        """Entry that replaces the description of thresholds by `verification`; empty if there is none."""
+        """Entry that replaces the one of `verification` for thresholds; empty for none."""
         return {} if self.threshold == "exact" else {"threshold": _GRID}
 
     def folds_of(self, folds: Integers) -> Integers:
@@ -171,7 +171,8 @@ class Protocol:
         Args:
             embeddings: (M, D) embeddings, in which mirror images are already included.
             pairs: (P, 2) numbers of embeddings.
-            folds: (P,) fold of each pair, at least two different ones; used if a mean is subtracted.
+            folds: (P,) fold of each pair, at least two different ones; used if a mean is
+                subtracted.
 
         Returns:
             (P,) similarities; higher for pairs that are more alike.
@@ -250,10 +251,10 @@ def as_cosines(result: VerificationResult) -> VerificationResult | None:
 
 
 def of_two_photos(result: VerificationResult) -> VerificationResult | None:
-    """Convert a result to cosines if its scores can be compared with the score of two single photos.
+    """Convert a result to cosines if its scores are comparable with that of two photos.
 
-    That is the case if the embedding of the mirror image is added and no mean is subtracted. Scores of
-    templates, which are pooled from many images, are higher than those of two images.
+    That is the case if the embedding of the mirror image is added and no mean is subtracted. Scores
+    of templates, which are pooled from many images, are higher than those of two images.
 
     Args:
         result: result of any protocol.

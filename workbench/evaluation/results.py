@@ -1,4 +1,4 @@
-"""Stores results in a run directory and reads them again. Needs no torch, so the dashboard opens quickly."""
+"""Stores results in a run directory and reads them again, without importing torch."""
 
 from __future__ import annotations
 

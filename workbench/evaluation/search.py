@@ -1,8 +1,8 @@
-"""What closed-set and open-set identification share: exact cosines in blocks, and the gallery search.
+"""Exact cosines in blocks and the gallery search, for closed-set and open-set identification.
 
 A score must not depend on the block in which it is computed, as ties decide ranks. Embeddings are
-therefore normalised and rounded to multiples of 2^-26, which is about their precision in float32, so
-that the sums in a cosine are exact in float64.
+therefore normalised and rounded to multiples of 2^-26, which is about their precision in float32,
+so that the sums in a cosine are exact in float64.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def enrol(
     for what, embeddings in (("probes", probes), ("gallery", gallery)):
         if embeddings.ndim != 2 or not len(embeddings) or embeddings.shape[1] != probes.shape[-1]:
             raise WorkbenchError(
-                f"probes {probes.shape} and gallery {gallery.shape} must be (Q, D) and (G, D), each "
-                "with at least one row"
+                f"probes {probes.shape} and gallery {gallery.shape} must be (Q, D) and (G, D), "
+                "each with at least one row"
             )
         for part in parts(len(embeddings), BLOCK):
             _check_finite(embeddings[part], part.start, what)
@@ -89,8 +89,8 @@ def enrol(
             )
     if len(missing := np.setdiff1d(of_probes, of_gallery)):
         raise WorkbenchError(
-            f"identity {missing[0]} is on a probe, but not in the gallery; {len(missing)} identities "
-            "are missing"
+            f"identity {missing[0]} is on a probe, but not in the gallery; {len(missing)} "
+            "identities are missing"
         )
     order = np.argsort(of_gallery, kind="stable")
     return Enrolled(
@@ -147,8 +147,8 @@ def blocks(strangers: Strangers, dim: int, size: int, what: str) -> Iterator[Flo
         block = np.asarray(rows)
         if block.ndim != 2 or block.shape[1] != dim:
             raise WorkbenchError(
-                f"{what} have shape {block.shape}; they must be (E, D), with {dim} numbers in a row, "
-                "as the probes have"
+                f"{what} have shape {block.shape}; they must be (E, D), with {dim} numbers in a "
+                "row, as the probes have"
             )
         for part in parts(len(block), size):
             _check_finite(block[part], done + part.start, what)

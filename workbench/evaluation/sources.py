@@ -1,4 +1,4 @@
-"""Opens what an evaluation needs: the benchmark and the run's training set, without unreadable images."""
+"""Opens the benchmark and the run's training set, without images that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Sources:
-    """The images that an evaluation needs: those of the benchmark, and those that the run was trained on.
+    """The images that an evaluation needs, of the benchmark and of the run's training set.
 
     Attributes:
         run: the run that is evaluated.
@@ -51,7 +51,7 @@ class Sources:
         if broken != "skip":
             target = self._open(benchmark)
             return target, target.fingerprint(), data.LeftOut()
-        # Faces are detected only on readable images, so the images below aligned:SPEC are read first.
+        # Faces can be detected only on readable images, so the images of SPEC are read first.
         original = data.unprepared(benchmark) if isinstance(benchmark, str) else benchmark
         whole = self._open(original)
         evaluator = evaluator_of(whole)
@@ -128,10 +128,11 @@ def open_training_set(run: runs.Run, training_data: str | None = None) -> data.D
         return dataset
     if training_data is None:
         raise WorkbenchError(
-            f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {fingerprint})"
+            f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint "
+            f"{fingerprint})"
         )
     raise WorkbenchError(
         f"--data {training_data}: is not what {run.name} was trained on ({trained_on}): its "
-        f"fingerprint is {dataset.fingerprint()}, not {fingerprint}, so it has other images, people "
-        "or another order of them"
+        f"fingerprint is {dataset.fingerprint()}, not {fingerprint}, so it has other images, "
+        "people or another order of them"
     )

@@ -1,8 +1,8 @@
 """Computes exact error rates from more impostor scores than fit into memory, such as 10^8.
 
 TAR changes only at genuine scores. The numbers of impostor scores that reach and that exceed each
-genuine score determine every corner of the ROC curve. So impostor scores are counted chunk by chunk,
-and none is stored.
+genuine score determine every corner of the ROC curve. So impostor scores are counted chunk by
+chunk, and none is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workbench.evaluation.verification import Roc, equal_error_rate, tar_at
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 AT_ONCE = 2**18
-"""Impostor scores that are sorted at once, unless there are more genuine scores; 2 MiB fit a CPU cache."""
+"""Impostor scores that are sorted at once; 2 MiB fit into a CPU cache."""
 MOST_GENUINE = 500_000_000
 """Most genuine pairs of a labelled set; their scores take 4 GB."""
 
@@ -36,8 +36,8 @@ class StreamedResult:
         auc: area under the ROC curve; ties count half.
         eer: the rate at which FAR and 1 - TAR are equal.
         tar_at_far: {FAR: highest TAR at which FAR is not exceeded}.
-        roc: corners of the ROC curve: at each distinct genuine score, and just above it. Between two
-            corners the curve is level.
+        roc: corners of the ROC curve: at each distinct genuine score, and just above it. Between
+            two corners the curve is level.
         genuine: number of genuine scores.
         impostors: number of impostor scores.
         protocol: how the figures were made.
@@ -70,13 +70,13 @@ def stream_roc(
 ) -> StreamedResult:
     """Compute exact ROC, TAR at FAR, AUC and EER in one pass over the impostor scores.
 
-    The memory needed is a few times that of the genuine scores, and that of one chunk. The result does
-    not depend on how the scores are divided into chunks.
+    The memory needed is a few times that of the genuine scores, and that of one chunk. The result
+    does not depend on how the scores are divided into chunks.
 
     Args:
         genuine: (G,) similarities of genuine pairs, finite.
-        impostor_chunks: arrays (n,) of similarities of impostor pairs, from a generator or as slices
-            of a `np.memmap`; chunks may be empty.
+        impostor_chunks: arrays (n,) of similarities of impostor pairs, from a generator or as
+            slices of a `np.memmap`; chunks may be empty.
         fars: false accept rates at which TAR is computed, in (0, 1].
         progress: title of a progress bar; empty for none.
         total: number of impostor scores, for the progress bar.
@@ -85,8 +85,8 @@ def stream_roc(
         The figures.
 
     Raises:
-        WorkbenchError: if there are no genuine or no impostor scores, an array has another shape, or
-            a score is NaN or infinite.
+        WorkbenchError: if there are no genuine or no impostor scores, an array has another shape,
+            or a score is NaN or infinite.
 
     Example:
         >>> result = stream_roc([0.9, 0.8], [[0.1, 0.2], [0.85]], fars=[0.5])
@@ -143,8 +143,8 @@ def all_pairs_roc(
 ) -> StreamedResult:
     """Compute verification figures over all pairs of a labelled set of images.
 
-    The scores are computed in blocks, in two passes, without a matrix of all scores. The figures do not
-    depend on the size of a block or the order of the images, as the sums in a cosine are exact
+    The scores are computed in blocks, in two passes, without a matrix of all scores. The figures do
+    not depend on the size of a block or the order of the images, as the sums in a cosine are exact
     (`search.on_grid`).
 
     Args:
@@ -159,10 +159,12 @@ def all_pairs_roc(
         The figures.
 
     Raises:
-        WorkbenchError: if the shapes do not match, an embedding is not finite, an identity is unknown
-            (-1), there are no genuine or no impostor pairs, or more than `MOST_GENUINE` genuine ones.
+        WorkbenchError: if the shapes do not match, an embedding is not finite, an identity is
+            unknown (-1), there are no genuine or no impostor pairs, or more than `MOST_GENUINE`
+            genuine ones.
 
     Example:
+        >>> import numpy as np
         >>> all_pairs_roc(np.eye(4)[[0, 0, 1, 1]], [0, 0, 1, 1]).auc
         1.0
     """
@@ -222,8 +224,8 @@ def _count_impostors(people: Integers) -> int:
         )
     if genuine > MOST_GENUINE:
         raise WorkbenchError(
-            f"{genuine:,} genuine pairs are more than the {MOST_GENUINE:,} that are held; use fewer "
-            "images of each person"
+            f"{genuine:,} genuine pairs are more than the {MOST_GENUINE:,} that are held; use "
+            "fewer images of each person"
         )
     return impostors
 

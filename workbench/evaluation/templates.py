@@ -21,7 +21,7 @@ from workbench.evaluation.verification import VerificationResult, roc, verificat
 
 IJB_FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 MOST_WITH_INTERVALS = 2_000_000
-"""With more pairs, no intervals are computed: on IJB-C each of ten groups would take ten seconds."""
+"""With more pairs, no intervals are computed: on IJB-C, each group would take ten seconds."""
 CHUNK_IMAGES, CHUNK_PAIRS = 20_000, 4096
 
 
@@ -53,6 +53,7 @@ def pool(
         WorkbenchError: if the shapes do not match.
 
     Example:
+        >>> import numpy as np
         >>> images = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         >>> numbers, pooled = pool(images, np.array([7, 7, 9]), np.array([1, 1, 2]))
         >>> numbers, pooled
@@ -135,9 +136,9 @@ def nearest_tar(
 ) -> dict[float, float]:
     """Compute TAR at the point of the ROC curve whose FAR is nearest, as publications on IJB do.
 
-    The FAR of that point may exceed the wanted one, whereas `verification` takes the highest TAR that
-    does not exceed it. Of equally near points, the one with the lowest threshold counts. The ROC curve
-    is that of scikit-learn's `roc_curve`, which leaves out points on straight lines.
+    The FAR of that point may exceed the wanted one, whereas `verification` takes the highest TAR
+    that does not exceed it. Of equally near points, the one with the lowest threshold counts. The
+    ROC curve is that of scikit-learn's `roc_curve`, which leaves out points on straight lines.
 
     Args:
         scores: (P,) similarities, finite.
@@ -177,8 +178,8 @@ def template_verification(
 ) -> VerificationResult:
     """Evaluate scored pairs of templates.
 
-    TAR is given at FAR from 1e-1 to 1e-6, by the rule of `verification` and by that of publications on
-    IJB. IJB defines no folds, so each fold of the accuracy is a tenth of the genuine and of the
+    TAR is given at FAR from 1e-1 to 1e-6, by the rule of `verification` and by that of publications
+    on IJB. IJB defines no folds, so each fold of the accuracy is a tenth of the genuine and of the
     impostor pairs, in the order of the list.
 
     Args:

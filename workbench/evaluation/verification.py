@@ -50,7 +50,7 @@ SAME_SCORE = 1e-6
 
 
 class Roc(NamedTuple):
-    """Operating points, from the highest threshold (no pair accepted) to the lowest (all accepted)."""
+    """Operating points, from the highest threshold (none accepted) to the lowest (all)."""
 
     far: Floats
     tar: Floats
@@ -73,8 +73,8 @@ class VerificationResult(Result):
         auc: area under the ROC curve; ties count half.
         eer: the rate at which FAR and 1 - TAR are equal.
         tar_at_far: {FAR: highest TAR at which FAR is not exceeded}.
-        intervals: 95 % interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if not
-            requested, or if there are too few people.
+        intervals: 95 % interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if
+            not requested, or if there are too few people.
         band: (2, len(BAND_FARS)) low and high TAR at each of `BAND_FARS`, pointwise, or None.
         scores: (P,) scores of the pairs.
         same: (P,) True for genuine pairs.
@@ -113,7 +113,7 @@ class VerificationResult(Result):
         return int((~self.same).sum())
 
     def supported(self, far: float) -> bool:
-        """Whether at least 10 false accepts are expected at a FAR; with fewer, TAR is biased upwards."""
+        """Whether at least 10 false accepts are expected at a FAR; fewer bias TAR upwards."""
         return supported(self.impostors, far)
 
     def well_supported(self, far: float) -> bool:
@@ -235,21 +235,21 @@ def verification(
         folds: (P,) fold of each pair; or the number of consecutive folds, cut as by
             `KFold(folds, shuffle=False)`.
         people: (P, 2) identities of the two images of each pair, as integers; -1 where unknown.
-            Intervals need them, as pairs that share a person are not independent. Without them, pairs
-            of different folds are assumed to share no person.
-        candidates: (T,) thresholds from which the folds' thresholds are chosen, for protocols with a
-            grid; by default any threshold. All other figures are exact in both cases.
+            Intervals need them, as pairs that share a person are not independent. Without them,
+            pairs of different folds are assumed to share no person.
+        candidates: (T,) thresholds from which the folds' thresholds are chosen, for protocols with
+            a grid; by default any threshold. All other figures are exact in both cases.
         fars: false accept rates at which TAR is computed, in (0, 1].
         intervals: whether 95 % intervals are computed, by a jackknife over folds or people. They do
-            not cover the variation between training runs. If fewer than 10 false accepts are expected
-            at a FAR, the interval of its TAR consists of a lower and an upper bound.
+            not cover the variation between training runs. If fewer than 10 false accepts are
+            expected at a FAR, the interval of its TAR consists of a lower and an upper bound.
 
     Returns:
         The figures, with the scores they were computed from.
 
     Raises:
-        WorkbenchError: if the shapes do not match, a score or candidate is NaN or infinite, or there
-            are no genuine or no impostor pairs.
+        WorkbenchError: if the shapes do not match, a score or candidate is NaN or infinite, or
+            there are no genuine or no impostor pairs.
 
     Example:
         >>> result = verification([0.9, 0.2, 0.8, 0.1], [True, False, True, False], folds=2)
@@ -428,9 +428,9 @@ def accuracy_without(correct: Bools, folds: Integers, left_out: Bools) -> Floats
     """Compute the accuracy, as mean over the folds, without each group of pairs.
 
     The thresholds stay the same. If they were chosen anew, they would change from group to group,
-    and the accuracy would look less certain than it is: near the best threshold it hardly depends on
-    the threshold. With the folds as groups, the standard error of the jackknife is that of the mean
-    of the folds' accuracies, which is what the authors of LFW report.
+    and the accuracy would look less certain than it is: near the best threshold it hardly depends
+    on the threshold. With the folds as groups, the standard error of the jackknife is that of the
+    mean of the folds' accuracies, which is what the authors of LFW report.
 
     Args:
         correct: (P,) True where a pair is decided correctly.
@@ -451,7 +451,7 @@ def accuracy_without(correct: Bools, folds: Integers, left_out: Bools) -> Floats
 
 
 def auc_standard_error(scores: Floats, same: Bools) -> float:
-    """Compute the standard error of the AUC of independent pairs, a lower limit for other estimates.
+    """Compute the standard error of the AUC for independent pairs, a limit for other estimates.
 
     DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver
     operating characteristic curves", Biometrics 1988: it is made of the variance of the share of
@@ -571,7 +571,7 @@ class SortedPairs:
         return np.array(accuracy), np.array(threshold)
 
     def _best_threshold(self, weights: Floats) -> float:
-        """Return the threshold with the most correct decisions; of equally good ones the highest."""
+        """Return the threshold with the most correct decisions; of ties the highest."""
         # Accepting a genuine pair adds a correct decision, accepting an impostor pair removes one.
         gain = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
         best = int(np.argmax(gain))
@@ -591,7 +591,7 @@ class SortedPairs:
 
 
 def tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
-    """Return the highest TAR with FAR <= rate, with a tolerance, so that 3 of 30 is a rate of 0.1."""
+    """Return the highest TAR with FAR <= rate; a tolerance makes 3 of 30 a rate of 0.1."""
     return tar[np.searchsorted(far, np.asarray(rate) * (1 + 1e-9), side="right") - 1]
 
 
@@ -651,12 +651,13 @@ def _check_folds(folds: int | ArrayLike, count: int) -> Integers:
     values = np.asarray(folds)
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise WorkbenchError(
-            f"folds are {values.dtype} of shape {values.shape}, expected integers of shape ({count},)"
+            f"folds are {values.dtype} of shape {values.shape}, expected integers of shape "
+            f"({count},)"
         )
     numbers, renumbered = np.unique(values, return_inverse=True)
     if len(numbers) < 2:
         raise WorkbenchError(
-            "all pairs are in one fold; the threshold is chosen on the other folds, so at least 2 are "
-            "needed"
+            "all pairs are in one fold; the threshold is chosen on the other folds, so at least 2 "
+            "are needed"
         )
     return renumbered.astype(np.int64)

@@ -101,7 +101,7 @@ class EvaluationContext:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A result together with the embeddings from which angles and the map of an evaluation are made.
+    """A result, with the embeddings from which the angles and the map are computed.
 
     Attributes:
         result: the result.
@@ -142,8 +142,8 @@ class Evaluator(ABC, Generic[T]):
         """
         if replace(protocol, flip="add") != Protocol():
             raise WorkbenchError(
-                f"{target.name}: protocol {protocol.name} is for benchmarks of pairs; here only its "
-                "option flip can be changed"
+                f"{target.name}: protocol {protocol.name} is for benchmarks of pairs; here only "
+                "its option flip can be changed"
             )
 
     def used_images(self, target: T) -> Integers:
@@ -167,8 +167,9 @@ class Evaluator(ABC, Generic[T]):
         """
         if unreadable:
             raise WorkbenchError(
-                f"{target.name}: {len(unreadable):,} images cannot be read, and images cannot be left "
-                f"out of a {type(target).__name__}; evaluate with broken='stop' to see the first one"
+                f"{target.name}: {len(unreadable):,} images cannot be read, and images cannot be "
+                f"left out of a {type(target).__name__}; evaluate with broken='stop' to see the "
+                "first one"
             )
         return target, {}
 

@@ -56,8 +56,8 @@ class ClosedSetEvaluator(Evaluator[data.ClosedSet]):
         super().check(target, protocol)
         if protocol.flip == "concatenate":
             raise WorkbenchError(
-                f"{target.name}: flip must be add or none for a closed set; class centres do not fit "
-                "concatenated embeddings"
+                f"{target.name}: flip must be add or none for a closed set; class centres do not "
+                "fit concatenated embeddings"
             )
 
     def without(
@@ -127,8 +127,9 @@ def _check_all_have_images(training: data.Dataset, readable: Integers) -> None:
     counts = np.bincount(training.identities[readable], minlength=training.num_identities)
     if (empty := np.flatnonzero(counts == 0)).size:
         raise WorkbenchError(
-            f"{training.name}: none of the images of {training.identity_names[empty[0]]} can be read, "
-            "so this identity has no mean embedding; the loss has no class centres to use instead"
+            f"{training.name}: none of the images of {training.identity_names[empty[0]]} can be "
+            "read, so this identity has no mean embedding; the loss has no class centres to use "
+            "instead"
         )
 
 

@@ -53,7 +53,7 @@ class PairsEvaluator(Evaluator[data.Benchmark]):
         check_both_kinds(target, target.same)
 
     def used_images(self, target: data.Benchmark) -> Integers:
-        """Return all images, for angles and the map; if there are very many, only those in pairs."""
+        """Return all images, for angles and the map; of very many, only those in pairs."""
         if target.identities is not None and len(target.images) <= MOST_IMAGES:
             return np.arange(len(target.images))
         return np.unique(target.pairs)
@@ -88,7 +88,7 @@ class PairsEvaluator(Evaluator[data.Benchmark]):
 def _at_all_places(
     embeddings: NDArray[np.float32], numbers: Integers, count: int
 ) -> NDArray[np.float32]:
-    """Return embeddings of all images, so that pairs can name them by number; 0 where not embedded."""
+    """Return a row for every image of the benchmark; rows of images not embedded are 0."""
     if len(numbers) == count:
         return embeddings
     placed = np.zeros((count, embeddings.shape[1]), dtype=np.float32)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.evaluation.model import Model
 
 CHUNK = 100_000
-"""Embeddings of distractors that are held in memory; with more distractors they are held in a file."""
+"""Most embeddings of distractors that are held in memory; more are held in a file."""
 
 
 @evaluates(data.Identification)
@@ -96,7 +96,7 @@ def _identify(
 def _embedded(
     images: data.Images, numbers: Integers, context: EvaluationContext
 ) -> Iterator[NDArray[np.float32]]:
-    """Embed distractors; more than `CHUNK` go to a file in the run directory, deleted afterwards."""
+    """Embed distractors; more than `CHUNK` are held in a temporary file in the run directory."""
     if len(numbers) <= CHUNK:
         yield context.embed(images, numbers, "distractors")
         return

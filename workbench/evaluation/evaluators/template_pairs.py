@@ -1,4 +1,4 @@
-"""Evaluates benchmarks of template pairs, as IJB-B and IJB-C: do two sets of images show the same person?"""
+"""Evaluates pairs of templates, as on IJB-B and IJB-C: do two sets of images show one person?"""
 
 from __future__ import annotations
 
