@@ -12,4 +12,4 @@ Bools = NDArray[np.bool_]
 BAND_FARS = np.logspace(-4, 0, 81)
 """False accept rates at which the confidence band of a ROC curve is given."""
 BAND_FPIRS = np.logspace(-6, 0, 121)
-"""False positive identification rates at which the confidence band of an open-set curve is given."""
+"""False positive identification rates at which the band of an open-set curve is given."""

@@ -1,4 +1,4 @@
-"""A new type of benchmark needs one file: here a toy one is registered, evaluated, stored and read again."""
+"""A toy type of benchmark and its result are registered, evaluated, stored and read again."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _benchmark(**changes: Any) -> Ages:
-    """Ages that are 1 above what the network says, whose embeddings of both mirror images are added."""
+    """Ages that exceed the network's prediction by 1; embeddings of mirror images are added."""
     return Ages(**{"name": "ages", "images": Squares(), "ages": 2 * np.arange(20.0) + 1} | changes)
 
 
