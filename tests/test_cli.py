@@ -318,7 +318,7 @@ def test_broken_image_fails_the_run_with_the_reason(
         ("runs/a train --bootstrap -1", "--bootstrap"),
         ("runs/a train --flip sideways", "--flip"),
         ("runs/a train --protocol arcface", "did you mean 'arcface_torch'"),
-        ("runs/a train --protocol arcface_torch", "is one of pairs"),
+        ("runs/a train --protocol arcface_torch", "is for benchmarks of pairs"),
         (
             "runs/a folder:people --distance euclidean-raw --threshold grid",
             "takes threshold 'exact'",

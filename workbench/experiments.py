@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workbench import data, runs
 from workbench.errors import WorkbenchError
@@ -211,8 +211,7 @@ def alignment(
     ):  # one that is not of pairs is refused before anything is computed
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"
         result = evaluate(run, spec, progress=progress, **options)
-        assert isinstance(result, VerificationResult)
-        results[key] = result
+        results[key] = cast(VerificationResult, result)  # an aligned benchmark is always of pairs
     results = {key: results[key] for key in ("raw", "cropped", "aligned")}
     compared = (("cropped", "raw"), ("aligned", "raw"), ("aligned", "cropped"))
     differences = {(a, b): paired_difference(results[a], results[b]) for a, b in compared}

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from workbench import runs
 from workbench.evaluation import PRESETS, load_result
 from workbench.evaluation.results import save_result
-from workbench.evaluation.templates import IJB_PROTOCOL
+from workbench.evaluation.verification import IJB_PROTOCOL
 
 Opened = Callable[..., AppTest]
 

@@ -247,7 +247,7 @@ def test_a_run_whose_loss_is_not_known_here_can_still_embed(
     loaded = load_model(runs.open(run.path), "cpu")
     np.testing.assert_array_equal(loaded.centres, model.centres)
     np.testing.assert_array_equal(loaded.embed(_images()), model.embed(_images()))
-    with complaint("loss is not known here"):
+    with complaint("loss is not registered"):
         loaded.classify(loaded.centres)
 
 

@@ -1,4 +1,4 @@
-"""Networks in ONNX files: what they give, which inputs they may have, and what is wrong with the others."""
+"""Networks in ONNX files: their embeddings, supported inputs, and errors for all others."""
 
 from __future__ import annotations
 

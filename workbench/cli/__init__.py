@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -22,9 +21,6 @@ from workbench.cli.options import short, sides
 from workbench.cli.tables import TableFormat, print_table
 from workbench.errors import WorkbenchError, WorkbenchWarning, unknown_name
 from workbench.scaling import formula, per_channel, read_per_channel
-
-if TYPE_CHECKING:
-    from workbench.evaluation import OpenSetResult, Result
 
 STREAMLIT_OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -322,7 +318,7 @@ def evaluate(
                 broken=None if broken is None else broken.value,
                 training_data=data,
             )
-            typer.echo(_summary(f"{folder.name} on {result.name}", result))
+            typer.echo(f"{folder.name} on {result.name}: {result.summary()}")
             if "left out" in result.protocol:
                 typer.echo(
                     f"left out: {result.protocol['left out']}; all are named in evaluation/{result.name}.json"
@@ -705,43 +701,6 @@ def _nested(options: dict[str, Any], option: str) -> dict[str, Any]:
         else:
             raise WorkbenchError(f"{option}: {part!r} is given a value and options of its own")
     return found
-
-
-def _summary(title: str, result: Result) -> str:
-    from workbench.evaluation import ClosedSetResult, IdentificationResult, templates
-
-    rates = (
-        "" if isinstance(result, ClosedSetResult) else _rates(result.tar_at_far, result.supported)
-    )
-    if isinstance(result, IdentificationResult):
-        low, high = result.interval or (float("nan"), float("nan"))
-        rank_one = f"rank-1 {result.accuracy:.2%} [{low:.2%}, {high:.2%}] among {result.distractors:,} distractors"
-        return f"{title}: {rank_one}{rates}{_misses(result.open_set)}"
-    if isinstance(result, ClosedSetResult):
-        low, high = result.interval
-        return f"{title}: accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}]"
-    low, high = result.intervals.get("accuracy", (float("nan"), float("nan")))
-    accuracy = f"accuracy {result.accuracy:.2%} [{low:.2%}, {high:.2%}] (standard deviation of the folds {result.std:.2%}), "
-    if result.protocol.get("protocol") == templates.IJB_PROTOCOL:
-        accuracy = ""
-    return f"{title}: {accuracy}AUC {result.auc:.4f}, EER {result.eer:.2%}{rates}"
-
-
-def _rates(tar_at_far: Mapping[float, float], supported: Callable[[float], bool]) -> str:
-    told = ", ".join(f"{far:g}: {tar:.1%}" for far, tar in tar_at_far.items() if supported(far))
-    return f", TAR at FAR {told}" if told else ""
-
-
-def _misses(result: OpenSetResult | None) -> str:
-    """FNIR of an open set, at the FPIRs that there are enough strangers for."""
-    if result is None:
-        return ""
-    told = ", ".join(
-        f"{100 * fpir:g}%: {fnir:.1%}"
-        for fpir, fnir in result.fnir_at_fpir.items()
-        if result.supported(fpir)
-    )
-    return f", FNIR at FPIR {told}" if told else ""
 
 
 def _serve(runs_dir: Path, port: int | None) -> int:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from workbench import data, evaluation, faces, images, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import results
+from workbench.evaluation.evaluators import Target
+from workbench.evaluation.kinds import of_type
 from workbench.evaluation.results import left_out_numbers
-from workbench.evaluation.sources import TRAIN, Target, open_training_set
+from workbench.evaluation.sources import TRAIN, open_training_set
 
 if TYPE_CHECKING:
     from workbench.evaluation.model import Model
@@ -104,9 +106,7 @@ def _leaderboard(paths: Sequence[Path], stamps: Sequence[Stamp]) -> pd.DataFrame
 @st.cache_data(max_entries=64, show_spinner="Comparing the runs pair by pair ...")
 def _clearly_best(paths: Sequence[Path], name: str, stamps: Sequence[Stamp]) -> str | None:
     results = {path.name: evaluation.load_result(runs.Run(path), name) for path in paths}
-    return evaluation.clearly_best(
-        {run: one for run, one in results.items() if isinstance(one, evaluation.VerificationResult)}
-    )
+    return evaluation.clearly_best(of_type(results, evaluation.VerificationResult))
 
 
 @st.cache_resource(
@@ -201,8 +201,7 @@ def is_stale(run: runs.Run, name: str) -> bool:
 
 def pictures_of(run: runs.Run, name: str) -> data.Images:
     """Reader of the pictures behind an evaluation; raises as `benchmark_of`."""
-    opened = benchmark_of(run, name)
-    return opened.dataset.images if isinstance(opened, data.ClosedSet) else opened.images
+    return benchmark_of(run, name).images
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for faces ...")

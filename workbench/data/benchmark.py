@@ -84,6 +84,11 @@ class ClosedSet:
     def name(self) -> str:
         return self.dataset.name
 
+    @property
+    def images(self) -> Images:
+        """Reader of the data set's images."""
+        return self.dataset.images
+
     def fingerprint(self) -> str:
         """That of the data set."""
         return self.dataset.fingerprint()

@@ -8,6 +8,7 @@ from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
+from workbench.evaluation.kinds import of_type
 from workbench.evaluation.results import stored_figures
 
 
@@ -30,11 +31,7 @@ def show(selection: Selection) -> None:
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: loading.result(run, name))
-    results = {
-        run: result
-        for run, result in read.items()
-        if isinstance(result, evaluation.IdentificationResult)
-    }
+    results = of_type(read, evaluation.IdentificationResult)
     if not results:
         return
     first = next(iter(results.values()))
@@ -78,4 +75,4 @@ def show(selection: Selection) -> None:
 
 
 def _searches(run: runs.Run, name: str) -> bool:
-    return stored_figures(run, name).get("kind") == "identification"
+    return stored_figures(run, name).get("kind") == evaluation.IdentificationResult.kind

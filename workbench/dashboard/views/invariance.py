@@ -12,6 +12,7 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
 from workbench.errors import WorkbenchError
+from workbench.evaluation.kinds import of_type
 
 LABELS = {"yaw": "Yaw", "age": "Age", "illumination": "Light", "occlusion": "Occlusion"}
 
@@ -40,11 +41,8 @@ def show(selection: Selection) -> None:
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: (loading.result(run, name), loading.gaps(run, name)))
-    results = {
-        run: result
-        for run, (result, _) in read.items()
-        if isinstance(result, evaluation.VerificationResult)
-    }
+    all_results = {run: result for run, (result, _) in read.items()}
+    results = of_type(all_results, evaluation.VerificationResult)
     gaps = {run: found for run, (_, found) in read.items() if found is not None and run in results}
     factors = [
         factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())

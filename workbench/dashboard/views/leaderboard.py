@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,27 +33,10 @@ def show(selection: Selection) -> None:
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
-        pairs = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.VerificationResult)
-        }
-        closed = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.ClosedSetResult)
-        }
-        identified = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.IdentificationResult)
-        }
-        if pairs:
-            _pairs(name, pairs, table, [run for run in selection.chosen if run.name in pairs])
-        if identified:
-            _identified(name, identified, table)
-        if closed:
-            _closed_set(name, closed)
+        for kind in dict.fromkeys(result.kind for result in results.values()):
+            of_kind = {run: result for run, result in results.items() if result.kind == kind}
+            section = _SECTIONS.get(kind, _headlines)
+            section(name, of_kind, table, [run for run in selection.chosen if run.name in of_kind])
     _states(selection)
 
 
@@ -70,7 +53,7 @@ def _pairs(
     evaluated: Sequence[runs.Run],
 ) -> None:
     caption = "In brackets: 95 % interval."
-    with_accuracy = [result for result in results.values() if _has_accuracy(result)]
+    with_accuracy = [result for result in results.values() if result.has_accuracy]
     if with_accuracy:
         caption = f"Accuracy: mean over the folds. {caption}"
     if relied := [
@@ -85,11 +68,7 @@ def _pairs(
         caption,
     )
     if len(with_accuracy) > 1:
-        _best(name, [run for run in evaluated if _has_accuracy(results[run.name])])
-
-
-def _has_accuracy(result: evaluation.VerificationResult) -> bool:
-    return result.protocol.get("protocol") != evaluation.templates.IJB_PROTOCOL
+        _best(name, [run for run in evaluated if results[run.name].has_accuracy])
 
 
 def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
@@ -113,7 +92,10 @@ def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
 
 
 def _identified(
-    name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame
+    name: str,
+    results: Mapping[str, evaluation.IdentificationResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
 ) -> None:
     first = next(iter(results.values()))
     caption = (
@@ -184,7 +166,12 @@ def _grey(supported: pd.DataFrame) -> pd.DataFrame:
     return supported.map(lambda fine: "" if fine else "color: #B0B0B0")
 
 
-def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) -> None:
+def _closed_set(
+    name: str,
+    results: Mapping[str, evaluation.ClosedSetResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
+) -> None:
     st.subheader(f"On {name}: which class is taken for which")
     for run, result in results.items():
         low, high = result.interval
@@ -199,6 +186,27 @@ def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) ->
             plots.confusion(result.confusion, result.class_names, MOST_CLASSES), f"confusion-{run}"
         )
     protocol(results)
+
+
+def _headlines(
+    name: str,
+    results: Mapping[str, evaluation.Result],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
+) -> None:
+    """The one figure of each result, for a kind of result that has no section of its own."""
+    st.subheader(f"On {name}")
+    for run, result in results.items():
+        st.markdown(f"**{run}**: {result.summary()}")
+    protocol(results)
+
+
+_SECTIONS: Mapping[str, Callable[..., None]] = {
+    evaluation.VerificationResult.kind: _pairs,
+    evaluation.IdentificationResult.kind: _identified,
+    evaluation.ClosedSetResult.kind: _closed_set,
+}
+"""Section of the page for each kind of result."""
 
 
 def _states(selection: Selection) -> None:

@@ -12,6 +12,7 @@ from workbench import evaluation, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.errors import WorkbenchError
+from workbench.evaluation.kinds import of_type
 
 T = TypeVar("T")
 
@@ -54,20 +55,10 @@ def verification_results(
         nothing_evaluated(selection)
         return {}
     read = collect(selection.evaluated(), lambda run: loading.result(run, name))
-    results = {
-        run: result
-        for run, result in read.items()
-        if isinstance(result, evaluation.VerificationResult)
-    }
+    results = of_type(read, evaluation.VerificationResult)
     if read and not results:
-        identified = any(
-            isinstance(result, evaluation.IdentificationResult) for result in read.values()
-        )
-        what = "people to be found, see the page Identification" if identified else "classes"
-        kind = "is a benchmark of identification" if identified else "is a closed set"
-        st.info(
-            f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar."
-        )
+        description = next(iter(read.values())).description
+        st.info(f"**{name}** {description}, not pairs. Choose a benchmark of pairs in the sidebar.")
     if view is None:
         return results
     viewed = {run: view(result) for run, result in results.items()}
@@ -127,24 +118,12 @@ def protocol(results: Mapping[str, evaluation.Result]) -> None:
     if not results:
         return
     result = next(iter(results.values()))
-    lines = [f"**{key}**: {value}" for key, value in result.protocol.items()]
+    lines = [f"**{key}**: {value}" for key, value in result.details().items()]
     for run, other in results.items():
         changed = {
             key: value for key, value in other.protocol.items() if result.protocol.get(key) != value
         }
         lines += [f"**{key} of {run}**: {value}" for key, value in changed.items()]
-    if isinstance(result, evaluation.VerificationResult):
-        genuine = int(result.same.sum())
-        lines.insert(0, f"**pairs**: {genuine:,} genuine, {result.impostors:,} impostor")
-    if isinstance(result, evaluation.IdentificationResult):
-        lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
-        if result.open_set is not None:
-            others = {
-                key: value
-                for key, value in result.open_set.protocol.items()
-                if result.protocol.get(key) != value
-            }
-            lines += [f"**open set, {key}**: {value}" for key, value in others.items()]
     if result.note:
         lines.append(f"**note**: {result.note}")
     with st.expander(f"Protocol on {result.name}"):
