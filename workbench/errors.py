@@ -46,3 +46,21 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchEr
     listed = ", ".join(known) if known else "none"
     shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:80]}..."
     return WorkbenchError(f"unknown {kind} {shown}: {hint}known: {listed}")
+
+
+def missing_extra(package: str, extra: str, what: str) -> WorkbenchError:
+    """Makes the error for an optional package that is not installed.
+
+    Args:
+        package: The package that could not be imported, such as "onnx".
+        extra: The extra of `margin-workbench` that installs it, such as "onnx".
+        what: What needs the package; the message begins with it, such as "reading an ONNX file".
+
+    Returns:
+        An error that names the package and the command that installs it.
+
+    Example:
+        >>> print(missing_extra("timm", "timm", "the backbone timm:resnet18"))
+        the backbone timm:resnet18 needs timm: pip install 'margin-workbench[timm]'
+    """
+    return WorkbenchError(f"{what} needs {package}: pip install 'margin-workbench[{extra}]'")

@@ -58,9 +58,7 @@ def test_folders_that_look_the_same_are_named(tmp_path: Path) -> None:
     for form in ("NFC", "NFD"):
         put(tmp_path / unicodedata.normalize(form, "Zoë") / "a.png")  # type: ignore[arg-type]
     put(tmp_path / "bob" / "a.png")
-    assert "different Unicode normalisations, which are taken for different people: Zoë" in warned(
-        tmp_path
-    )
+    assert "different Unicode normalisations and count as different people: Zoë" in warned(tmp_path)
 
 
 def test_what_is_left_out_is_counted_and_named(
@@ -85,9 +83,12 @@ def test_what_is_left_out_is_counted_and_named(
     said = warned(tmp_path)
     assert said == (
         f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads them), 2 .mov, 1 without extension; "
-        "1 picture directly in the folder belongs to nobody and left out; folders without a picture that can be read: bob, cid"
+        "1 image directly in the folder belongs to no identity and is left out; folders without an image that can be read: bob, cid"
     )
-    assert opened(tmp_path).note == said.partition(": ")[2] + "; left out beside the folders: 1 .md"
+    assert (
+        opened(tmp_path).note
+        == said.partition(": ")[2] + "; left out directly in the folder: 1 .md"
+    )
 
 
 def test_many_kinds_and_people_are_summed_up(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_nothing_is_said_where_nothing_is_left_out(identity_folder: Path) -> Non
         dataset = data.open(f"folder:{identity_folder}")
     assert (
         dataset.note
-        == "left out beside the folders: 1 .csv; hidden or the system's own, left out: 1"
+        == "left out directly in the folder: 1 .csv; hidden or system files left out: 1"
     )
 
 
@@ -130,7 +131,7 @@ def test_previews_and_trash_of_storage_systems_are_no_pictures_of_the_set(tmp_pa
     assert list(dataset.attributes["file"]) == ["ann/a.jpg"]
     assert (
         dataset.note
-        == "hidden or the system's own, left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, __MACOSX)"
+        == "hidden or system files left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, __MACOSX)"
     )
 
 
@@ -141,7 +142,7 @@ def test_folders_behind_links_are_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere" / "album", tmp_path / "all" / "bob")
     dataset = opened(tmp_path / "all")
     assert list(dataset.attributes["file"]) == ["ann/a.png", "ann/more/album/deep/1.png"]
-    assert dataset.note == "links to folders that are looked through already are not followed: bob"
+    assert dataset.note == "links to folders that were already searched are not followed: bob"
     os.unlink(tmp_path / "all" / "ann" / "more")
     assert list(opened(tmp_path / "all").attributes["file"]) == ["ann/a.png", "bob/deep/1.png"]
 
@@ -226,7 +227,7 @@ def test_a_zip_is_sorted_out_in_the_same_way(tmp_path: Path) -> None:
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
     assert [name for name in names if left.takes(name)] == ["ann/a.jpg"]
     assert str(left) == (
-        "left out: 1 .mov; left out beside the folders: 1 .txt; hidden or the system's own, left out: 2 (__MACOSX)"
+        "left out: 1 .mov; left out directly in the folder: 1 .txt; hidden or system files left out: 2 (__MACOSX)"
     )
 
 

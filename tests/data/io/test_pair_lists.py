@@ -432,7 +432,7 @@ def test_a_missing_image_is_named_with_its_line_and_the_like(
     root = placed(tmp_path, zipped=False)
     with complaint("list.txt, line 2: 'bbo/1.png' is not in", "did you mean 'bob/1.png'"):
         opened(tmp_path, root, written().replace("bob/1.png", "bbo/1.png", 1))
-    with complaint("list.txt, line 1: 'faces/ann/1.png' is not in", "it is there without 'faces/'"):
+    with complaint("list.txt, line 1: 'faces/ann/1.png' is not in", "it exists without 'faces/'"):
         opened(tmp_path, root, written().replace("ann/1.png", "faces/ann/1.png", 1))
 
 

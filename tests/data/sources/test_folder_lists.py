@@ -146,7 +146,7 @@ def test_missing_images_are_counted(identity_folder: Path, complaint: Callable[.
         ("ann/0.png,1\n" + "x" * 200_000 + ",2\n", "list.txt"),
         ("ann/0.png\tx\nb\0.png\tx\n", "line 2"),
         ("a" * 5000 + ".png 1\n", "1 of the 1 images that list.txt lists"),
-        (b"ann/\xff.png x\n", "save it so"),
+        (b"ann/\xff.png x\n", "save it in UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00", "UTF-8"),
     ],
 )
@@ -355,9 +355,9 @@ def test_mxnets_and_insightfaces_lists_are_known(shape: str, identity_folder: Pa
         (columns("p l") + "Ann/0.PNG,a\n", ("line 7", "1 of the 7 images")),
         (
             columns("p l").replace("ann/0.png", "people/ann/0.png"),
-            ("line 1", "it is there without 'people/'", "the folder above"),
+            ("line 1", "it exists without 'people/'", "the folder above"),
         ),
-        ("# nothing\n# at all\n", ("comments alone",)),
+        ("# nothing\n# at all\n", ("only comments",)),
         ("a\0b.png,1\n", ("line 1: holds a zero byte",)),
     ],
 )

@@ -87,7 +87,7 @@ def test_of_many_files_few_stay_open(tmp_path: Path) -> None:
         write(tmp_path / f"part-{part:02d}", [row(part, 1)])
     images = data.open(f"tfrecord:{tmp_path}/part-*").images
     assert [int(images[i][0, 0, 0]) for i in (*range(40), 0)] == [*range(40), 0]
-    assert len(images.files._files) == 32  # type: ignore[attr-defined]
+    assert len(images.files._recent) == 32  # type: ignore[attr-defined]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:

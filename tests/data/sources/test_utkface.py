@@ -130,7 +130,7 @@ def test_what_is_hidden_is_passed_over_and_in_the_note(tmp_path: Path) -> None:
     names = ("__MACOSX/._1_1_4_1.jpg", ".1_1_4_1.jpg")
     dataset = data.open(f"utkface:{zipped(tmp_path, names=NAMES + names)}")
     assert len(dataset) == 5
-    assert dataset.note == "hidden or the system's own, left out: 2 (__MACOSX)"
+    assert dataset.note == "hidden or system files left out: 2 (__MACOSX)"
 
 
 @pytest.mark.parametrize("place", [folder, zipped])

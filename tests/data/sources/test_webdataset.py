@@ -545,13 +545,13 @@ def test_what_only_a_file_says_is_not_run(tmp_path: Path, complaint: Callable[..
     spec = f"webdataset:{counting(shards(tmp_path), tmp_path / 'log')}"
     with data.stored_names():
         for opened in (data.open, data.benchmark):
-            with complaint("never typed on this machine", "pipe:sh"):
+            with complaint("nobody typed this command on this machine", "pipe:sh"):
                 opened(spec)
     assert not (tmp_path / "log").exists()
     data.open(spec)
     with data.stored_names():
         check(data.open(spec))
-        with complaint("never typed"):
+        with complaint("nobody typed this command"):
             data.open(f"{spec} ; touch more")
     assert not (tmp_path / "more").exists()
 
@@ -565,7 +565,7 @@ def test_a_shard_that_changed_since_it_was_indexed_is_an_error(
     with (tmp_path / "faces-000002.tar").open("ab") as file:
         file.write(bytes(512))
     assert int(dataset.images[0][0, 0, 0]) == 0
-    with complaint("faces-000002.tar", "changed since it was indexed"):
+    with complaint("faces-000002.tar", "changed after it was indexed"):
         dataset.images[7]
 
 
