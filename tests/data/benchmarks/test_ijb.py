@@ -301,7 +301,7 @@ def test_names_are_found_as_in_other_lists(root: Path, complaint: Callable[..., 
     change(root, "face_tid_mid", 2, f"a/3.png {template} {medium}")
     change(root, "name_5pts_score", 2, f"a/3.png {points}")
     with complaint(
-        "ijbc_face_tid_mid.txt, line 2: 'a/3.png' is not in", "it is there without 'a/'"
+        "ijbc_face_tid_mid.txt, line 2: 'a/3.png' is not in", "it exists without 'a/'"
     ):
         opened(root)
 

@@ -167,7 +167,7 @@ def test_people_one_level_down_in_a_single_folder(tmp_path: Path) -> None:
     for person in ("ann", "bob", "cid"):
         put(tmp_path / "images" / person / "1.png")
     said = warned(tmp_path)
-    assert "3 of the 3 images are taken for one person, images, and lie in 3 folders in it" in said
+    assert "3 of the 3 images count as one person, images, and lie in 3 folders in it" in said
     assert f"if these are the people, open folder:{tmp_path}/images" in said
     assert data.open(f"folder:{tmp_path}/images").identity_names == ["ann", "bob", "cid"]
 
@@ -177,7 +177,7 @@ def test_people_one_level_down_beside_others(tmp_path: Path) -> None:
         put(tmp_path / "more" / f"p{number}" / "1.png")
         put(tmp_path / "ann" / f"{number}.png") if number < 4 else None
     assert (
-        "6 of the 10 images are taken for one person, more, and lie in 6 folders in it"
+        "6 of the 10 images count as one person, more, and lie in 6 folders in it"
         in warned(tmp_path)
     )
 

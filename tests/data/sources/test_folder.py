@@ -66,7 +66,7 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path, complaint: Callable
     with complaint(tmp_path, "DIR/IDENTITY/", "none"):
         data.open(f"folder:{tmp_path}")
     (tmp_path / "a.png").touch()
-    with complaint(tmp_path, "DIR/IDENTITY/", "beside"):
+    with complaint(tmp_path, "DIR/IDENTITY/", "only directly in DIR"):
         data.open(f"folder:{tmp_path}")
 
 

@@ -385,7 +385,7 @@ def test_columns_can_be_stated(identity_folder: Path, complaint: Callable[..., A
         data.open(f"{spec}list.csv,identity=hwo")
     with complaint("is the column of the paths"):
         data.open(f"{spec}list.csv,identity=shot")
-    with complaint("identity= is about the columns of a list"):
+    with complaint("identity= states a column of a list"):
         data.open(f"folder:{identity_folder},identity=2")
 
 

@@ -182,7 +182,7 @@ def test_a_length_past_the_end_takes_no_memory(
     (tmp_path / "a").write_bytes(struct.pack("<QI", length, 0) + b"x" * 50)
     with complaint("record 0", "checksum"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
-    monkeypatch.setattr(tfrecord, "_sound", lambda *_: True)
+    monkeypatch.setattr(tfrecord, "_has_checksum", lambda *_: True)
     with complaint("record 0", "truncated"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
 
@@ -195,7 +195,7 @@ def test_a_huge_record_in_a_sparse_file_is_refused(
     with (tmp_path / "a").open("wb") as file:
         file.write(header + TFRecordWriter.masked_crc(header))
         file.truncate(2**33 + 16)
-    with complaint("record 0", "more than any picture"):
+    with complaint("record 0", "more than an image may have"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
 
 
@@ -368,7 +368,7 @@ def test_a_mutated_file_is_read_or_a_readable_error(
     file.write_bytes(sealed_one if sealed else mutate(whole, seed))
     with pytest.MonkeyPatch.context() as patch, at_worst_complaint("mutated"):
         if not checked:  # to come past them
-            patch.setattr(tfrecord, "_sound", lambda *_: True)
+            patch.setattr(tfrecord, "_has_checksum", lambda *_: True)
         dataset = data.open(f"tfrecord:{file}")
         assert 1 <= len(dataset) <= 6
         for i in range(len(dataset)):

@@ -277,11 +277,11 @@ def test_an_index_that_claims_more_than_it_has_takes_no_memory(
         ([("1.jpg", b"x")], "'1.jpg': has no label"),
         ([("1.jpg", b"x"), ("2.cls", b"1")], "'1.jpg': has no label"),
         ([("1.jpg", b"x"), ("1.json", b"{}")], "'1.jpg': has no label"),
-        ([("1.jpg", b""), ("1.cls", b"1")], "no picture"),
+        ([("1.jpg", b""), ("1.cls", b"1")], "cannot be an image"),
         ([("1.jpg", b"x"), ("1.cls", b"ann")], "'1.cls': expected a whole number, found 'ann'"),
         ([("1.jpg", b"x"), ("1.cls", b"1.5")], "whole number"),
         ([("1.jpg", b"x"), ("1.cls", b"9" * 30)], "whole number"),
-        ([("1.jpg", b"x"), ("1.cls", bytes(2_000_000))], "no label"),
+        ([("1.jpg", b"x"), ("1.cls", bytes(2_000_000))], "cannot be a label"),
         ([("1.jpg", b"x"), ("1.json", b"{")], "not JSON"),
         ([("1.jpg", b"x"), ("1.json", b"[" * 100_000)], "not JSON"),
         ([("1.jpg", b"x"), ("1.json", b'{"label": 1.5}')], "whole number or a name"),
@@ -661,7 +661,7 @@ def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None
         ("._a.png", b"x"),
     ]
     file = tar(tmp_path / "odd.tar", members)
-    said = "left out: 1 without extension, 1 .cls or .json alone, 1 .mov, 1 .x.png"
+    said = "left out: 1 without extension, 1 .cls or .json only, 1 .mov, 1 .x.png"
     with pytest.warns(data.LeftOutWarning, match=said):
         dataset = data.open(f"webdataset:{file}")
     assert list(dataset.attributes["file"]) == ["a.png", "e.AVIF"]

@@ -187,7 +187,9 @@ class Texts(Sequence[str]):
     def sound(self) -> bool:
         """Whether both arrays have the right type, and the ends ascend and lie in the data."""
         data, ends = self.data, self.ends
-        if (data.ndim, data.dtype) != (1, np.uint8) or (ends.ndim, ends.dtype) != (1, np.int64):
+        if data.ndim != 1 or ends.ndim != 1:
+            return False
+        if data.dtype != np.uint8 or ends.dtype != np.int64:
             return False
         if len(ends) == 0:
             return True

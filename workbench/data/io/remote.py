@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from workbench.cache import cache_folder
 from workbench.data.io.reading import FileCollection, SharedFile
-from workbench.errors import WorkbenchError, missing_extra
+from workbench.data.io.shards import require
+from workbench.errors import WorkbenchError
 
 ROOM = "WORKBENCH_SHARDS_GB"
 """Environment variable: gigabytes of fetched files that are kept, 50 if it is not set."""
@@ -77,10 +78,8 @@ def fetched(address: str, size: int | None = None, again: bool = False) -> Path:
         WorkbenchError: if the library webdataset is not installed, the file cannot be fetched, or
             it has another size.
     """
-    try:
-        from webdataset.cache import FileCache  # imports torch
-    except ImportError:
-        raise missing_extra("webdataset", "webdataset", "fetching shards") from None
+    require("webdataset", "fetching shards")
+    from webdataset.cache import FileCache  # imports torch
 
     folder = cache_folder() / "shards"
     name = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -12,6 +12,7 @@ import tarfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,7 @@ from workbench.data.dataset import number_identities
 from workbench.data.io.image_lists import in_order
 from workbench.data.io.indexes import Arrays, Texts
 from workbench.data.io.not_listed import NotListed
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, missing_extra
 
 BLOCK = 512
 """Bytes of a block of a tar file; a block of zeros is its end."""
@@ -39,6 +40,20 @@ IMAGE_KINDS = frozenset(suffix.removeprefix(".") for suffix in images.SUFFIXES)
 
 _NUMBERS = ("shard_bytes", "shard_of", "offsets", "sizes", "identities")
 _TEXTS = ("shards", "identity_names", "names")
+
+
+def require(package: str, what: str) -> None:
+    """Checks that a package of the extra `webdataset` is installed, without importing it.
+
+    Args:
+        package: "webdataset" or "braceexpand".
+        what: what needs the package; the error message begins with it.
+
+    Raises:
+        WorkbenchError: if the package is not installed.
+    """
+    if find_spec(package) is None:
+        raise missing_extra(package, "webdataset", what)
 
 
 @dataclass(frozen=True)
@@ -124,21 +139,20 @@ class Index:
             return False
         if not len(self.names):
             return True
-        lowest = (
-            self.shard_of.min(),
-            self.offsets.min(),
-            self.identities.min(),
-            self.sizes.min() - 1,
+        in_range = (
+            self.shard_of.min() >= 0
+            and self.shard_of.max() < len(self.shards)
+            and self.identities.min() >= 0
+            and self.identities.max() < len(self.identity_names)
+            and self.offsets.min() >= 0
+            and self.sizes.min() >= 1
+            and self.sizes.max() <= LARGEST
         )
-        if min(lowest) < 0:
-            return False
-        if self.shard_of.max() >= len(self.shards):
-            return False
-        if self.identities.max() >= len(self.identity_names):
+        if not in_range:
             return False
         # Offset plus size could be too large for 64 bits, so the size is compared with the rest.
         rest = self.shard_bytes[self.shard_of] - self.offsets
-        return bool((self.sizes <= rest).all() and self.sizes.max() <= LARGEST)
+        return bool((self.sizes <= rest).all())
 
     def of_shards(self, wanted: Sequence[str]) -> Index:
         """Returns the index of some of the shards.
@@ -310,7 +324,7 @@ def _add_member(
 def _complete(sample: Sample, where: str, not_listed: NotListed) -> Iterator[Sample]:
     """Yields a sample if it has an image, and counts it as left out if it has none."""
     if not sample.name:
-        only_label = [".cls or .json without an image"] if sample.label is not None else []
+        only_label = [".cls or .json only"] if sample.label is not None else []
         not_listed.suffixes.update(sample.other_kinds or only_label)
         return
     if sample.label is None:

@@ -9,7 +9,7 @@ import numpy as np
 from workbench import images
 from workbench.data.dataset import Broken, Dataset
 from workbench.data.io.indexes import Texts, save
-from workbench.data.io.shards import Index, look_through
+from workbench.data.io.shards import Index, look_through, require
 from workbench.data.sources.webdataset import INDEX
 from workbench.data.writers.common import Written, new_folder, readable, size_of
 from workbench.errors import WorkbenchError
@@ -40,6 +40,7 @@ def write_webdataset(
     Raises:
         WorkbenchError: `out` is there already or cannot be written; a broken image and `broken` is "stop"; or all are broken.
     """
+    require("webdataset", "writing shards")
     from webdataset.writer import ShardWriter  # brings torch with it
 
     if images_a_shard < 1:
