@@ -156,7 +156,7 @@ def test_an_identification_whose_parts_fit_is_taken() -> None:
         ({"probes": np.array([1.0])}, "probes are float64"),
         ({"distractors": np.array([4, 4])}, "distractors name an image twice"),
         ({"gallery": np.array([0, 2, 3])}, "image 3 is both in the gallery and a probe"),
-        ({"gallery": np.array([0])}, "nobody in the gallery is identity 1"),
+        ({"gallery": np.array([0])}, "identity 1 is on a probe, but not in the gallery"),
         (
             {"distractors": np.array([4, 6]), "probes": np.array([1, 3])},
             "identity 1 is in the gallery and on a distractor",

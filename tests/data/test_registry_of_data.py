@@ -116,9 +116,11 @@ def test_pairs_are_drawn_from_a_source(identity_folder: Path) -> None:
 def test_a_slip_in_a_join_or_in_options_is_named(
     identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("'nothing' behind the + is no data set", f"folder:{identity_folder}+KIND:PATH"):
+    with complaint(
+        "'nothing' after the + is not a data set", f"folder:{identity_folder}+KIND:PATH"
+    ):
         data.open(f"folder:{identity_folder}+nothing")
-    with complaint("all options stand behind one @, @2x1,min=2"):
+    with complaint("all options must follow one @, @2x1,min=2"):
         data.open(f"folder:{identity_folder}@2x1@min=2")
 
 

@@ -270,13 +270,12 @@ def source_of(reader: Images, index: int) -> tuple[Images, int]:
 
     Selections (`Picked`) and joins (`Joined`) are resolved.
     """
-    while True:
+    while isinstance(reader, Picked | Joined):
         if isinstance(reader, Joined):
             reader, index = reader.at(index)
-        elif isinstance(reader, Picked):
-            reader, index = reader.images, int(reader.keep[index])
         else:
-            return reader, index
+            reader, index = reader.images, int(reader.keep[index])
+    return reader, index
 
 
 def is_encoded(reader: Images, index: int) -> bool:

@@ -162,7 +162,7 @@ def lost_parts(whole: Reduced, reduced: Reduced) -> dict[str, tuple[int, int]]:
     Returns:
         {"pairs": (left out, all)}, or the same for "gallery", "probes" and "distractors".
     """
-    parts = ("pairs",)
+    parts: tuple[str, ...] = ("pairs",)
     if isinstance(whole, Identification):
         parts = ("gallery", "probes", "distractors")
     counts = {part: (len(getattr(whole, part)), len(getattr(reduced, part))) for part in parts}

@@ -176,9 +176,8 @@ def test_people_one_level_down_beside_others(tmp_path: Path) -> None:
     for number in range(6):
         put(tmp_path / "more" / f"p{number}" / "1.png")
         put(tmp_path / "ann" / f"{number}.png") if number < 4 else None
-    assert (
-        "6 of the 10 images count as one person, more, and lie in 6 folders in it"
-        in warned(tmp_path)
+    assert "6 of the 10 images count as one person, more, and lie in 6 folders in it" in warned(
+        tmp_path
     )
 
 

@@ -112,7 +112,7 @@ def test_a_record_0_of_one_label_is_no_image(said: float | Sequence[float], tmp_
 
 
 def test_a_record_0_alone_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("train.rec", "record 0 alone"):
+    with complaint("train.rec", "only record 0"):
         data.open(f"recordio:{write(tmp_path / 'a', [(0, packed(1.0))])}")
 
 

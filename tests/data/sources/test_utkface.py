@@ -120,7 +120,7 @@ def test_malformed_names_are_passed_over_and_counted(tmp_path: Path) -> None:
         "117_0_0_1.jpg",
         "x.jpg",
     )
-    with pytest.warns(UserWarning, match="5 of 10 pictures are passed over"):
+    with pytest.warns(UserWarning, match="5 of 10 images are left out"):
         dataset = data.open(f"utkface:{folder(tmp_path, names=NAMES + odd)}")
     assert sorted(dataset.attributes["file"]) == sorted(NAMES)
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import tarfile
 import threading
 import zipfile
@@ -208,10 +209,10 @@ def test_an_index_of_other_shards_is_not_used(
     shard.write_bytes(shard.read_bytes() + bytes(512))
     with pytest.warns(UserWarning, match="other sizes"):
         assert len(data.open(f"webdataset:{tmp_path / 'out'}")) == 6
-    with complaint("index.npz: is of shards of other sizes"):
+    with complaint("index.npz: is the index of shards of other sizes"):
         data.open(f"webdataset:{tmp_path / 'out'},index={index}")
     (tmp_path / "out" / "out-000001.tar").rename(tmp_path / "out" / "new.tar")
-    with pytest.warns(UserWarning, match=r"knows no shard 'new.tar'"):
+    with pytest.warns(UserWarning, match=r"does not have the shard 'new.tar'"):
         assert len(data.open(f"webdataset:{tmp_path / 'out'}")) == 6
     index.write_bytes(index.read_bytes()[:-40])
     with pytest.warns(UserWarning, match="not an index"):
@@ -371,7 +372,7 @@ def test_a_member_that_claims_to_be_huge_takes_no_memory(
     ("path", "told"),
     [
         ("", "needs shards"),
-        ("{tmp}", "no .tar in the folder"),
+        ("{tmp}", "no .tar file in the folder"),
         ("{tmp}/a-{{0..2}}.tar", "3 of 3 shards are missing"),
         ("{tmp}/a-*.tar", "no such files"),
         ("{tmp}/a-{{0..999999999999}}.tar", "more than 1,000,000"),
@@ -390,7 +391,7 @@ def test_shards_that_are_not_there_are_an_error(
 
 
 def test_a_shard_given_twice_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("two shards of the same name"):
+    with complaint("two shards have the same name"):
         data.open(f"webdataset:{shards(tmp_path)}/faces-00000{{0,0}}.tar")
 
 
@@ -603,7 +604,7 @@ def test_shards_behind_an_address_come_with_their_index(
         assert np.array_equal(dataset.images[i], faces.images[i])
     assert sorted(asked[1:]) == ["/out/out-000000.tar", "/out/out-000001.tar"]
     assert len(data.open(f"webdataset:{address}/out/out-000001.tar")) == 3
-    with complaint("index.npz", "knows no shard 'out-000002.tar'"):
+    with complaint("index.npz", "does not have the shard 'out-000002.tar'"):
         data.open(f"webdataset:{address}/out/out-{{000001..000002}}.tar")
     (folder / "out" / "index.npz").write_bytes(b"<html>")
     with complaint("not an index"):
@@ -674,3 +675,33 @@ def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None
         ).left_out
         == ""
     )
+
+
+def test_without_the_libraries_the_extra_is_named(
+    faces: data.Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Callable[..., Any],
+) -> None:
+    folder = shards(tmp_path / "set")
+    extra = "pip install 'margin-workbench[webdataset]'"
+    for package in ("braceexpand", "webdataset"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with complaint("braces needs braceexpand", extra):
+        data.open(f"webdataset:{folder}/faces-{{000000..000002}}.tar")
+    for address in ("https://localhost/faces-0.tar", f"pipe:cat {folder}/faces-000000.tar"):
+        with complaint("fetching shards needs webdataset", extra):
+            data.open(f"webdataset:{address}")
+    with complaint("writing shards needs webdataset", extra):
+        write_webdataset(faces, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_local_shards_are_read_without_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shards(tmp_path / "set")
+    for package in ("braceexpand", "webdataset"):
+        monkeypatch.setitem(sys.modules, package, None)
+    check(data.open(f"webdataset:{folder}"))
+    check(data.open(f"webdataset:{folder}/faces-*.tar"))

@@ -390,9 +390,9 @@ def _as_range(keys: NDArray[np.int64]) -> Keys:
 
 
 def _keys_at(keys: Keys, positions: NDArray[np.int64] | slice) -> Keys:
-    if isinstance(keys, range) and not isinstance(positions, slice):
-        return positions + keys.start
-    return keys[positions]  # type: ignore[index]
+    if not isinstance(keys, range):
+        return keys[positions]
+    return keys[positions] if isinstance(positions, slice) else positions + keys.start
 
 
 def _positions(keys: Keys, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
