@@ -157,7 +157,7 @@ def test_people_in_both_sets_are_found_by_name(complaint: Complaint) -> None:
         (["Ann"], ["1"], "second"),
         (["Ann"], [], "second"),
     ):
-        with complaint(f"names of the {side} set", "not known" if not second else "just numbers"):
+        with complaint(f"names of the {side} set", "unknown" if not second else "only numbers"):
             data.overlap(first, second)
 
 

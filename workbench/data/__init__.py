@@ -1,7 +1,7 @@
 """Data: `open(spec)` opens training sets, `benchmark(spec)` what runs are evaluated on.
 
-A spec is `KIND:PATH` or a known name. Each kind of source has a file in `sources/`, and each kind of
-benchmark a file in `benchmarks/`. torch is imported only when a sample or a batch is asked for.
+A spec is `KIND:PATH` or a known name. Each kind of source has a file in `sources/`, and each kind
+of benchmark a file in `benchmarks/`. torch is imported only when a sample or a batch is asked for.
 """
 
 from __future__ import annotations

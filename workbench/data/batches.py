@@ -1,4 +1,4 @@
-"""Batches for a network: decodes images, fits them to a size, and stacks, scales and mirrors them."""
+"""Batches for a network: decodes, fits, stacks, scales and mirrors images."""
 
 from __future__ import annotations
 

@@ -294,8 +294,8 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
 
     Args:
         dataset: must have at least 4 identities with two images.
-        folds: wanted number of folds. There are fewer if there are fewer than `2 * folds` identities
-            with two images.
+        folds: wanted number of folds. There are fewer if fewer than `2 * folds` identities have
+            two images.
         per_fold: most pairs of each kind in a fold.
         seed: seed of the draw.
 
@@ -374,7 +374,7 @@ def _draw_fold(
 
 
 def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
-    """Draws `count` different (group, number within the group), as evenly over the groups as possible.
+    """Draws `count` different (group, number within the group), evenly over the groups.
 
     Fewer are returned if the groups are too small.
     """

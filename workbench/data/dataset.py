@@ -274,7 +274,8 @@ def source_of(reader: Images, index: int) -> tuple[Images, int]:
         if isinstance(reader, Joined):
             reader, index = reader.at(index)
         else:
-            reader, index = reader.images, int(reader.keep[index])
+            index = int(reader.keep[index])
+            reader = reader.images
     return reader, index
 
 

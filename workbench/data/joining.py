@@ -353,9 +353,9 @@ def _kind(values: Column) -> tuple[str, tuple[int, ...]]:
 def read_names(path: str) -> list[str]:
     """Reads a list of names, one a line.
 
-    Blank lines, and lines that begin with #, are skipped. A line with a tab or a comma is returned as
-    it is and as its first column, because names may contain commas. A name may be in quotes, and a
-    name that begins with # must be.
+    Blank lines, and lines that begin with #, are skipped. A line with a tab or a comma is returned
+    as it is and as its first column, because names may contain commas. A name may be in quotes, and
+    a name that begins with # must be.
 
     Raises:
         WorkbenchError: if the file is missing, not text, or without a name.

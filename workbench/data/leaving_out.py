@@ -95,8 +95,8 @@ def find_unreadable(
     if unreadable and len(unreadable) >= len(numbers) / 2:
         where, reason = next(iter(unreadable.values()))
         raise WorkbenchError(
-            f"{len(unreadable):,} of {len(numbers):,} images cannot be read, too many to leave out; "
-            f"the first is {where}: {reason}"
+            f"{len(unreadable):,} of {len(numbers):,} images cannot be read, too many to leave "
+            f"out; the first is {where}: {reason}"
         )
     return unreadable
 

@@ -28,7 +28,7 @@ def open(spec: str) -> Dataset:
     - `folder:DIR`, one folder per identity; `folder:DIR,list=FILE`, the images of a list
     - `recordio:DIR`, `tfrecord:FILE`, `packed:PREFIX`, `webdataset:PATTERN` and `pack:DIR`, packed
       formats
-    - `utkface:DIR`, `celeba:ROOT`, `lfw-people:ROOT`, `orl` and `fashion-mnist`, published data sets
+    - `utkface:DIR`, `celeba:ROOT`, `lfw-people:ROOT`, `orl` and `fashion-mnist`, published sets
     - `synthfaces` (200 synthetic people x 40 images, rendered when first opened),
       `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), and any other size as
       `synthfaces:500x20,seed=3,size=64`

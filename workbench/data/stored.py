@@ -77,7 +77,7 @@ def _is_relative(part: Part) -> bool:
 
 
 def _leads_somewhere(path: str) -> bool:
-    """Returns whether there is a file or folder of that name, or files of that pattern or prefix."""
+    """Returns whether a file or folder has that name, or files match that pattern or prefix."""
     if os.path.exists(path):
         return True
     without_options = re.sub(r"(,[a-z_]+=[^,]*)+$", "", path)

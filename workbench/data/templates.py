@@ -62,8 +62,8 @@ class Templates:
         same: (P,) bool, True for a genuine pair.
         detector_scores: (M,) float64, 0 or more, how sure the detector was that there is a face;
             None if unknown.
-        landmarks: (M, 5, 2) float64 landmarks by which the images are aligned, in ArcFace's order, x
-            and y in pixels. NaN for an image that is used as it is; None if all are.
+        landmarks: (M, 5, 2) float64 landmarks by which the images are aligned, in ArcFace's order,
+            x and y in pixels. NaN for an image that is used as it is; None if all are.
         keep_norm: whether embeddings are averaged with their norm, which is smaller for images of
             low quality, instead of being normalised first.
         note: what a reader of the results must know.

@@ -94,7 +94,7 @@ def test_celeba_has_parts(celeba_root: Path, complaint: Callable[..., Any]) -> N
 def test_the_checksums_of_the_lists_are_compared(
     celeba_root: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("celeba: torchvision does not take", celeba_root / "celeba", "checksums"):
+    with complaint("celeba: torchvision refuses the files", celeba_root / "celeba", "checksums"):
         data.open(f"celeba:{celeba_root}")
 
 
@@ -170,5 +170,5 @@ def test_what_lfw_lacks_is_named(lfw_root: Path, complaint: Callable[..., Any]) 
     with complaint("did you mean 'deepfunneled'"):
         data.open(f"lfw-people:{lfw_root},images=deepfuneled")
     (lfw_root / "lfw-py" / "people.txt").write_text("2\nx\n")
-    with complaint("lfw-people: torchvision does not take"):
+    with complaint("lfw-people: torchvision refuses the files"):
         data.open(f"lfw-people:{lfw_root}")

@@ -147,7 +147,7 @@ def test_a_place_without_such_pictures_is_an_error(
 ) -> None:
     with complaint("AGE_GENDER_RACE_DATE.jpg", "'x.jpg'"):
         data.open(f"utkface:{folder(tmp_path, names=('x.jpg',))}")
-    with complaint("AGE_GENDER_RACE_DATE.jpg", "no pictures"):
+    with complaint("AGE_GENDER_RACE_DATE.jpg", "no images"):
         data.open(f"utkface:{zipped(tmp_path, names=())}")
     (tmp_path / "a.zip").write_bytes(b"PK")
     with complaint("a.zip", "not a zip"):
@@ -166,7 +166,7 @@ def test_a_name_that_leads_out_of_a_zip_leads_nowhere(
         f"utkface:{zipped(tmp_path / 'in', inside=f'{tmp_path}/', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
     )
     assert {int(dataset.images[i][0, 0, 0]) for i in range(2)} == {0, 1}
-    with complaint("no pictures"):
+    with complaint("no images"):
         data.open(
             f"utkface:{zipped(tmp_path / 'in', inside='../', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
         )

@@ -1,4 +1,4 @@
-"""Indexes of large files, which are made once and kept in the cache; many texts in little memory."""
+"""Indexes of large files, which are kept in the cache, and many texts in little memory."""
 
 from __future__ import annotations
 

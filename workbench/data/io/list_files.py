@@ -19,7 +19,7 @@ from workbench.data.io.zipped import names_in
 from workbench.errors import WorkbenchError
 
 MOST_BYTES = 4_000_000_000
-"""Largest list that is read. The paths of the 17 million images of Glint360K take a quarter of it."""
+"""Largest list that is read. The 17 million paths of Glint360K take a quarter of it."""
 MOST_COMPARED = 20_000
 """Names in a folder with which the name of a missing file is compared to suggest another one."""
 FIRST_NAMES = 20
@@ -144,9 +144,9 @@ def is_image(name: str) -> bool:
 class Place:
     """The folder, or the zip archive, that the names in a list are relative to.
 
-    A name may have "/" or Windows' "\\" between folders, "./" before it and spaces around it. It may
-    be an absolute path below the folder, and may be in another Unicode normalisation than the name
-    of the file (macOS writes "é" as two characters).
+    A name may have "/" or Windows' "\\" between folders, "./" before it and spaces around it. It
+    may be an absolute path below the folder, and may be in another Unicode normalisation than the
+    name of the file (macOS writes "é" as two characters).
 
     Args:
         root: the folder or zip archive.

@@ -252,8 +252,8 @@ def _read_paths(
 ) -> PairList:
     """Reads lines "PATH_A PATH_B LABEL".
 
-    The fields may be in any order and among other columns, and separated by tabs, commas, semicolons
-    or spaces.
+    The fields may be in any order and among other columns, and separated by tabs, commas,
+    semicolons or spaces.
     """
     place.look_around(
         value

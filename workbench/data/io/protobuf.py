@@ -1,9 +1,9 @@
 """Finds the values of the features in TensorFlow's `Example` message, without copying the images.
 
 Only what an Example consists of is parsed
-(https://protobuf.dev/programming-guides/encoding): Example.features = 1, Features.feature = 1 (a map
-with key = 1 and value = 2), Feature: bytes_list = 1, float_list = 2, int64_list = 3, each of them
-with value = 1.
+(https://protobuf.dev/programming-guides/encoding): Example.features = 1, Features.feature = 1 (a
+map with key = 1 and value = 2), Feature: bytes_list = 1, float_list = 2, int64_list = 3, each of
+them with value = 1.
 """
 
 from __future__ import annotations

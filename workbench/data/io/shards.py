@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,11 +123,12 @@ class Index:
         left_out = ""
         if note.dtype == np.uint8 and note.ndim == 1:
             left_out = note[:LONGEST_NOTE].tobytes().decode("utf-8", "replace")
-        index = cls(texts.pop("shards")[:], **numbers, **texts, left_out=left_out)  # type: ignore[arg-type]
+        columns: dict[str, Any] = {**numbers, **texts, "shards": texts["shards"][:]}
+        index = cls(**columns, left_out=left_out)
         if not index._is_consistent():
             raise WorkbenchError(
-                f"{where}: an index of shards that contradicts itself; it is damaged or was written "
-                "by another program"
+                f"{where}: an index of shards that contradicts itself; it is damaged or was "
+                "written by another program"
             )
         return index
 
@@ -273,8 +274,8 @@ def samples(file: Path, where: str, not_listed: NotListed) -> Iterator[Sample]:
     with file.open("rb") as stream:
         if stream.read(3)[:2] == b"\x1f\x8b":
             raise WorkbenchError(
-                f"{where}: is compressed; images can be read at any place only in a plain tar file, "
-                "gunzip it"
+                f"{where}: is compressed; images can be read at any place only in a plain tar "
+                "file, gunzip it"
             )
         for member in _members(stream, size, where):
             key, kind = _key_and_kind(member, not_listed)
@@ -388,7 +389,8 @@ def _members(stream: BinaryIO, size: int, where: str) -> Iterator[tarfile.TarInf
     """
     stream.seek(0)
     try:
-        with tarfile.open(fileobj=_Bounded(stream, size), mode="r:") as archive:  # type: ignore[call-overload]
+        bounded: Any = _Bounded(stream, size)
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 # After a negative size the next member would be this one, forever.
                 if archive.offset <= member.offset:

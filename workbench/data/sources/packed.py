@@ -1,8 +1,8 @@
 """`packed:PREFIX` - images end to end in PREFIX.bin, with a text index in PREFIX.idx.
 
 Each line of the index has a path, a label, and where the image starts and ends. This is the format
-of TensorFlow's multi-task training sets (gender, age): the label is the class, which takes the place
-of the identity here.
+of TensorFlow's multi-task training sets (gender, age): the label is the class, which takes the
+place of the identity here.
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ EXACT = 2**24
 Record 0, and the records of the identities, store ranges of keys as float32.
 """
 NAMES = "identities.txt"
-"""Optional file next to the .rec that only this program writes: the name of label 0, 1, ... a line."""
+"""Optional file next to the .rec, which only this program writes.
+
+It holds the name of label 0, 1, ..., one a line.
+"""
 
 Keys = NDArray[np.int64] | range
 

@@ -152,7 +152,7 @@ def _read(kind: str, folder: Path, make: Callable[[], Any]) -> Any:
 def _titles(names: list[str], count: int) -> list[str]:
     """Returns the titles of the attributes.
 
-    The line of titles ends with a space, of which older versions of torchvision make an empty title.
+    The line of titles ends with a space, which older torchvision versions read as an empty title.
     """
     titles = [name for name in names if name]
     return titles if len(titles) == count else [f"attribute {number}" for number in range(count)]

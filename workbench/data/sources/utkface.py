@@ -1,8 +1,8 @@
 """`utkface:DIR` or `utkface:FILE.zip` - UTKFace, with age, gender and race in the file names.
 
-Zhang, Song and Qi, "Age progression/regression by conditional adversarial autoencoder", CVPR 2017. A
-file is called AGE_GENDER_RACE_DATE.jpg. The people are unknown, so one of the labels takes the place
-of the identity: the gender by default.
+Zhang, Song and Qi, "Age progression/regression by conditional adversarial autoencoder", CVPR 2017.
+A file is called AGE_GENDER_RACE_DATE.jpg. The people are unknown, so one of the labels takes the
+place of the identity: the gender by default.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def parse_name(name: str) -> Labels | None:
 
 @SOURCES.register("utkface")
 def open_utkface(path: str) -> Dataset:
-    """Opens the images of a folder or a zip archive, at any depth, with the classes male and female.
+    """Opens the images of a folder or a zip archive, at any depth.
+
+    The classes are male and female.
 
     With the option `,label=age` there are seven classes of age, and with `,label=race` those that
     the authors distinguish. Files with other names are left out, and a warning counts them.

@@ -1,8 +1,8 @@
 """`webdataset:PATTERN` - tar shards of WebDataset, on this machine or at an address.
 
-Aizman, Maltby and Breuel, "High performance I/O for large scale deep learning", 2019. The shards are
-plain tar files with KEY.jpg and KEY.cls (`workbench/data/io/shards.py`), and may be more than fit on
-the disk. Where the images are in them is read from `index.npz` next to them, which
+Aizman, Maltby and Breuel, "High performance I/O for large scale deep learning", 2019. The shards
+are plain tar files with KEY.jpg and KEY.cls (`workbench/data/io/shards.py`), and may be more than
+fit on the disk. Where the images are in them is read from `index.npz` next to them, which
 `workbench data pack` writes, or found by reading all of them once.
 
 Braces in a pattern, and shards at an address, need the extra `webdataset`.
@@ -114,10 +114,10 @@ def open_webdataset(path: str) -> Dataset:
     """Opens a folder of shards, or the shards of a pattern.
 
     Patterns are `faces-{000000..000099}.tar` or `faces-*.tar`. The shards of
-    `https://HOST/faces-{000..999}.tar` and `pipe:COMMAND faces-{000..999}.tar` are fetched when they
-    are needed; the environment variable WORKBENCH_SHARDS_GB says how many gigabytes of them are
-    kept (50 by default). The command after `pipe:` is run by the shell. A command that only a file
-    of a run contains, and nobody typed on this machine, is refused.
+    `https://HOST/faces-{000..999}.tar` and `pipe:COMMAND faces-{000..999}.tar` are fetched when
+    they are needed; the environment variable WORKBENCH_SHARDS_GB says how many gigabytes of them
+    are kept (50 by default). The command after `pipe:` is run by the shell. A command that only a
+    file of a run contains, and nobody typed on this machine, is refused.
 
     With the option `,index=FILE` the index is a local file. Without any index, all shards are read
     once.
