@@ -1,4 +1,4 @@
-"""CelebA and LFW in the folders that torchvision keeps them in, made up; the checksums of the real lists are left out in tests."""
+"""Small imitations of CelebA and LFW in torchvision's folders, without the real checksums."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def picture(number: int) -> bytes:
 
 @pytest.fixture
 def any_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of made-up lists."""
+    """Skips the checksums, because the lists are imitations."""
     for module in (celeba, lfw):
         monkeypatch.setattr(module, "check_integrity", lambda path, md5=None: Path(path).is_file())
 
 
 @pytest.fixture
 def celeba_root(tmp_path: Path) -> Path:
-    """Six pictures of people 20, 3 and 100; the first four are for training."""
+    """Six images of the people 20, 3 and 100; the first four are for training."""
     folder = tmp_path / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
     names = [f"{number:06d}.jpg" for number in range(1, 7)]

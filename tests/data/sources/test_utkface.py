@@ -1,4 +1,4 @@
-"""UTKFace: labels out of file names, from a folder or a zip, flat or nested."""
+"""UTKFace: labels from file names, in a folder or a zip archive, flat or nested."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_place_without_such_pictures_is_an_error(
             data.open(f"utkface:{path}")
 
 
-def test_a_name_that_leads_out_of_a_zip_leads_nowhere(
+def test_names_that_lead_out_of_a_zip_are_not_read(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     (tmp_path / "1_1_4_9.jpg").write_bytes(picture(99))

@@ -1,4 +1,4 @@
-"""Tar shards: written by the library webdataset and read back, the other way round, damaged, and behind an address."""
+"""Tar shards: from and for the library webdataset, damaged, and at an address."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def picture(number: int) -> bytes:
 
 
 def tar(file: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    """With Python's own writer, whose names are not bound to a sample."""
+    """Writes a tar file with Python's own writer, which allows any names."""
     with tarfile.open(file, "w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
@@ -50,7 +50,7 @@ def tar(file: Path, members: Sequence[tuple[str, bytes]]) -> Path:
 
 
 def shards(folder: Path) -> Path:
-    """Three of the library's own making, with images 0..7."""
+    """Writes three shards with the library, with the images 0..7."""
     from webdataset.writer import ShardWriter
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def test_shards_are_named_in_several_ways(tmp_path: Path) -> None:
     assert data.open(f"webdataset:{folder}/1.tar").name == "set"
 
 
-def test_a_json_says_whose_it_is_too(tmp_path: Path) -> None:
+def test_a_json_file_may_hold_the_label(tmp_path: Path) -> None:
     def described(**labels: Any) -> bytes:
         return json.dumps(labels).encode()
 
@@ -151,10 +151,10 @@ def test_what_is_written_is_read_in_the_same_order(faces: data.Dataset, tmp_path
     ]  # type: ignore[attr-defined]
     assert sorted(again.images.shard_of) == [0] * 4 + [1] * 2  # type: ignore[attr-defined]
     (written.path / "index.npz").unlink()
-    found = data.open(f"webdataset:{written.path}")
-    assert found.identity_names == ["0", "1", "2"]
-    by_name = sorted(range(6), key=lambda i: found.attributes["file"][i])
-    assert found.identities[by_name].tolist() == faces.identities.tolist()
+    opened = data.open(f"webdataset:{written.path}")
+    assert opened.identity_names == ["0", "1", "2"]
+    by_name = sorted(range(6), key=lambda i: opened.attributes["file"][i])
+    assert opened.identities[by_name].tolist() == faces.identities.tolist()
     assert by_name != list(range(6)), "shards hold the images shuffled"
 
 
@@ -273,7 +273,7 @@ def test_an_index_that_claims_more_than_it_has_takes_no_memory(
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "message"),
     [
         ([("1.jpg", b"x")], "'1.jpg': has no label"),
         ([("1.jpg", b"x"), ("2.cls", b"1")], "'1.jpg': has no label"),
@@ -293,9 +293,9 @@ def test_an_index_that_claims_more_than_it_has_takes_no_memory(
     ],
 )
 def test_shards_of_something_else_are_an_error(
-    members: list[tuple[str, bytes]], told: str, tmp_path: Path, complaint: Callable[..., Any]
+    members: list[tuple[str, bytes]], message: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("odd", told):
+    with complaint("odd", message):
         data.open(f"webdataset:{tar(tmp_path / 'odd.tar', members)}")
 
 
@@ -304,7 +304,7 @@ def test_shards_of_something_else_are_an_error(
     [b"", b"x", b"x" * 5000, gzip.compress(bytes(1000), mtime=0), bytes(511)],
     ids=["empty", "short", "long", "gzip", "cut"],
 )
-def test_what_is_no_tar_is_an_error(
+def test_a_file_that_is_not_a_tar_is_an_error(
     content: bytes, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     (tmp_path / "odd.tar").write_bytes(content)
@@ -312,7 +312,7 @@ def test_what_is_no_tar_is_an_error(
         data.open(f"webdataset:{tmp_path / 'odd.tar'}")
 
 
-def test_a_shard_cut_off_anywhere_is_an_error(
+def test_a_shard_truncated_anywhere_is_an_error(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     members = [
@@ -334,7 +334,7 @@ def test_a_shard_cut_off_anywhere_is_an_error(
         data.open(f"webdataset:{tmp_path / 'a.tar'}")
 
 
-def test_a_shard_that_is_cut_off_later_is_an_error(
+def test_a_shard_that_is_truncated_later_is_an_error(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     dataset = data.open(f"webdataset:{shards(tmp_path)}")
@@ -344,7 +344,7 @@ def test_a_shard_that_is_cut_off_later_is_an_error(
     assert int(dataset.images[5][0, 0, 0]) == 5
 
 
-def test_links_in_a_tar_lead_nowhere(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_links_in_a_tar_are_not_followed(tmp_path: Path, complaint: Callable[..., Any]) -> None:
     (tmp_path / "1.jpg").write_bytes(picture(1))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
@@ -369,7 +369,7 @@ def test_a_member_that_claims_to_be_huge_takes_no_memory(
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("", "needs shards"),
         ("{tmp}", "no .tar file in the folder"),
@@ -384,9 +384,9 @@ def test_a_member_that_claims_to_be_huge_takes_no_memory(
     ],
 )
 def test_shards_that_are_not_there_are_an_error(
-    path: str, told: str, tmp_path: Path, complaint: Callable[..., Any]
+    path: str, message: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint(told):
+    with complaint(message):
         data.open("webdataset:" + path.format(tmp=tmp_path))
 
 
@@ -440,7 +440,7 @@ def test_a_mutated_index_is_used_or_a_readable_error(
 
 
 def counting(folder: Path, log: Path) -> str:
-    """A command that gives out a shard and notes that it was asked."""
+    """Returns a command that outputs a shard and logs each call."""
     script = folder / "get.sh"
     script.write_text(f'echo "$1" >> {log}; cat {folder}/"$1"\n')
     return f"pipe:sh {script} faces-{{000000..000002}}.tar"
@@ -508,7 +508,7 @@ def test_with_an_index_only_what_is_read_is_fetched(tmp_path: Path) -> None:
     assert asked(tmp_path / "log") == ["2"]
 
 
-def test_those_used_last_are_kept_while_there_is_room(
+def test_the_most_recently_used_shards_are_kept(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = (shards(tmp_path) / "faces-000000.tar").stat().st_size
@@ -521,7 +521,7 @@ def test_those_used_last_are_kept_while_there_is_room(
     assert asked(tmp_path / "log") == ["0", "1", "2", *"0120"]
 
 
-def test_nonsense_about_the_room_is_an_error(
+def test_an_invalid_size_of_the_cache_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Callable[..., Any]
 ) -> None:
     spec = f"webdataset:{counting(shards(tmp_path), tmp_path / 'log')}"
@@ -542,7 +542,9 @@ def test_a_command_that_fails_is_an_error(
     assert list((cache / "shards").iterdir()) == []
 
 
-def test_what_only_a_file_says_is_not_run(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_command_that_only_a_file_contains_is_not_run(
+    tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
     spec = f"webdataset:{counting(shards(tmp_path), tmp_path / 'log')}"
     with data.stored_names():
         for opened in (data.open, data.benchmark):
@@ -572,7 +574,7 @@ def test_a_shard_that_changed_since_it_was_indexed_is_an_error(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
-    """Address and folder of a web server on this machine, and what it was asked for."""
+    """Address and folder of a local web server, and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -644,7 +646,7 @@ def test_a_command_keeps_its_backslashes() -> None:
     ]
 
 
-def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None:
+def test_samples_without_an_image_are_counted_and_named(tmp_path: Path) -> None:
     members = [
         ("a.png", picture(0)),
         ("a.cls", b"1"),
@@ -662,11 +664,11 @@ def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None
         ("._a.png", b"x"),
     ]
     file = tar(tmp_path / "odd.tar", members)
-    said = "left out: 1 without extension, 1 .cls or .json only, 1 .mov, 1 .x.png"
-    with pytest.warns(data.LeftOutWarning, match=said):
+    message = "left out: 1 without extension, 1 .cls or .json only, 1 .mov, 1 .x.png"
+    with pytest.warns(data.LeftOutWarning, match=message):
         dataset = data.open(f"webdataset:{file}")
     assert list(dataset.attributes["file"]) == ["a.png", "e.AVIF"]
-    assert dataset.note == said
+    assert dataset.note == message
     kept = look_through(["odd.tar"], lambda _: file)
     assert Index.of(kept.arrays, "kept").left_out == dataset.note
     assert (
