@@ -26,8 +26,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(path: Path) -> bytes:
-    """Returns the contents of the file from its index, through `remembered`."""
-    made = indexes.remembered(
+    """Returns the contents of the file from its index, through `cached_index`."""
+    made = indexes.cached_index(
         "test", [path], [], lambda: {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
     )
     return made["bytes"].tobytes()
@@ -39,7 +39,7 @@ def kept(path: Path) -> int:
 
 def test_an_index_is_made_once(file: Path) -> None:
     assert contents(file) == b"first"
-    again = indexes.remembered("test", [file], [], lambda: pytest.fail("made again"))
+    again = indexes.cached_index("test", [file], [], lambda: pytest.fail("made again"))
     assert again["bytes"].tobytes() == b"first"
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_kept_of_a_file_that_changes_while_it_is_read(file: Path) -> 
         file.write_bytes(b"changed")
         return {"bytes": content}
 
-    indexes.remembered("test", [file], [], make)
+    indexes.cached_index("test", [file], [], make)
     assert kept(file) == 0
     assert contents(file) == b"changed"
 

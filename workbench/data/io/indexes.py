@@ -37,7 +37,7 @@ The index of half a million synthetic faces takes half of it.
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def remembered(
+def cached_index(
     kind: str, files: Sequence[Path], about: Sequence[str], make: Callable[[], Arrays]
 ) -> Arrays:
     """Returns the index of files, from the cache if these files were indexed before.

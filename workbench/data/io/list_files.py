@@ -199,16 +199,16 @@ class Place:
                     return
         self.around = ""
 
-    def pictures(self, left: NotListed) -> list[str]:
+    def pictures(self, not_listed: NotListed) -> list[str]:
         """Returns the names of all images below the root, sorted.
 
         Args:
-            left: counts what is passed over.
+            not_listed: counts what is passed over.
         """
         if self._members is None:
-            return sorted(pictures_below(self.root, left))
+            return sorted(pictures_below(self.root, not_listed))
         files = {member for member in self._members.values() if not member.endswith("/")}
-        return sorted(filter(left.takes, files))
+        return sorted(filter(not_listed.takes, files))
 
     def _folders(self) -> list[str]:
         """Returns the folders directly in the root, each with a "/" at its end."""

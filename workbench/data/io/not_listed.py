@@ -45,28 +45,28 @@ class NotListed:
         flat: whether files directly in the opened folder are wanted, too, because identities do not
             follow from folders.
         suffixes: number of files that cannot be read, by extension in lower case ("" for none).
-        beside: the same for files directly in the opened folder, unless `flat`.
+        in_root: the same for files directly in the opened folder, unless `flat`.
         hidden: how often each name of a hidden or system file or folder occurred; names that begin
             with a dot count as "hidden".
-        nowhere: links to images that do not exist.
-        links: links to folders that were searched already, or that lead in a circle.
+        broken_links: links to images that do not exist.
+        repeated_links: links to folders that were searched already, or that lead in a circle.
         folders: names of the folders directly in the opened folder.
-        loose: images directly in the opened folder, which belong to no identity.
-        lost: those of `folders` that hold no image that can be read.
-        alike: names that several of `folders` have, in different Unicode normalisations.
+        loose_images: images directly in the opened folder, which belong to no identity.
+        without_images: those of `folders` that hold no image that can be read.
+        same_names: names that several of `folders` have, in different Unicode normalisations.
         hint: a sentence that says where the identities may be instead.
     """
 
     flat: bool = False
     suffixes: Counter[str] = field(default_factory=Counter)
-    beside: Counter[str] = field(default_factory=Counter)
+    in_root: Counter[str] = field(default_factory=Counter)
     hidden: Counter[str] = field(default_factory=Counter)
-    nowhere: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
+    broken_links: list[str] = field(default_factory=list)
+    repeated_links: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-    loose: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    alike: list[str] = field(default_factory=list)
+    loose_images: list[str] = field(default_factory=list)
+    without_images: list[str] = field(default_factory=list)
+    same_names: list[str] = field(default_factory=list)
     hint: str = ""
 
     def takes(self, path: str) -> bool:
@@ -80,7 +80,7 @@ class NotListed:
             return False
         suffix = os.path.splitext(name)[1].lower()
         if not images.can_read(suffix):
-            counter = self.suffixes if folders or self.flat else self.beside
+            counter = self.suffixes if folders or self.flat else self.in_root
             counter[suffix] += 1
             return False
         return True
@@ -103,26 +103,28 @@ class NotListed:
         texts = []
         if self.suffixes:
             texts.append(f"left out: {_counted(self.suffixes)}")
-        if len(self.loose) == 1:
+        if len(self.loose_images) == 1:
             texts.append("1 image directly in the folder belongs to no identity and is left out")
-        elif self.loose:
+        elif self.loose_images:
             texts.append(
-                f"{len(self.loose):,} images directly in the folder belong to no identity and are "
-                "left out"
+                f"{len(self.loose_images):,} images directly in the folder belong to no identity "
+                "and are left out"
             )
-        if self.lost:
-            texts.append(f"folders without an image that can be read: {_first(self.lost)}")
-        if self.alike:
+        if self.without_images:
+            texts.append(
+                f"folders without an image that can be read: {_first(self.without_images)}"
+            )
+        if self.same_names:
             texts.append(
                 "several folders have the same name in different Unicode normalisations and count "
-                f"as different people: {_first(self.alike)}"
+                f"as different people: {_first(self.same_names)}"
             )
-        if self.nowhere:
-            texts.append(f"links that lead nowhere: {_first(self.nowhere)}")
-        if self.links:
+        if self.broken_links:
+            texts.append(f"links that lead nowhere: {_first(self.broken_links)}")
+        if self.repeated_links:
             texts.append(
                 "links to folders that were already searched are not followed: "
-                f"{_first(self.links)}"
+                f"{_first(self.repeated_links)}"
             )
         if self.hint:
             texts.append(self.hint)
@@ -131,8 +133,8 @@ class NotListed:
     def __str__(self) -> str:
         """Returns everything that was passed over, in one line; empty if there is nothing."""
         texts = self.important
-        if self.beside:
-            texts.append(f"left out directly in the folder: {_counted(self.beside)}")
+        if self.in_root:
+            texts.append(f"left out directly in the folder: {_counted(self.in_root)}")
         if self.hidden:
             names = sorted(name for name in self.hidden if name != "hidden")
             examples = f" ({_first(names)})" if names else ""
@@ -149,7 +151,7 @@ class NotListed:
             warnings.warn(f"{spec}: {'; '.join(texts)}", LeftOutWarning, stacklevel=3)
 
 
-def pictures_below(root: str | Path, left: NotListed) -> Iterator[str]:
+def pictures_below(root: str | Path, not_listed: NotListed) -> Iterator[str]:
     """Yields the image files at any depth below a folder, in no particular order.
 
     Links to folders are followed after all other folders, in the order of their names. No folder is
@@ -158,7 +160,7 @@ def pictures_below(root: str | Path, left: NotListed) -> Iterator[str]:
 
     Args:
         root: the folder.
-        left: counts what is passed over.
+        not_listed: counts what is passed over.
 
     Yields:
         Paths relative to `root`, with "/" between folders.
@@ -175,24 +177,24 @@ def pictures_below(root: str | Path, left: NotListed) -> Iterator[str]:
             waiting.append((links.pop(link), link))
         folder, name = waiting.pop()
         if not _first_time(folder, searched):
-            left.links.append(name)
+            not_listed.repeated_links.append(name)
             continue
         for entry in _entries(folder):
             path = f"{name}/{entry.name}" if name else entry.name
             if entry.is_dir():
-                if left.passes_over(entry.name):
+                if not_listed.passes_over(entry.name):
                     continue
                 if not name:
-                    left.folders.append(entry.name)
+                    not_listed.folders.append(entry.name)
                 if entry.is_symlink():
                     links[path] = entry.path
                 else:
                     waiting.append((entry.path, path))
-            elif left.takes(path):
+            elif not_listed.takes(path):
                 if entry.is_file():
                     yield path
                 else:
-                    left.nowhere.append(path)
+                    not_listed.broken_links.append(path)
 
 
 def _first_time(folder: str, searched: set[tuple[int, int]]) -> bool:

@@ -56,7 +56,7 @@ def inside(root: Path, name: str) -> str | None:
     return relative.replace(os.sep, "/")
 
 
-def with_options(path: str, kind: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
+def with_options(path: str, kind: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Splits `PATH,NAME=VALUE,...` into the path and its options.
 
     A path that exists as it stands is not split.
@@ -64,7 +64,7 @@ def with_options(path: str, kind: str, known: Sequence[str]) -> tuple[str, dict[
     Args:
         path: what follows `KIND:` in a spec.
         kind: of the source or benchmark, for error messages.
-        known: names of the options that exist.
+        names: names of the options that exist.
 
     Returns:
         The path, and the options as a dict.
@@ -82,8 +82,8 @@ def with_options(path: str, kind: str, known: Sequence[str]) -> tuple[str, dict[
         if match is None:
             break
         path, name, value = match.groups()
-        if name not in known:
-            raise unknown_name(f"option of {kind}", name[:40], known)
+        if name not in names:
+            raise unknown_name(f"option of {kind}", name[:40], names)
         if name in options:
             raise WorkbenchError(f"{kind}: {name} is given twice")
         options[name] = value

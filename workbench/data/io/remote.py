@@ -53,7 +53,7 @@ class RemoteFiles(FileCollection):
     def _open_file(self, number: int) -> SharedFile:
         size = None if self.sizes is None else int(self.sizes[number])
         for _ in range(ATTEMPTS):
-            file = SharedFile(fetched(self.addresses[number], size))
+            file = SharedFile(fetch(self.addresses[number], size))
             with suppress(WorkbenchError):
                 file.read(0, 1)
                 return file
@@ -63,7 +63,7 @@ class RemoteFiles(FileCollection):
         )
 
 
-def fetched(address: str, size: int | None = None, again: bool = False) -> Path:
+def fetch(address: str, size: int | None = None, again: bool = False) -> Path:
     """Returns the file at an address, from the cache if it is there.
 
     Args:

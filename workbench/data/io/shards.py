@@ -398,7 +398,8 @@ def _members(stream: BinaryIO, size: int, where: str) -> Iterator[tarfile.TarInf
                         f"{where}: {member.name[:100]!r} has a negative size; not a valid tar file"
                     )
                 yield member
-                archive.members.clear()  # it keeps all of them
+                # It keeps all members, which may be millions.
+                archive.members.clear()  # type: ignore[attr-defined]
             end = archive.offset
     except WorkbenchError:
         raise

@@ -76,11 +76,13 @@ def _search(root: Path, path: str, not_listed: NotListed) -> tuple[list[str], li
     files: list[str] = []
     with tqdm(desc=f"look through {root.name}", unit="image", delay=2, dynamic_ncols=True) as bar:
         for name in pictures_below(root, not_listed):
-            (files if "/" in name else not_listed.loose).append(name)
+            (files if "/" in name else not_listed.loose_images).append(name)
             bar.update()
     if not files:
-        where = "only directly in DIR, not in identity folders" if not_listed.loose else "none"
-        not_listed.loose = []
+        where = (
+            "only directly in DIR, not in identity folders" if not_listed.loose_images else "none"
+        )
+        not_listed.loose_images = []
         rest = f"; {not_listed}" if str(not_listed) else ""
         raise WorkbenchError(
             f"folder:{path}: expected images in DIR/IDENTITY/, found {where}{rest}"
@@ -93,13 +95,15 @@ def _search(root: Path, path: str, not_listed: NotListed) -> tuple[list[str], li
             f"folder:{path}: holds the parts {', '.join(sorted(set(labels)))}; "
             f"open one, e.g. folder:{path}/{labels[-1]}"
         )
-    not_listed.lost = sorted(set(not_listed.folders).difference(labels, not_listed.links))
-    not_listed.alike = _alike(set(labels))
+    not_listed.without_images = sorted(
+        set(not_listed.folders).difference(labels, not_listed.repeated_links)
+    )
+    not_listed.same_names = _same_names(set(labels))
     not_listed.hint = _one_level_down(path, files)
     return files, labels
 
 
-def _alike(labels: set[str]) -> list[str]:
+def _same_names(labels: set[str]) -> list[str]:
     """Returns names that several folders have, in different Unicode normalisations.
 
     They look the same, and may stand for one person.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
-from workbench.data.io.indexes import remembered
+from workbench.data.io.indexes import cached_index
 from workbench.data.io.reading import SharedFile
 from workbench.data.io.tables import line_of
 from workbench.data.registry import SOURCES, existing
@@ -537,7 +537,7 @@ def _labels_of(
     def make() -> dict[str, NDArray[np.float32]]:
         return {"labels": _labels(file, keys, offsets, 1)[:, 0]}
 
-    values = remembered("recordio", [file.path, idx], [], make).get("labels", np.empty(0))
+    values = cached_index("recordio", [file.path, idx], [], make).get("labels", np.empty(0))
     if values.shape != offsets.shape or values.dtype != np.float32:
         values = make()["labels"]
     whole = (values >= 0) & (values < 2**53) & (np.floor(values) == values)  # False for NaN

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
-from workbench.data.io.indexes import Arrays, Texts, remembered
+from workbench.data.io.indexes import Arrays, Texts, cached_index
 from workbench.data.io.list_files import Place
 from workbench.data.io.paths import with_options
 from workbench.data.io.protobuf import Feature, features, first_bytes, first_integer
@@ -212,7 +212,7 @@ def open_tfrecord(path: str) -> Dataset:
     pattern, options = with_options(path, "tfrecord", ("images",))
     files = _files(pattern)
     pictures = existing(options["images"], "tfrecord", "folder") if "images" in options else None
-    index = remembered("tfrecord", files, [], lambda: _index(files))
+    index = cached_index("tfrecord", files, [], lambda: _index(files))
     names = Texts(index["names"], index["name_ends"])
     file_of, offsets, lengths, begins, ends, paths, labels = (index[column] for column in COLUMNS)
     reader = TFRecordImages(

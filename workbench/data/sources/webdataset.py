@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from workbench.data.dataset import Dataset, EncodedImages, Images, Joined, Picked
 from workbench.data.io.commands import allow
-from workbench.data.io.indexes import Arrays, Texts, load, remembered
+from workbench.data.io.indexes import Arrays, Texts, cached_index, load
 from workbench.data.io.not_listed import LeftOutWarning
 from workbench.data.io.reading import SharedFiles
-from workbench.data.io.remote import RemoteFiles, fetched
+from workbench.data.io.remote import RemoteFiles, fetch
 from workbench.data.io.shards import Index, look_through, require
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError, WorkbenchWarning
@@ -268,7 +268,7 @@ def _local_index(shards: list[str], names: list[str], index_file: Path | None) -
             WorkbenchWarning,
             stacklevel=4,
         )
-    arrays = remembered(
+    arrays = cached_index(
         "webdataset", files, [], lambda: look_through(names, files.__getitem__).arrays
     )
     return Index.of(arrays, "the index in the cache")
@@ -278,13 +278,13 @@ def _remote_index(shards: list[str], names: list[str], index_file: Path | None) 
     """Returns the index of shards at an address.
 
     It is the file that the user gave, or the one next to the shards, or is made from all shards. No
-    address or command is taken from it.
+    address or command in it is used.
     """
     address = None
     if index_file is None and not shards[0].startswith("pipe:"):
         address = f"{shards[0].partition('?')[0].rpartition('/')[0]}/{INDEX}"
         try:
-            index_file = fetched(address, again=True)
+            index_file = fetch(address, again=True)
         except WorkbenchError as error:
             warnings.warn(
                 f"{error}; all {len(shards)} shards are fetched to make an index",
@@ -301,7 +301,7 @@ def _remote_index(shards: list[str], names: list[str], index_file: Path | None) 
             if address:
                 index_file.unlink(missing_ok=True)  # it is fetched again next time
             raise
-    arrays = remembered("webdataset", [], shards, lambda: _index_of_fetched(shards, names))
+    arrays = cached_index("webdataset", [], shards, lambda: _index_of_fetched(shards, names))
     return Index.of(arrays, "the index in the cache")
 
 
@@ -309,13 +309,13 @@ def _index_of_fetched(shards: list[str], names: list[str]) -> Arrays:
     """Fetches all shards, one after the other, and returns their index."""
     last = Path()
 
-    def fetch(number: int) -> Path:
+    def fetch_shard(number: int) -> Path:
         nonlocal last
-        last = fetched(shards[number])
+        last = fetch(shards[number])
         return last
 
     try:
-        return look_through(names, fetch).arrays
+        return look_through(names, fetch_shard).arrays
     except WorkbenchError:
         if last.is_file():
             last.unlink()  # it may be an error page of the server instead of a shard
