@@ -18,27 +18,27 @@ from workbench import cli, data
 from workbench.data.inspect.summary import ranges
 
 
-class Result(NamedTuple):
-    """Exit code and output of a command."""
+class Said(NamedTuple):
+    """What a command left behind."""
 
     code: int
     out: str
     err: str
 
 
-Workbench = Callable[..., Result]
+Workbench = Callable[..., Said]
 
 
 @pytest.fixture
 def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Workbench:
     """`workbench("info", "orl")` runs `workbench data info orl` in this process."""
 
-    def call(*arguments: object) -> Result:
+    def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["workbench", "data", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return Result(int(ended.value.code or 0), *capsys.readouterr())
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
 
     return call
 
@@ -49,19 +49,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: None, cache: 
     return tmp_path
 
 
-def assert_refused(result: Result, *texts: str) -> None:
-    assert result.code == 2
-    assert result.err.startswith("error: ")
-    assert result.err.count("\n") == 1
+def assert_refused(said: Said, *texts: str) -> None:
+    assert said.code == 2
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
     for text in texts:
-        assert text in result.err
+        assert text in said.err
 
 
 @pytest.mark.parametrize("command", ["info", "pack", "pairs", "overlap", "render", "show"])
 def test_every_command_has_help(workbench: Workbench, command: str) -> None:
-    result = workbench(command, "--help")
-    assert result.code == 0
-    assert f"Usage: workbench data {command}" in result.out
+    said = workbench(command, "--help")
+    assert said.code == 0
+    assert f"Usage: workbench data {command}" in said.out
 
 
 @pytest.mark.usefixtures("here")
@@ -134,7 +134,7 @@ def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
     assert workbench("show", spec).out == "synthfaces-5x4-size32.png\n"
     with Image.open(here / "synthfaces-5x4-size32.png") as image:
         assert np.array_equal(np.asarray(image), data.contact_sheet(data.open(spec), scale=2))
-    result = workbench(
+    said = workbench(
         "show",
         spec,
         "--out",
@@ -146,7 +146,7 @@ def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
         "--scale",
         1,
     )
-    assert result.code == 0
+    assert said.code == 0
     content = (here / "new" / "sheet.png").read_bytes()
     with Image.open(io.BytesIO(content)) as image:
         assert np.array_equal(np.asarray(image), data.contact_sheet(data.open(spec), 2, 3, 1))
@@ -165,24 +165,24 @@ def test_show_takes_any_source_or_benchmark(
 def test_info_tells_the_ranges_of_attributes(workbench: Workbench) -> None:
     lines = workbench("info", "synthfaces:20x6,size=32").out.splitlines()
     assert lines[0] == "synthfaces:20x6,size=32: 120 images of 20 identities, the first 32 x 32"
-    ranges_of = dict(line.split(": ", 1) for line in lines[1:])
-    assert ranges_of["age"].startswith("20.")
-    assert "median" in ranges_of["age"]
-    assert ranges_of["glasses"].endswith("%")
-    assert ranges_of["gender"].startswith("female ")
-    assert "landmarks" not in ranges_of
-    assert "factor" not in ranges_of  # it is empty in this set
+    told = dict(line.split(": ", 1) for line in lines[1:])
+    assert told["age"].startswith("20.")
+    assert "median" in told["age"]
+    assert told["glasses"].endswith("%")
+    assert told["gender"].startswith("female ")
+    assert "landmarks" not in told
+    assert "factor" not in told  # empty in this album
 
 
 @pytest.mark.usefixtures("squares", "common_cache")
 def test_info_of_benchmarks(workbench: Workbench) -> None:
     assert len(workbench("render", "synthfaces-id", "--workers", 0).out.splitlines()) == 2
-    result = workbench("info", "synthfaces-invariance")
-    assert "420 genuine and 2,100 impostor pairs in 10 folds, 480 images" in result.out
-    assert "note: 60 synthetic people" in result.out
-    assert "factor: age 60, illumination 60, none 120, occlusion 120, yaw 120" in result.out
-    result = workbench("info", "synthfaces-id")
-    assert "500 probes, 100 people enrolled with 100 images, 1,000 distractors" in result.out
+    said = workbench("info", "synthfaces-invariance")
+    assert "420 genuine and 2,100 impostor pairs in 10 folds, 480 images" in said.out
+    assert "note: 60 synthetic people" in said.out
+    assert "factor: age 60, illumination 60, none 120, occlusion 120, yaw 120" in said.out
+    said = workbench("info", "synthfaces-id")
+    assert "500 probes, 100 people enrolled with 100 images, 1,000 distractors" in said.out
 
 
 def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) -> None:
@@ -194,14 +194,14 @@ def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) 
     content[-10] ^= 1
     pack.write_bytes(content)
     assert workbench("info", spec).code == 0
-    result = workbench("info", spec, "--verify", "--out", here / "broken.csv")
-    assert result.code == 1
-    last_lines = result.out.splitlines()[-2:]
-    assert last_lines[0] == "1 of 6 images cannot be read:"
-    assert "evaluate, embed, alignment, pack and pairs with --broken skip" in result.err
-    assert last_lines[1].startswith(f"  {pack}, image 5: damaged")
-    assert f"`workbench data render {spec} --again`" in last_lines[1]
-    assert "error" not in result.err
+    said = workbench("info", spec, "--verify", "--out", here / "broken.csv")
+    assert said.code == 1
+    told = said.out.splitlines()[-2:]
+    assert told[0] == "1 of 6 images cannot be read:"
+    assert "evaluate, embed, alignment, pack and pairs with --broken skip" in said.err
+    assert told[1].startswith(f"  {pack}, image 5: damaged")
+    assert f"`workbench data render {spec} --again`" in told[1]
+    assert "error" not in said.err
     rows = list(csv.reader((here / "broken.csv").read_text().splitlines()))
     assert rows[0] == ["image", "reason"]
     assert rows[1][0] == f"{pack}, image 5"
@@ -215,10 +215,10 @@ def test_info_lists_the_first_of_many_broken_files(
     for number in range(30):
         (identity_folder / "ann" / f"+{number:02d}.jpg").write_bytes(
             b"no picture"
-        )  # the first image
-    result = workbench("info", f"folder:{identity_folder}", "--verify", "--out", "broken.csv")
-    assert result.code == 1
-    lines = result.out.splitlines()
+        )  # the first of all
+    said = workbench("info", f"folder:{identity_folder}", "--verify", "--out", "broken.csv")
+    assert said.code == 1
+    lines = said.out.splitlines()
     assert lines[1:5] == ["images per identity: 2 to 32, median 2", *lines[2:5]]
     assert lines[2].split(":")[0].strip() == "2-4 images"
     at = lines.index("30 of 36 images cannot be read:")
@@ -246,12 +246,12 @@ def test_pack_writes_what_the_name_says(
     here: Path,
     identity_folder: Path,
 ) -> None:
-    result = workbench("pack", f"folder:{identity_folder}@2x2", out, *kind)
-    assert result.code == 0
-    path, summary = result.out.split(": ", 1)
+    said = workbench("pack", f"folder:{identity_folder}@2x2", out, *kind)
+    assert said.code == 0
+    path, told = said.out.split(": ", 1)
     assert Path(path).resolve() == here / out
-    assert summary.startswith("4 images of 2 identities, ")
-    spec = result.out.split("; ")[1].split(" opens it")[0]
+    assert told.startswith("4 images of 2 identities, ")
+    spec = said.out.split("; ")[1].split(" opens it")[0]
     assert spec.startswith(f"{opener}:")
     assert len(data.open(spec)) == 4
 
@@ -260,18 +260,20 @@ def test_pack_leaves_out_what_is_broken_when_asked(
     workbench: Workbench, here: Path, identity_folder: Path
 ) -> None:
     (identity_folder / "ann" / "0.png").write_bytes(b"")
-    result = workbench("pack", f"folder:{identity_folder}", "a")
-    assert result.code == 2
-    hint = "to continue without images that cannot be read, give --broken skip (broken='skip' in Python)"
+    said = workbench("pack", f"folder:{identity_folder}", "a")
+    assert said.code == 2
+    hint = (
+        "to continue without images that cannot be read, give --broken skip (broken='skip' in Python)"
+    )
     assert (
-        result.err.splitlines()[-1]
+        said.err.splitlines()[-1]
         == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file; {hint}"
     )
     assert not (here / "a").exists()
-    result = workbench("pack", f"folder:{identity_folder}", "a", "--broken", "skip")
-    assert result.code == 0
-    assert "5 images of 3 identities" in result.out
-    assert result.out.splitlines()[1:] == [
+    said = workbench("pack", f"folder:{identity_folder}", "a", "--broken", "skip")
+    assert said.code == 0
+    assert "5 images of 3 identities" in said.out
+    assert said.out.splitlines()[1:] == [
         "1 images cannot be read and were left out:",
         f"  {identity_folder}/ann/0.png: empty (0 bytes), expected an image file",
     ]
@@ -280,9 +282,9 @@ def test_pack_leaves_out_what_is_broken_when_asked(
 @pytest.mark.usefixtures("here")
 def test_a_benchmark_is_packed_as_a_bin(workbench: Workbench) -> None:
     assert workbench("pairs", "synthfaces:20x3,size=32", "a.bin", "--pairs", "2").code == 0
-    result = workbench("pack", "bin:a.bin", "b.bin")
-    assert result.out.startswith("b.bin: 80 images, ")
-    assert "bin:b.bin opens it" in result.out
+    said = workbench("pack", "bin:a.bin", "b.bin")
+    assert said.out.startswith("b.bin: 80 images, ")
+    assert "bin:b.bin opens it" in said.out
     assert Path("a.bin").read_bytes() == Path("b.bin").read_bytes()
 
 
@@ -295,11 +297,11 @@ def test_pairs_are_written_as_pack_and_list(
             (identity_folder / name / f"{number}.png").write_bytes(
                 (identity_folder / "ann" / f"{number}.png").read_bytes()
             )
-    result = workbench("pairs", f"folder:{identity_folder}", "a.txt", "--pairs", 1, "--seed", 2)
-    assert result.code == 0
-    assert f"pairs:a.txt@{identity_folder} opens it" in result.out
+    said = workbench("pairs", f"folder:{identity_folder}", "a.txt", "--pairs", 1, "--seed", 2)
+    assert said.code == 0
+    assert f"pairs:a.txt@{identity_folder} opens it" in said.out
     assert (
-        "note: a list of paths is read in 10 folds" not in result.out
+        "note: a list of paths is read in 10 folds" not in said.out
     )  # four pairs are read in two folds
     assert workbench("info", f"pairs:a.txt@{identity_folder}").out.startswith(
         f"pairs:a.txt@{identity_folder}: 2 genuine and 2"
@@ -316,15 +318,15 @@ def test_overlap_is_found_written_and_left_out(
     for name in ("Bob", "CID", "zoe"):
         (other / name).mkdir(parents=True)
         (other / name / "0.png").write_bytes((identity_folder / "ann" / "0.png").read_bytes())
-    result = workbench("overlap", source, f"folder:{other}")
-    assert result.out.splitlines() == [
+    said = workbench("overlap", source, f"folder:{other}")
+    assert said.out.splitlines() == [
         f"2 of 3 identities of {source} are in folder:{other} too, which has 3",
         "  bob",
         "  cid",
     ]
-    result = workbench("overlap", source, f"folder:{other}", "--out", "both.txt")
+    said = workbench("overlap", source, f"folder:{other}", "--out", "both.txt")
     assert (
-        result.out.splitlines()[1]
+        said.out.splitlines()[1]
         == f"both.txt. Next: workbench train --data {source}@exclude=both.txt"
     )
     assert (here / "both.txt").read_text() == "bob\ncid\n"
@@ -381,15 +383,15 @@ def test_names_that_are_not_utf8_go_through_every_command(workbench: Workbench, 
         ("pack", "folder:people", "out", "--format", "folder"),
         ("pack", "pairs:pairs.txt@people", "out.bin"),
     ):
-        result = workbench(*arguments)
-        assert (result.code, "error" in result.err) == (0, False), result
+        said = workbench(*arguments)
+        assert (said.code, "error" in said.err) == (0, False), said
     assert data.open("folder:people@exclude=both.txt").num_identities == 1
     for spec in ("pack:out.pack", "recordio:out.rec", "webdataset:out.tar"):
         assert os.fsdecode(b"Ren\xe9") in data.open(spec).identity_names
     (here / "people" / "plain" / "0.png").write_bytes(b"x")
     Path(here, "people", os.fsdecode(b"Ren\xe9"), "0.png").write_bytes(b"x")
-    result = workbench("info", "folder:people", "--verify", "--out", "broken.csv")
-    assert result.code == 1
+    said = workbench("info", "folder:people", "--verify", "--out", "broken.csv")
+    assert said.code == 1
     assert b"Ren\xe9" in (here / "broken.csv").read_bytes()
 
 
@@ -400,10 +402,8 @@ def test_info_says_how_a_list_was_understood(workbench: Workbench, here: Path) -
     (here / "list.csv").write_text(
         "id,filename,name\n" + "".join(f"{n},{n}.png,{'ab'[n % 2]}\n" for n in range(4))
     )
-    result = workbench("info", "folder:faces,list=list.csv")
-    assert "4 images of 2 identities" in result.out
-    assert (
-        "note: list list.csv: column 2 'filename' = path, column 3 'name' = identity" in result.out
-    )
+    said = workbench("info", "folder:faces,list=list.csv")
+    assert "4 images of 2 identities" in said.out
+    assert "note: list list.csv: column 2 'filename' = path, column 3 'name' = identity" in said.out
     (here / "list.csv").write_text("".join(f"{n}.png,{n % 2},{n // 2}\n" for n in range(4)))
     assert_refused(workbench("info", "folder:faces,list=list.csv"), "cannot tell", "identity=2")

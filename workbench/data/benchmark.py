@@ -105,6 +105,11 @@ class ClosedSet:
         """Name of the data set."""
         return self.dataset.name
 
+    @property
+    def images(self) -> Images:
+        """Reader of the data set's images."""
+        return self.dataset.images
+
     def fingerprint(self) -> str:
         """Returns the fingerprint of the data set."""
         return self.dataset.fingerprint()

@@ -259,36 +259,34 @@ def workbench(
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
-        monkeypatch.setattr(
-            warnings, "showwarning", warnings.showwarning
-        )  # restored after the test
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back at the end
         with warnings.catch_warnings():
             warnings.resetwarnings()
             with pytest.raises(SystemExit) as ended:
                 cli.main()
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
+        said = capfd.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
 
     return run
 
 
-def test_commands_report_what_is_left_out(
+def test_the_commands_say_it(
     identity_folder: Path, tmp_path: Path, workbench: Callable[..., tuple[int, str, str]]
 ) -> None:
     put(identity_folder / "ann" / "clip.mov")
-    spec, message = f"folder:{identity_folder}", "left out: 1 .mov"
+    spec, said = f"folder:{identity_folder}", "left out: 1 .mov"
     code, out, err = workbench("data", "info", spec)
-    assert (code, out.count(message), err.count(message)) == (0, 1, 0)
-    assert f"note: {message}" in out.splitlines()
+    assert (code, out.count(said), err.count(said)) == (0, 1, 0)
+    assert f"note: {said}" in out.splitlines()
     code, out, err = workbench("data", "pack", spec, tmp_path / "packed")
     assert code == 0
-    assert f"note: {spec}: {message}" in err.splitlines()
+    assert f"note: {spec}: {said}" in err.splitlines()
     code, out, err = workbench("data", "align", spec, tmp_path / "faces", "--workers", 0)
-    assert f"note: {message}" in out.splitlines()
-    assert message not in err
+    assert f"note: {said}" in out.splitlines()
+    assert said not in err
 
 
-def test_training_reports_what_is_left_out(
+def test_training_says_it(
     identity_folder: Path,
     tmp_path: Path,
     workbench: Callable[..., tuple[int, str, str]],
