@@ -263,7 +263,7 @@ def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> 
 
 
 @pytest.mark.parametrize(
-    ("spec", "found"),
+    ("spec", "expected"),
     [
         ("folder:a", [Part("folder", "a")]),
         ("folder:a@100x20", [Part("folder", "a", "100x20")]),

@@ -341,7 +341,7 @@ def test_mxnets_and_insightfaces_lists_are_known(shape: str, identity_folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "messages"),
     [
         (columns("p l v"), ("column 2 ('a', ...) or column 3 ('0', ...)", "identity=2")),
         ("file,score2,level\n" + columns("p v n"), ("column 2 'score2'", "column 3 'level'")),
