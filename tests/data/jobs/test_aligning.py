@@ -565,7 +565,7 @@ def test_what_the_source_leaves_out_is_said(photos: Path, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         done = align(photos, out)
-    assert "note: left out: 1 .mov; folders without a picture that can be read: dan" in str(done)
+    assert "note: left out: 1 .mov; folders without an image that can be read: dan" in str(done)
 
 
 @pytest.mark.parametrize("log", [b"", b"[", b"\xff\n", b"{}\n"])

@@ -47,9 +47,9 @@ def contact_sheet(
     Returns:
         The sheet as (H, W, 3) uint8 in RGB.
 
-    Raises: WorkbenchError: If no identity is known, a number is below 1, or the sheet would have
-        more than
-            100 megapixels.
+    Raises:
+        WorkbenchError: If no identity is known, a number is below 1, or the sheet would have more
+            than 100 megapixels.
     """
     if min(people, images, scale) < 1:
         raise WorkbenchError(

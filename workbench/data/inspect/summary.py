@@ -37,8 +37,9 @@ def describe(
         opened: The data set or benchmark.
         spec: The spec that it was opened by.
 
-    Returns: Lines of text: counts, a histogram of the images per identity, the size on disk, the
-        note, and the range of each attribute.
+    Returns:
+        Lines of text: counts, a histogram of the images per identity, the size on disk, the note,
+        and the range of each attribute.
     """
     held = opened.dataset if isinstance(opened, ClosedSet) else opened
     first = _sides(held.images)

@@ -67,10 +67,12 @@ MOST_SHOWN = 10
 class Changes:
     """The differences between a call of `align` and the earlier calls into the same folder.
 
-    Attributes: kept: Number of photos that did not change and were not processed again. new: Number
-        of photos that were added, or that the earlier call did not reach. replaced: Number of
-        photos with new contents under the same name, which were processed again. again: Number of
-        photos that were processed again because their face was no longer in the
+    Attributes:
+        kept: Number of photos that did not change and were not processed again.
+        new: Number of photos that were added, or that the earlier call did not reach.
+        replaced: Number of photos with new contents under the same name, which were processed
+            again.
+        again: Number of photos that were processed again because their face was no longer in the
             folder or because they could not be read before.
         dropped: Number of photos that are no longer in the source. Their faces were removed.
         left: Faces that somebody changed after they were written. They are not removed and not
@@ -102,11 +104,12 @@ class Changes:
 class Alignment:
     """The report of `align`.
 
-    Attributes: path: The folder of the aligned faces. images: Number of images of the source.
+    Attributes:
+        path: The folder of the aligned faces.
+        images: Number of images of the source.
         outcomes: Number of images that were "aligned", "cropped" (no face was found, and the middle
-        was
-            taken), "missed" (no face was found, and the image was left out) and "broken" (the image
-            cannot be read, and was left out).
+            was taken), "missed" (no face was found, and the image was left out) and "broken" (the
+            image cannot be read, and was left out).
         profiles: Number of aligned faces that are seen from the side.
         several: Number of images that show more than one face.
         lost: Identities of which no image remains.
@@ -182,13 +185,15 @@ def align(
     are the same, the contents are not read. Files that no earlier call has written are never
     removed.
 
-    Args: source: Any source of `wb.data.open`, or a data set. out: The folder to write. It is
-        created if it does not exist. Otherwise it must be empty or come
-            from an earlier call with the same source and settings.
+    Args:
+        source: Any source of `wb.data.open`, or a data set.
+        out: The folder to write. It is created if it does not exist. Otherwise it must be empty or
+            come from an earlier call with the same source and settings.
         size: Size of the crops in pixels: one side, or (height, width).
         which: The face to take if an image shows several: "largest" or "central".
-        detector: As in `wb.faces.detect`. Your own detector needs `workers=0`. miss: What to do
-        with an image without a face: "skip" leaves it out, "crop" takes its middle.
+        detector: As in `wb.faces.detect`. Your own detector needs `workers=0`.
+        miss: What to do with an image without a face: "skip" leaves it out, "crop" takes its
+            middle.
         broken: What to do with an image that cannot be read: "skip" reports it at the end, "stop"
             raises its error.
         format: "jpg" (quality 95, colour at full resolution) or "png".
@@ -199,9 +204,9 @@ def align(
     Returns:
         A report that can be printed. OUT/alignment.csv has the results of each image.
 
-    Raises: WorkbenchError: If a setting is unknown, if the source or the detector cannot be opened,
-        or if
-            OUT is a file, contains something else, was made with other settings, or cannot be
+    Raises:
+        WorkbenchError: If a setting is unknown, if the source or the detector cannot be opened, or
+            if OUT is a file, contains something else, was made with other settings, or cannot be
             written.
         KeyboardInterrupt: If the user presses Ctrl-C. Finished images are kept.
     """

@@ -211,8 +211,9 @@ def digest_of(reader: Images, number: int) -> str:
 def stamp(reader: Images, number: int) -> list[int] | None:
     """The size and time of change of the file of an image, which identify it without reading it.
 
-    Returns: [size in bytes, time in nanoseconds]; None if the image has no file of its own, or if
-        the file was changed so recently that it may change again without a new time.
+    Returns:
+        [size in bytes, time in nanoseconds]; None if the image has no file of its own, or if the
+        file was changed so recently that it may change again without a new time.
     """
     source, inner = source_of(reader, number)
     if not isinstance(source, Files):

@@ -88,7 +88,7 @@ def cross_pairs(
 def _evenly(
     rng: np.random.Generator, groups: int, options: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw `count` different (group, option); the counts of any two groups differ by at most one."""
+    """Draw `count` different (group, option); counts of any two groups differ by at most one."""
     rounds = -(-count // groups)
     group = np.concatenate([rng.permutation(groups) for _ in range(rounds)])[:count]
     order = np.argsort(rng.random((groups, options)), axis=1)
@@ -105,9 +105,9 @@ def sweep_pairs(people: int, images: int, folds: int = FOLDS) -> Drawn:
     A genuine pair is the reference of a person with another image of this person. An impostor pair
     is the reference of another person of the same fold with that image.
 
-    Args: people: Number of people, a multiple of `folds`. Image i shows person i // images.
-        Consecutive
-            people are in one fold.
+    Args:
+        people: Number of people, a multiple of `folds`. Image i shows person i // images.
+            Consecutive people are in one fold.
         images: Number of images of each person.
         folds: Number of folds.
 

@@ -49,9 +49,10 @@ def ensure(
 
     People whom an earlier call has finished are not rendered again.
 
-    Args: settings: The settings of the set. workers: Number of worker processes, which use one
-        thread each. 0 renders in this process. The
-            default is the number of CPU cores.
+    Args:
+        settings: The settings of the set.
+        workers: Number of worker processes, which use one thread each. 0 renders in this process.
+            The default is the number of CPU cores.
         again: Delete what is in the cache and render everything again.
         progress: Print what is rendered and where, and show a progress bar.
 

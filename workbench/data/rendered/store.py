@@ -82,9 +82,10 @@ def open_packed(settings: RenderSettings, name: str, remedy: str) -> Dataset:
         name: Name of the data set in figures and file names.
         remedy: What the user can do if the set is damaged; it ends the error message.
 
-    Returns: A data set with the attributes of the renderer as columns, and with `landmarks`, which
-        is (N, 5, 2) float32 with x and y in pixels. The five landmarks are the eye on the left of
-        the image, the eye on the right, the tip of the nose, and the left and right corner of the
+    Returns:
+        A data set with the attributes of the renderer as columns, and with `landmarks`, which is
+        (N, 5, 2) float32 with x and y in pixels. The five landmarks are the eye on the left of the
+        image, the eye on the right, the tip of the nose, and the left and right corner of the
         mouth.
 
     Raises:

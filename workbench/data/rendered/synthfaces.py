@@ -74,9 +74,10 @@ def render(
 def parse(kind: str, path: str) -> RenderSettings:
     """Read the settings from a spec `KIND:PATH`.
 
-    Args: kind: One of `PRESETS`. It determines the options that the path does not give. path:
-        Options separated by commas: `PEOPLExIMAGES` (only as the first), `people=`, `images=`,
-            `seed=` and `size=`.
+    Args:
+        kind: One of `PRESETS`. It determines the options that the path does not give.
+        path: Options separated by commas: `PEOPLExIMAGES` (only as the first), `people=`,
+            `images=`, `seed=` and `size=`.
 
     Returns:
         The settings of the set.

@@ -59,18 +59,21 @@ def readable(
 ) -> Iterator[tuple[int, bytes]]:
     """Iterate over the images that can be decoded.
 
-    Args: reader: The images. Image files are returned byte for byte, other images as PNG. broken:
-        "stop" raises the error of the first image that cannot be read, "skip" leaves it out.
-        left_out: A list to which (name, reason) of each image left out is appended. numbers:
-        Numbers of the images to read, in this order. The default is all images. progress: Show a
-        progress bar. title: Title of the progress bar.
+    Args:
+        reader: The images. Image files are returned byte for byte, other images as PNG.
+        broken: "stop" raises the error of the first image that cannot be read, "skip" leaves it
+            out.
+        left_out: A list to which (name, reason) of each image left out is appended.
+        numbers: Numbers of the images to read, in this order. The default is all images.
+        progress: Show a progress bar.
+        title: Title of the progress bar.
 
     Yields:
         The number and the encoded bytes of each image.
 
-    Raises: WorkbenchError: If an image cannot be read and `broken` is "stop", if no image can be
-        read, or
-            if `broken` is neither "stop" nor "skip".
+    Raises:
+        WorkbenchError: If an image cannot be read and `broken` is "stop", if no image can be read,
+            or if `broken` is neither "stop" nor "skip".
     """
     if broken not in ("stop", "skip"):
         raise WorkbenchError(f"broken={broken!r}: expected 'stop' or 'skip'")

@@ -98,18 +98,19 @@ def write_pack(
     is decoded once to find those that cannot be read. Only the index is held in memory. Identities
     all of whose images are left out are left out too.
 
-    Args: dataset: The data set to write. out: The folder to write. It must not exist, or be empty.
+    Args:
+        dataset: The data set to write.
+        out: The folder to write. It must not exist, or be empty.
         broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
-        it
-            out and reports it.
+            it out and reports it.
         progress: Show a progress bar.
 
     Returns:
         A report of what was written.
 
-    Raises: WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be
-        read and
-            `broken` is "stop", or if no image can be read.
+    Raises:
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
     left_out: list[tuple[str, str]] = []
     numbers = array("q")

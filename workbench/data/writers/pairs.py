@@ -36,10 +36,11 @@ def write_bin(
     fold. If the folds of the benchmark differ from those that programs will read, the `note` of the
     report says so.
 
-    Args: data: A benchmark of pairs, or a data set from which pairs are drawn as in `write_pairs`.
-        out: The file to write. broken: "stop" raises the error of the first image that cannot be
-        read. "skip" leaves out its
-            pairs, or, for a data set, draws pairs from the other images.
+    Args:
+        data: A benchmark of pairs, or a data set from which pairs are drawn as in `write_pairs`.
+        out: The file to write.
+        broken: "stop" raises the error of the first image that cannot be read. "skip" leaves out
+            its pairs, or, for a data set, draws pairs from the other images.
         progress: Show a progress bar.
 
     Returns:
@@ -187,7 +188,8 @@ def even_folds(bench: Benchmark) -> Benchmark:
     Args:
         bench: A benchmark of pairs.
 
-    Returns: The benchmark with the same number of genuine pairs and of impostor pairs in each fold,
+    Returns:
+        The benchmark with the same number of genuine pairs and of impostor pairs in each fold,
         which is the smallest number in any fold. In each fold the genuine pairs come first.
 
     Raises:

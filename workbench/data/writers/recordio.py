@@ -32,18 +32,19 @@ def write_recordio(
     ignore the orientation in EXIF; all other images are therefore written as PNG. The format has no
     place for the names of identities, which are written to identities.txt.
 
-    Args: dataset: The data set to write. out: The folder, which may be called NAME.rec, or the path
-        of train.rec in it. broken: What to do with an image that cannot be read: "stop" raises its
-        error, "skip" leaves it
-            out and reports it.
+    Args:
+        dataset: The data set to write.
+        out: The folder, which may be called NAME.rec, or the path of train.rec in it.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
         progress: Show a progress bar.
 
     Returns:
         A report of what was written.
 
-    Raises: WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be
-        read and
-            `broken` is "stop", or if no image can be read.
+    Raises:
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
     folder = out.parent if out.name == "train.rec" else out
     left_out: list[tuple[str, str]] = []

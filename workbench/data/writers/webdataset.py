@@ -9,7 +9,7 @@ import numpy as np
 from workbench import images
 from workbench.data.dataset import Broken, Dataset
 from workbench.data.io.indexes import Texts, save
-from workbench.data.io.shards import Index, look_through
+from workbench.data.io.shards import Index, look_through, require
 from workbench.data.sources.webdataset import INDEX
 from workbench.data.writers.common import Written, new_folder, readable, size_of
 from workbench.errors import WorkbenchError
@@ -31,21 +31,23 @@ def write_webdataset(
     identities; the index stores the original order. Image files are copied byte for byte, and
     images held as pixels are written as PNG.
 
-    Args: dataset: The data set to write. out: A folder that does not exist yet; it may be called
-        NAME.tar. broken: What to do with an image that cannot be read: "stop" raises its error,
-        "skip" leaves it
-            out and reports it.
-        progress: Show a progress bar. images_a_shard: Images in each shard except the last. A shard
-        holds fewer images if they need
-            more than a gigabyte.
+    Args:
+        dataset: The data set to write.
+        out: A folder that does not exist yet; it may be called NAME.tar.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
+        progress: Show a progress bar.
+        images_a_shard: Images in each shard except the last. A shard holds fewer images if they
+            need more than a gigabyte.
 
     Returns:
         A report of what was written.
 
-    Raises: WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be
-        read and
-            `broken` is "stop", or if no image can be read.
+    Raises:
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
+    require("webdataset", "writing shards")
     from webdataset.writer import ShardWriter  # Imports torch.
 
     if images_a_shard < 1:
