@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from workbench import __version__, cli, faces, runs
+from workbench.cli.dashboard import STREAMLIT_OPTIONS
 
 COMMANDS = (
     "train",
@@ -254,7 +255,7 @@ def test_misspelt_command_line(workbench: Workbench, here: Path, arguments: str,
         ("--resume runs/a --loss-option bias=false", "cannot go on with loss_options from"),
         ("--resume runs/a --name b", "name cannot be given"),
         ("--resume runs/a --epochs x", "--epochs"),
-        ("--resume runs/a --config good.yaml", "--config cannot be given"),
+        ("--resume runs/a --config good.yaml", "--config cannot be combined"),
         (
             f"{SMALL} --loss arcface --loss-option m=half",
             "option 'm' is 'half', expected a finite number",
@@ -304,7 +305,7 @@ def test_broken_image_fails_the_run_with_the_reason(
         ("nope train", "unknown run 'nope'"),
         ("runs/emtpy train", "did you mean 'runs/empty'"),
         ("runs train", "did you mean runs/"),
-        ("runs/a", "say what to evaluate on"),
+        ("runs/a", "no benchmark is given"),
         ("runs/a foldr:people", "did you mean 'folder'"),
         ("runs/a nope", "unknown benchmark 'nope'"),
         ("runs/a folder:nope", "no such folder"),
@@ -453,7 +454,7 @@ def test_streamlit_options_are_those_of_the_checkout() -> None:
         for key, value in values.items()
     }
     assert {key: str(value).lower() for key, value in flat.items()} == {
-        key: value.lower() for key, value in cli.STREAMLIT_OPTIONS.items()
+        key: value.lower() for key, value in STREAMLIT_OPTIONS.items()
     }
 
 
@@ -463,8 +464,8 @@ def test_doctor(workbench: Workbench) -> None:
     for word in ("torch", "device", "precision", "arcface", "smallresnet"):
         assert word in said.out
     lines = [line.split(maxsplit=1) for line in said.out.splitlines()]
-    for name, lacks in faces.detectors().items():
-        assert [name, lacks or "there"] in lines
+    for name, reason in faces.detectors().items():
+        assert [name, reason or "available"] in lines
 
 
 def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path) -> None:
@@ -756,7 +757,7 @@ def test_evaluate_and_embed_leave_out_what_cannot_be_read(
     assert said.code == 0
     told = f"left out: 1 of 32 images, which cannot be read ({partly_broken}/p1/3.png), "
     assert said.out.splitlines()[1].startswith(told)
-    assert "all are named in evaluation/partly.json" in said.out
+    assert "evaluation/partly.json lists every image" in said.out
     assert (
         told.removeprefix("left out: ")
         in workbench(["compare", str(run), "--benchmark", "partly"]).err
