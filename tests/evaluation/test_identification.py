@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.metrics import top_k_accuracy_score
 
+from workbench.arrays import Floats, Integers
 from workbench.evaluation import IdentificationResult, identification
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 quick = settings(max_examples=40, deadline=None)
 
 

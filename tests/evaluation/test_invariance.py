@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.evaluation import FACTORS, InvarianceCurve, invariance, verification
 from workbench.evaluation.invariance import alone, gaps, pair_gaps
 
-Floats = NDArray[np.float64]
 Sweep = tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int64]]
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 quick = settings(max_examples=40, deadline=None)

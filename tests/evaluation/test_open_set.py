@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.metrics import det_curve
 
+from workbench.arrays import BAND_FPIRS, Floats, Integers
 from workbench.evaluation import OpenSetResult, identification, open_set
-from workbench.evaluation.open_set import BAND_FPIRS
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 quick = settings(max_examples=40, deadline=None)
 
 

@@ -15,8 +15,8 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
+from workbench.arrays import BAND_FARS
 from workbench.evaluation import VerificationResult, roc, verification
-from workbench.evaluation.verification import BAND_FARS
 
 Pairs = tuple[NDArray[np.float64], NDArray[np.bool_]]
 quick = settings(max_examples=40, deadline=None)

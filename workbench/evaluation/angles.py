@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 
-Floats = NDArray[np.float64]
 CHUNK = 2048
 
 
@@ -23,7 +23,7 @@ class Angles(NamedTuple):
 
 
 def to_centres(
-    embeddings: NDArray[np.floating], labels: NDArray[np.int64], centres: NDArray[np.floating]
+    embeddings: NDArray[np.floating], labels: Integers, centres: NDArray[np.floating]
 ) -> Angles:
     """Angles to given class centres, such as a loss has learned.
 
@@ -50,7 +50,7 @@ def to_centres(
     return Angles(_degrees(own), _degrees(_nearest_other(unit, labels, unit_centres)))
 
 
-def to_identity_means(embeddings: NDArray[np.floating], labels: NDArray[np.int64]) -> Angles:
+def to_identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Angles:
     """Angles to the mean direction of each identity, for people no centre was learned for.
 
     An embedding is left out of the mean it is compared with; else it would be drawn towards itself.
@@ -90,7 +90,7 @@ def normalised(vectors: NDArray[np.floating]) -> Floats:
     return unit
 
 
-def _nearest_other(unit: Floats, labels: NDArray[np.int64], unit_centres: Floats) -> Floats:
+def _nearest_other(unit: Floats, labels: Integers, unit_centres: Floats) -> Floats:
     """Highest cosine to any centre but the own; NaN where there is no other. In chunks: (N, C) may be large."""
     if len(unit_centres) < 2:
         return np.full(len(unit), np.nan)

@@ -11,11 +11,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Precision = TypeVar("Precision", bound=np.floating)
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 VAL_THRESHOLDS = np.arange(0, 4, 0.001)
@@ -100,7 +99,7 @@ def squared_distances(first: NDArray[Precision], second: NDArray[Precision]) -> 
 
 
 def _at_target(
-    distances: Floats, labels: NDArray[np.bool_], folds: Integers, size: Integers
+    distances: Floats, labels: Bools, folds: Integers, size: Integers
 ) -> tuple[Floats, Floats]:
     """TAR and FAR of each fold at the threshold that has the target FAR on the others."""
     count = size.shape[1]
@@ -118,7 +117,7 @@ def _at_target(
 
 
 def _below(
-    distances: Floats, labels: NDArray[np.bool_], folds: Integers, count: int, thresholds: Floats
+    distances: Floats, labels: Bools, folds: Integers, count: int, thresholds: Floats
 ) -> tuple[Integers, Integers]:
     """(F, T) numbers of genuine and of impostor pairs below each threshold, by fold."""
     interval = np.searchsorted(
@@ -156,7 +155,7 @@ def _interpolated(rates: Floats) -> float:
     )
 
 
-def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> NDArray[np.bool_]:
+def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> Bools:
     labels = np.asarray(issame)
     if (
         embeddings.ndim != 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import CHUNK, normalised
 from workbench.evaluation.intervals import LEVEL
@@ -31,15 +32,15 @@ class ClosedSetResult:
 
     accuracy: float
     interval: tuple[float, float]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    labels: Integers
+    predicted: Integers
     class_names: list[str]
     name: str = ""
     note: str = ""
     protocol: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
+    def confusion(self) -> Integers:
         """(C, C) counts, a row per true class, a column per predicted one."""
         count = len(self.class_names)
         return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(
@@ -75,9 +76,7 @@ def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) 
     )
 
 
-def identity_means(
-    embeddings: NDArray[np.floating], labels: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Floats:
     """Mean direction of each class, to stand for the centres that a loss without centres has not learned.
 
     Args:
@@ -95,9 +94,9 @@ def identity_means(
 
 def nearest_mean(
     known: NDArray[np.floating],
-    labels: NDArray[np.int64],
+    labels: Integers,
     embeddings: NDArray[np.floating] | None = None,
-) -> NDArray[np.int64]:
+) -> Integers:
     """Class of the nearest mean direction, by cosine.
 
     Args:

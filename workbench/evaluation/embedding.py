@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench import data, runs
+from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.model import embedding_length, load_model
@@ -38,7 +39,7 @@ class Embeddings:
     """
 
     embeddings: NDArray[np.float32]
-    identities: NDArray[np.int64]
+    identities: Integers
     identity_names: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None
     parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -152,7 +153,7 @@ def embed(
 
 def _parts(
     target: data.Dataset | data.Benchmark | data.Identification | data.Templates,
-    numbers: NDArray[np.int64],
+    numbers: Integers,
 ) -> Arrays:
     """What a benchmark is made of, in numbers of rows: those of the images `numbers`, which alone are embedded."""
     row = np.full(len(target.images), -1, dtype=np.int64)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from workbench import data, runs
+from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import Angles, to_centres, to_identity_means
@@ -117,9 +118,7 @@ def evaluate(
     gaps: Gaps | None = None
     result: Result
     angles: Angles | None
-    shown: NDArray[np.int64] | None = (
-        None  # the images that embeddings and labels are of, where not all
-    )
+    shown: Integers | None = None  # the images that embeddings and labels are of, where not all
     if isinstance(target, data.ClosedSet):
         shown, embeddings, result, angles = _classify(
             sources, model, target, left_out, flip, batch_size, title
@@ -219,7 +218,7 @@ def _stored_bytes(target: Target, model: Model) -> int:
 def _embed_only(
     model: Model,
     images: data.Images,
-    wanted: NDArray[np.int64],
+    wanted: Integers,
     flip: Flip,
     batch_size: int,
     title: str,
@@ -280,7 +279,7 @@ def _identify(
     batch_size: int,
     bootstrap: int,
     title: str,
-) -> tuple[IdentificationResult, NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[IdentificationResult, Integers, NDArray[np.float32]]:
     """The result; numbers and embeddings of the images of enrolled people, as angles and map are not of a million strangers."""
     known = np.unique(np.concatenate([target.gallery, target.probes]))
     embeddings = model.embed(target.images, known.tolist(), flip, batch_size, title)
@@ -318,7 +317,7 @@ def _embedded(
     run: runs.Run,
     model: Model,
     images: data.Images,
-    wanted: NDArray[np.int64],
+    wanted: Integers,
     flip: Flip,
     batch_size: int,
     title: str,
@@ -349,7 +348,7 @@ def _embedded(
         yield np.memmap(file, np.float32, "r", shape=(len(wanted), found.shape[1]))
 
 
-def _among(angles: Angles, numbers: NDArray[np.int64], count: int) -> Angles:
+def _among(angles: Angles, numbers: Integers, count: int) -> Angles:
     """Angles of the images with these numbers, as angles of all images: NaN for the others."""
     own, other = np.full(count, np.nan), np.full(count, np.nan)
     own[numbers], other[numbers] = angles.own, angles.other
@@ -358,7 +357,7 @@ def _among(angles: Angles, numbers: NDArray[np.int64], count: int) -> Angles:
 
 def _compare_templates(
     model: Model, target: data.Templates, flip: Flip, batch_size: int, bootstrap: int, title: str
-) -> tuple[VerificationResult, NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[VerificationResult, Integers, NDArray[np.float32]]:
     """The result; numbers and embeddings of the images of templates that are in pairs."""
     wanted = in_templates(target)
     embeddings = model.embed(target.faces, wanted.tolist(), flip, batch_size, title)
@@ -394,7 +393,7 @@ def _classify(
     flip: Flip,
     batch_size: int,
     title: str,
-) -> tuple[NDArray[np.int64], NDArray[np.float32], ClosedSetResult, Angles]:
+) -> tuple[Integers, NDArray[np.float32], ClosedSetResult, Angles]:
     """Numbers of the images, their embeddings, classes, and angles to the class centres: to those learned, or else to means."""
     dataset = target.dataset
     shown = np.setdiff1d(np.arange(len(dataset)), left_out.numbers)
@@ -448,7 +447,7 @@ def _classify(
     )
 
 
-def _check_all_have_images(training: data.Dataset, readable: NDArray[np.int64]) -> None:
+def _check_all_have_images(training: data.Dataset, readable: Integers) -> None:
     left = np.bincount(training.identities[readable], minlength=training.num_identities)
     if (lost := np.flatnonzero(left == 0)).size:
         raise WorkbenchError(

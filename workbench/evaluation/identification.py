@@ -16,14 +16,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
 from workbench.evaluation.open_set import OpenSetResult
 from workbench.evaluation.search import (
     BLOCK,
     Enrolled,
-    Floats,
-    Integers,
     Strangers,
     among_enrolled,
     blocks,

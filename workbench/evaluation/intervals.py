@@ -17,13 +17,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 LEVEL = 0.95
 FEWEST_FOLDS = 5
 """With fewer folds than that the groups are made otherwise: a spread of few numbers says little."""

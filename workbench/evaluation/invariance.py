@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.intervals import LEVEL
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Factor(NamedTuple):
@@ -54,7 +52,7 @@ class Gaps(NamedTuple):
 
     by_factor: dict[str, Floats]
     """(P,) for each factor, NaN where unknown or where something else differs too"""
-    people: Ints | None
+    people: Integers | None
     """(P, 2) identities of the two images, where all are known"""
     controlled: bool
     """whether in each pair nothing but the one factor differs"""
@@ -86,7 +84,7 @@ class InvarianceCurve:
     threshold: float
     impostor_mean: float
     gap: Floats
-    count: Ints
+    count: Integers
     mean: Floats
     median: Floats
     median_interval: Floats | None
@@ -126,7 +124,7 @@ class InvarianceCurve:
 # From attributes of images to gaps of pairs
 
 
-def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Ints) -> dict[str, Floats]:
+def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Integers) -> dict[str, Floats]:
     """|difference| between the two images of each pair in every known factor: a sweep to both sides is one sweep.
 
     Args:
@@ -148,7 +146,7 @@ def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Ints) -> dict[str, Float
     return found
 
 
-def alone(varied: NDArray[Any], pairs: Ints, factor: str) -> NDArray[np.bool_]:
+def alone(varied: NDArray[Any], pairs: Integers, factor: str) -> Bools:
     """Pairs of a controlled sweep in which nothing but `factor` differs.
 
     They are those of a picture that varies nothing with one that varies the factor, or with another that varies nothing.
@@ -159,17 +157,15 @@ def alone(varied: NDArray[Any], pairs: Ints, factor: str) -> NDArray[np.bool_]:
         factor: one of the names in `varied`.
     """
     both = varied[pairs]
-    found: NDArray[np.bool_] = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(
-        axis=1
-    )
+    found: Bools = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(axis=1)
     return found
 
 
 def pair_gaps(
     attributes: Mapping[str, NDArray[Any]],
-    pairs: Ints,
-    same: NDArray[np.bool_],
-    identities: Ints | None = None,
+    pairs: Integers,
+    same: Bools,
+    identities: Integers | None = None,
 ) -> Gaps | None:
     """The gaps that a benchmark's attributes allow to draw curves over; None where no genuine pair differs in a known factor.
 
@@ -302,7 +298,7 @@ class _Figures(NamedTuple):
 class _Table:
     """Pairs sorted once, so that each bootstrap resample is a reweighting and a cumulative sum."""
 
-    def __init__(self, scores: Floats, bin_of: Ints, far: float) -> None:
+    def __init__(self, scores: Floats, bin_of: Integers, far: float) -> None:
         """bin_of: bin of each genuine pair, -1 for impostor pairs."""
         self.scores, self.far, self.bins = scores, far, int(bin_of.max()) + 1
         impostors = np.flatnonzero(bin_of < 0)
@@ -345,7 +341,7 @@ class _Table:
         return np.where(total > 0, accepted / np.maximum(total, 1), np.nan)
 
 
-def _bins(gap: Floats, genuine: NDArray[np.bool_], edges: ArrayLike | None) -> Ints:
+def _bins(gap: Floats, genuine: Bools, edges: ArrayLike | None) -> Integers:
     """Bin of each pair, numbered so that each has a genuine pair; -1 for pairs in none."""
     limits = (
         _default_edges(gap[genuine & np.isfinite(gap)])
@@ -370,7 +366,7 @@ def _default_edges(known: Floats) -> Floats:
     return np.unique(np.append(0.0, np.quantile(apart, np.linspace(0, 1, QUANTILE_BINS + 1))))
 
 
-def _resamples(units: Ints, count: int, rng: np.random.Generator) -> Iterator[Floats]:
+def _resamples(units: Integers, count: int, rng: np.random.Generator) -> Iterator[Floats]:
     """How often each pair is there when people are redrawn; units: (P, 2) people, or twice the pair itself."""
     numbers, which = np.unique(units, return_inverse=True)
     first, second = which.reshape(units.shape).T
@@ -411,7 +407,7 @@ def _interval(draws: Floats, point: Floats) -> Floats:
 
 def _check(
     scores: ArrayLike, same: ArrayLike, gap: ArrayLike, people: ArrayLike | None, factor: str
-) -> tuple[Floats, NDArray[np.bool_], Floats, Ints]:
+) -> tuple[Floats, Bools, Floats, Integers]:
     """Scores, kinds, gaps, and what is redrawn for each pair: its two people, or twice the pair itself."""
     values, kinds, distance = (
         np.asarray(scores, dtype=np.float64),

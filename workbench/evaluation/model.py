@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from workbench import backbones, losses, runs
+from workbench.arrays import Integers
 from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
@@ -112,7 +113,7 @@ class Model:
         return found
 
     @torch.inference_mode()
-    def classify(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+    def classify(self, embeddings: NDArray[np.float32]) -> Integers:
         """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input.
 
         Raises:
@@ -128,7 +129,7 @@ class Model:
             )
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predicted_class(part) for part in parts])
-        found: NDArray[np.int64] = classes.cpu().numpy()
+        found: Integers = classes.cpu().numpy()
         return found
 
 

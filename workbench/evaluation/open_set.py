@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import BAND_FPIRS, Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
 from workbench.evaluation.search import (
     BLOCK,
     Enrolled,
-    Floats,
-    Integers,
     Strangers,
     among_enrolled,
     blocks,
@@ -33,8 +32,6 @@ from workbench.evaluation.search import (
 )
 
 FPIRS = (0.1, 0.01, 0.001)
-BAND_FPIRS = np.logspace(-6, 0, 121)
-"""False positive identification rates at which the curve's confidence band is given."""
 
 
 class OpenSetCurve(NamedTuple):
@@ -99,7 +96,7 @@ class OpenSetResult:
         return supported(len(self.nonmated), fpir)
 
     @property
-    def _in_place(self) -> NDArray[np.bool_]:
+    def _in_place(self) -> Bools:
         return (
             np.ones(len(self.ranks), dtype=bool) if self.rank is None else self.ranks <= self.rank
         )
@@ -217,7 +214,7 @@ def _strangers(ids: ArrayLike | None, count: int, known: Enrolled) -> Integers:
 class _Sorted:
     """Both kinds of searches sorted once, highest score first, so that each resample is a reweighting and a cumulative sum."""
 
-    def __init__(self, mated: Floats, in_place: NDArray[np.bool_], nonmated: Floats) -> None:
+    def __init__(self, mated: Floats, in_place: Bools, nonmated: Floats) -> None:
         self.hits = np.flatnonzero(in_place)[np.argsort(-mated[in_place], kind="stable")]
         self.order = np.argsort(-nonmated, kind="stable")
         falling = nonmated[self.order]

@@ -8,8 +8,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import (
     LEVEL,
@@ -20,7 +20,6 @@ from workbench.evaluation.intervals import (
     two_sided_p,
 )
 from workbench.evaluation.verification import (
-    Floats,
     SortedPairs,
     VerificationResult,
     accuracy_without,
@@ -158,5 +157,5 @@ def _difference(
     return Difference(value, (value - reach, value + reach), p_value, one.words)
 
 
-def _people(result: VerificationResult) -> NDArray[np.int64]:
+def _people(result: VerificationResult) -> Integers:
     return np.empty((0, 2), dtype=np.int64) if result.people is None else result.people

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.evaluation.angles import normalised
 
-Floats = NDArray[np.float64]
 MAX_POINTS, MAX_IDENTITIES, MIN_UMAP_POINTS = 2000, 20, 12
 NEIGHBOURS = 15
 
@@ -27,16 +27,14 @@ class Projection:
         umap: (n, 2), or None for fewer than 12 points.
     """
 
-    points: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    points: Integers
+    labels: Integers
     pca: Floats
     explained: Floats
     umap: Floats | None
 
 
-def project(
-    embeddings: NDArray[np.floating], labels: NDArray[np.int64], seed: int = 0
-) -> Projection:
+def project(embeddings: NDArray[np.floating], labels: Integers, seed: int = 0) -> Projection:
     """Project the identities with the most images, at most 20 of them and 2,000 images, so that colours can be told apart.
 
     The embeddings are normalised first: verification sees only directions.
@@ -51,7 +49,7 @@ def project(
     return Projection(points, labels[points], coordinates, explained, _umap(unit, seed))
 
 
-def choose_points(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def choose_points(labels: Integers, seed: int) -> Integers:
     """Numbers of the images to show, in order."""
     known = np.flatnonzero(labels >= 0)
     if not len(known):

@@ -13,14 +13,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import normalised, similarity
 from workbench.evaluation.arcface_torch import ACCURACY_THRESHOLDS, squared_distances
 from workbench.evaluation.verification import VerificationResult
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Flip = Literal["none", "add", "concatenate"]
 Mean = Literal["none", "subtract"]
 Distance = Literal["cosine", "euclidean", "euclidean-raw"]

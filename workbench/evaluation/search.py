@@ -12,11 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Strangers = NDArray[np.floating] | Iterable[NDArray[np.floating]]
 """(E, D) embeddings in memory or in a file (`np.memmap`), or blocks (n, D) of them, one after the other."""
 BLOCK = 2048

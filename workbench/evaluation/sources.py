@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench import data, runs
+from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError
 
@@ -59,7 +59,7 @@ class Sources:
             )
         return target, whole.fingerprint(), left_out
 
-    def training_set(self) -> tuple[data.Dataset, NDArray[np.int64]]:
+    def training_set(self) -> tuple[data.Dataset, Integers]:
         """What the run was trained on, and the numbers of its images that are to be used."""
         dataset = open_training_set(self.run, self.training_data)
         every = np.arange(len(dataset))
@@ -71,7 +71,7 @@ class Sources:
         return dataset, np.setdiff1d(every, list(unreadable))
 
 
-def used_images(target: Target) -> NDArray[np.int64]:
+def used_images(target: Target) -> Integers:
     """Numbers of the images that will be embedded."""
     if isinstance(target, data.ClosedSet):
         return np.arange(len(target.dataset))
@@ -80,13 +80,13 @@ def used_images(target: Target) -> NDArray[np.int64]:
     return in_templates(target) if isinstance(target, data.Templates) else in_pairs(target)
 
 
-def in_pairs(target: data.Benchmark) -> NDArray[np.int64]:
+def in_pairs(target: data.Benchmark) -> Integers:
     """All the benchmark's images, for angles and map; those in pairs alone where there are very many."""
     all_of_them = target.identities is not None and len(target.images) <= MOST_IMAGES
     return np.arange(len(target.images)) if all_of_them else np.unique(target.pairs)
 
 
-def in_templates(target: data.Templates) -> NDArray[np.int64]:
+def in_templates(target: data.Templates) -> Integers:
     """The images of templates that are in a pair."""
     return np.flatnonzero(np.isin(target.templates, target.pairs))
 

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import supported
 from workbench.evaluation.search import BLOCK, blocks, parts
 from workbench.evaluation.verification import Roc, equal_error_rate, tar_at
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 AT_ONCE = 2**18
 """Impostor scores that are sorted at once, or as many as there are genuine ones: 2 MiB stay in the processor's cache."""
@@ -203,7 +202,7 @@ def all_pairs_roc(
 
 def _compared(
     unit: Floats, people: Integers, block: int, of_one_person: bool = False
-) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+) -> Iterator[tuple[Floats, Bools]]:
     """Scores of pairs i < j, and whether both are one person, block by block; `of_one_person` passes over blocks without such."""
     for rows in parts(len(unit), block):
         for columns in parts(len(unit), block):

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from workbench.arrays import Floats, Integers
 from workbench.data.benchmark import balanced_folds
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
 from workbench.evaluation.verification import VerificationResult, roc, verification
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 IJB_FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 IJB_PROTOCOL = "IJB 1:1"
 """Name of the protocol in results; they have no accuracy to be shown, as nearly all pairs are impostors."""

@@ -14,8 +14,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from workbench.arrays import BAND_FARS, Bools, Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import (
@@ -30,10 +31,7 @@ from workbench.evaluation.intervals import (
     supported,
 )
 
-Floats = NDArray[np.float64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
-BAND_FARS = np.logspace(-4, 0, 81)
-"""False accept rates at which the ROC's confidence band is given."""
 
 
 class Roc(NamedTuple):
@@ -74,12 +72,12 @@ class VerificationResult:
     intervals: dict[str, tuple[float, float]]
     band: Floats | None
     scores: Floats
-    same: NDArray[np.bool_]
-    folds: NDArray[np.int64]
+    same: Bools
+    folds: Integers
     name: str = ""
     note: str = ""
     protocol: dict[str, Any] = field(default_factory=dict)
-    people: NDArray[np.int64] | None = None
+    people: Integers | None = None
 
     @property
     def threshold(self) -> float:
@@ -184,7 +182,7 @@ class _Units(NamedTuple):
     genuine: int
 
 
-def _units(same: NDArray[np.bool_], people: NDArray[np.int64] | None) -> _Units:
+def _units(same: Bools, people: Integers | None) -> _Units:
     """People, or pairs where it is not known who is on them."""
     if people is not None:
         count = len(np.unique(people))
@@ -246,17 +244,13 @@ def _intervals(
     return _Intervals(found, edges, words)
 
 
-def right_decisions(
-    scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], thresholds: Floats
-) -> NDArray[np.bool_]:
+def right_decisions(scores: Floats, same: Bools, folds: Integers, thresholds: Floats) -> Bools:
     """(P,) whether each pair is judged rightly at its fold's threshold."""
-    right: NDArray[np.bool_] = (scores >= thresholds[folds]) == same
+    right: Bools = (scores >= thresholds[folds]) == same
     return right
 
 
-def accuracy_without(
-    right: NDArray[np.bool_], folds: NDArray[np.int64], left_out: NDArray[np.bool_]
-) -> Floats:
+def accuracy_without(right: Bools, folds: Integers, left_out: Bools) -> Floats:
     """Accuracy, the mean over the folds, without each group of pairs; thresholds stay as they are.
 
     Thresholds that are chosen anew jump from group to group and would make the accuracy look less certain than it is. Near
@@ -282,7 +276,7 @@ def accuracy_without(
     return accuracies
 
 
-def auc_standard_error(scores: Floats, same: NDArray[np.bool_]) -> float:
+def auc_standard_error(scores: Floats, same: Bools) -> float:
     """Standard error of the AUC of independent pairs, below which no other estimate of it can be believed.
 
     DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating characteristic
@@ -325,8 +319,8 @@ class SortedPairs:
     def __init__(
         self,
         scores: Floats,
-        same: NDArray[np.bool_],
-        folds: NDArray[np.int64],
+        same: Bools,
+        folds: Integers,
         candidates: Floats | None = None,
     ) -> None:
         self.order = np.argsort(-scores, kind="stable")
@@ -407,7 +401,7 @@ def equal_error_rate(far: Floats, tar: Floats) -> float:
     return float(far[before] + share * (far[after] - far[before]))
 
 
-def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
     values, labels = np.asarray(scores, dtype=np.float64), np.asarray(same)
     if values.ndim != 1 or values.shape != labels.shape:
         raise WorkbenchError(
@@ -446,7 +440,7 @@ def _candidates_in_words(candidates: Floats | None) -> str:
     )
 
 
-def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:
+def _check_folds(folds: int | ArrayLike, count: int) -> Integers:
     if isinstance(folds, int | np.integer):
         return consecutive_folds(count, int(folds))
     given = np.asarray(folds)

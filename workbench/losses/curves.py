@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from workbench.arrays import Floats
 from workbench.errors import WorkbenchError
 from workbench.losses.base import MarginSoftmax
 from workbench.losses.compose import create
@@ -18,7 +19,6 @@ from workbench.losses.registry import LOSSES, PARTS
 
 Asked = str | Iterable[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 """A name or names of losses, or {label: (name, options)}."""
-Floats = NDArray[np.float64]
 
 
 def curves(

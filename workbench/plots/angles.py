@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.plots.theme import (
     BLACK,
     GENUINE,
@@ -21,7 +21,6 @@ from workbench.plots.theme import (
     styles,
 )
 
-Floats = NDArray[np.float64]
 PITCH = 1.3
 """Distance between two rows of distributions, each of height 1."""
 

@@ -9,9 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from workbench.arrays import BAND_FPIRS, Floats
 from workbench.plots.theme import BLACK, GREY, Style, captioned, faded, figure, styles
-
-Floats = NDArray[np.float64]
 
 
 def cmc(results: Mapping[str, Any]) -> go.Figure:
@@ -89,7 +88,7 @@ def open_set_det(
     )
     found = {name: getattr(result, "open_set", result) for name, result in results.items()}
     found = {name: result for name, result in found.items() if result is not None}
-    grid = np.logspace(-6, 0, 121) if band_fpirs is None else np.asarray(band_fpirs)
+    grid = BAND_FPIRS if band_fpirs is None else np.asarray(band_fpirs)
     floor = min((1 / len(result.nonmated) for result in found.values()), default=1e-3)
     corners = {name: _corners(*result.curve) for name, result in found.items()}
     missed = np.concatenate([fnir[:, None] for _, fnir, _ in corners.values()] or [np.ones((1, 1))])

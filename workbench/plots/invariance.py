@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.plots.theme import BLACK, Style, faded, figure, styles
-
-Floats = NDArray[np.float64]
 
 
 def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:

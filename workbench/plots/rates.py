@@ -12,9 +12,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from workbench.arrays import BAND_FARS, Floats
 from workbench.plots.theme import BLACK, GREY, captioned, colour_of, faded, figure, styles
-
-Floats = NDArray[np.float64]
 
 
 class Curve(Protocol):
@@ -50,7 +49,7 @@ def roc(
         band_fars: FARs at which the results' bands are given; by default 81 from 1e-4 to 1.
     """
     drawn = figure("False accept rate (FAR)", "True accept rate (TAR)")
-    grid = np.logspace(-4, 0, 81) if band_fars is None else np.asarray(band_fars)
+    grid = BAND_FARS if band_fars is None else np.asarray(band_fars)
     floor = _floor(results)
     for name, style in styles(results).items():
         result: Curve = results[name]
