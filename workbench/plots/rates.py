@@ -143,7 +143,7 @@ def det(results: Mapping[str, Any]) -> go.Figure:
         result: Curve = results[name]
         far, tar, thresholds = result.roc
         inside = np.flatnonzero((far > 0) & (far < 1) & (tar > 0) & (tar < 1))
-        # Log-odds are nearly what is fig, and quickly made of millions.
+        # Log-odds are close to normal deviates, and fast to compute for millions of points.
         inside = inside[
             _distinguishable(*(np.log(rates[inside] / (1 - rates[inside])) for rates in (far, tar)))
         ]
