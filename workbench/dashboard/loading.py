@@ -79,8 +79,8 @@ def cached_by_files(
 
     Args:
         files: called with the arguments of the function, returns the files that it reads.
-        cache: Streamlit's cache: `st.cache_data` copies the value for each page, `st.cache_resource`
-            shares one object, such as a model, between all pages.
+        cache: Streamlit's cache. `st.cache_data` gives each caller a copy of the value,
+            `st.cache_resource` shares one object, such as a model, between all callers.
         options: options of the cache, such as `max_entries`.
 
     Returns:

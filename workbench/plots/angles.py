@@ -264,7 +264,7 @@ def _ridge(
         line={"color": colour, "width": 1.6},
         name=kind,
         legendgroup=kind,
-        # Not for the first run only, which may have no pairs of this kind.
+        # The first run may have no pairs of this kind, so the first trace has the legend entry.
         showlegend=kind not in {trace.name for trace in fig.data},
         hoverinfo="name+text",
         hoveron="fills",

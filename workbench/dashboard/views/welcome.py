@@ -20,20 +20,23 @@ def show(selection: Selection) -> None:
     st.title("No runs yet")
     missing = "" if os.path.isdir(folder) else " (there is no such folder)"
     st.markdown(
-        f"This dashboard shows training runs, and there are none in `{folder}`{missing}. To make some:"
+        f"This dashboard shows training runs, and there are none in `{folder}`{missing}. "
+        "To make some:"
     )
     st.markdown(
-        "**The demo** trains six losses (softmax, NormFace, SphereFace, CosFace, ArcFace and triplet) on 200 synthetic people "
-        "and evaluates them on others; it takes 10 to 20 minutes on two CPU cores."
+        "**The demo** trains six losses (softmax, NormFace, SphereFace, CosFace, ArcFace and "
+        "triplet) on 200 synthetic people and evaluates them on others; it takes 10 to 20 "
+        "minutes on two CPU cores."
     )
     st.code("workbench demo", language="bash")
     st.markdown(
-        "**Your own photos**, with a folder per person; then an evaluation on pairs of people who are not among them."
+        "**Your own photos**, with a folder per person, and an evaluation on pairs of other people:"
     )
     st.code(
-        "workbench train --data folder:photos --loss arcface\nworkbench evaluate runs/NAME bin:lfw.bin",
+        "workbench train --data folder:photos --loss arcface\n"
+        "workbench evaluate runs/NAME bin:lfw.bin",
         language="bash",
     )
     st.markdown(
-        "Runs somewhere else? Give their folder in the sidebar. The page looks again when you press **R**."
+        "Runs in another folder? Enter it in the sidebar. Press **R** to look for new runs."
     )
