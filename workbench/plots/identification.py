@@ -25,6 +25,19 @@ def cmc(results: Mapping[str, Any]) -> go.Figure:
 
     Returns:
         A figure with one line for each run. The axis of ranks is logarithmic.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> rng = np.random.default_rng(0)
+        >>> gallery, distractors = rng.normal(size=(5, 16)), rng.normal(size=(20, 16))
+        >>> probes = gallery + 0.1 * rng.normal(size=(5, 16))
+        >>> result = wb.evaluation.identification(
+        ...     probes, gallery, distractors, np.arange(5), np.arange(5), bootstrap=0
+        ... )
+        >>> fig = cmc({"arcface": result})
+        >>> fig.data[0].name
+        'arcface (rank-1 100.0%)'
     """
     fig = figure("Rank k (logarithmic)", "Right person among the first k")
     for name, style in styles(results).items():
@@ -58,6 +71,19 @@ def distractors(results: Mapping[str, Any]) -> go.Figure:
 
     Returns:
         A figure with one line for each run. The axis of distractors is logarithmic.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> rng = np.random.default_rng(0)
+        >>> gallery, strangers = rng.normal(size=(5, 16)), rng.normal(size=(20, 16))
+        >>> probes = gallery + 0.1 * rng.normal(size=(5, 16))
+        >>> result = wb.evaluation.identification(
+        ...     probes, gallery, strangers, np.arange(5), np.arange(5), bootstrap=0
+        ... )
+        >>> fig = distractors({"arcface": result})
+        >>> fig.data[0].name
+        'arcface (100.0% among 20)'
     """
     fig = figure("Number of distractors (logarithmic)", "Rank-1: right person found first")
     for name, style in styles(results).items():
@@ -97,6 +123,19 @@ def open_set_det(
 
     Returns:
         A figure with one line for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> rng = np.random.default_rng(0)
+        >>> gallery, strangers = rng.normal(size=(5, 16)), rng.normal(size=(200, 16))
+        >>> probes = gallery + 0.1 * rng.normal(size=(5, 16))
+        >>> result = wb.evaluation.open_set(
+        ...     probes, gallery, strangers, np.arange(5), np.arange(5), bootstrap=0
+        ... )
+        >>> fig = open_set_det({"arcface": result})
+        >>> fig.data[0].name
+        'arcface (FNIR 0.0% at FPIR 10%)'
     """
     fig = figure(
         "FPIR: strangers taken for somebody (logarithmic)",

@@ -26,6 +26,17 @@ def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
 
     Returns:
         A figure with one line for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> same = np.arange(400) < 200
+        >>> yaw = np.tile([0.0, 15.0, 30.0, 45.0], 100)
+        >>> scores = np.where(same, 0.8 - yaw / 100, np.linspace(-0.4, 0.5, 400))
+        >>> curve = wb.evaluation.invariance(scores, same, yaw, factor="yaw", bootstrap=0)
+        >>> fig = invariance({"arcface": curve})
+        >>> fig.layout.yaxis.title.text
+        'Similarity of genuine pairs (cosine)'
     """
     y = (
         "Similarity minus threshold (cosine)"
@@ -90,6 +101,17 @@ def invariance_tar(curves: Mapping[str, Any]) -> go.Figure:
 
     Returns:
         A figure with one line for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> same = np.arange(400) < 200
+        >>> yaw = np.tile([0.0, 15.0, 30.0, 45.0], 100)
+        >>> scores = np.where(same, 0.8 - yaw / 100, np.linspace(-0.4, 0.5, 400))
+        >>> curve = wb.evaluation.invariance(scores, same, yaw, factor="yaw", bootstrap=0)
+        >>> fig = invariance_tar({"arcface": curve})
+        >>> fig.data[0].y.tolist()
+        [1.0, 1.0, 1.0, 0.0]
     """
     fig = _empty(
         curves,

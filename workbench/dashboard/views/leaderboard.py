@@ -78,7 +78,10 @@ def _pairs(
     if relied := [
         far for one in results.values() for far in one.tar_at_far if one.well_supported(far)
     ]:
-        caption += f" From FAR {min(relied):g} on, 30 false accepts or more are expected (Doddington's rule)."
+        caption += (
+            f" From FAR {min(relied):g} on, 30 false accepts or more are expected "
+            "(Doddington's rule)."
+        )
     _figures(
         name,
         results,
