@@ -318,7 +318,7 @@ def test_overlap_is_found_written_and_left_out(
         (other / name / "0.png").write_bytes((identity_folder / "ann" / "0.png").read_bytes())
     said = workbench("overlap", source, f"folder:{other}")
     assert said.out.splitlines() == [
-        f"2 of 3 identities of {source} are in folder:{other} too, which has 3",
+        f"2 of the 3 identities of {source} are among the 3 of folder:{other}",
         "  bob",
         "  cid",
     ]

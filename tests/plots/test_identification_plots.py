@@ -81,7 +81,8 @@ def test_a_line_below_says_whom_a_probe_is_compared_with_and_when_somebody_is_fo
 
 @pytest.mark.parametrize("function", [plots.cmc, plots.distractors])
 def test_runs_have_the_colours_of_their_losses(function: object) -> None:
-    drawn = function({"arcface-a": RESULT, "softmax-a": ODD["no intervals"]})  # type: ignore[operator]
+    results = {"arcface-a": RESULT, "softmax-a": ODD["no intervals"]}
+    drawn = function(results)  # type: ignore[operator]
     lines = [trace for trace in drawn.data if trace.name]
     assert [trace.line.color for trace in lines] == [colour_of("arcface"), colour_of("softmax")]
     assert len(drawn.data) == 3  # only one of them has a band

@@ -407,7 +407,9 @@ def test_a_photo_that_was_replaced_is_done_anew(
     done = align(photos, out)
     assert done_images == ["ann/trip/b.jpg"]
     assert counts(done) == (3, 0, 1, 0, 0)
-    assert "since the last call: 3 kept, 0 new, 1 replaced, 0 processed again, 0 removed" in str(done)
+    assert "since the last call: 3 kept, 0 new, 1 replaced, 0 processed again, 0 removed" in str(
+        done
+    )
     assert near(
         images.read(out / "ann" / "trip" / "b.jpg"), crop_of(photos / "ann" / "trip" / "b.bmp")
     )

@@ -107,7 +107,10 @@ def test_pairs_come_in_the_order_of_their_folds(tmp_path: Path) -> None:
     assert people_of(again).tolist() == pairs[order].tolist()
     assert again.same.tolist() == bench.same[order].tolist()
     fewer = data.Benchmark("odd", images, pairs, bench.same, np.arange(20) % 4)
-    assert "odd has 4 folds of 5 to 5 pairs" in write_bin(fewer, tmp_path / "b.bin", progress=False).note
+    assert (
+        "odd has 4 folds of 5 to 5 pairs"
+        in write_bin(fewer, tmp_path / "b.bin", progress=False).note
+    )
 
 
 @pytest.mark.parametrize("out", ["pairs.bin", "paths.txt", "lfw.txt"])
@@ -121,7 +124,9 @@ def test_fewer_folds_than_are_read_are_told(out: str, tmp_path: Path) -> None:
         assert isinstance(bench, data.Benchmark)
         assert np.bincount(bench.folds).tolist() == [12] * 5
     else:
-        assert "in 10 folds of consecutive pairs, but photos has 5 folds of 12 to 12" in written.note
+        assert (
+            "in 10 folds of consecutive pairs, but photos has 5 folds of 12 to 12" in written.note
+        )
 
 
 @pytest.mark.parametrize("out", ["pairs.bin", "pairs.txt"])

@@ -1,4 +1,4 @@
-"""Runs x benchmarks."""
+"""The page of the leaderboard: a table of runs and benchmarks, and the states of the runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MOST_CLASSES = 25
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Leaderboard")
     name = selection.benchmark
     if name is None:
@@ -27,9 +28,10 @@ def show(selection: Selection) -> None:
         table = loading.leaderboard(selection.chosen)
         if table["accuracy"].notna().any():
             st.markdown(
-                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Whether two runs differ "
-                "is not seen by whether their intervals overlap, as both are measured on the same pairs; their paired difference "
-                "says it."
+                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % "
+                "interval. Whether two runs differ is not seen by whether their intervals "
+                "overlap, as both are measured on the same pairs; their paired difference says "
+                "it."
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
@@ -41,7 +43,7 @@ def show(selection: Selection) -> None:
 
 
 def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
-    """The stored result; a run whose settings, which the table names, cannot be read has none to show."""
+    """Returns a stored result. Raises WorkbenchError, too, if the run's settings cannot be read."""
     _ = run.config
     return loading.result(run, name)
 
@@ -59,7 +61,10 @@ def _pairs(
     if relied := [
         far for one in results.values() for far in one.tar_at_far if one.well_supported(far)
     ]:
-        caption += f" From FAR {min(relied):g} on, 30 false accepts or more are expected (Doddington's rule)."
+        caption += (
+            f" From FAR {min(relied):g} on, 30 false accepts or more are expected "
+            "(Doddington's rule)."
+        )
     _figures(
         name,
         results,
@@ -72,14 +77,18 @@ def _pairs(
 
 
 def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
-    """Say whether a run is better than all others, after correction for the number of comparisons."""
+    """Draws whether a run is better than all others, corrected for the number of comparisons."""
     try:
         best = loading.clearly_best(evaluated, name)
     except WorkbenchError as error:
         st.caption(f"No best run is marked: {error}")
         return
     count = len(evaluated) * (len(evaluated) - 1) // 2
-    how = f"by paired differences on the same pairs, with Holm's correction for {count:,} comparison{'s' * (count > 1)}"
+    comparisons = "comparison" if count == 1 else "comparisons"
+    how = (
+        "by paired differences on the same pairs, with Holm's correction for "
+        f"{count:,} {comparisons}"
+    )
     if best is None:
         st.markdown(f"**No run is clearly the best** of these ({how}).")
     else:
@@ -87,7 +96,8 @@ def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
             f":material/trophy: **{best}** is more accurate than each of the others ({how})."
         )
     st.caption(
-        "This speaks of these runs, not of their losses: the same loss trained with another seed gives another run."
+        "This speaks of these runs, not of their losses: the same loss trained with another seed "
+        "gives another run."
     )
 
 
@@ -99,8 +109,9 @@ def _identified(
 ) -> None:
     first = next(iter(results.values()))
     caption = (
-        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the gallery and {first.distractors:,} "
-        "distractors. In brackets: 95 % interval, from a bootstrap over people."
+        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the "
+        f"gallery and {first.distractors:,} distractors. In brackets: 95 % interval, from a "
+        "bootstrap over people."
     )
     _figures(name, results, table, {"accuracy": ("Rank-1", 1)}, caption)
 
@@ -119,8 +130,8 @@ def _figures(
     shown, supported = _readable(rows, titles)
     st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
     st.caption(
-        f"{caption} Grey: fewer than 10 false accepts are expected at this rate; the figure is biased upwards, "
-        "and the brackets give a lower and an upper bound."
+        f"{caption} Grey: fewer than 10 false accepts are expected at this rate; the figure is "
+        "biased upwards, and the brackets give a lower and an upper bound."
     )
     left, right, _ = st.columns([1, 1, 4])
     left.download_button(
@@ -176,7 +187,8 @@ def _closed_set(
     for run, result in results.items():
         low, high = result.interval
         st.markdown(
-            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % interval {low:.2%} to {high:.2%}"
+            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % "
+            f"interval {low:.2%} to {high:.2%}"
         )
         if len(result.class_names) > MOST_CLASSES:
             st.caption(
