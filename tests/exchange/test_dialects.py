@@ -191,7 +191,7 @@ def test_arcface_torchs_mobilefacenets_come_by_name(
         "mobilefacenet",
         options,
     )
-    assert run.environment["imported"]["notes"][0].startswith(f"{len(state)} tensors were taken")
+    assert run.environment["imported"]["notes"][0].startswith(f"{len(state)} tensors were loaded")
     pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -226,11 +226,11 @@ def test_adafaces_networks_come_by_name_out_of_lightnings_file(
     notes = run.environment["imported"]["notes"]
     assert (
         notes[0]
-        == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of AdaFace's IR networks"
+        == f"{len(state)} tensors were loaded from 'state_dict' under 'model.', with the names of AdaFace's IR networks"
     )
     assert (
         notes[1]
-        == "3 tensors beside the backbone were left out: head.kernel, head.t, head.batch_mean"
+        == "3 tensors outside the backbone were left out: head.kernel, head.t, head.batch_mean"
     )
     # In double precision, as fifty layers summed in another order differ by more than 1e-6 in single.
     pixels = torch.randn(

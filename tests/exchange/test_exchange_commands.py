@@ -81,9 +81,9 @@ def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> 
         0,
         "runs/theirs: smallresnet, 8-d embeddings of 16 x 16 bgr images, (x - 127.5) / 127.5. "
         "Next: workbench evaluate runs/theirs synthfaces-wild\n"
-        "note: 125 tensors were taken under 'module.'\n"
-        "note: the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it; "
-        "another one is said with --pixel-mean and --pixel-std\n",
+        "note: 125 tensors were loaded under 'module.'\n"
+        "note: the scaling (x - 127.5) / 127.5 is assumed, because the file does not state it; "
+        "set another one with --pixel-mean and --pixel-std\n",
         "",
     )
     said = workbench("export runs/theirs --onnx out/theirs.onnx")
@@ -130,7 +130,7 @@ def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
         "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next"
         in said.out
     )
-    assert "note: the order of the colours, RGB, is assumed; AdaFace's" in said.out
+    assert "note: the channel order RGB is assumed; AdaFace's" in said.out
     assert "scaling" not in said.out
 
 
@@ -162,7 +162,7 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
         ("import", "Missing argument"),
         ("import nope.pth", "nope.pth: no such file"),
         ("import people", "people: no such file"),
-        ("import bad.pth", "bad.pth: refused: it holds the Python object posix.system"),
+        ("import bad.pth", "bad.pth: refused: it contains the Python object posix.system"),
         ("import people/p0/0.png", "0.png: not a PyTorch checkpoint"),
         ("import small.pth", "of another shape head.0.weight 128x1x2x2 instead of 128x1x7x7"),
         ("import small.pth --image-size 16 --backbone smalresnet", "did you mean 'smallresnet'"),
