@@ -439,7 +439,9 @@ def test_arrays_of_another_evaluation_are_not_taken_for_its_own(run: runs.Run) -
     first = (run.path / "evaluation" / "lfw.json").read_bytes()
     run.save_evaluation("lfw", {"accuracy": 0.2}, {"scores": np.full(2, 0.2)})
     (run.path / "evaluation" / "lfw.json").write_bytes(first)
-    with pytest.raises(WorkbenchError, match=r"lfw\.npz: is of another evaluation than lfw\.json"):
+    with pytest.raises(
+        WorkbenchError, match=r"lfw\.npz: belongs to another evaluation than lfw\.json"
+    ):
         run.evaluation("lfw")
 
 

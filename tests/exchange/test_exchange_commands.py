@@ -218,5 +218,5 @@ def test_what_cannot_be_exported(workbench: Workbench, here: Path) -> None:
 def test_an_imported_run_is_not_resumed(workbench: Workbench, here: Path) -> None:
     workbench("import tiny.onnx --name tiny")
     for arguments in ("train --resume runs/tiny", "train --config runs/tiny/config.yaml"):
-        _refused(workbench(arguments), "stands for a model from elsewhere")
+        _refused(workbench(arguments), "means that the model was imported")
     _refused(workbench("evaluate runs/tiny train"), "what it was trained on is not known")

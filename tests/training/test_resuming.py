@@ -133,7 +133,7 @@ def test_a_setting_that_is_what_the_run_is_cannot_be_changed(
     run = _stop_at(settings, monkeypatch, 0)
     before = run.config.get(setting)
     kept = (run.path / runs.CHECKPOINT).read_bytes(), (run.path / runs.METRICS).read_bytes()
-    said = f"cannot go on with {setting} from "
+    said = f"cannot be resumed with {setting} from "
     message = _refused(said, lambda: _resume(run, **{setting: value}))
     assert f"{setting} from {before!r} to {value!r}" in message
     assert runs.Run(run.path).config[setting] == before
@@ -378,7 +378,7 @@ def test_a_learning_rate_far_too_high_fails_with_a_diagnosis(
         r"at step \d+; in a new run, lower lr \(it was 1e\+06\)",
         lambda: _train(settings, data="folder:six", image_size=32, epochs=3, lr=1e6),
     )
-    assert "no checkpoint had been saved before" in message
+    assert "no checkpoint was saved before" in message
     run = runs.open("runs/a")
     assert run.state == "failed"
     assert run.status["checkpoint"] is None
@@ -414,7 +414,7 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
     message = _refused(
         rf"the model at step {2 * STEPS}: .*{named}.*lower lr", lambda: _train(settings)
     )
-    assert f"the checkpoint of step {STEPS} is from before" in message
+    assert f"the checkpoint of step {STEPS} is kept" in message
     run = runs.open("runs/a")
     assert (run.state, run.status["checkpoint"], _state_of(run)["step"]) == ("failed", STEPS, STEPS)
 

@@ -668,7 +668,7 @@ def test_a_truncated_checkpoint_is_refused(stopped: runs.Run) -> None:
 def test_a_checkpoint_of_another_model_is_refused(stopped: runs.Run) -> None:
     config = stopped.config | {"backbone_options": {"width": 12}}
     runs.write_text(stopped.path / runs.CONFIG, yaml.safe_dump(config))
-    _assert_not_resumed(stopped, "cannot go on with backbone_options from")
+    _assert_not_resumed(stopped, "cannot be resumed with backbone_options from")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"data": {}}', '{"data": null}', '{"data": 3}', "["])
@@ -808,8 +808,8 @@ def test_broken_pictures_are_left_out_and_named_once(
         f"{tmp_path / 'own' / name}: {lines[0].partition(': ')[2]}" for name in names
     )
     shown = [line for line in capfd.readouterr().err.splitlines() if "left out: " in line]
-    assert len(shown) == records.LeftOut.MOST_SHOWN
-    assert f"others only in {run.path / runs.BROKEN}" in shown[-1]
+    assert len(shown) == records.LeftOut.MAX_SHOWN
+    assert f"further images are listed only in {run.path / runs.BROKEN}" in shown[-1]
 
 
 def test_a_picture_is_not_missed_where_none_is_broken(

@@ -95,7 +95,7 @@ def import_model(
             f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors) "
             "or an ONNX file"
         )
-    options = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
+    options: dict[str, Any] = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
     scaling_options = {key: value for key, value in options.items() if value is not None}
     Scaling(**scaling_options)  # raises the error of a wrong option before the file is read
     size = None if image_size is None else as_size(image_size)

@@ -127,9 +127,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         >>> {place: list(state) for place, state in checkpoint.parts.items()}
         {'state_dict': ['fc.weight']}
     """
+    content: Any
+    objects: list[str] = []
     try:
         if path.suffix.lower() == ".safetensors":
-            content, objects = load_file(path), []
+            content = load_file(path)
         else:
             content, objects = _load(path)
     except (WorkbenchError, SafetensorError) as error:
