@@ -29,7 +29,10 @@ class Said(NamedTuple):
 def workbench(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[str], Said]:
-    """`workbench("import a.pth")` runs the command in this process; what libraries write in C is caught too."""
+    """`workbench("import a.pth")` runs the command in this process.
+
+    Output that libraries write from C code is captured too.
+    """
 
     def call(arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["workbench", *arguments.split()])
@@ -124,7 +127,8 @@ def test_an_onnx_file_says_what_it_needs(workbench: Workbench, here: Path) -> No
 
 def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
     said = workbench(
-        "import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
+        "import small.pth --image-size 16 "
+        "--pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
     )
     assert (
         "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next"

@@ -1,4 +1,4 @@
-"""A backbone as an ONNX file: the same embeddings, for any batch, with its scaling; and back again."""
+"""Exporting a backbone as an ONNX file, with the same embeddings, and importing it again."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_the_same_run_gives_the_same_file_and_stays_as_it_was(
 
 @pytest.fixture
 def quick(written: wb.exchange.Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes what PyTorch wrote before instead of seconds."""
+    """Uses the file that was exported before, which saves seconds."""
     content = written.path.read_bytes()
     monkeypatch.setattr(exporting, "_to_onnx", lambda model, run: content)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch: what is taken, and that a stranger's file runs no code and leaves nothing behind."""
+"""Importing checkpoints of PyTorch: what is loaded, and that no code of the file is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights as training programs wrap them: containers, prefixes, heads and settings beside them."""
+"""Weights as training programs store them: in containers, with prefixes, heads and settings."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_half_precision_is_widened(tmp_path: Path, small: Weights) -> None:
         )
 
 
-# What is beside the weights is passed over without being made
+# Objects in addition to the weights are skipped without being created
 
 
 class _EasyDict(dict[str, Any]):
@@ -175,7 +175,7 @@ def _mark(text: str) -> _Settings:
 
 
 def _of_another_program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An object of a module that is there when it is saved, and gone when it is read; importing it would raise."""
+    """An object of a module that exists when it is saved; importing it later would raise."""
     module = types.ModuleType("their_project")
     kind = type("Config", (), {"__module__": "their_project", "__qualname__": "Config"})
     module.Config = kind  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import WorkbenchError, missing_extra
+from workbench.errors import WorkbenchError
 from workbench.faces.detectors import DETECTORS
 from workbench.faces.face import Face
 from workbench.faces.suppression import best_boxes
@@ -84,10 +84,7 @@ class CenterFace:
 
 def _any_size(file: Path) -> bytes:
     """The network for pictures of any size: its file fixes one, though no layer of it does."""
-    try:
-        import onnx
-    except ImportError:
-        raise missing_extra("onnx", "centerface", "the face detector 'centerface'") from None
+    import onnx
 
     model = onnx.load(str(file))
     constants = {tensor.name for tensor in model.graph.initializer}

@@ -11,7 +11,7 @@ SCALES = {
     "none": "it compares the norms of embeddings with their own mean, for which its authors use "
     "no scale",
 }
-"""Why a loss recommends a value of the option `scale` of the backbone's last batch normalisation."""
+"""Why a loss recommends a value of `scale`, an option of the last batch normalisation."""
 
 
 def with_head_scale(config: TrainConfig) -> TrainConfig:
