@@ -1,4 +1,4 @@
-"""The errors and warnings that a user reads: one line each, with a suggestion where one is possible."""
+"""The errors and warnings that a user reads: one line each, with a suggestion if possible."""
 
 from __future__ import annotations
 

@@ -8,17 +8,21 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor
 
 from workbench.backbones import Backbone
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import WorkbenchError, missing_extra, unknown_name
 from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula
+
+try:
+    import onnx
+    from onnx import numpy_helper
+except ImportError:
+    raise missing_extra("onnx", "onnx", "a model in an ONNX file") from None
 
 _TYPES: dict[str, type[np.number[Any]]] = {
     "tensor(float)": np.float32,
