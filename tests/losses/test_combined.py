@@ -195,7 +195,7 @@ def test_the_curve_of_sphereface_r_follows_the_formula_at_all_angles(
         found[1:], _replaced(cosine[1:, None], zeros[1:], 1.5, version)[:, 0], rtol=0, atol=1e-7
     )
     assert found[0] == pytest.approx(1.0)
-    others = loss.others(torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)).numpy(
+    others = loss.non_target(torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)).numpy(
         force=True
     )[:, 0]
     np.testing.assert_allclose(

@@ -144,7 +144,7 @@ def test_beyond_180_degrees_other_classes_are_compared_with_the_bare_cosine() ->
     """At 178 degrees cos(theta + 0.5) is -0.86, ArcFace's curve is at -1.24: a class at -0.95 is hard by the latter alone."""
     loss = _make(s=1.0).eval()
     loss.t.fill_(0.5)
-    others = loss.others(
+    others = loss.non_target(
         torch.tensor([[-0.95, -0.5]], dtype=torch.float64),
         torch.tensor([[math.cos(math.radians(178))]]).double(),
     )

@@ -235,7 +235,7 @@ def test_predict_gives_class_logits_and_cosines_are_cosines(name: str) -> None:
     torch.testing.assert_close(cosines, expected.detach(), rtol=0, atol=1e-6)
     labels = torch.arange(N) % C
     torch.testing.assert_close(
-        loss.own_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0]
+        loss.target_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0]
     )
 
 

@@ -144,7 +144,7 @@ def test_gradients_are_those_of_the_value(easy_margin: bool) -> None:
         embeddings[6] = 60 * F.normalize(
             -loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0
         )  # theta + m > pi
-    assert loss.own_cosines(embeddings, labels)[6] < -math.cos(0.45)
+    assert loss.target_cosines(embeddings, labels)[6] < -math.cos(0.45)
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))
