@@ -32,7 +32,7 @@ language = "en_GB"
 nitpicky = False  # type annotations name classes of other packages, to which the site has no links
 
 # Markdown pages and notebooks. Notebooks are shown as they were saved; nothing is executed.
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_fence_as_directive = []
 nb_execution_mode = "off"
