@@ -12,7 +12,7 @@ from workbench import __version__  # noqa: E402
 
 project = "Margin workbench"
 author = "The margin workbench authors"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = [
@@ -26,9 +26,11 @@ extensions = [
     "notebooks",
     "reference_tables",
     "public_names",
+    "source_signatures",
 ]
 exclude_patterns = ["_ext", "Thumbs.db", ".DS_Store"]
 language = "en_GB"
+smartquotes = False  # they would turn --option into a dash
 nitpicky = False  # type annotations name classes of other packages, to which the site has no links
 
 # Markdown pages and notebooks. Notebooks are shown as they were saved; nothing is executed.
@@ -61,6 +63,7 @@ napoleon_preprocess_types = False
 # The theme keeps its fonts, icons and scripts in the site.
 html_theme = "pydata_sphinx_theme"
 html_title = "Margin workbench"
+html_logo = html_favicon = "../workbench/dashboard/icon.png"
 html_static_path = ["_static"]
 html_css_files = ["workbench.css"]
 html_show_sourcelink = False
@@ -68,6 +71,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "Margin workbench"},
     "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "show_prev_next": True,

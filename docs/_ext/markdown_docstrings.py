@@ -13,6 +13,8 @@ from sphinx.application import Sphinx
 
 CODE_OR_LINK = re.compile(r"(``.+?``|`[^`]+`|\[[^\]]+\]\(https?://[^)\s]+\))")
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")
+# A description such as "D." after the name of a parameter would be taken for an enumerated list.
+LIST_MARK = re.compile(r"^(\s*\w+:\s+)(?=(?:[A-Za-z]|\d+)[.)](?:\s|$))()")
 SECTION = re.compile(
     r"^(Args|Arguments|Attributes|Example|Examples|Note|Notes|Raises|Returns|Yields|Warning):$"
 )
@@ -21,7 +23,8 @@ SECTION = re.compile(
 def inline(text: str) -> str:
     """Returns a line with code, links and emphasis as reStructuredText writes them."""
     pieces = CODE_OR_LINK.split(text)
-    return "".join(_markup(piece) if n % 2 else _plain(piece) for n, piece in enumerate(pieces))
+    converted = [_markup(piece) if n % 2 else _plain(piece) for n, piece in enumerate(pieces)]
+    return LIST_MARK.sub(r"\1\\\2", "".join(converted))
 
 
 def _markup(piece: str) -> str:
@@ -34,7 +37,9 @@ def _markup(piece: str) -> str:
 
 
 def _plain(piece: str) -> str:
-    pieces = re.split(r"(\*\*[^*\s](?:[^*]*[^*\s])?\*\*|(?<![\w*])\*[^*\s](?:[^*]*[^*\s])?\*(?![\w*]))", piece)
+    pieces = re.split(
+        r"(\*\*[^*\s](?:[^*]*[^*\s])?\*\*|(?<![\w*])\*[^*\s](?:[^*]*[^*\s])?\*(?![\w*]))", piece
+    )
     escaped = [re.sub(r"([\\*|`]|_(?!\w))", r"\\\1", one) for one in pieces[::2]]
     pieces[::2] = escaped
     return "".join(pieces)
@@ -42,40 +47,54 @@ def _plain(piece: str) -> str:
 
 def convert(lines: list[str]) -> list[str]:
     """Returns the lines of a docstring with Markdown replaced by reStructuredText."""
-    return list(_convert(lines))
+    return list(_convert(list(_returns_as_field(lines))))
+
+
+def _returns_as_field(lines: list[str]) -> Iterator[str]:
+    """Writes `Returns:` as a field, because napoleon takes text before a colon in it for a type."""
+    inside = first = False
+    for line in lines:
+        if line in ("Returns:", "Yields:"):
+            inside = first = True
+            yield ""
+        elif inside and line.strip() and not line.startswith(" "):
+            inside = False
+            yield line
+        elif inside and first and line.strip():
+            first = False
+            yield f":returns: {line.strip()}"
+        else:
+            yield line
 
 
 def _convert(lines: list[str]) -> Iterator[str]:
-    fence = ""
-    doctest = literal = in_section = False
+    fenced = doctest = literal = in_section = False
     before = ""
     for line in lines:
         start = FENCE.match(line)
+        if start and not fenced:
+            yield from ("", f"{start[1]}.. code-block:: {start[2] or 'text'}", "")
+        elif start:
+            yield ""
         if start:
-            fence = "" if fence else "fenced"
-            if fence:
-                yield from ("", f"{start[1]}.. code-block:: {start[2] or 'text'}", "")
-            else:
-                yield ""
+            fenced = not fenced
             before = line
             continue
-        if fence:
+        if fenced:
             yield f"    {line}"
             continue
         indented = line.startswith("    ")
         if line and not indented:
-            in_section = bool(SECTION.match(line))
+            in_section = bool(SECTION.match(line)) or line.startswith(":returns:")
             literal = False
         doctest = line.lstrip().startswith((">>>", "...")) or (doctest and bool(line.strip()))
-        if literal or doctest:
-            if doctest and before.strip() and not before.lstrip().startswith((">>>", "...")):
-                pass
+        if literal or doctest or SECTION.match(line.strip()):
             yield line
         elif indented and not before.strip() and not in_section:
             literal = True
             yield from ("::", "", line)
-        elif SECTION.match(line.strip()):
-            yield line
+        elif line.startswith(":returns:"):
+            yield f":returns: {inline(line.removeprefix(':returns:').strip())}"
         else:
             if line.lstrip().startswith("- ") and before.strip() and not _in_list(before):
                 yield ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 from importlib import import_module
-from inspect import cleandoc, isclass, isfunction, ismodule
+from inspect import cleandoc, isclass, ismodule, isroutine
 from pathlib import Path
 from types import ModuleType
 
@@ -88,7 +88,7 @@ class PublicNames(SphinxDirective):
 def _kind(value: object) -> str:
     if isclass(value):
         return "classes"
-    return "functions" if isfunction(value) else "constants"
+    return "functions" if isroutine(value) else "constants"
 
 
 def _entry(module: ModuleType, name: str) -> list[str]:
@@ -113,9 +113,14 @@ def _comment(module: ModuleType, name: str) -> list[str]:
         if isinstance(statement, ast.ImportFrom) and statement.module:
             if any((one.asname or one.name) == name for one in statement.names):
                 return _comment(import_module(statement.module), name)
-        elif name in _assigned(statement) and isinstance(following, ast.Expr):
-            if isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
-                return cleandoc(following.value.value).splitlines()
+        elif name in _assigned(statement):
+            return _docstring(following)
+    return []
+
+
+def _docstring(statement: ast.stmt | None) -> list[str]:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return cleandoc(str(statement.value.value)).splitlines()
     return []
 
 

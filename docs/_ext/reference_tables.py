@@ -14,6 +14,12 @@ def _literal(text: str) -> nodes.literal:
     return nodes.literal(text, text)
 
 
+def _text(text: str) -> list[nodes.Node]:
+    """Returns a text in which pieces between backticks are code."""
+    pieces = text.split("`")
+    return [_literal(one) if n % 2 else nodes.Text(one) for n, one in enumerate(pieces) if one]
+
+
 def _table(titles: list[str], rows: list[list[list[nodes.Node]]], widths: list[int]) -> nodes.table:
     table = nodes.table()
     group = nodes.tgroup(cols=len(titles))
@@ -42,13 +48,14 @@ class TrainSettings(Directive):
         rows = []
         properties = TrainConfig.model_json_schema()["properties"]
         for name, field in TrainConfig.model_fields.items():
-            default = "required" if field.is_required() else repr(field.default)
             rows.append(
                 [
                     [_literal(name)],
                     [nodes.Text(_values(properties[name]))],
-                    [_literal(default)],
-                    [nodes.Text(field.description or "")],
+                    [nodes.Text("required")]
+                    if field.is_required()
+                    else [_literal(repr(field.default))],
+                    _text(field.description or ""),
                 ]
             )
         return [_table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])]
@@ -123,7 +130,7 @@ def _option(parameter: Any) -> list[list[nodes.Node]]:
     return [
         [_literal(name)],
         [_literal(shown)] if shown and shown != "required" else [nodes.Text(shown)],
-        [nodes.Text(help_text)],
+        _text(help_text),
     ]
 
 
