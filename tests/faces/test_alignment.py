@@ -156,8 +156,8 @@ def test_a_mirrored_face_is_not_mirrored_back() -> None:
 @pytest.mark.parametrize(
     ("landmarks", "text"),
     [
-        (np.zeros((5, 2)), "on a line or on one place"),
-        (np.full((5, 2), 7e5), "on a line or on one place"),
+        (np.zeros((5, 2)), "on a line or in one place"),
+        (np.full((5, 2), 7e5), "on a line or in one place"),
         (np.stack([np.arange(5), 3 * np.arange(5)], axis=1), "on a line"),
         (np.where(np.eye(5, 2), np.nan, faces.ARCFACE), "not finite"),
         (np.where(np.eye(5, 2), np.inf, faces.ARCFACE), "not finite"),

@@ -301,7 +301,7 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(weights, "distribution", none)
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_without_centerface_auto_is_retinaface(
 ) -> None:
     monkeypatch.setattr(faces.CenterFace, "lacks", lambda: "its weights are missing")
     monkeypatch.setattr(faces.CenterFace, "__init__", lambda *_: pytest.fail("was opened"))
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
     assert len(faces.detect(portrait)) == 1
     assert faces.detect(np.zeros((300, 300, 3), dtype=np.uint8)) == []
 

@@ -50,9 +50,9 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNetwork]:
     module.FaceDetectorYN = type("FaceDetectorYN", (), {"create": staticmethod(lambda *_: made)})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv2", module)
     monkeypatch.setattr(yunet, "find_spec", lambda _: object())
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
     yield made
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workbench import images, synthfaces
+from workbench.geometry import ARCFACE
 from workbench.synthfaces import ALBUMS, ATTRIBUTES, INVARIANCE_IMAGES, Portrait, albums, portraits
 from workbench.synthfaces.person import Person
-from workbench.synthfaces.scene import TEMPLATE, Dressed, Taken
+from workbench.synthfaces.scene import Dressed, Taken
 from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS, Session, Shot
 
 Complaint = Callable[..., AbstractContextManager[None]]
@@ -52,7 +53,7 @@ Plans = dict[str, list[list[tuple[Person, Session, Shot]]]]
 @pytest.fixture(scope="module")
 def plans() -> Plans:
     """What would be photographed of many people: all that goes into the pictures, without the pictures."""
-    nothing = Taken(b"", TEMPLATE.astype(np.float32), 0.0)
+    nothing = Taken(b"", ARCFACE.astype(np.float32), 0.0)
     kept: list[tuple[Person, Session, Shot]] = []
 
     class Undressed:

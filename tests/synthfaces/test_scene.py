@@ -6,15 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
-from scipy.optimize import least_squares
 
 from workbench import images
+from workbench.geometry import ARCFACE
 from workbench.synthfaces.anatomy import Anatomy
-from workbench.synthfaces.scene import TEMPLATE, Taken, umeyama
+from workbench.synthfaces.scene import Taken
 from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS
 
 Camera = Callable[..., Taken]
@@ -22,45 +20,8 @@ Luminance = Callable[[bytes], NDArray[np.float64]]
 PEOPLE = range(8)
 
 
-def _similarity(angle: float, scale: float) -> NDArray[np.float64]:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.floats(-3.1, 3.1), st.floats(0.1, 10), st.floats(-50, 50))
-def test_umeyama_finds_a_similarity(seed: int, angle: float, scale: float, away: float) -> None:
-    source = np.random.RandomState(seed).uniform(-1, 1, (5, 2))
-    wanted = _similarity(angle, scale)
-    matrix, offset = umeyama(source, source @ wanted.T + [away, -away])
-    assert np.allclose(matrix, wanted, atol=1e-8 * scale)
-    assert np.allclose(offset, [away, -away], atol=1e-7)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_umeyama_is_the_least_squares_solution(seed: int, mirrored: bool) -> None:
-    draw = np.random.RandomState(seed)
-    source, target = (
-        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
-        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
-    )
-    if mirrored:
-        target = target * [-1, 1]
-    matrix, offset = umeyama(source, target)
-    assert matrix[0, 0] == pytest.approx(matrix[1, 1])
-    assert matrix[0, 1] == pytest.approx(-matrix[1, 0])
-    assert np.linalg.det(matrix) > 0  # a rotation, never a reflection
-
-    def residuals(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (source @ np.array([[p[0], -p[1]], [p[1], p[0]]]).T + p[2:] - target).ravel()
-
-    best = least_squares(residuals, np.array([1.0, 0.1, 0, 0])).cost
-    ours = ((source @ matrix.T + offset - target) ** 2).sum() / 2
-    assert ours == pytest.approx(best, rel=1e-6, abs=1e-9)
-
-
 def test_plain_faces_lie_on_the_template(take: Camera) -> None:
-    off = np.array([take(number).landmarks - TEMPLATE for number in PEOPLE])
+    off = np.array([take(number).landmarks - ARCFACE for number in PEOPLE])
     assert np.linalg.norm(off, axis=2).max() < 8
     assert np.linalg.norm(off, axis=2).mean() < 3.5
     assert np.abs(off.mean(axis=(0, 1))).max() < 1

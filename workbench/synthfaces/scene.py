@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from workbench.geometry import ARCFACE, umeyama
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TORSO, Anatomy, anatomy
 from workbench.synthfaces.hair import (
     Piece,
@@ -26,16 +27,6 @@ from workbench.synthfaces.raster import compiled, rasterise, vertex_normals
 from workbench.synthfaces.shade import CLOTH, CLOTHES, FRAME, HAIR, PALETTE, shade
 from workbench.synthfaces.shot import Session, Shot
 
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
-"""ArcFace's five points in a picture of 112 x 112 (Deng et al., CVPR 2019)."""
 NECK = np.array([0.0, -0.75, -0.75], dtype=np.float32)
 SHADOW_SIDE = 144
 SUPERSAMPLING = 2
@@ -334,10 +325,10 @@ def _project(
         return (places[:, :2] * (np.array([shot.distance, -shot.distance]) / depth[:, None])), depth
 
     flat, _ = camera(anchors)
-    similarity, offset = umeyama(flat, TEMPLATE)
+    similarity, offset = umeyama(flat, ARCFACE)
     roll = np.radians(shot.roll)
     lean = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * shot.zoom
-    middle = TEMPLATE.mean(axis=0)
+    middle = ARCFACE.mean(axis=0)
     similarity, offset = lean @ similarity, lean @ (offset - middle) + middle + shot.shift
     screen, depth = camera(vertices)
     scale = size * SUPERSAMPLING / 112
@@ -345,22 +336,6 @@ def _project(
     points[:, :2] = (screen @ similarity.T + offset) * scale
     points[:, 2] = 1 / depth
     return points, (flat @ similarity.T + offset) * (size / 112)
-
-
-def umeyama(
-    source: NDArray[np.float64], target: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The similarity transform that brings (N, 2) points nearest to others: matrix (2, 2) and offset (2,).
-
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eqs. 34-43.
-    """
-    from_mean, to_mean = source.mean(axis=0), target.mean(axis=0)
-    covariance = (target - to_mean).T @ (source - from_mean) / len(source)
-    left, values, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    scale = (values * signs).sum() / ((source - from_mean) ** 2).sum(axis=1).mean()
-    matrix = scale * (left * signs) @ right
-    return matrix, to_mean - matrix @ from_mean
 
 
 def _lights(shot: Shot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
