@@ -102,7 +102,7 @@ def test_smoothstep_rises_from_low_to_high(low: float, gap: float, x: float, mor
 
 
 def test_every_material_has_a_row_in_the_palette() -> None:
-    assert (HAIR, FRAME, CLOTH, CLOTHES) == tuple(range(LASHES + 1, LASHES + 5))
+    assert [HAIR, FRAME, CLOTH, CLOTHES] == [LASHES + step for step in (1, 2, 3, 4)]
     materials = CLOTHES + 1
     assert PALETTE.colour.shape == (materials, 3)
     for values in (PALETTE.highlight, PALETTE.sharpness, PALETTE.occlusion):

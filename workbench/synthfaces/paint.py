@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.synthfaces.anatomy import Anatomy, anatomy
 from workbench.synthfaces.person import Person
-from workbench.synthfaces.raster import compiled
+from workbench.synthfaces.raster import compiled, inlined
 from workbench.synthfaces.shade import Colour, SkinTexture, noise, smoothstep
 
 
@@ -122,7 +122,7 @@ class Complexion(NamedTuple):
 
 
 def _complexion(who: Person, look: Look) -> Complexion:
-    """The numbers of a person and a look, all of them Python floats, as numba compiles for types."""
+    """The numbers of a person and a look. All are floats: numba compiles again for other types."""
     brow_factor = 0.75 if who.hair.mean() < 0.1 else 0.45
     return Complexion(
         skin=_colour(who.skin * (1 - 0.9 * look.tan)),
@@ -232,7 +232,7 @@ def _bump(x: float, y: float, wide: float, high: float) -> float:
     return math.exp(-((x / wide) ** 2) - (y / high) ** 2)
 
 
-@compiled
+@inlined
 def _darkened(colour: Colour, share: float, red: float, green: float, blue: float) -> Colour:
     """Reduces each channel of a colour by a fraction, times `share`."""
     return Colour(
@@ -242,7 +242,7 @@ def _darkened(colour: Colour, share: float, red: float, green: float, blue: floa
     )
 
 
-@compiled
+@inlined
 def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
     """Mixes two colours; `share` is that of the second one."""
     return Colour(
@@ -318,7 +318,7 @@ def _beard_cover(x: float, y: float, z: float, beard: Beard) -> float:
     return float(where * density * smoothstep(0.0, 0.5, beard.length + 0.25))
 
 
-@compiled
+@inlined
 def _rosiness(x: float, y: float, z: float, front: float, big: float, who: Complexion) -> float:
     """How much redder than the mean skin a place is: cheeks, nose, chin, ears, and blush."""
     ax = abs(x)
@@ -332,7 +332,7 @@ def _rosiness(x: float, y: float, z: float, front: float, big: float, who: Compl
     return who.redness * natural * front + 0.5 * who.makeup.blush * blush * front
 
 
-@compiled
+@inlined
 def _with_lips(colour: Colour, lip: float, who: Complexion) -> Colour:
     """The colour of the skin with the tint of the lips and lipstick. `lip`: share of the lips."""
     tint = lip * (0.9 - 0.35 * who.tone)
@@ -344,7 +344,7 @@ def _with_lips(colour: Colour, lip: float, who: Complexion) -> Colour:
     return _mixed(lips, who.makeup.lipstick, lip * who.makeup.lipstick_strength)
 
 
-@compiled
+@inlined
 def _with_spots(
     colour: Colour,
     x: float,
@@ -373,7 +373,7 @@ def _with_spots(
     return colour
 
 
-@compiled
+@inlined
 def _texel(
     x: float,
     y: float,

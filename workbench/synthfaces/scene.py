@@ -591,10 +591,8 @@ def _expose(
                 value = (red, green, blue)[channel]
                 if value > 0.6:
                     value = 0.6 + 0.4 * (1 - np.exp(-(value - 0.6) / 0.4))
-                if value <= 0.0031308:
-                    value = 12.92 * value
-                else:
-                    value = 1.055 * value ** np.float32(1 / 2.4) - 0.055
+                curved = 1.055 * value ** np.float32(1 / 2.4) - 0.055
+                value = 12.92 * value if value <= 0.0031308 else curved
                 grain_channel = 0 if grey else channel
                 out[row, column, channel] = value * 255 + grain[row, column, grain_channel]
     return out

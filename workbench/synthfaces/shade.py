@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TEETH, TORSO
-from workbench.synthfaces.raster import compiled
+from workbench.synthfaces.raster import compiled, inlined
 
 HAIR, FRAME, CLOTH, CLOTHES = range(LASHES + 1, LASHES + 5)
 """Materials in addition to the parts of the anatomy. CLOTH covers the face, CLOTHES is worn below
@@ -217,7 +217,7 @@ def smoothstep(low: float, high: float, x: float) -> float:
     return t * t * (3 - 2 * t)
 
 
-@compiled
+@inlined
 def lit_share(shadow: ShadowMap, x: float, y: float, z: float, bias: float) -> float:
     """Returns which share of the light reaches a point.
 
@@ -253,7 +253,7 @@ def lit_share(shadow: ShadowMap, x: float, y: float, z: float, bias: float) -> f
     return lit
 
 
-@compiled
+@inlined
 def _skin_at(skin: SkinTexture, u: float, v: float) -> tuple[float, float, float, float]:
     """Albedo and gloss at a place of the atlas, interpolated between four texels."""
     albedo, gloss = skin.albedo, skin.gloss
@@ -279,7 +279,7 @@ def _skin_at(skin: SkinTexture, u: float, v: float) -> tuple[float, float, float
     )
 
 
-@compiled
+@inlined
 def _eye_at(
     eyes: Eyes, side: int, x: float, y: float, z: float
 ) -> tuple[float, float, float, float]:
@@ -315,7 +315,7 @@ def _eye_at(
     )
 
 
-@compiled
+@inlined
 def _below_collar(collar: Collar, x: float, y: float, z: float) -> bool:
     """Whether clothes cover a place of the mean head."""
     dip = 0.0
@@ -342,7 +342,7 @@ def _is_uniform(
     return True
 
 
-@compiled
+@inlined
 def _weights(
     points: NDArray[np.float32], corners: tuple[int, int, int], row: int, column: int
 ) -> tuple[float, float, float]:
@@ -362,7 +362,7 @@ def _weights(
     return wa / total, wb / total, wc / total
 
 
-@compiled
+@inlined
 def _interpolated(
     values: NDArray[np.float32],
     corners: tuple[int, int, int],
@@ -378,14 +378,14 @@ def _interpolated(
     )
 
 
-@compiled
+@inlined
 def _unit(x: float, y: float, z: float, epsilon: float) -> tuple[float, float, float]:
     """A vector at length 1; `epsilon` avoids a division by zero."""
     length = math.sqrt(x * x + y * y + z * z) + epsilon
     return x / length, y / length, z / length
 
 
-@compiled
+@inlined
 def _colour_at(
     kind: int,
     rest: tuple[float, float, float],
@@ -426,7 +426,7 @@ def _colour_at(
     return red, green, blue, highlight, occlusion
 
 
-@compiled
+@inlined
 def _light_at(
     kind: int,
     place: tuple[float, float, float],
