@@ -393,7 +393,7 @@ def test_both_decoders_of_jpeg_agree(subsampling: str) -> None:
     )
     quick = images._plain_jpeg(data, images.MAX_PIXELS)
     assert quick is not None
-    assert np.array_equal(quick, np.asarray(images._by_pillow(data, "x", images.MAX_PIXELS)))
+    assert np.array_equal(quick, np.asarray(images._decode_with_pillow(data, "x", images.MAX_PIXELS)))
     assert close(quick, shown, 12)
 
 
@@ -401,7 +401,7 @@ def test_both_decoders_agree_on_a_progressive_jpeg() -> None:
     data = encoded(Image.fromarray(face()), "JPEG", progressive=True)
     quick = images._plain_jpeg(data, images.MAX_PIXELS)
     assert quick is not None
-    assert np.array_equal(quick, np.asarray(images._by_pillow(data, "x", images.MAX_PIXELS)))
+    assert np.array_equal(quick, np.asarray(images._decode_with_pillow(data, "x", images.MAX_PIXELS)))
 
 
 def test_cmyk_jpeg_of_adobe() -> None:
@@ -655,7 +655,7 @@ def test_heic_is_read_and_without_its_package_the_extra_is_named(
 ) -> None:
     data = heif()
     assert close(images.decode(data), np.asarray(stored()), 12)
-    monkeypatch.setattr(images, "_heif_reader", lambda: False)
+    monkeypatch.setattr(images, "_register_heif", lambda: False)
     monkeypatch.setattr(images, "find_spec", lambda name: None)
     with complaint("IMG_1.HEIC", "HEIC", "pip install 'margin-workbench[heic]'"):
         images.decode(data, "IMG_1.HEIC")

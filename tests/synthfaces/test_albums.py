@@ -344,8 +344,8 @@ def test_more_pictures_begin_with_the_fewer() -> None:
     [
         ({"album": "wilt"}, ["unknown album 'wilt'", "did you mean 'wild'?", "invariance"]),
         ({"album": ""}, ["unknown album ''", "known:"]),
-        ({"size": 31}, ["31 pixels", "32 to 512"]),
-        ({"size": 513}, ["513 pixels", "32 to 512"]),
+        ({"size": 31}, ["31 pixels", "32..512"]),
+        ({"size": 513}, ["513 pixels", "32..512"]),
         ({"number": -1}, ["person -1", "must be >= 0"]),
         ({"seed": -2}, ["seed -2", "must be >= 0"]),
         ({"images": 0}, ["0 images", "images > 0"]),
