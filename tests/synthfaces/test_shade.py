@@ -47,7 +47,7 @@ Arrays = tuple[NDArray[np.float64], NDArray[np.int32]]
 
 @quick
 @given(place, place, place)
-def test_noise_is_a_share_and_the_same_each_time(x: float, y: float, z: float) -> None:
+def test_noise_is_in_0_to_1_and_deterministic(x: float, y: float, z: float) -> None:
     assert 0 <= noise(x, y, z) <= 1
     assert noise(x, y, z) == noise(x, y, z)
 
@@ -55,7 +55,7 @@ def test_noise_is_a_share_and_the_same_each_time(x: float, y: float, z: float) -
 @quick
 @given(place, place, place, st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1)]))
 def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, int]) -> None:
-    # Its slope is at most 1.5, and it changes from one whole number to the next: across the grid's planes too.
+    # The slope of the noise is at most 1.5, also at whole numbers.
     step = 1e-3
     for start in ((x, y, z), (round(x), round(y), round(z))):
         before, after = (
@@ -64,7 +64,7 @@ def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, i
         assert abs(after - before) <= 1.6 * step
 
 
-def test_noise_on_the_grid_is_spread_evenly_and_unlike_its_neighbours() -> None:
+def test_noise_on_the_grid_is_uniform_and_uncorrelated() -> None:
     values = np.array(
         [[[noise(x, y, z) for x in range(-8, 8)] for y in range(-8, 8)] for z in range(-8, 8)],
         dtype=np.float64,
@@ -102,7 +102,8 @@ def test_smoothstep_rises_from_low_to_high(low: float, gap: float, x: float, mor
 
 
 def test_every_material_has_a_row_in_the_palette() -> None:
-    assert [HAIR, FRAME, CLOTH, CLOTHES] == [LASHES + step for step in (1, 2, 3, 4)]
+    materials_after_the_lashes = [HAIR, FRAME, CLOTH, CLOTHES]
+    assert materials_after_the_lashes == list(range(LASHES + 1, LASHES + 5))
     materials = CLOTHES + 1
     assert PALETTE.colour.shape == (materials, 3)
     for values in (PALETTE.highlight, PALETTE.sharpness, PALETTE.occlusion):
@@ -238,13 +239,13 @@ def test_a_plate_turned_from_the_light(
     assert np.allclose(image[16, 16, :3], ALBEDO * (LIGHT * share + SKY.mean(axis=0)), atol=1e-5)
 
 
-def test_a_back_lit_plate_has_the_sky_alone() -> None:
+def test_a_plate_lit_from_behind_has_only_the_sky() -> None:
     image = _shaded(_plate(), light=(0.0, 0.0, -1.0))
     assert np.allclose(image[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-6)
     assert np.allclose(_shaded(_plate(), light=(0.0, 0.0, -1.0), sky=0 * SKY)[16, 16, :3], 0)
 
 
-def test_what_looks_up_has_the_upper_sky() -> None:
+def test_a_surface_that_faces_up_is_lit_by_the_upper_sky() -> None:
     for up, colour in ((1.0, SKY[1]), (-1.0, SKY[0])):
         normals = np.tile([0.0, up, 0.0], (4, 1))
         assert np.allclose(
@@ -280,7 +281,7 @@ def _ball(radius: float) -> Arrays:
 
 
 def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
-    """(SIDE, SIDE, 3) unit normals where the camera's rays meet the ball, NaN where they pass it."""
+    """(SIDE, SIDE, 3) unit normals at which the rays of the camera hit the ball, NaN elsewhere."""
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
     ray = np.stack(
         [
@@ -296,7 +297,7 @@ def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
     return np.asarray((ray * t[..., None] + [0, 0, CAMERA]) / radius)
 
 
-# Of four samples of plain skin two are interpolated, so there the tolerance is one sample's step.
+# Two of four samples of skin are interpolated, so the tolerance is the step between two samples.
 @pytest.mark.parametrize(
     ("kind", "wrap", "tolerance"), [(FRAME, 0 * WRAP, 0.015), (SKIN, WRAP, 0.05)]
 )
@@ -306,7 +307,7 @@ def test_a_ball_shows_lamberts_law(kind: int, wrap: NDArray[np.float64], toleran
     light = np.array([0.6, 0.48, 0.64])
     image = _shaded(ball, kind, light=light, normals=ball[0] / radius)
     normals = _places_on_a_ball(radius)
-    within = normals[..., 2] > 0.35  # the outermost samples see flat triangles at a slant
+    within = normals[..., 2] > 0.35  # the outermost samples see triangles at a small angle
     share = np.maximum((normals @ light)[..., None] + wrap, 0) / (1 + wrap)
     up = normals[..., 1:2] * 0.5 + 0.5
     expected = ALBEDO * (LIGHT * share + SKY[0] * (1 - up) + SKY[1] * up)
@@ -346,7 +347,7 @@ def test_a_plate_darkens_what_is_behind_it() -> None:
         column, row = np.array([x, -y]) * CAMERA / (CAMERA - z) * SIDE / 2.2 + SIDE / 2
         return image[int(row), int(column), :3]
 
-    assert np.allclose(at(0.0, 0.0, 0.6), lit, atol=1e-4)  # does not darken itself
+    assert np.allclose(at(0.0, 0.0, 0.6), lit, atol=1e-4)  # casts no shadow on itself
     for x in np.linspace(-0.88, 0.88, 17):
         for y in (-0.7, -0.2, 0.2, 0.7):
             hidden = max(abs(x), abs(y)) < 0.46
