@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
-    {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays"},
+    {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
