@@ -745,7 +745,14 @@ def test_a_picture_that_claims_to_be_huge_is_refused_unread(
         images.decode(header_only(kind, 60_000), "bomb.img")
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I;16", "PNG"), ("I;16", "TIFF")])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        pytest.param("RGBA", "WEBP", marks=pytest.mark.slow),
+        ("I;16", "PNG"),
+        pytest.param("I;16", "TIFF", marks=pytest.mark.slow),
+    ],
+)
 def test_the_largest_pictures_take_less_than_a_gigabyte(mode: str, kind: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "WEBP": {"method": 0},
