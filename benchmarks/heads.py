@@ -45,16 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         device = resolve_device(given.device)
+        if given.out is not None and not given.out.parent.is_dir():
+            raise WorkbenchError(
+                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+            )
         torch.set_float32_matmul_precision(given.products)
         if given.threads:
             torch.set_num_threads(given.threads)
         if given.memory_of:
             print(json.dumps(memory_of(given.memory_of, given, device)))
             return 0
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
         found = measure(given, device)
         print("\n".join(table(found)))
         if given.out is not None:

@@ -1,33 +1,70 @@
-"""What several tests share: real data where they are, small made-up folders, and how a readable error looks."""
+"""Fixtures that several test files use, and what `make test` leaves to `make test-all`.
+
+`make test` deselects the tests marked `slow` and loads the Hypothesis profile `quick`, under which
+each test with random examples, and each fuzzing test, runs a fifth of its examples.
+`make test-all` and a plain `pytest` run everything.
+"""
 
 from __future__ import annotations
 
 import os
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # before torch is imported: as many threads as processes get in each other's way
+# Several worker processes with several threads each would slow each other down. PyTorch reads
+# this variable once, when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from helpers import CommandResult, RunCommand, in_proportion
 from PIL import Image
 
 from workbench.errors import WorkbenchError
+
+SLOW_SECONDS = 1200
+"""Time limit of a test marked `slow`; the limit of the others is in pyproject.toml."""
+
+hypothesis.settings.register_profile("quick", max_examples=20)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Adjusts the number of random examples to the profile that is loaded.
+
+    A number in `@settings(max_examples=...)` would otherwise override that of the profile.
+    """
+    test = getattr(item, "obj", None)
+    own = getattr(test, "_hypothesis_internal_use_settings", None)
+    if own is None or getattr(test, "examples_are_adjusted", False):
+        return
+    if own.max_examples != hypothesis.settings.default.max_examples:
+        adjusted = hypothesis.settings(own, max_examples=in_proportion(own.max_examples))
+        test._hypothesis_internal_use_settings = adjusted
+    test.examples_are_adjusted = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives slow tests more time, and runs them first so that no worker waits for one at the end."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 Complaint = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
 def workbench_data() -> Path:
-    """The folder of real files (LFW, packs, RecordIO) that some formats are checked against."""
+    """The folder of real files (LFW, packs, RecordIO) on which some readers are tested."""
     folder = os.environ.get("WORKBENCH_DATA")
     if not folder:
         pytest.skip("WORKBENCH_DATA is not set: it names the folder of real files")
@@ -36,7 +73,7 @@ def workbench_data() -> Path:
 
 @pytest.fixture(scope="session")
 def complaint() -> Complaint:
-    """`with complaint("a", "b"):` expects a WorkbenchError of one readable line that contains every text."""
+    """`with complaint("a", "b"):` expects a WorkbenchError of one line that contains both texts."""
 
     @contextmanager
     def expect(*texts: object) -> Iterator[None]:
@@ -53,7 +90,10 @@ def complaint() -> Complaint:
 
 @pytest.fixture(scope="session")
 def at_worst_complaint() -> Complaint:
-    """`with at_worst_complaint("a"):` lets a WorkbenchError of one line pass if it contains the text, and nothing else."""
+    """`with at_worst_complaint("a"):` accepts success, or a WorkbenchError that contains the text.
+
+    The error must be one line; any other exception fails the test.
+    """
 
     @contextmanager
     def expect(text: str) -> Iterator[None]:
@@ -70,7 +110,7 @@ def at_worst_complaint() -> Complaint:
 
 @pytest.fixture(scope="session")
 def mutate() -> Callable[[bytes, int], bytes]:
-    """`mutate(data, seed)`: a few bytes changed, inserted or removed, sometimes the end cut off."""
+    """`mutate(data, seed)` changes, inserts or removes a few bytes; sometimes it cuts off the end."""
 
     def change(data: bytes, seed: int) -> bytes:
         rng = random.Random(seed)
@@ -94,8 +134,29 @@ def mutate() -> Callable[[bytes, int], bytes]:
 
 
 @pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunCommand:
+    """`run_command("train --data x")` runs `workbench train --data x` in this process.
+
+    A single text is split at its spaces. Several arguments, and a list, are taken as they are.
+    """
+    from workbench import cli
+
+    def run(*arguments: object) -> CommandResult:
+        if len(arguments) == 1:
+            (only,) = arguments
+            arguments = tuple(only.split() if isinstance(only, str) else only)
+        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return CommandResult(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
 def modest_memory() -> Iterator[None]:
-    """Fails a test that allocates more than 600 MB at once; no file in the tests is a hundredth of that."""
+    """Fails a test that allocates more than 600 MB at once; the test files are far smaller."""
     tracemalloc.start()
     try:
         yield
@@ -107,7 +168,7 @@ def modest_memory() -> Iterator[None]:
 
 @pytest.fixture
 def identity_folder(tmp_path: Path) -> Path:
-    """people/{ann,bob,cid}/{0,1}.png, 12 x 10 pixels, each picture of one colour of its own."""
+    """people/{ann,bob,cid}/{0,1}.png, 12 x 10 pixels; each image has one colour of its own."""
     root = tmp_path / "people"
     for person, name in enumerate(("ann", "bob", "cid")):
         (root / name).mkdir(parents=True)
@@ -119,10 +180,11 @@ def identity_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_onnx() -> Callable[..., Any]:
-    """`tiny_onnx(shape=("n", 3, 16, 16))`: an ONNX model from images to embeddings of length 5, made by hand.
+    """`tiny_onnx(shape=("n", 3, 16, 16))` builds an ONNX model that returns 5 numbers an image.
 
-    The image is averaged in squares of 4 pixels, and these are weighed. `before` holds names of layers put in front, `Sub` and
-    `Mul` with the numbers 127.5 and 1 / 127.5. An axis 3 of 3 makes it (N, H, W, 3).
+    The model averages the image over squares of 4 pixels and multiplies the result by a matrix.
+    `before` names layers that are put in front: `Sub` subtracts 127.5, and `Mul` multiplies by
+    1 / 127.5. With a shape that ends in 3, the images have the shape (N, H, W, 3).
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper

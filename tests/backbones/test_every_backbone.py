@@ -1,4 +1,8 @@
-"""What every backbone must do, whatever its architecture. Larger images go through the "meta" device, which computes nothing."""
+"""What every backbone must do, whatever its architecture.
+
+Larger images go through the device "meta", which computes nothing. Of each architecture, the
+smallest backbone is tested by `make test` and the deeper ones by `make test-all`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from workbench.backbones.base import as_size
 from workbench.backbones.cost import default_size
 
 SMALL = 16
+SLOW = {
+    *("iresnet34", "iresnet50", "iresnet100", "resnet34", "seresnet34", "seresnet50"),
+    *("sphereface64", "vit_small"),
+}
 
 
 def _make(name: str, seed: int = 0, **options: Any) -> wb.backbones.Backbone:
@@ -30,15 +38,21 @@ def _images(*size: int, count: int = 2) -> Tensor:
     return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-@pytest.fixture(scope="module", params=wb.backbones.names())
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in wb.backbones.names()
+    ],
+)
 def name(request: pytest.FixtureRequest) -> str:
-    """Each backbone in turn; the tests of one stand together, so that `net` is made once."""
+    """Each backbone in turn. Pytest groups the tests of one backbone, so `net` is created once."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def net(name: str) -> wb.backbones.Backbone:
-    """Seed 1, in evaluation mode; no test changes it."""
+    """A network of seed 1 in evaluation mode, which no test changes."""
     return _make(name, seed=1).eval()
 
 

@@ -1,14 +1,16 @@
-"""Tiny runs to look at, and a way to open a page of the dashboard on them."""
+"""Small trained runs, and a fixture that opens a page of the dashboard on them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -17,20 +19,36 @@ from workbench.evaluation import projection
 
 APP = Path(__file__).parents[2] / "app.py"
 PAIRS, CLOSED = "people", "train"
-"""The two evaluations that each tiny run has: the one of pairs is named after the folder."""
+"""The two evaluations of each run. The evaluation of pairs has the name of the folder."""
 
 Opened = Callable[..., AppTest]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _components_are_scanned_once() -> Iterator[None]:
+    """Remembers which installed packages have Streamlit components.
+
+    Each `AppTest.run` would read the metadata of all installed packages, which takes most of its
+    time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        once = cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the finished runs tiny-softmax and tiny-arcface, trained and evaluated on six made-up people."""
+    """A folder with two finished runs, tiny-softmax and tiny-arcface, of six people.
+
+    Both are evaluated on pairs and on the training images.
+    """
     root = tmp_path_factory.mktemp("dashboard")
     data, folder = f"folder:{_people(root / 'people')}", root / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             projection, "_umap", lambda unit, seed: projection.pca(unit)[0]
-        )  # the real one takes 20 s to load
+        )  # compiling UMAP takes 20 s
         for loss in ("softmax", "arcface"):
             options = {"m": 0.2, "s": 16.0} if loss == "arcface" else {}
             run = wb.train(
@@ -67,15 +85,16 @@ def _people(root: Path) -> Path:
 
 @pytest.fixture
 def some_runs(tiny_runs: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny runs, to be damaged."""
+    """A copy of the tiny runs, which a test may damage."""
     return Path(shutil.copytree(tiny_runs, tmp_path / "copied"))
 
 
 @pytest.fixture
 def open_page(tiny_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """`open_page("roc", benchmark="train")`: the app, run once at that address, by default on the tiny runs.
+    """`open_page("roc", benchmark="train")` runs the app once at that address.
 
-    `AppTest.switch_page` knows only pages that are files; ours are functions, so the hash of the address is set instead.
+    By default it shows the tiny runs. `AppTest.switch_page` only supports pages that are files;
+    the pages of this dashboard are functions, so the hash of the address is set instead.
     """
 
     def opened(page: str = "", folder: Path = tiny_runs, **query: str | list[str]) -> AppTest:

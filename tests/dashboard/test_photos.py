@@ -344,6 +344,7 @@ def test_photos_of_all_shapes_are_drawn_small(size: tuple[int, int]) -> None:
     assert drawn.shape[1] <= 2 * uploads.WIDTH
 
 
+@pytest.mark.slow
 def test_what_is_heavy_is_imported_when_it_is_needed(tiny_runs: Path) -> None:
     code = f"""
 import os, sys
