@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from sphinx.application import Sphinx
 
 CODE_OR_LINK = re.compile(r"(``.+?``|`[^`]+`|\[[^\]]+\]\(https?://[^)\s]+\))")
+FIELDS = (":returns:", ":yields:")
 FENCE = re.compile(r"^(\s*)```(\w*)\s*$")
 # A description such as "D." after the name of a parameter would be taken for an enumerated list.
 LIST_MARK = re.compile(r"^(\s*\w+:\s+)(?=(?:[A-Za-z]|\d+)[.)](?:\s|$))()")
@@ -51,18 +52,20 @@ def convert(lines: list[str]) -> list[str]:
 
 
 def _returns_as_field(lines: list[str]) -> Iterator[str]:
-    """Writes `Returns:` as a field, because napoleon takes text before a colon in it for a type."""
+    """Writes `Returns:` and `Yields:` as fields, because napoleon takes text before a colon in it for a type."""
     inside = first = False
+    field = ""
     for line in lines:
         if line in ("Returns:", "Yields:"):
             inside = first = True
+            field = line.lower()
             yield ""
         elif inside and line.strip() and not line.startswith(" "):
             inside = False
             yield line
         elif inside and first and line.strip():
             first = False
-            yield f":returns: {line.strip()}"
+            yield f":{field} {line.strip()}"
         else:
             yield line
 
@@ -85,7 +88,7 @@ def _convert(lines: list[str]) -> Iterator[str]:
             continue
         indented = line.startswith("    ")
         if line and not indented:
-            in_section = bool(SECTION.match(line)) or line.startswith(":returns:")
+            in_section = bool(SECTION.match(line)) or line.startswith(FIELDS)
             literal = False
         doctest = line.lstrip().startswith((">>>", "...")) or (doctest and bool(line.strip()))
         if literal or doctest or SECTION.match(line.strip()):
@@ -93,8 +96,9 @@ def _convert(lines: list[str]) -> Iterator[str]:
         elif indented and not before.strip() and not in_section:
             literal = True
             yield from ("::", "", line)
-        elif line.startswith(":returns:"):
-            yield f":returns: {inline(line.removeprefix(':returns:').strip())}"
+        elif line.startswith(FIELDS):
+            field, text = line[1:].split(":", 1)
+            yield f":{field}: {inline(text.strip())}"
         else:
             if line.lstrip().startswith("- ") and before.strip() and not _in_list(before):
                 yield ""
