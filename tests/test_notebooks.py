@@ -1,8 +1,11 @@
-"""The notebooks run from top to bottom, with fewer epochs."""
+"""The notebooks run from top to bottom, with fewer images and epochs."""
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -16,7 +19,14 @@ SYNTHETIC = (
     "in found",
     "portraits[number]",
 )
-"""What is in the cells that show synthetic people; no other cell shows a picture."""
+"""The cells that contain one of these texts show synthetic people; no other cell shows an image."""
+SECONDS = 900
+"""Time limit of a cell."""
+WITHOUT_UMAP = """
+from workbench.evaluation import projection as _projections
+_projections._umap = lambda unit, seed: _projections.pca(unit)[0]
+"""
+"""UMAP compiles for 20 s and is tested on its own."""
 
 
 def _figures(notebook: nbformat.NotebookNode) -> int:
@@ -24,17 +34,20 @@ def _figures(notebook: nbformat.NotebookNode) -> int:
     return sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
 
 
+def _run(name: str, parameters: str, folder: Path) -> nbformat.NotebookNode:
+    """Executes a notebook with other parameters, and with a PCA in place of UMAP."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    cell.source += f"\n{parameters}\n{WITHOUT_UMAP}"
+    where = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=SECONDS, resources=where).execute()
+    return notebook
+
+
 @pytest.mark.slow
 def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOKS / "00-quick-start.ipynb", as_version=4)
-    parameters = next(
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
-    )
-    parameters.source += f"\ndata = 'synthfaces-mini'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
-
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-
-    assert _figures(notebook) == 8
+    parameters = f"data = 'synthfaces-mini'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
+    assert _figures(_run("00-quick-start", parameters, tmp_path)) == 8
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{x}-quick-start" for x in ("arcface", "cosface", "softmax")
     ]
@@ -42,17 +55,8 @@ def test_quick_start_trains_and_draws_every_figure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_margins_trains_its_own_and_draws_every_figure(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOKS / "01-margins.ipynb", as_version=4)
-    parameters = next(
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
-    )
-    parameters.source += (
-        f"\ndata = 'synthfaces-mini:4x20'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
-    )
-
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-
-    assert _figures(notebook) == 8
+    parameters = f"data = 'synthfaces-mini:4x20'\nepochs = 2\nruns_dir = {str(tmp_path)!r}"
+    assert _figures(_run("01-margins", parameters, tmp_path)) == 8
     composed = ("normface+ohem", "softmax+center", "sphereface+mhe")
     flat = ("arcface", "arcface+mhe", "softmax", "softmax+center", "sphereface+mhe", "straight+mhe")
     expected = [f"{loss}-margins" for loss in composed] + [f"{loss}-plane" for loss in flat]
@@ -61,18 +65,12 @@ def test_margins_trains_its_own_and_draws_every_figure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_data_and_protocols_evaluates_one_run_and_draws_every_figure(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOKS / "02-data-and-protocols.ipynb", as_version=4)
-    parameters = next(
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
+    parameters = (
+        "data = 'synthfaces:45x2'\nothers = 'synthfaces:42x4,seed=1'\n"
+        f"epochs = 1\nresamples = 20\nruns_dir = {str(tmp_path / 'runs')!r}\n"
+        f"folder = Path({str(tmp_path / 'written')!r})"
     )
-    smaller = (
-        "data = 'synthfaces:45x2'\nothers = 'synthfaces:42x4,seed=1'\nepochs = 1\nresamples = 20"
-    )
-    parameters.source += f"\n{smaller}\nruns_dir = {str(tmp_path / 'runs')!r}\nfolder = Path({str(tmp_path / 'written')!r})"
-
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-
-    assert _figures(notebook) == 6
+    assert _figures(_run("02-data-and-protocols", parameters, tmp_path)) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     evaluated = {
         path.stem
@@ -82,6 +80,23 @@ def test_data_and_protocols_evaluates_one_run_and_draws_every_figure(tmp_path: P
         f"synthfaces-42x4-seed1{suffix}" for suffix in ("", "+arcface_torch", "+sphereface")
     } <= evaluated
     assert {"table", "table-cropped", "table-aligned"} <= evaluated
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_what_a_notebook_uses_of_the_package_is_there(path: Path) -> None:
+    """A short version of running it: its code parses, its imports work, and `wb.a.b` exists."""
+    notebook = nbformat.read(path, as_version=4)
+    trees = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    namespace: dict[str, Any] = {}
+    for node in imports:
+        exec(ast.unparse(node), namespace)
+    used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    names = {text for text in used if re.fullmatch(r"wb(\.[A-Za-z_]+)+", text)}
+    assert names
+    for name in names:
+        eval(name, namespace)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
