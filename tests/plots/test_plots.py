@@ -140,7 +140,7 @@ def test_every_function_of_the_room_is_tried_here() -> None:
     assert set(_all()) == set(plots.__all__) - {"CURVES"}
 
 
-@pytest.mark.parametrize("name", sorted(_all()))
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"CURVES"}))
 def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> None:
     drawn = _all()[name]
     assert isinstance(drawn, go.Figure)
