@@ -155,6 +155,14 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
 
 
 @pytest.fixture
+def pca_for_umap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes a PCA in place of UMAP, which compiles for 20 s."""
+    from workbench.evaluation import projection
+
+    monkeypatch.setattr(projection, "_umap", lambda unit, seed: projection.pca(unit)[0])
+
+
+@pytest.fixture
 def modest_memory() -> Iterator[None]:
     """Fails a test that allocates more than 600 MB at once; the test files are far smaller."""
     tracemalloc.start()

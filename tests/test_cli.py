@@ -11,13 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import CommandResult, RunCommand, paint_people
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -48,33 +47,9 @@ SMALL = (
 )
 
 
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Workbench = Callable[..., Said]
-
-
 @pytest.fixture
-def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Workbench:
-    """`workbench("train --data x")` runs the command in this process; a list is taken as it is."""
-
-    def call(arguments: str | list[str]) -> Said:
-        monkeypatch.setattr(
-            sys,
-            "argv",
-            ["workbench", *(arguments.split() if isinstance(arguments, str) else arguments)],
-        )
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Said(int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
+def workbench(run_command: RunCommand) -> RunCommand:
+    return run_command
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The fixture `trained` adds the runs.
     """
     root = tmp_path_factory.mktemp("cli")
-    rng = np.random.default_rng(0)
-    for person in range(4):
-        (root / "people" / f"p{person}").mkdir(parents=True)
-        for number in range(8):
-            pixels = (50 * person + rng.integers(0, 60, (16, 16, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(root / "people" / f"p{person}" / f"{number}.png")
+    paint_people(root / "people", 4, 8)
     (root / "one" / "a").mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(root / "one" / "a" / "0.png")
     for name, content in {
@@ -146,7 +116,7 @@ def listing(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-def assert_refused(said: Said, *texts: str) -> None:
+def assert_refused(said: CommandResult, *texts: str) -> None:
     assert said.code == 2
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
@@ -158,24 +128,24 @@ def assert_refused(said: Said, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(workbench: Workbench, command: str) -> None:
+def test_every_command_has_help(workbench: RunCommand, command: str) -> None:
     said = workbench(f"{command} --help")
     assert said.code == 0
     assert "Usage: workbench" in said.out
     assert said.err == ""
 
 
-def test_help_lists_every_command(workbench: Workbench) -> None:
+def test_help_lists_every_command(workbench: RunCommand) -> None:
     said = workbench("--help")
     for command in COMMANDS:
         assert command.split()[0] in said.out
 
 
-def test_no_command_shows_the_help(workbench: Workbench) -> None:
+def test_no_command_shows_the_help(workbench: RunCommand) -> None:
     assert "Usage: workbench" in workbench("").out
 
 
-def test_version(workbench: Workbench) -> None:
+def test_version(workbench: RunCommand) -> None:
     assert workbench("--version") == (0, f"{__version__}\n", "")
 
 
@@ -200,7 +170,9 @@ def test_version(workbench: Workbench) -> None:
         ("demo --no-ap", "--no-app"),
     ],
 )
-def test_misspelt_command_line(workbench: Workbench, here: Path, arguments: str, hint: str) -> None:
+def test_misspelt_command_line(
+    workbench: RunCommand, here: Path, arguments: str, hint: str
+) -> None:
     before = listing(here)
     assert_refused(workbench(arguments), hint)
     assert listing(here) == before
@@ -280,7 +252,7 @@ def test_misspelt_command_line(workbench: Workbench, here: Path, arguments: str,
 )
 @pytest.mark.usefixtures("trained")
 def test_train_refuses_bad_input_and_writes_nothing(
-    workbench: Workbench, here: Path, arguments: str, hint: str
+    workbench: RunCommand, here: Path, arguments: str, hint: str
 ) -> None:
     before = listing(here)
     assert_refused(workbench(f"train {arguments}"), hint)
@@ -288,7 +260,7 @@ def test_train_refuses_bad_input_and_writes_nothing(
 
 
 def test_broken_image_fails_the_run_with_the_reason(
-    workbench: Workbench, here: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, tmp_path: Path
 ) -> None:
     for person in ("a", "b"):
         (tmp_path / "set" / person).mkdir(parents=True)
@@ -338,7 +310,7 @@ def test_broken_image_fails_the_run_with_the_reason(
 )
 @pytest.mark.usefixtures("trained")
 def test_evaluate_refuses_bad_input_and_writes_nothing(
-    workbench: Workbench, here: Path, arguments: str, hint: str
+    workbench: RunCommand, here: Path, arguments: str, hint: str
 ) -> None:
     before = listing(here)
     assert_refused(workbench(f"evaluate {arguments}"), hint)
@@ -349,7 +321,7 @@ def test_evaluate_refuses_bad_input_and_writes_nothing(
     "content", [b"", b"\x10\0\0\0\0\0\0\0{}", None], ids=["empty", "short", "cut off"]
 )
 def test_evaluate_refuses_a_damaged_model(
-    workbench: Workbench, here: Path, trained: Path, content: bytes | None
+    workbench: RunCommand, here: Path, trained: Path, content: bytes | None
 ) -> None:
     model = trained / "b" / runs.MODEL
     whole = model.read_bytes()
@@ -373,7 +345,7 @@ def test_evaluate_refuses_a_damaged_model(
 )
 @pytest.mark.usefixtures("trained")
 def test_compare_refuses_bad_input(
-    workbench: Workbench, here: Path, arguments: str, hint: str
+    workbench: RunCommand, here: Path, arguments: str, hint: str
 ) -> None:
     before = listing(here)
     assert_refused(workbench(f"compare {arguments}"), hint)
@@ -393,11 +365,11 @@ def test_compare_refuses_bad_input(
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_data_info_refuses_bad_input(workbench: Workbench, spec: str, hint: str) -> None:
+def test_data_info_refuses_bad_input(workbench: RunCommand, spec: str, hint: str) -> None:
     assert_refused(workbench(["data", "info", spec]), hint)
 
 
-def test_data_info_of_a_folder(workbench: Workbench, here: Path) -> None:
+def test_data_info_of_a_folder(workbench: RunCommand, here: Path) -> None:
     said = workbench("data info folder:people")
     assert said.code == 0
     assert "32 images of 4 identities, the first 16 x 16" in said.out
@@ -406,7 +378,7 @@ def test_data_info_of_a_folder(workbench: Workbench, here: Path) -> None:
 
 @pytest.mark.parametrize("command", ["app", "demo"])
 def test_port_in_use(
-    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -415,7 +387,7 @@ def test_port_in_use(
 
 
 def test_demo_ends_with_a_table(
-    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [
         ("arcface", "synthfaces-pose", 0.84512),
@@ -434,7 +406,7 @@ def test_demo_ends_with_a_table(
 
 
 def test_app_starts_streamlit_for_this_machine_alone(
-    workbench: Workbench, here: Path, monkeypatch: pytest.MonkeyPatch
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
 
@@ -467,7 +439,7 @@ def test_streamlit_options_are_those_of_the_checkout() -> None:
     }
 
 
-def test_doctor(workbench: Workbench) -> None:
+def test_doctor(workbench: RunCommand) -> None:
     said = workbench("doctor")
     assert said.code == 0
     for word in ("torch", "device", "precision", "arcface", "smallresnet"):
@@ -477,7 +449,7 @@ def test_doctor(workbench: Workbench) -> None:
         assert [name, reason or "available"] in lines
 
 
-def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path) -> None:
+def test_train_evaluate_compare(workbench: RunCommand, here: Path, tmp_path: Path) -> None:
     said = workbench(
         f"train {SMALL} --loss arcface --loss-option m=0.3 --loss-option easy_margin=true "
         f"--set momentum=0.5 --set image_size=[16,16] --runs-dir {tmp_path} --name mine"
@@ -510,7 +482,7 @@ def test_train_evaluate_compare(workbench: Workbench, here: Path, tmp_path: Path
 
 
 def test_a_protocol_is_chosen_by_name_and_by_options(
-    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, trained: Path, tmp_path: Path
 ) -> None:
     run = runs.open(shutil.copytree(trained / "a", tmp_path / "a"))
     people, options = run.evaluation("people")[0]["benchmark"], "--bootstrap 20 --no-projection"
@@ -533,7 +505,7 @@ def test_a_protocol_is_chosen_by_name_and_by_options(
 
 
 def test_embeddings_are_written_for_other_programs(
-    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, trained: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.npz"
     said = workbench(f"embed runs/a folder:people {out} --flip concatenate")
@@ -561,7 +533,7 @@ def test_embeddings_are_written_for_other_programs(
 )
 @pytest.mark.usefixtures("trained")
 def test_embed_refuses_bad_input_and_writes_nothing(
-    workbench: Workbench, here: Path, arguments: str, hint: str
+    workbench: RunCommand, here: Path, arguments: str, hint: str
 ) -> None:
     before = listing(here)
     assert_refused(workbench(f"embed {arguments}"), hint)
@@ -569,7 +541,7 @@ def test_embed_refuses_bad_input_and_writes_nothing(
 
 
 def test_options_go_before_the_config_file(
-    workbench: Workbench, here: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, tmp_path: Path
 ) -> None:
     said = workbench(f"train --config good.yaml --epochs 1 --runs-dir {tmp_path} --name mine")
     assert said.code == 0
@@ -578,7 +550,7 @@ def test_options_go_before_the_config_file(
 
 
 def test_compare_gives_the_stored_figures_in_each_format(
-    workbench: Workbench, here: Path, trained: Path
+    workbench: RunCommand, here: Path, trained: Path
 ) -> None:
     table = list(csv.DictReader(io.StringIO(workbench("compare --format csv").out)))
     assert {(row["run"], row["benchmark"]) for row in table} == {
@@ -596,7 +568,7 @@ def test_compare_gives_the_stored_figures_in_each_format(
 
 
 @pytest.mark.parametrize("command", ["backbones", "backbones --image-size 12x10", "losses"])
-def test_tables_of_what_there_is(workbench: Workbench, command: str) -> None:
+def test_tables_of_what_there_is(workbench: RunCommand, command: str) -> None:
     from workbench import backbones, losses
 
     known = backbones.names() if command.startswith("backbones") else losses.names()
@@ -609,7 +581,7 @@ def test_tables_of_what_there_is(workbench: Workbench, command: str) -> None:
     assert workbench(f"{command} --format latex").out.startswith("\\begin{tabular}")
 
 
-def test_a_table_of_chosen_backbones(workbench: Workbench) -> None:
+def test_a_table_of_chosen_backbones(workbench: RunCommand) -> None:
     header, row, *caption = workbench(
         "backbones mobilefacenet --embedding-dim 512"
     ).out.splitlines()
@@ -640,12 +612,12 @@ def test_a_table_of_chosen_backbones(workbench: Workbench) -> None:
         ("losses arcface", "arcface"),
     ],
 )
-def test_tables_that_cannot_be(workbench: Workbench, arguments: str, hint: str) -> None:
+def test_tables_that_cannot_be(workbench: RunCommand, arguments: str, hint: str) -> None:
     assert_refused(workbench(arguments), hint)
 
 
 def test_damaged_evaluation_can_be_made_again(
-    workbench: Workbench, here: Path, trained: Path
+    workbench: RunCommand, here: Path, trained: Path
 ) -> None:
     stored = trained / "a" / runs.EVALUATION / "people.npz"
     whole = stored.read_bytes()
@@ -666,14 +638,16 @@ def test_bad_input_in_a_process_of_its_own(here: Path) -> None:
     done = subprocess.run(
         command("train", "--data", "foldr:people"), capture_output=True, text=True, timeout=120
     )
-    assert_refused(Said(done.returncode, done.stdout, done.stderr), "did you mean 'folder'")
+    assert_refused(
+        CommandResult(done.returncode, done.stdout, done.stderr), "did you mean 'folder'"
+    )
 
 
 def test_ctrl_c_stops_a_run_that_can_be_resumed(
-    workbench: Workbench, here: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, tmp_path: Path
 ) -> None:
     arguments = (
-        f"train {SMALL} --epochs 200 --set log_every=1 --runs-dir {tmp_path} --name long".split()
+        f"train {SMALL} --epochs 100 --set log_every=1 --runs-dir {tmp_path} --name long".split()
     )
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     run = runs.Run(tmp_path / "long")
@@ -690,18 +664,22 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(
     assert "--resume" in run.status["message"]
     steps = [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)]
     assert steps == list(range(1, len(steps) + 1))
-    assert len(steps) < 400
+    assert len(steps) < 200
 
     said = workbench(f"train --resume {run.path}")
     assert said.code == 0
     assert run.state == "finished"
     assert [row["step"] for row in runs.read_metrics(run.path / runs.METRICS)] == list(
-        range(1, 401)
+        range(1, 201)
     )
 
 
 def test_an_identification_is_evaluated_compared_and_described(
-    workbench: Workbench, here: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    workbench: RunCommand,
+    here: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from workbench import data
 
@@ -754,7 +732,7 @@ def partly_broken(made: Path, tmp_path: Path) -> Path:
 
 
 def test_evaluate_and_embed_leave_out_what_cannot_be_read(
-    workbench: Workbench, here: Path, trained: Path, partly_broken: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, trained: Path, partly_broken: Path, tmp_path: Path
 ) -> None:
     run, spec = shutil.copytree(trained / "a", tmp_path / "a"), f"folder:{partly_broken}"
     refused = workbench(["evaluate", str(run), spec])
@@ -778,7 +756,7 @@ def test_evaluate_and_embed_leave_out_what_cannot_be_read(
 
 
 def test_compare_says_which_evaluations_are_stale(
-    workbench: Workbench, here: Path, trained: Path, tmp_path: Path
+    workbench: RunCommand, here: Path, trained: Path, tmp_path: Path
 ) -> None:
     run = shutil.copytree(trained / "a", tmp_path / "a")
     assert "stale" not in workbench(["compare", str(run)]).err
@@ -791,7 +769,7 @@ def test_compare_says_which_evaluations_are_stale(
 
 
 def test_a_new_place_of_the_training_set_is_for_the_benchmark_train(
-    workbench: Workbench, here: Path, trained: Path
+    workbench: RunCommand, here: Path, trained: Path
 ) -> None:
     said = workbench(["evaluate", str(trained / "a"), "folder:people", "--data", "folder:people"])
     assert said.code == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from helpers import paint_people
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -18,12 +18,7 @@ APP = Path(__file__).parents[1] / "app.py"
 
 @pytest.mark.slow
 def test_pictures_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    for person in range(4):
-        (tmp_path / "people" / f"p{person}").mkdir(parents=True)
-        for number in range(8):
-            pixels = (50 * person + rng.integers(0, 60, (16, 16, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "people" / f"p{person}" / f"{number}.png")
+    paint_people(tmp_path / "people", 4, 8)
     data, folder = f"folder:{tmp_path}/people", tmp_path / "runs"
     configs = [
         wb.TrainConfig(

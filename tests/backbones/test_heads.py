@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any, get_args
 
 import pytest
@@ -151,16 +149,6 @@ def test_stored_runs_of_smallresnet_and_seresnet18_still_fit() -> None:
         "head.3.running_mean": (3,),
         "head.3.running_var": (3,),
     }
-
-
-def test_importing_the_backbones_imports_no_torchvision() -> None:
-    code = "import sys, workbench.backbones; print('torchvision' in sys.modules)"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "False"
-    )
 
 
 @pytest.mark.parametrize("size", ["112", 112.5, (112,), (1, 2, 3), (112, None), {"height": 112}])

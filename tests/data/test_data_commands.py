@@ -5,42 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import os
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import CommandResult, RunCommand
 from PIL import Image
 
-from workbench import cli, data
+from workbench import data
 from workbench.data.inspect.summary import ranges
 
 
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Workbench = Callable[..., Said]
-
-
 @pytest.fixture
-def workbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Workbench:
+def workbench(run_command: RunCommand) -> RunCommand:
     """`workbench("info", "orl")` runs `workbench data info orl` in this process."""
-
-    def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["workbench", "data", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Said(int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
+    return partial(run_command, "data")
 
 
 @pytest.fixture
@@ -49,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squares: None, cache: 
     return tmp_path
 
 
-def assert_refused(said: Said, *texts: str) -> None:
+def assert_refused(said: CommandResult, *texts: str) -> None:
     assert said.code == 2
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
@@ -58,14 +38,14 @@ def assert_refused(said: Said, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["info", "pack", "pairs", "overlap", "render", "show"])
-def test_every_command_has_help(workbench: Workbench, command: str) -> None:
+def test_every_command_has_help(workbench: RunCommand, command: str) -> None:
     said = workbench(command, "--help")
     assert said.code == 0
     assert f"Usage: workbench data {command}" in said.out
 
 
 @pytest.mark.usefixtures("here")
-def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
+def test_render_says_where_and_renders_once(workbench: RunCommand) -> None:
     first = workbench("render", "synthfaces:3x2,size=32")
     assert first.code == 0
     assert first.out.splitlines() == [
@@ -120,7 +100,7 @@ def test_render_says_where_and_renders_once(workbench: Workbench) -> None:
     ],
 )
 def test_bad_input_is_refused_and_nothing_written(
-    workbench: Workbench, here: Path, arguments: tuple[str, ...], words: str
+    workbench: RunCommand, here: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     (here / "file").touch()
     (here / "folder.png").mkdir()
@@ -129,7 +109,7 @@ def test_bad_input_is_refused_and_nothing_written(
     assert sorted(path.name for path in here.iterdir()) == ["cache", "file", "folder.png"]
 
 
-def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
+def test_show_writes_a_contact_sheet(workbench: RunCommand, here: Path) -> None:
     spec = "synthfaces:5x4,size=32"
     assert workbench("show", spec).out == "synthfaces-5x4-size32.png\n"
     with Image.open(here / "synthfaces-5x4-size32.png") as image:
@@ -154,7 +134,7 @@ def test_show_writes_a_contact_sheet(workbench: Workbench, here: Path) -> None:
 
 
 def test_show_takes_any_source_or_benchmark(
-    workbench: Workbench, here: Path, identity_folder: Path
+    workbench: RunCommand, here: Path, identity_folder: Path
 ) -> None:
     assert workbench("show", f"folder:{identity_folder}").code == 0
     assert workbench("show", "synthfaces-invariance", "--people", 2).code == 0
@@ -162,7 +142,7 @@ def test_show_takes_any_source_or_benchmark(
 
 
 @pytest.mark.usefixtures("here")
-def test_info_tells_the_ranges_of_attributes(workbench: Workbench) -> None:
+def test_info_tells_the_ranges_of_attributes(workbench: RunCommand) -> None:
     lines = workbench("info", "synthfaces:20x6,size=32").out.splitlines()
     assert lines[0] == "synthfaces:20x6,size=32: 120 images of 20 identities, the first 32 x 32"
     told = dict(line.split(": ", 1) for line in lines[1:])
@@ -175,7 +155,7 @@ def test_info_tells_the_ranges_of_attributes(workbench: Workbench) -> None:
 
 
 @pytest.mark.usefixtures("squares", "common_cache")
-def test_info_of_benchmarks(workbench: Workbench) -> None:
+def test_info_of_benchmarks(workbench: RunCommand) -> None:
     assert len(workbench("render", "synthfaces-id", "--workers", 0).out.splitlines()) == 2
     said = workbench("info", "synthfaces-invariance")
     assert "420 genuine and 2,100 impostor pairs in 10 folds, 480 images" in said.out
@@ -185,7 +165,7 @@ def test_info_of_benchmarks(workbench: Workbench) -> None:
     assert "500 probes, 100 people enrolled with 100 images, 1,000 distractors" in said.out
 
 
-def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) -> None:
+def test_info_reads_every_image_when_asked_to(workbench: RunCommand, here: Path) -> None:
     spec = "synthfaces:3x2,size=32"
     (folder,) = data.render(spec, progress=False)
     assert "all 6 images can be read" in workbench("info", spec, "--verify").out
@@ -210,7 +190,7 @@ def test_info_reads_every_image_when_asked_to(workbench: Workbench, here: Path) 
 
 
 def test_info_lists_the_first_of_many_broken_files(
-    workbench: Workbench, here: Path, identity_folder: Path
+    workbench: RunCommand, here: Path, identity_folder: Path
 ) -> None:
     for number in range(30):
         (identity_folder / "ann" / f"+{number:02d}.jpg").write_bytes(
@@ -242,7 +222,7 @@ def test_pack_writes_what_the_name_says(
     out: str,
     kind: tuple[str, ...],
     opener: str,
-    workbench: Workbench,
+    workbench: RunCommand,
     here: Path,
     identity_folder: Path,
 ) -> None:
@@ -257,7 +237,7 @@ def test_pack_writes_what_the_name_says(
 
 
 def test_pack_leaves_out_what_is_broken_when_asked(
-    workbench: Workbench, here: Path, identity_folder: Path
+    workbench: RunCommand, here: Path, identity_folder: Path
 ) -> None:
     (identity_folder / "ann" / "0.png").write_bytes(b"")
     said = workbench("pack", f"folder:{identity_folder}", "a")
@@ -278,7 +258,7 @@ def test_pack_leaves_out_what_is_broken_when_asked(
 
 
 @pytest.mark.usefixtures("here")
-def test_a_benchmark_is_packed_as_a_bin(workbench: Workbench) -> None:
+def test_a_benchmark_is_packed_as_a_bin(workbench: RunCommand) -> None:
     assert workbench("pairs", "synthfaces:20x3,size=32", "a.bin", "--pairs", "2").code == 0
     said = workbench("pack", "bin:a.bin", "b.bin")
     assert said.out.startswith("b.bin: 80 images, ")
@@ -287,7 +267,7 @@ def test_a_benchmark_is_packed_as_a_bin(workbench: Workbench) -> None:
 
 
 def test_pairs_are_written_as_pack_and_list(
-    workbench: Workbench, here: Path, identity_folder: Path
+    workbench: RunCommand, here: Path, identity_folder: Path
 ) -> None:
     for name in ("dan", "eve"):
         (identity_folder / name).mkdir()
@@ -309,7 +289,7 @@ def test_pairs_are_written_as_pack_and_list(
 
 
 def test_overlap_is_found_written_and_left_out(
-    workbench: Workbench, here: Path, identity_folder: Path
+    workbench: RunCommand, here: Path, identity_folder: Path
 ) -> None:
     source = f"folder:{identity_folder}"
     other = here / "other"
@@ -364,7 +344,9 @@ def test_attributes_in_words() -> None:
     assert ranges({"file": [f"{number}.png" for number in range(20)]}) == {}
 
 
-def test_names_that_are_not_utf8_go_through_every_command(workbench: Workbench, here: Path) -> None:
+def test_names_that_are_not_utf8_go_through_every_command(
+    workbench: RunCommand, here: Path
+) -> None:
     for person in (b"Ren\xe9", b"#hash", b" led", b'"q"', b"plain"):
         os.makedirs(os.fsencode(here / "people") + b"/" + person)
         for number in range(2):
@@ -393,7 +375,7 @@ def test_names_that_are_not_utf8_go_through_every_command(workbench: Workbench, 
     assert b"Ren\xe9" in (here / "broken.csv").read_bytes()
 
 
-def test_info_says_how_a_list_was_understood(workbench: Workbench, here: Path) -> None:
+def test_info_says_how_a_list_was_understood(workbench: RunCommand, here: Path) -> None:
     (here / "faces").mkdir()
     for number in range(4):
         Image.new("RGB", (8, 8), (9 * number, 0, 0)).save(here / "faces" / f"{number}.png")

@@ -641,6 +641,7 @@ def test_identification_is_that_of_the_models_embeddings(run: runs.Run, others: 
     np.testing.assert_array_equal(_evaluate(run, target).ranks, 1 + (other >= own) + strangers)
 
 
+@pytest.mark.usefixtures("pca_for_umap")
 def test_angles_and_map_of_an_identification_are_of_the_enrolled_people(
     run: runs.Run, others: Path
 ) -> None:

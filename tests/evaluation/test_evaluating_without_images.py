@@ -27,7 +27,6 @@ from workbench.evaluation import (
     load_projection,
     load_result,
 )
-from workbench.evaluation import projection as projection_of
 from workbench.evaluation.model import Model
 
 PEOPLE, IMAGES, SIZE = 6, 4, 8
@@ -103,12 +102,10 @@ def test_by_default_they_are_an_error_that_says_how_to_go_on(
     assert run.evaluations() == []
 
 
+@pytest.mark.usefixtures("pca_for_umap")
 def test_pairs_without_them_score_as_they_do_with_them(
-    run: runs.Run, faces: Path, broken: Path, monkeypatch: pytest.MonkeyPatch
+    run: runs.Run, faces: Path, broken: Path
 ) -> None:
-    monkeypatch.setattr(
-        projection_of, "_umap", lambda unit, seed: projection_of.pca(unit)[0]
-    )  # compiling UMAP takes 20 s
     whole = data.benchmark(f"folder:{faces}")
     kept = ~np.isin(whole.pairs, list(LOST)).any(axis=1)
     expected = _evaluate(run, whole)

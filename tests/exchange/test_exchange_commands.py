@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
+from helpers import CommandResult, RunCommand, paint_people
 
 import workbench as wb
-from workbench import cli, runs
-
-
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
+from workbench import runs
 
 
 @pytest.fixture
-def workbench(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[[str], Said]:
-    """`workbench("import a.pth")` runs the command in this process.
-
-    Output that libraries write from C code is captured too.
-    """
-
-    def call(arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["workbench", *arguments.split()])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Said(int(ended.value.code or 0), *capfd.readouterr())
-
-    return call
-
-
-Workbench = Callable[[str], Said]
+def workbench(run_command: RunCommand) -> RunCommand:
+    return run_command
 
 
 @pytest.fixture
@@ -52,12 +25,7 @@ def here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_onnx: Callable[..., onnx.ModelProto]
 ) -> Path:
     """A folder with people/, small.pth (a smallresnet for 16 pixels), tiny.onnx and bad.pth."""
-    rng = np.random.default_rng(0)
-    for person in range(4):
-        (tmp_path / "people" / f"p{person}").mkdir(parents=True)
-        for number in range(4):
-            pixels = (50 * person + rng.integers(0, 60, (16, 16, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "people" / f"p{person}" / f"{number}.png")
+    paint_people(tmp_path / "people", 4, 4)
     torch.manual_seed(0)
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=16)
     torch.save(
@@ -69,7 +37,7 @@ def here(
     return tmp_path
 
 
-def _refused(said: Said, *texts: str) -> None:
+def _refused(said: CommandResult, *texts: str) -> None:
     assert said.code == 2
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
@@ -78,7 +46,7 @@ def _refused(said: Said, *texts: str) -> None:
         assert text in said.err
 
 
-def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> None:
+def test_there_evaluated_compared_and_back(workbench: RunCommand, here: Path) -> None:
     said = workbench("import small.pth --image-size 16 --channels bgr --name theirs")
     assert said == (
         0,
@@ -117,7 +85,7 @@ def test_there_evaluated_compared_and_back(workbench: Workbench, here: Path) -> 
     assert sorted(line.split()[0] for line in lines[1:]) == ["imported-theirs", "theirs"]
 
 
-def test_an_onnx_file_says_what_it_needs(workbench: Workbench, here: Path) -> None:
+def test_an_onnx_file_says_what_it_needs(workbench: RunCommand, here: Path) -> None:
     said = workbench("import tiny.onnx --pixel-mean 0 --pixel-std 255 --runs-dir others")
     assert said.code == 0
     assert said.out.startswith(
@@ -125,7 +93,7 @@ def test_an_onnx_file_says_what_it_needs(workbench: Workbench, here: Path) -> No
     )
 
 
-def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
+def test_one_number_a_channel(workbench: RunCommand, here: Path) -> None:
     said = workbench(
         "import small.pth --image-size 16 "
         "--pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
@@ -138,7 +106,7 @@ def test_one_number_a_channel(workbench: Workbench, here: Path) -> None:
     assert "scaling" not in said.out
 
 
-def test_a_folder_that_cannot_be_written_to(workbench: Workbench, here: Path) -> None:
+def test_a_folder_that_cannot_be_written_to(workbench: RunCommand, here: Path) -> None:
     workbench("import small.pth --image-size 16 --name small")
     (here / "file").write_text("")
     before = sorted(here.rglob("*"))
@@ -152,7 +120,7 @@ def test_a_folder_that_cannot_be_written_to(workbench: Workbench, here: Path) ->
     assert sorted(here.rglob("*")) == before
 
 
-def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
+def test_an_oblong_input(workbench: RunCommand, here: Path) -> None:
     net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=(32, 16))
     torch.save(net.state_dict(), "oblong.pth")
     assert (
@@ -199,14 +167,14 @@ def test_an_oblong_input(workbench: Workbench, here: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
-    workbench: Workbench, here: Path, arguments: str, hint: str
+    workbench: RunCommand, here: Path, arguments: str, hint: str
 ) -> None:
     before = sorted(here.rglob("*"))
     _refused(workbench(arguments), hint)
     assert sorted(here.rglob("*")) == before
 
 
-def test_what_cannot_be_exported(workbench: Workbench, here: Path) -> None:
+def test_what_cannot_be_exported(workbench: RunCommand, here: Path) -> None:
     workbench("import tiny.onnx --name tiny")
     workbench("import small.pth --image-size 16 --name small")
     _refused(
@@ -219,7 +187,7 @@ def test_what_cannot_be_exported(workbench: Workbench, here: Path) -> None:
     assert not list(here.glob("small*.onnx"))
 
 
-def test_an_imported_run_is_not_resumed(workbench: Workbench, here: Path) -> None:
+def test_an_imported_run_is_not_resumed(workbench: RunCommand, here: Path) -> None:
     workbench("import tiny.onnx --name tiny")
     for arguments in ("train --resume runs/tiny", "train --config runs/tiny/config.yaml"):
         _refused(workbench(arguments), "means that the model was imported")

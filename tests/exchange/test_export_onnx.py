@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from PIL import Image
+from helpers import paint_people
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -149,12 +149,7 @@ def test_the_scaling_of_each_channel_and_an_oblong_input_go_out_and_come_back(
 
 @pytest.mark.slow
 def test_a_trained_run_and_its_file_get_the_same_scores(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for person in range(6):
-        (tmp_path / "people" / f"p{person}").mkdir(parents=True)
-        for number in range(6):
-            pixels = (40 * person + rng.integers(0, 56, (16, 16, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "people" / f"p{person}" / f"{number}.png")
+    paint_people(tmp_path / "people", 6, 6, shade=40, noise=(0, 56))
     data = f"folder:{tmp_path}/people"
     run = wb.train(
         {

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 
 import workbench as wb
@@ -25,10 +27,7 @@ def _make(num_classes: int = C, dim: int = D, **options: Any) -> AdaCos:
     return loss
 
 
-def _batch(n: int = N, num_classes: int = C, dim: int = D) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, dim, generator=draw, dtype=torch.float64)
-    return embeddings.requires_grad_(), torch.randint(num_classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _next_scale(loss: AdaCos, embeddings: Tensor, labels: Tensor, before: float) -> float:
@@ -49,7 +48,7 @@ def _next_scale(loss: AdaCos, embeddings: Tensor, labels: Tensor, before: float)
 @pytest.mark.parametrize("head", ["plain", "streamed"])
 @pytest.mark.parametrize("near", [0.0, 3.0])
 def test_the_scale_follows_the_definition(n: int, head: str, near: float) -> None:
-    loss, (embeddings, labels) = _make(head=head), _batch(n)
+    loss, (embeddings, labels) = _make(head=head), _batch(n=n)
     expected = ROOT2 * math.log(C - 1)
     assert float(loss.scale) == pytest.approx(expected, rel=1e-6)
     # Near their centres the median angle is below 45 degrees.
@@ -112,7 +111,7 @@ def test_the_scale_is_no_part_of_the_gradient() -> None:
     [(1, 1.0), (2, 1.0), (3, 1.0), (4, ROOT2 * math.log(3)), (10, ROOT2 * math.log(9))],
 )
 def test_few_classes_leave_a_scale_that_can_be_trained_with(num_classes: int, first: float) -> None:
-    loss, (embeddings, labels) = _make(num_classes), _batch(num_classes=num_classes)
+    loss, (embeddings, labels) = _make(num_classes), _batch(classes=num_classes)
     assert float(loss.scale) == pytest.approx(first, rel=1e-6)
     for _ in range(20):
         loss(embeddings, labels)
@@ -121,7 +120,7 @@ def test_few_classes_leave_a_scale_that_can_be_trained_with(num_classes: int, fi
 
 
 def test_crowded_centres_do_not_drive_the_scale_off() -> None:
-    loss, (embeddings, labels) = _make(500, 2), _batch(64, 500, 2)
+    loss, (embeddings, labels) = _make(500, 2), _batch(n=64, classes=500, dim=2)
     for _ in range(50):
         assert torch.isfinite(loss(embeddings, labels))
     assert float(loss.scale) == 64.0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -23,14 +25,7 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> AdaFace:
     return loss
 
 
-def _batch(
-    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
-    """Lengths from 2 to 150."""
-    draw = torch.Generator().manual_seed(1)
-    directions = F.normalize(torch.randn(n, dim, generator=draw, dtype=torch.float64))
-    embeddings = directions * torch.linspace(2.0, 150.0, n, dtype=torch.float64)[:, None]
-    return embeddings.to(dtype).requires_grad_(), torch.randint(classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C, lengths=(2.0, 150.0))
 
 
 def _psi(cosine: np.ndarray, z: Any, m: float = 0.4) -> np.ndarray:
@@ -134,7 +129,7 @@ def test_at_ramp_0_it_is_normface() -> None:
 
 def test_gradients_are_those_of_the_value() -> None:
     """As the length is held, the whole loss is checked with respect to the class centres; of the embedding the part across."""
-    loss, (embeddings, labels) = _set(_make(s=8.0), 60.0, 15.0).eval(), _batch(12)
+    loss, (embeddings, labels) = _set(_make(s=8.0), 60.0, 15.0).eval(), _batch(n=12)
     with torch.no_grad():  # z = -1 here, so that the margin would turn the angle past pi
         embeddings[0] = 2 * F.normalize(-loss.weight[labels[0]] + 0.2 * embeddings[0], dim=0)
     lengths = embeddings.detach().norm(dim=1, keepdim=True)
@@ -164,7 +159,7 @@ def test_the_extremes_are_finite(dtype: torch.dtype) -> None:
 
 
 def test_streamed_is_plain() -> None:
-    embeddings, labels = _batch(6, 8, 5000, torch.float32)
+    embeddings, labels = _batch(n=6, dim=8, classes=5000, dtype=torch.float32)
     results = []
     for head in ("plain", "streamed"):
         loss = _set(_make(torch.float32, embedding_dim=8, num_classes=5000, head=head), 60.0, 15.0)

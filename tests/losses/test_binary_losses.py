@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
@@ -32,11 +34,7 @@ def _make(name: str, num_classes: int = C, **options: Any) -> MarginSoftmax:
     return loss
 
 
-def _batch() -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
-        C, (N,), generator=draw
-    )
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _cosines(loss: MarginSoftmax, embeddings: Tensor) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from batches import random_batch
 
 import workbench as wb
 from workbench.losses import Center, Loss
@@ -25,13 +26,8 @@ def _make(
     return loss, term
 
 
-def _batch(
-    seed: int = 1, dtype: torch.dtype = torch.float64, classes: int = 4
-) -> tuple[Tensor, Tensor]:
-    """Class 4 is in no batch."""
-    draw = torch.Generator().manual_seed(seed)
-    embeddings = torch.randn(N, D, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.randint(classes, (N,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=4)
+"""Class 4 is in no batch."""
 
 
 def _by_the_paper(
@@ -54,7 +50,7 @@ def test_loss_and_centres_follow_the_paper_over_several_batches(name: str, rate:
     loss, term = _make(name, center={"rate": rate, "weight": 0.1})
     centres = np.zeros((C, D))
     for seed in range(4):
-        embeddings, labels = _batch(seed)
+        embeddings, labels = _batch(seed=seed)
         cost, centres = _by_the_paper(embeddings.numpy(force=True), labels.numpy(), centres, rate)
         cross_entropy = F.cross_entropy(loss.predict(embeddings), labels).item()
         assert loss(embeddings, labels).item() == pytest.approx(
@@ -117,12 +113,12 @@ def test_centres_settle_at_the_means_of_the_classes() -> None:
 def test_the_centres_are_saved_and_restored(name: str) -> None:
     (loss, term), (other, restored) = _make(name), _make(name)
     for seed in range(3):
-        loss(*_batch(seed))
+        loss(*_batch(seed=seed))
     state = loss.state_dict()
     assert state["terms.center.centres"].shape == (C, D)
     other.load_state_dict(state)
     assert restored.centres.any()
-    embeddings, labels = _batch(7)
+    embeddings, labels = _batch(seed=7)
     assert torch.equal(loss(embeddings, labels), other(embeddings, labels))
     assert torch.equal(term.centres, restored.centres)
 

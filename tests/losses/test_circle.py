@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from pytorch_metric_learning import losses as pml
-from torch import Tensor
 
 import workbench as wb
 from workbench.losses import Circle
@@ -23,11 +24,7 @@ def _make(**options: Any) -> Circle:
     return loss
 
 
-def _batch() -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
-        C, (N,), generator=draw
-    )
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 every_setting = pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
@@ -34,11 +36,7 @@ def _make(name: str = "combined", dtype: torch.dtype = torch.float64, **options:
     return wb.losses.create(name, embedding_dim=D, num_classes=C, **options).to(dtype)
 
 
-def _batch(n: int = 64) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(n, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
-        C, (n,), generator=draw
-    )
+_batch = partial(random_batch, n=64, dim=D, classes=C)
 
 
 def _psi(theta: NDArray[np.float64], m1: float, m2: float, m3: float) -> NDArray[np.float64]:

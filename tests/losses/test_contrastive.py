@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import random_batch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.reducers import MeanReducer
@@ -24,10 +26,7 @@ def _make(**options: Any) -> Contrastive:
     return loss
 
 
-def _batch(n: int = N, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.randint(C, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 class _Squared(pml.ContrastiveLoss):
@@ -65,7 +64,7 @@ def _by_loops(embeddings: Tensor, labels: list[int], m: float) -> float:
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2], [1, 1, 1], [0, 1, 2], [3]])
 @pytest.mark.parametrize("m", [0.0, 1.0, 2.0])
 def test_it_is_the_sum_of_the_means_over_the_pairs_of_a_kind(labels: list[int], m: float) -> None:
-    embeddings, _ = _batch(len(labels))
+    embeddings, _ = _batch(n=len(labels))
     value = _make(m=m)(embeddings, torch.tensor(labels))
     assert value.item() == pytest.approx(_by_loops(embeddings, labels, m), abs=1e-12)
     value.backward()
@@ -83,7 +82,7 @@ def test_lengths_do_not_matter_and_half_the_ramp_is_half_the_margin() -> None:
 
 
 def test_gradients_are_those_of_the_value() -> None:
-    embeddings, labels = _batch(10)
+    embeddings, labels = _batch(n=10)
     assert torch.autograd.gradcheck(lambda x: _make()(x, labels), (embeddings,))
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -24,12 +26,7 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> CurricularFace:
     return loss
 
 
-def _batch(
-    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, dim, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.randint(classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _cosines(embeddings: Tensor, loss: CurricularFace) -> np.ndarray:
@@ -102,7 +99,7 @@ def test_at_ramp_0_it_is_normface() -> None:
 
 def test_gradients_are_those_of_the_value() -> None:
     # Own angles around 90 degrees and beyond pi - m; a hard negative's derivative is s (t + 2 cos).
-    loss, (embeddings, labels) = _make(s=8.0, m=0.5).eval(), _batch(12)
+    loss, (embeddings, labels) = _make(s=8.0, m=0.5).eval(), _batch(n=12)
     loss.t.fill_(0.4)
     with torch.no_grad():
         embeddings[0] = -loss.weight[labels[0]] + 0.2 * embeddings[0]
@@ -118,7 +115,7 @@ def test_gradients_are_those_of_the_value() -> None:
 
 @pytest.mark.parametrize("n", [6, 12])  # not more, and more than D
 def test_streamed_is_plain(n: int) -> None:
-    embeddings, labels = _batch(n, 8, 5000, torch.float32)
+    embeddings, labels = _batch(n=n, dim=8, classes=5000, dtype=torch.float32)
     results = []
     for head in ("plain", "streamed"):
         loss = _make(torch.float32, embedding_dim=8, num_classes=5000, head=head)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -26,12 +28,7 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> ElasticFace:
     return loss
 
 
-def _batch(
-    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, dim, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.randint(classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _psi(kind: str, cosine: np.ndarray, m: Any) -> np.ndarray:
@@ -134,7 +131,7 @@ def test_at_ramp_0_it_is_normface_and_without_spread_a_fixed_margin(kind: str) -
 @every_kind
 @pytest.mark.parametrize("plus", [False, True])
 def test_gradients_are_those_of_the_value(kind: str, plus: bool) -> None:
-    loss, (embeddings, labels) = _make(s=8.0, kind=kind, std=0.2, plus=plus), _batch(12)
+    loss, (embeddings, labels) = _make(s=8.0, kind=kind, std=0.2, plus=plus), _batch(n=12)
     with torch.no_grad():
         embeddings[0] = -loss.weight[labels[0]] + 0.1 * embeddings[0]  # theta + m > pi
     assert loss.target_cosines(embeddings, labels)[0] < -0.95
@@ -150,7 +147,7 @@ def test_gradients_are_those_of_the_value(kind: str, plus: bool) -> None:
 
 @every_kind
 def test_streamed_is_plain(kind: str) -> None:
-    embeddings, labels = _batch(6, 8, 5000, torch.float32)
+    embeddings, labels = _batch(n=6, dim=8, classes=5000, dtype=torch.float32)
     results = []
     for head in ("plain", "streamed"):
         loss = _make(torch.float32, embedding_dim=8, num_classes=5000, head=head, kind=kind)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -55,10 +57,7 @@ def _make(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, **option
     return wb.losses.create(name, embedding_dim=D, num_classes=C, **options).to(dtype)
 
 
-def _batch(dtype: torch.dtype = torch.float32, seed: int = 1, n: int = N) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64).to(dtype).requires_grad_()
-    return embeddings, torch.randint(C, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C, dtype=torch.float32)
 
 
 def _margin_loss(name: str, dtype: torch.dtype = torch.float64, **options: Any) -> MarginSoftmax:
@@ -93,7 +92,7 @@ def test_forward_and_backward_are_finite(name: str) -> None:
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_embeddings_of_other_precision_are_taken(name: str, dtype: torch.dtype) -> None:
-    loss, (embeddings, labels) = _make(name), _batch(dtype)
+    loss, (embeddings, labels) = _make(name), _batch(dtype=dtype)
     loss.eval()  # a loss may count the batches that it is trained on
     value = loss(embeddings, labels)
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
@@ -409,7 +408,7 @@ def _agree(
     """Value and both gradients; `centres` are the reference's, (D, C)."""
     with torch.no_grad():
         centres.copy_(mine.weight.T)
-    embeddings, labels = _batch(dtype, n=64)
+    embeddings, labels = _batch(dtype=dtype, n=64)
     other = embeddings.detach().clone().requires_grad_()
     ours, theirs = mine(embeddings, labels), reference(other, labels)
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
@@ -467,7 +466,7 @@ def test_softmax_is_cross_entropy_of_a_linear_layer(
         if bias:
             mine.bias.copy_(torch.arange(C))
             linear.bias.copy_(torch.arange(C))
-    embeddings, labels = _batch(dtype)
+    embeddings, labels = _batch(dtype=dtype)
     ours, theirs = mine(embeddings, labels), F.cross_entropy(linear(embeddings), labels)
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(mine.predict(embeddings), linear(embeddings))
@@ -524,7 +523,7 @@ def test_the_target_logit_keeps_any_shape() -> None:
 @every_margin
 def test_the_loss_is_the_log_softmax_of_the_formula(name: str, options: dict[str, Any]) -> None:
     loss = _margin_loss(name, s=20.0, **options)
-    embeddings, labels = _batch(torch.float64, n=200)
+    embeddings, labels = _batch(dtype=torch.float64, n=200)
     x, w, y = embeddings.numpy(force=True), loss.weight.numpy(force=True), labels.numpy()
     cosines = (x @ w.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=1)
     logits = 20.0 * cosines
@@ -568,7 +567,7 @@ def test_gradients_are_those_of_the_value(name: str, options: dict[str, Any]) ->
 def test_the_learned_scale_has_the_gradient_of_the_value() -> None:
     loss, (embeddings, labels) = (
         _make("normface", torch.float64, s=10.0, learn_scale=True),
-        _batch(torch.float64),
+        _batch(dtype=torch.float64),
     )
 
     def value(scale: Tensor) -> Tensor:
@@ -685,7 +684,7 @@ def test_a_larger_angle_never_costs_less(pair: tuple[float, float], m: float) ->
 @settings(max_examples=25, deadline=None)
 @given(scale=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
 def test_the_length_of_embeddings_and_centres_does_not_matter(scale: float, seed: int) -> None:
-    embeddings, labels = _batch(torch.float64, seed)
+    embeddings, labels = _batch(dtype=torch.float64, seed=seed)
     for name, options in MARGINS:
         loss = _margin_loss(name, **options)
         before = loss(embeddings, labels).item(), loss.predict(embeddings)
@@ -698,7 +697,7 @@ def test_the_length_of_embeddings_and_centres_does_not_matter(scale: float, seed
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), m=st.floats(0.0, 3.1))
 def test_without_ramp_a_margin_loss_is_normface_and_predict_always_is(seed: int, m: float) -> None:
-    embeddings, labels = _batch(torch.float64, seed)
+    embeddings, labels = _batch(dtype=torch.float64, seed=seed)
     plain = _margin_loss("normface", s=20.0)
     for name, margin in (("arcface", m), ("cosface", min(m, WIDEST))):
         loss = _margin_loss(name, s=20.0, m=margin)
@@ -710,7 +709,7 @@ def test_without_ramp_a_margin_loss_is_normface_and_predict_always_is(seed: int,
 
 @pytest.mark.parametrize("name", ["arcface", "cosface"])
 def test_half_the_ramp_is_half_the_margin(name: str) -> None:
-    embeddings, labels = _batch(torch.float64)
+    embeddings, labels = _batch(dtype=torch.float64)
     whole, half = _margin_loss(name, m=0.6), _margin_loss(name, m=0.3)
     whole.ramp = 0.5
     torch.testing.assert_close(whole(embeddings, labels), half(embeddings, labels))

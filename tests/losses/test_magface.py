@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -23,14 +25,8 @@ def _make(dtype: torch.dtype = torch.float64, name: str = "magface", **options: 
     return loss
 
 
-def _batch(
-    n: int = N, dim: int = D, classes: int = C, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor]:
-    """Lengths from 5 to 150, so that some are clipped at either end."""
-    draw = torch.Generator().manual_seed(1)
-    directions = F.normalize(torch.randn(n, dim, generator=draw, dtype=torch.float64))
-    embeddings = directions * torch.linspace(5.0, 150.0, n, dtype=torch.float64)[:, None]
-    return embeddings.to(dtype).requires_grad_(), torch.randint(classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C, lengths=(5.0, 150.0))
+"""Some lengths are clipped at either end."""
 
 
 def _psi(theta: np.ndarray, m: Any) -> np.ndarray:
@@ -139,7 +135,7 @@ def test_the_mean_length_is_logged() -> None:
 
 @pytest.mark.parametrize("easy_margin", [True, False])
 def test_gradients_are_those_of_the_value(easy_margin: bool) -> None:
-    loss, (embeddings, labels) = _make(s=8.0, easy_margin=easy_margin), _batch(12)
+    loss, (embeddings, labels) = _make(s=8.0, easy_margin=easy_margin), _batch(n=12)
     with torch.no_grad():
         embeddings[6] = 60 * F.normalize(
             -loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0
@@ -168,7 +164,7 @@ def test_the_extremes_are_finite(dtype: torch.dtype) -> None:
 
 
 def test_streamed_is_plain() -> None:
-    embeddings, labels = _batch(6, 8, 5000, torch.float32)
+    embeddings, labels = _batch(n=6, dim=8, classes=5000, dtype=torch.float32)
     results = []
     for head in ("plain", "streamed"):
         loss = _make(torch.float32, embedding_dim=8, num_classes=5000, head=head)

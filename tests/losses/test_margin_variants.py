@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from batches import random_batch
 from torch import Tensor
 
 import workbench as wb
@@ -48,12 +50,7 @@ def _make(
     return loss
 
 
-def _batch(
-    n: int = N, num_classes: int = C, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64).to(dtype).requires_grad_()
-    return embeddings, torch.randint(num_classes, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C, dtype=torch.float32)
 
 
 def _gradients(loss: MarginSoftmax, value: Tensor, embeddings: Tensor) -> list[Tensor]:
@@ -63,7 +60,7 @@ def _gradients(loss: MarginSoftmax, value: Tensor, embeddings: Tensor) -> list[T
 @every_variant
 @pytest.mark.parametrize("n", [N, 2 * D])
 def test_streamed_is_plain(name: str, options: dict[str, Any], n: int) -> None:
-    embeddings, labels = _batch(n)
+    embeddings, labels = _batch(n=n)
     plain, streamed = (_make(name, options, head=head) for head in ("plain", "streamed"))
     values = plain(embeddings, labels), streamed(embeddings, labels)
     torch.testing.assert_close(values[1], values[0], rtol=1e-5, atol=1e-6)
@@ -153,7 +150,7 @@ def test_a_larger_angle_never_costs_less_and_the_margin_never_helps(
 def test_without_ramp_there_is_no_margin(name: str, options: dict[str, Any]) -> None:
     loss, (embeddings, labels) = (
         _make(name, options, 7, torch.float64).eval(),
-        _batch(9, 7, torch.float64),
+        _batch(n=9, classes=7, dtype=torch.float64),
     )
     loss.ramp = 0.0
     cosine = torch.linspace(-1.0, 1.0, 101, dtype=torch.float64)
@@ -178,7 +175,7 @@ def test_without_ramp_there_is_no_margin(name: str, options: dict[str, Any]) -> 
 def test_evaluation_leaves_no_trace_and_depends_on_no_chance(
     name: str, options: dict[str, Any]
 ) -> None:
-    loss, (embeddings, labels) = _make(name, options, 7).eval(), _batch(9, 7)
+    loss, (embeddings, labels) = _make(name, options, 7).eval(), _batch(n=9, classes=7)
     before = {key: value.clone() for key, value in loss.state_dict().items()}
     torch.manual_seed(1)
     first = loss(embeddings, labels)
@@ -189,7 +186,7 @@ def test_evaluation_leaves_no_trace_and_depends_on_no_chance(
 
 @every_variant
 def test_two_batches_can_be_summed_before_backward(name: str, options: dict[str, Any]) -> None:
-    loss, (embeddings, labels) = _make(name, options, 7), _batch(9, 7)
+    loss, (embeddings, labels) = _make(name, options, 7), _batch(n=9, classes=7)
     (loss(embeddings, labels) + loss(embeddings.flip(0), labels)).backward()
     assert torch.isfinite(loss.weight.grad).all()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -29,9 +30,8 @@ def _make(
 
 
 def _batch(dtype: torch.dtype = torch.float64, dim: int = D) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(N, dim, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.tensor([0, 2, 2, 2, 5, 5, 0, 6, 2, 0])
+    embeddings, _ = random_batch(N, dim, C, dtype)
+    return embeddings, torch.tensor([0, 2, 2, 2, 5, 5, 0, 6, 2, 0])
 
 
 def _by_the_paper(weight: Tensor, labels: Tensor, power: int) -> float:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -29,11 +31,7 @@ def _make(name: str = "mv_softmax", **options: Any) -> Any:
     return wb.losses.create(name, embedding_dim=D, num_classes=C, **options).double()
 
 
-def _batch() -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_(), torch.randint(
-        C, (N,), generator=draw
-    )
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _psi(theta: float, kind: str, m: float) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import random_batch
 from torch import Tensor
 
 import workbench as wb
@@ -23,10 +25,7 @@ def _make(name: str, **options: Any) -> ClassificationLoss:
     return loss
 
 
-def _batch() -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(N, D, generator=draw, dtype=torch.float64).requires_grad_()
-    return embeddings, torch.randint(C, (N,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _cross_entropies(

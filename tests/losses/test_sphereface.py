@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from batches import random_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -30,10 +32,7 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> SphereFace:
     return loss
 
 
-def _batch(n: int = 64, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = 3.0 * torch.randn(n, D, generator=draw, dtype=torch.float64)
-    return embeddings.to(dtype).requires_grad_(), torch.randint(C, (n,), generator=draw)
+_batch = partial(random_batch, n=64, dim=D, classes=C, scale=3.0)
 
 
 def _psi(theta: float, m: float) -> float:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import random_batch
 from pytorch_metric_learning import losses as pml
 from torch import Tensor
 from torch.func import functional_call
@@ -25,10 +27,7 @@ def _make(dtype: torch.dtype = torch.float64, **options: Any) -> SubCenterArcFac
     return loss
 
 
-def _batch(n: int = N, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64).to(dtype)
-    return embeddings.requires_grad_(), torch.randint(C, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 def _all_cosines(embeddings: Tensor, loss: SubCenterArcFace) -> np.ndarray:
@@ -123,7 +122,7 @@ def test_one_sub_centre_is_arcface() -> None:
 
 
 def test_gradients_are_those_of_the_value() -> None:
-    loss, (embeddings, labels) = _make(s=8.0, m=1.2, sub_centres=2), _batch(10)
+    loss, (embeddings, labels) = _make(s=8.0, m=1.2, sub_centres=2), _batch(n=10)
     with torch.no_grad():  # all sub-centres of its class are further away than pi - m
         embeddings[0] = -loss.weight[labels[0]].sum(0)
     assert loss.target_cosines(embeddings, labels)[0] < -math.cos(1.2)

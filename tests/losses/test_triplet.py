@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from batches import random_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning import losses as pml
@@ -29,10 +31,7 @@ def _make(**options: Any) -> Triplet:
     return loss
 
 
-def _batch(n: int = N, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    embeddings = torch.randn(n, D, generator=draw, dtype=torch.float64)
-    return embeddings.to(dtype).requires_grad_(), torch.randint(C, (n,), generator=draw)
+_batch = partial(random_batch, n=N, dim=D, classes=C)
 
 
 # Against another implementation and the definition
@@ -91,7 +90,7 @@ def _by_loops(embeddings: Tensor, labels: Tensor, m: float, mining: Mining, squa
 def test_it_is_the_mean_over_the_mined_triplets(
     seed: int, n: int, m: float, mining: Mining, squared: bool
 ) -> None:
-    embeddings, labels = _batch(n, seed=seed)
+    embeddings, labels = _batch(n=n, seed=seed)
     found = _make(m=m, mining=mining, squared=squared)(embeddings, labels)
     assert found.item() == pytest.approx(
         _by_loops(embeddings, labels, m, mining, squared), abs=1e-9
@@ -123,7 +122,7 @@ def test_half_the_ramp_is_half_the_margin() -> None:
 def test_a_batch_without_a_triplet_costs_nothing_and_can_be_trained_on(
     mining: Mining, labels: list[int]
 ) -> None:
-    loss, (embeddings, _) = _make(mining=mining), _batch(len(labels))
+    loss, (embeddings, _) = _make(mining=mining), _batch(n=len(labels))
     value = loss(embeddings, torch.tensor(labels))
     assert value.item() == 0.0
     value.backward()
@@ -146,7 +145,7 @@ def test_people_far_apart_cost_nothing() -> None:
 @every_mining
 @squared_or_not
 def test_gradients_are_those_of_the_value(mining: Mining, squared: bool) -> None:
-    loss, (embeddings, labels) = _make(mining=mining, squared=squared), _batch(10, seed=3)
+    loss, (embeddings, labels) = _make(mining=mining, squared=squared), _batch(n=10, seed=3)
     assert loss(embeddings, labels) > 0
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), (embeddings,))
 

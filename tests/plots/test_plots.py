@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
@@ -142,7 +140,7 @@ def test_every_function_of_the_room_is_tried_here() -> None:
     assert set(_all()) == set(plots.__all__) - {"CURVES"}
 
 
-@pytest.mark.parametrize("name", sorted(_all()))
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"CURVES"}))
 def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> None:
     drawn = _all()[name]
     assert isinstance(drawn, go.Figure)
@@ -411,11 +409,3 @@ def test_points_carry_the_numbers_of_their_images_and_unknown_people_are_grey() 
     assert (unknown.name, ann.name) == ("identity not given", "Ann Lee")
     assert (list(unknown.customdata), list(ann.customdata)) == ([6, 8], [5, 7])
     assert unknown.marker.color != ann.marker.color
-
-
-def test_plots_import_neither_torch_nor_streamlit() -> None:
-    code = "import sys, workbench.plots; print(sorted({'torch', 'streamlit'} & sys.modules.keys()))"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert answer.stdout.strip() == "[]"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from helpers import RunCommand
 from PIL import Image
 
-from workbench import cli, data, images
+from workbench import data, images
 from workbench.data.io.not_listed import NotListed, pictures_below
 
 Complaint = Callable[..., AbstractContextManager[None]]
@@ -252,27 +252,15 @@ def test_a_name_that_is_no_text_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def workbench(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """`workbench("data", "info", ...)`: exit code, output and error output of a command."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back at the end
-        with warnings.catch_warnings():
-            warnings.resetwarnings()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+def workbench(run_command: RunCommand, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunCommand]:
+    """Runs a command with the warning filters that Python has outside pytest."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # undone after the test
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        yield run_command
 
 
-def test_the_commands_say_it(
-    identity_folder: Path, tmp_path: Path, workbench: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_the_commands_say_it(identity_folder: Path, tmp_path: Path, workbench: RunCommand) -> None:
     put(identity_folder / "ann" / "clip.mov")
     spec, said = f"folder:{identity_folder}", "left out: 1 .mov"
     code, out, err = workbench("data", "info", spec)
@@ -289,7 +277,7 @@ def test_the_commands_say_it(
 def test_training_says_it(
     identity_folder: Path,
     tmp_path: Path,
-    workbench: Callable[..., tuple[int, str, str]],
+    workbench: RunCommand,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put(identity_folder / "ann" / "clip.mov")

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ import numpy as np
 import pytest
 from drawn_face import photo
 from filelock import FileLock
+from helpers import RunCommand
 from numpy.typing import NDArray
 from PIL import Image
 
-from workbench import cli, data, faces, images
+from workbench import data, faces, images
 from workbench.data import Alignment
 from workbench.data.dataset import Dataset
 from workbench.data.jobs import aligning
@@ -711,28 +713,21 @@ def test_files_elsewhere_than_in_the_persons_folder_are_put_there() -> None:
     assert aligning.file_names(dataset, "jpg") == ["m/20_0.jpg.chip.jpg", "f/part1/30_1.jpg"]
 
 
-def test_the_command(
-    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def workbench(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["workbench", "data", "align", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0)
-
-    assert (
-        workbench(f"folder:{photos}", out, "--size", "112x96", "--format", "png", "--workers", 0)
-        == 0
-    )
-    said = capsys.readouterr()
-    assert f"{out}: 3 of 4 images aligned" in said.out
-    assert f"workbench data info folder:{out}" in said.out
-    assert "aligning" in said.err
+def test_the_command(photos: Path, out: Path, run_command: RunCommand) -> None:
+    command = partial(run_command, "data", "align")
+    options = ("--size", "112x96", "--format", "png", "--workers", 0)
+    done = command(f"folder:{photos}", out, *options)
+    assert done.code == 0
+    assert f"{out}: 3 of 4 images aligned" in done.out
+    assert f"workbench data info folder:{out}" in done.out
+    assert "aligning" in done.err
     assert images.read(out / "ann" / "a.png").shape == (112, 96, 3)
-    assert workbench(f"folder:{photos}", out, "--workers", 0) == 2
-    assert "was begun with size 112x96" in capsys.readouterr().err
-    assert workbench(f"folder:{photos}", out, "--size", "big") == 2
-    assert "--size 'big'" in capsys.readouterr().err
+    done = command(f"folder:{photos}", out, "--workers", 0)
+    assert done.code == 2
+    assert "was begun with size 112x96" in done.err
+    done = command(f"folder:{photos}", out, "--size", "big")
+    assert done.code == 2
+    assert "--size 'big'" in done.err
 
 
 def test_photos_of_lfw(workbench_data: Path, out: Path, tmp_path: Path) -> None:
