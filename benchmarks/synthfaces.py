@@ -1,4 +1,7 @@
-"""How fast SynthFaces renders, where the time goes, and how much memory it takes: `python benchmarks/synthfaces.py --help`."""
+"""How fast SynthFaces renders, where the time goes, and how much memory it takes.
+
+`python benchmarks/synthfaces.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,12 @@ from workbench.data.rendered.store import RenderSettings
 from workbench.errors import WorkbenchError
 
 PARTS = {
-    "start": "seconds until the first picture is there, on a machine that never rendered and on one that did",
+    "start": "seconds until the first picture is there, on a machine that never rendered and "
+    "on one that did",
     "speed": "images a second of the processes that `workbench data render` uses",
     "stages": "milliseconds an image in each stage of the renderer, in one process with one thread",
-    "memory": "peak memory of one of those processes, after the people and after four times as many",
+    "memory": "peak memory of one of those processes, after the people and after four times as "
+    "many",
 }
 SCENE = "workbench.synthfaces.scene"
 STAGES = {
@@ -54,7 +59,10 @@ STAGES = {
     "develop": (f"{SCENE}:_panel", f"{SCENE}:_brightness", f"{SCENE}:_develop"),
     "JPEG": ("PIL.Image:Image.save",),
 }
-"""The functions of a stage. Time in one that another calls counts for the inner one alone; what is in none is the rest."""
+"""The functions of a stage.
+
+Time in one that another calls counts for the inner one alone; what is in none is the rest.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -117,7 +125,8 @@ def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[st
         if "start" in parts:
             found["start"] = start(settings)
         if {"speed", "stages", "memory"} & set(parts):
-            # Another person than those who are measured, so that what is compiled, and the anatomy, are kept from here on.
+            # Another person than those who are measured, so that what is compiled, and the anatomy,
+            # are kept from here on.
             rendering.ensure(replace(settings, people=1, first=settings.people), workers=0)
         if "speed" in parts:
             found["speed"] = [speed(settings, count) for count in sorted({1, workers})]
@@ -129,7 +138,9 @@ def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[st
 
 
 def start(settings: RenderSettings) -> dict[str, float]:
-    """Seconds of the command that renders one picture: everything compiled and the anatomy read first, then both kept."""
+    """Seconds of the command that renders one picture: everything compiled and the anatomy read
+    first, then both kept.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"WORKBENCH_CACHE": folder, "NUMBA_CACHE_DIR": folder}
         command = [
@@ -155,7 +166,9 @@ def start(settings: RenderSettings) -> dict[str, float]:
 
 
 def speed(settings: RenderSettings, workers: int) -> dict[str, float]:
-    """Seconds of the whole call, and images a second beyond the first picture of each process, which has the start in it."""
+    """Seconds of the whole call, and images a second beyond the first picture of each process,
+    which has the start in it.
+    """
     seconds = []
     for one in (replace(settings, people=workers, images=1, first=settings.people), settings):
         begin = time.perf_counter()
@@ -208,7 +221,9 @@ class Clock:
 
 
 def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
-    """Milliseconds an image and share of the whole, by stage, in this process, which has rendered before."""
+    """Milliseconds an image and share of the whole, by stage, in this process, which has rendered
+    before.
+    """
     clock = Clock()
     with tempfile.TemporaryDirectory() as parts, threadpool_limits(1), clock.on(STAGES):
         begin = time.perf_counter()
@@ -225,7 +240,10 @@ def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
 
 
 def memory(settings: RenderSettings) -> list[dict[str, float]]:
-    """Peak resident memory of one worker, in 10^6 bytes, after so many people; empty where the system has no /proc."""
+    """Peak resident memory of one worker, in 10^6 bytes, after so many people.
+
+    Empty where the system has no /proc.
+    """
     found = []
     with (
         tempfile.TemporaryDirectory() as parts,
@@ -264,9 +282,8 @@ def table(found: dict[str, Any]) -> list[str]:
     if "speed" in found:
         lines += ["", "workers   images  seconds  images/s  after the start"]
         lines += [
-            "{workers:7} {images:8} {seconds:8.1f} {images_per_second:9.1f} {images_per_second_after_start:16.1f}".format(
-                **row
-            )
+            "{workers:7} {images:8} {seconds:8.1f} {images_per_second:9.1f} "
+            "{images_per_second_after_start:16.1f}".format(**row)
             for row in found["speed"]
         ]
     if "stages" in found:

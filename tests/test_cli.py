@@ -40,7 +40,10 @@ COMMANDS = (
     "data render",
     "data show",
 )
-SMALL = "--data folder:people --image-size 16 --embedding-dim 8 --epochs 1 --batch-size 16 --loss softmax"
+SMALL = (
+    "--data folder:people --image-size 16 --embedding-dim 8 --epochs 1 --batch-size 16 "
+    "--loss softmax"
+)
 
 
 @pytest.fixture
@@ -50,7 +53,9 @@ def workbench(run_command: RunCommand) -> RunCommand:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with people/, two evaluated runs (a, b), one without a model, and damaged files of many kinds."""
+    """A folder with people/, two evaluated runs (a, b), one without a model, and damaged files of
+    many kinds.
+    """
     root = tmp_path_factory.mktemp("cli")
     paint_people(root / "people", 4, 8)
     (root / "one" / "a").mkdir(parents=True)
@@ -64,7 +69,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "date.yaml": b"lr: 2026-13-45\n",
         "half.bin": b"\x80\x04\x95 and so on",
         "half.txt": b"10 300\nann 1 2\n",
-        "good.yaml": f"{{data: 'folder:{root}/people', image_size: 16, embedding_dim: 8, epochs: 3, loss: cosface}}".encode(),
+        "good.yaml": (
+            f"{{data: 'folder:{root}/people', image_size: 16, embedding_dim: 8, epochs: 3, "
+            "loss: cosface}"
+        ).encode(),
     }.items():
         (root / name).write_bytes(content)
     return root
@@ -441,7 +449,8 @@ def test_doctor(workbench: RunCommand) -> None:
 
 def test_train_evaluate_compare(workbench: RunCommand, here: Path, tmp_path: Path) -> None:
     said = workbench(
-        f"train {SMALL} --loss arcface --loss-option m=0.3 --loss-option easy_margin=true --set momentum=0.5 "
+        f"train {SMALL} --loss arcface --loss-option m=0.3 --loss-option easy_margin=true "
+        f"--set momentum=0.5 "
         f"--set image_size=[16,16] --runs-dir {tmp_path} --name mine"
     )
     assert said.code == 0
@@ -693,7 +702,8 @@ def test_an_identification_is_evaluated_compared_and_described(
         figures = runs.open(tmp_path / run).evaluation("search")[0]
         low, high = figures["interval"]
         assert line.startswith(
-            f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among 16 distractors"
+            f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among "
+            f"16 distractors"
         )
         assert "TAR at FAR" not in line  # 2 people and 16 strangers support none of these rates
         assert "FNIR" not in line

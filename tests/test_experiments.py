@@ -226,7 +226,9 @@ def test_the_demos_losses_take_their_options() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Four people of different skin, small on large photos and turned: what a face detector is for."""
+    """Four people of different skin, small on large photos and turned: what a face detector
+    is for.
+    """
     root = tmp_path / "photos"
     draw = np.random.default_rng(0)
     for person in range(4):

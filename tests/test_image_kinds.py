@@ -1,4 +1,5 @@
-"""Pictures of every pixel type and with orientations of every kind: the right pixels or an error, never black and never turned.
+"""Pictures of every pixel type and with orientations of every kind: the right pixels or an error,
+never black and never turned.
 
 PNG and TIFF files are written by hand here, so that Pillow is not compared with itself.
 """
@@ -225,8 +226,8 @@ def test_a_palette_whose_entries_are_transparent_in_part() -> None:
 @pytest.mark.parametrize("deflate", [False, True])
 def test_16_bit_tiff(order: str, deflate: bool) -> None:
     values = ramp(65535)
-    assert close(images.decode(tiff(values.astype(f"{order}u2").tobytes(), 16, 8, (16,), order=order, deflate=deflate)),
-                 to_eight(values, 65535), 0)  # fmt: skip
+    grey = tiff(values.astype(f"{order}u2").tobytes(), 16, 8, (16,), order=order, deflate=deflate)
+    assert close(images.decode(grey), to_eight(values, 65535), 0)
     colours = np.random.default_rng(1).integers(0, 65536, (8, 16, 3))
     data = tiff(
         colours.astype(f"{order}u2").tobytes(),
@@ -449,7 +450,9 @@ def xmp(orientation: int = 6, form: str = 'tiff:Orientation="{}"') -> bytes:
         if "=" in said
         else f"<rdf:Description>{said}</rdf:Description>"
     )
-    return f'<?xpacket begin=""?><x:xmpmeta><rdf:RDF>{inside}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'.encode()
+    return (
+        f'<?xpacket begin=""?><x:xmpmeta><rdf:RDF>{inside}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    ).encode()
 
 
 FORMS = [
@@ -528,8 +531,12 @@ def mpo() -> bytes:
 TURNED: dict[str, Callable[[], bytes]] = {
     "JPEG, EXIF": lambda: encoded(stored(), "JPEG", exif=exif(), quality=95, subsampling=0),
     **{f"JPEG, XMP {form}": partial(turned_by_xmp, form) for form in FORMS},
-    "JPEG, EXIF and XMP": lambda: encoded(stored(), "JPEG", exif=exif(), xmp=xmp(), quality=95, subsampling=0),
-    "JPEG, EXIF before XMP": lambda: encoded(stored(), "JPEG", exif=exif(), xmp=xmp(3), quality=95, subsampling=0),
+    "JPEG, EXIF and XMP": lambda: encoded(
+        stored(), "JPEG", exif=exif(), xmp=xmp(), quality=95, subsampling=0
+    ),
+    "JPEG, EXIF before XMP": lambda: encoded(
+        stored(), "JPEG", exif=exif(), xmp=xmp(3), quality=95, subsampling=0
+    ),
     "PNG, eXIf": lambda: plain_png(before=chunk(b"eXIf", exif()[6:])),
     "PNG, eXIf behind": lambda: plain_png(behind=chunk(b"eXIf", exif()[6:])),
     "PNG, XMP": lambda: plain_png(before=itxt(xmp())),
@@ -544,12 +551,18 @@ TURNED: dict[str, Callable[[], bytes]] = {
     "TIFF, XMP": lambda: plain_tiff(more={700: (1, xmp())}),
     "TIFF, XMP in other words": lambda: plain_tiff(more={700: (1, xmp(6, FORMS[1]))}),
     "TIFF, tag and XMP": lambda: plain_tiff(more={274: tag(), 700: (1, xmp())}),
-    "TIFF, tag and XMP in other words": lambda: plain_tiff(more={274: tag(), 700: (1, xmp(6, FORMS[1]))}),
+    "TIFF, tag and XMP in other words": lambda: plain_tiff(
+        more={274: tag(), 700: (1, xmp(6, FORMS[1]))}
+    ),
     "JPEG 2000, EXIF": lambda: with_boxes(jp2(), (EXIF_BOX, exif()[6:])),
     "JPEG 2000, XMP": lambda: with_boxes(jp2(), (XMP_BOX, xmp())),
-    "JPEG 2000, XMP behind another box": lambda: with_boxes(jp2(), (bytes(16), b"x"), (XMP_BOX, xmp(6, FORMS[1]))),
+    "JPEG 2000, XMP behind another box": lambda: with_boxes(
+        jp2(), (bytes(16), b"x"), (XMP_BOX, xmp(6, FORMS[1]))
+    ),
     "AVIF, irot": lambda: encoded(stored(), "AVIF", exif=exif(), quality=100, subsampling="4:4:4"),
-    "AVIF, irot and XMP": lambda: encoded(stored(), "AVIF", exif=exif(), xmp=xmp(3), quality=100, subsampling="4:4:4"),
+    "AVIF, irot and XMP": lambda: encoded(
+        stored(), "AVIF", exif=exif(), xmp=xmp(3), quality=100, subsampling="4:4:4"
+    ),
     "HEIC, irot": lambda: heif(exif=exif()),
     "HEIC, irot and XMP": lambda: heif(exif=exif(), xmp=xmp()),
     "MPO, EXIF": mpo,

@@ -26,7 +26,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def four_colours() -> NDArray[np.uint8]:
-    """32 x 48, every quarter of another colour, so that no turning or mirroring leaves it as it was."""
+    """32 x 48, every quarter of another colour, so that no turning or mirroring leaves it as it
+    was.
+    """
     pixels = np.zeros((32, 48, 3), dtype=np.uint8)
     pixels[:16, :24] = (250, 0, 0)
     pixels[:16, 24:] = (0, 250, 0)

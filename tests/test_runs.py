@@ -374,7 +374,8 @@ def test_a_run_is_read_without_torch(run: runs.Run) -> None:
     _saved(run)
     code = (
         "import sys, json, workbench.runs as runs; run = runs.open(sys.argv[1]);"
-        "print(json.dumps([run.state, run.config, run.evaluation('lfw')[0], 'torch' in sys.modules]))"
+        "print(json.dumps([run.state, run.config, run.evaluation('lfw')[0], 'torch' in "
+        "sys.modules]))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True

@@ -1,4 +1,6 @@
-"""The page of identification, what the leaderboard says of it, and what both say where nobody is searched for."""
+"""The page of identification, what the leaderboard says of it, and what both say where nobody is
+searched for.
+"""
 
 from __future__ import annotations
 

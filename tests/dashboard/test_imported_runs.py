@@ -1,4 +1,6 @@
-"""Pages with models from elsewhere, as weights and as an ONNX file, beside a run that was trained here."""
+"""Pages with models from elsewhere, as weights and as an ONNX file, beside a run that was trained
+here.
+"""
 
 from __future__ import annotations
 

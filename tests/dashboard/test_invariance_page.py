@@ -1,4 +1,6 @@
-"""The page of invariance curves: its figures, its table, and what it says where nothing is known."""
+"""The page of invariance curves: its figures, its table, and what it says where nothing is
+known.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every page of the dashboard, opened in-process: what it shows, and what it says where there is nothing to show."""
+"""Every page of the dashboard, opened in-process: what it shows, and what it says where there is
+nothing to show.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Results of one benchmark under several protocols: each is there by its name, and no page takes distances for cosines."""
+"""Results of one benchmark under several protocols: each is there by its name, and no page takes
+distances for cosines.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Opened = Callable[..., AppTest]
 
 @pytest.fixture
 def folder(tiny_runs: Path, tmp_path: Path) -> Path:
-    """The tiny runs, their result on people also as distances, and as if means had been subtracted."""
+    """The tiny runs, their result on people also as distances, and as if means had been
+    subtracted.
+    """
     copied = shutil.copytree(tiny_runs, tmp_path / "runs")
     for run in runs.list(copied):
         if "people" not in run.evaluations():

@@ -1,4 +1,6 @@
-"""A cache folder of its own, and a renderer of plain squares in the place of `workbench.synthfaces`."""
+"""A cache folder of its own, and a renderer of plain squares in the place of
+`workbench.synthfaces`.
+"""
 
 from __future__ import annotations
 

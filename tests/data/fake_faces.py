@@ -1,4 +1,6 @@
-"""A renderer as `workbench.synthfaces` is, of plain squares, for tests: fast, and a pure function of its arguments."""
+"""A renderer as `workbench.synthfaces` is, of plain squares, for tests: fast, and a pure function
+of its arguments.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Portrait(NamedTuple):
 def portraits(
     person: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112
 ) -> list[Portrait]:
-    """What the environment asks for happens first: a log, a library that prints, slowness, failures at a person."""
+    """What the environment asks for happens first: a log, a library that prints, slowness, failures
+    at a person.
+    """
     if log := os.environ.get("FAKE_FACES_LOG"):
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{person} {os.getpid()} {os.environ.get('NUMBA_NUM_THREADS')}\n")

@@ -1,4 +1,6 @@
-"""IJB's files made small: blobs of a colour a person in the places of pictures, photos and videos of several frames."""
+"""IJB's files made small: blobs of a colour a person in the places of pictures, photos and videos
+of several frames.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def draw(person: int, landmarks: NDArray[np.float64], rng: np.random.Generator) 
 
 
 def make(root: Path, kind: str = "ijbc", seed: int = 0) -> Path:
-    """DIR/meta/ijbc_*.txt and DIR/loose_crop/: 18 templates of 6 people, with numbers that have gaps, all pairs of them."""
+    """DIR/meta/ijbc_*.txt and DIR/loose_crop/: 18 templates of 6 people, with numbers that have
+    gaps, all pairs of them.
+    """
     rng = np.random.default_rng(seed)
     (root / "meta").mkdir(parents=True)
     (root / "loose_crop").mkdir()
@@ -44,7 +48,8 @@ def make(root: Path, kind: str = "ijbc", seed: int = 0) -> Path:
                 name = f"{len(faces) + 1}.png"
                 landmarks = EYES + rng.normal(0, 1, (5, 2))
                 draw(person, landmarks, rng).save(root / "loose_crop" / name)
-                # One medium of a template has the number of a medium of the next: they are not the same one.
+                # One medium of a template has the number of a medium of the next: they are not the
+                # same one.
                 faces.append((name, number, 100 * template + medium * 100))
                 scores.append((name, *landmarks.ravel().round(3), round(rng.uniform(0.5, 1), 6)))
     numbers = list(owners)

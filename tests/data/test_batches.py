@@ -1,4 +1,7 @@
-"""Batches: in the order asked for, whoever decodes them; scaled and mirrored by nothing else than what is said."""
+"""Batches: in the order asked for, whoever decodes them.
+
+Scaled and mirrored by nothing else than what is said.
+"""
 
 from __future__ import annotations
 

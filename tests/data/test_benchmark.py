@@ -128,7 +128,9 @@ def test_a_benchmark_whose_parts_do_not_fit_is_refused() -> None:
 
 
 def _identification(**changes: Any) -> data.Identification:
-    """Ann (0) and Bob (1) are enrolled and on probes, two strangers, one of whom has no number, are distractors."""
+    """Ann (0) and Bob (1) are enrolled and on probes, two strangers, one of whom has no number, are
+    distractors.
+    """
     good: dict[str, Any] = {
         "images": np.zeros((7, 1, 1, 3), dtype=np.uint8),
         "identities": np.array([0, 0, 1, 1, 5, -1, 1]),

@@ -102,7 +102,8 @@ def test_names_say_what_was_drawn() -> None:
         ({"without": ["p0", "p1", "p2"]}, "0 identities after"),
         (
             {"without": ["m.01", "m.02"]},
-            "none of the 2 names to exclude occurs in it; they are like 'm.01', those of the set like 'p0'",
+            "none of the 2 names to exclude occurs in it; they are like 'm.01', those of the "
+            "set like 'p0'",
         ),
     ],
 )

@@ -404,7 +404,9 @@ def test_a_projection_is_stored_where_it_is_wanted(run: runs.Run, tmp_path: Path
 
 
 def test_a_benchmark_that_knows_its_factors_gives_invariance_curves(run: runs.Run) -> None:
-    """Six people of a colour each, in a sweep of light: the darker the second picture, the less it looks like the first."""
+    """Six people of a colour each, in a sweep of light: the darker the second picture, the less it
+    looks like the first.
+    """
     levels = np.array([0, 0, 30, 60, 90])
     pictures, people = [], np.repeat(np.arange(6), len(levels))
     for person, angle in zip(people, np.tile(levels, 6), strict=True):
@@ -584,7 +586,9 @@ def test_an_unknown_run_is_an_error(run: runs.Run, complaint: Any) -> None:
 
 
 def _among(others: Path, **changes: Any) -> data.Identification:
-    """People 0 and 1 are enrolled with two images each and searched for among those of people 2 and 3."""
+    """People 0 and 1 are enrolled with two images each and searched for among those of people 2 and
+    3.
+    """
     dataset = data.open(f"folder:{others}")
     numbers = np.arange(PEOPLE * IMAGES).reshape(PEOPLE, IMAGES)
     parts = {

@@ -1,4 +1,7 @@
-"""Evaluations of which something is left out, and what is checked before anything is embedded. The network is a known one."""
+"""Evaluations of which something is left out, and what is checked before anything is embedded.
+
+The network is a known one.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ def broken(faces: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
-    """A run whose network is known, so that none has to be trained; its loss has no class centres."""
+    """A run whose network is known, so that none has to be trained.
+
+    Its loss has no class centres.
+    """
     made = Model(Net(), None, None, 127.5, 128.0, torch.device("cpu"), 70)  # type: ignore[arg-type]
     for module in (sys.modules[evaluate.__module__], embedding):
         monkeypatch.setattr(module, "load_model", lambda opened, device: made)

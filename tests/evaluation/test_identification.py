@@ -1,4 +1,6 @@
-"""Identification against scikit-learn, and against a slow version that looks at every candidate and every subset."""
+"""Identification against scikit-learn, and against a slow version that looks at every candidate and
+every subset.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def _people(
     dim: int = 17,
     seed: int = 0,
 ) -> Case:
-    """Embeddings around a direction a person; one or two images of each in the gallery. No two scores are equal."""
+    """Embeddings around a direction a person; one or two images of each in the gallery.
+
+    No two scores are equal.
+    """
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(people, dim))
     gallery_ids = rng.permutation(np.concatenate([np.arange(people), np.arange(0, people, 3)]))
@@ -57,7 +62,9 @@ def _people(
 
 @st.composite
 def tied(draw: st.DrawFn, most_distractors: int = 6) -> Case:
-    """Few people whose embeddings have the coordinates 1 and -1: cosines are -1, -0.5, 0, 0.5 or 1, so many are equal."""
+    """Few people whose embeddings have the coordinates 1 and -1: cosines are -1, -0.5, 0, 0.5 or 1,
+    so many are equal.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     enrolled, more, probes = (
         draw(st.integers(1, 5)),
@@ -320,7 +327,9 @@ def test_a_far_below_ten_false_accepts_expected_of_different_people_is_not_suppo
 
 
 def _pairs(case: Case) -> list[tuple[int, float, Floats]]:
-    """Of each probe and each other image of its person: who it is, their cosine, and the cosines with the distractors."""
+    """Of each probe and each other image of its person: who it is, their cosine, and the cosines
+    with the distractors.
+    """
     images, ids = (
         np.concatenate([case.gallery, case.probes]),
         np.concatenate([case.gallery_ids, case.probe_ids]),

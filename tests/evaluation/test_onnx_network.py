@@ -1,4 +1,6 @@
-"""Networks in ONNX files: what they give, which inputs they may have, and what is wrong with the others."""
+"""Networks in ONNX files: what they give, which inputs they may have, and what is wrong with the
+others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Open-set identification against its definitions, counted slowly, and against scikit-learn's DET curve."""
+"""Open-set identification against its definitions, counted slowly, and against scikit-learn's DET
+curve.
+"""
 
 from __future__ import annotations
 
@@ -265,7 +267,8 @@ def test_the_bootstrap_redraws_people_and_strangers_alike() -> None:
     assert result.intervals[0.5] == pytest.approx(
         (0.3, 0.7), abs=0.051
     )  # binomial of 20; of 600 it would be 0.46 to 0.54
-    # One stranger in 20 looks like person 0 and sets the threshold at FPIR 1 %, unless not drawn: in 36 % of the resamples.
+    # One stranger in 20 looks like person 0 and sets the threshold at FPIR 1 %, unless not drawn:
+    # in 36 % of the resamples.
     one = np.concatenate([0.5 * axes[[0]] + axes[[30]], np.tile(axes[30], (19, 1))])
     unlike = (
         axes[:20] + np.sqrt(5.0) * axes[[35]]

@@ -1,4 +1,7 @@
-"""Results stored in a run directory come back as they were, and what is damaged says so. No model is needed for it."""
+"""Results stored in a run directory come back as they were, and what is damaged says so.
+
+No model is needed for it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Templates pooled and compared, against slow loops and scikit-learn; and a run on IJB's files from end to end."""
+"""Templates pooled and compared, against slow loops and scikit-learn.
+
+And a run on IJB's files from end to end.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,9 @@ def slowly(
 def made(
     count: int = 300, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Embeddings of all lengths, templates with gaps in their numbers, media that several templates share, weights."""
+    """Embeddings of all lengths, templates with gaps in their numbers, media that several templates
+    share, weights.
+    """
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(count, 16)) * rng.uniform(0.2, 5, (count, 1))
     templates = rng.choice(rng.permutation(10_000)[:40], count)

@@ -1,4 +1,6 @@
-"""Every figure of the verification protocol against scikit-learn, or against a slow version that counts pair by pair."""
+"""Every figure of the verification protocol against scikit-learn, or against a slow version that
+counts pair by pair.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def _thresholds(scores: NDArray[np.float64]) -> list[float]:
 def _slow_folds(
     scores: NDArray[np.float64], same: NDArray[np.bool_], folds: NDArray[np.int64]
 ) -> list[float]:
-    """Accuracy by fold: every threshold tried on the other folds, the strictest of the best moved halfway to the next score."""
+    """Accuracy by fold: every threshold tried on the other folds, the strictest of the best moved
+    halfway to the next score.
+    """
     found = []
     for fold in np.unique(folds):
         best, kept = -1, np.inf
@@ -162,7 +166,8 @@ def test_fold_accuracy_is_that_of_trying_every_threshold(
 
 
 def test_of_equally_good_thresholds_the_strictest_is_taken() -> None:
-    # On the other fold 1 genuine pair above 1 impostor above 1 genuine: accepting the first or all three is equally good.
+    # On the other fold 1 genuine pair above 1 impostor above 1 genuine: accepting the first or all
+    # three is equally good.
     scores = np.array([3.0, 2.0, 1.0, 1.5, 0.5, 0.2])
     same = np.array([True, False, True, True, False, True])
     result = verification(scores, same, folds=[0, 0, 0, 1, 1, 1], intervals=False)
@@ -181,7 +186,9 @@ def test_a_number_of_folds_cuts_as_kfold_does(count: int, folds: int) -> None:
 
 
 def _arcface_torch(distance: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Accuracy by fold as arcface_torch's verification.py finds it, with a grid of squared distances."""
+    """Accuracy by fold as arcface_torch's verification.py finds it, with a grid of squared
+    distances.
+    """
     grid = np.arange(0, 4, 0.01)
     found = []
     for train, test in KFold(10, shuffle=False).split(distance):
@@ -242,7 +249,7 @@ def test_a_monotone_transform_of_the_scores_changes_nothing_but_where_the_middle
     for key, interval in plain.intervals.items():
         if (
             key != "accuracy"
-        ):  # a threshold in the middle of two scores may decide otherwise about a score between them
+        ):  # a threshold halfway between two scores may decide otherwise about one between
             assert transformed.intervals[key] == pytest.approx(interval), key
 
 
@@ -285,14 +292,17 @@ def test_perfect_separation_is_perfect(genuine: int, impostor: int, gap: float) 
     result = verification(scores, same, folds)
     assert (result.accuracy, result.std, result.auc, result.eer) == (1.0, 0.0, 1.0, 0.0)
     assert set(result.tar_at_far.values()) == {1.0}
-    # Without any error the lower limit is that of Clopper and Pearson, whose tail probability is low^n = 0.025.
+    # Without any error the lower limit is that of Clopper and Pearson, whose tail probability is
+    # low^n = 0.025.
     low, high = result.intervals["accuracy"]
     assert (low ** (genuine + impostor), high) == (pytest.approx(0.025), 1.0)
 
 
 @pytest.mark.parametrize("count", [4, 20, 60])
 def test_perfectly_separated_pairs_of_many_scores_are_all_judged_rightly(count: int) -> None:
-    """The strictest threshold itself lies on a genuine score and rejects lower ones of the fold that is tested."""
+    """The strictest threshold itself lies on a genuine score and rejects lower ones of the fold
+    that is tested.
+    """
     rng = np.random.default_rng(0)
     same = np.arange(count) % 2 == 0
     assert verification(10.0 * same + rng.random(count), same, folds=2).accuracy == 1.0

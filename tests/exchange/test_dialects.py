@@ -1,4 +1,6 @@
-"""Networks of other programs under their own names: written here anew with their modules, and the outputs compared."""
+"""Networks of other programs under their own names: written here anew with their modules, and the
+outputs compared.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ DIM = 16
 
 
 class _Layers(nn.Module):
-    """A sequence under the name `layers`, as arcface_torch's mobilefacenet has them at every level."""
+    """A sequence under the name `layers`, as arcface_torch's mobilefacenet has them at
+    every level.
+    """
 
     def __init__(self, *layers: nn.Module, residual: bool = False) -> None:
         super().__init__()
@@ -226,13 +230,15 @@ def test_adafaces_networks_come_by_name_out_of_lightnings_file(
     notes = run.environment["imported"]["notes"]
     assert (
         notes[0]
-        == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of AdaFace's IR networks"
+        == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of "
+        f"AdaFace's IR networks"
     )
     assert (
         notes[1]
         == "3 tensors beside the backbone were left out: head.kernel, head.t, head.batch_mean"
     )
-    # In double precision, as fifty layers summed in another order differ by more than 1e-6 in single.
+    # In double precision, as fifty layers summed in another order differ by more than 1e-6 in
+    # single.
     pixels = torch.randn(
         2, 3, 112, 112, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )

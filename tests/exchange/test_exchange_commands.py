@@ -95,7 +95,8 @@ def test_an_onnx_file_says_what_it_needs(workbench: RunCommand, here: Path) -> N
 
 def test_one_number_a_channel(workbench: RunCommand, here: Path) -> None:
     said = workbench(
-        "import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
+        "import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std "
+        "58.395,57.12,57.375"
     )
     assert (
         "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next"

@@ -1,4 +1,7 @@
-"""A backbone as an ONNX file: the same embeddings, for any batch, with its scaling; and back again."""
+"""A backbone as an ONNX file: the same embeddings, for any batch, with its scaling.
+
+And back again.
+"""
 
 from __future__ import annotations
 

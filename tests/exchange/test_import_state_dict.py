@@ -1,4 +1,6 @@
-"""Checkpoints of PyTorch: what is taken, and that a stranger's file runs no code and leaves nothing behind."""
+"""Checkpoints of PyTorch: what is taken, and that a stranger's file runs no code and leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 

@@ -175,7 +175,10 @@ def _mark(text: str) -> _Settings:
 
 
 def _of_another_program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An object of a module that is there when it is saved, and gone when it is read; importing it would raise."""
+    """An object of a module that is there when it is saved, and gone when it is read.
+
+    Importing it would raise.
+    """
     module = types.ModuleType("their_project")
     kind = type("Config", (), {"__module__": "their_project", "__qualname__": "Config"})
     module.Config = kind  # type: ignore[attr-defined]

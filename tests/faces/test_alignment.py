@@ -236,7 +236,9 @@ def test_it_samples_as_scikit_image_does() -> None:
 
 @pytest.mark.parametrize("scale", [0.5, 0.3, 0.1])
 def test_a_large_face_is_averaged_down(scale: float) -> None:
-    """What is fine becomes grey instead of a pattern that is not there, and what is coarse stays in its place."""
+    """What is fine becomes grey instead of a pattern that is not there, and what is coarse stays in
+    its place.
+    """
     side = int(112 / scale)
     fine = (
         ((np.indices((side, side)).sum(0) % 2) * 255).astype(np.uint8)[..., None].repeat(3, axis=2)

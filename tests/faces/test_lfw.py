@@ -1,4 +1,6 @@
-"""Detection and alignment of real photographs, held against the crops that another program made of them."""
+"""Detection and alignment of real photographs, held against the crops that another program made of
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The adapter for OpenCV's detector: with a stand-in for OpenCV, and with OpenCV itself where it must refuse a file."""
+"""The adapter for OpenCV's detector: with a stand-in for OpenCV, and with OpenCV itself where it
+must refuse a file.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Complaint = Callable[..., AbstractContextManager[None]]
 
 
 class FakeNetwork:
-    """Answers as cv2.FaceDetectorYN does: a face where the picture is brightest in red, one a pixel beside it of a lower score."""
+    """Answers as cv2.FaceDetectorYN does: a face where the picture is brightest in red, one a pixel
+    beside it of a lower score.
+    """
 
     calls: list[tuple[Any, ...]]
 

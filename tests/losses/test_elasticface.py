@@ -74,7 +74,8 @@ def test_in_training_each_image_has_a_margin_of_its_own(kind: str, plus: bool) -
     margins = np.clip(0.5 + 0.2 * noise, 0, None)
     if plus:
         cosines = loss.own_cosines(embeddings, labels).numpy()
-        # Whoever is nearer than k others of the batch gets what is smaller than k others of the margins.
+        # Whoever is nearer than k others of the batch gets what is smaller than k others of the
+        # margins.
         margins = np.array([np.sort(margins)[(cosines > cosine).sum()] for cosine in cosines])
         assert margins[cosines.argmin()] == margins.max()
         assert margins[cosines.argmax()] == margins.min()

@@ -1,4 +1,6 @@
-"""Figures: what is drawn, that it is labelled, that a loss looks the same everywhere, and that odd data do not stop it."""
+"""Figures: what is drawn, that it is labelled, that a loss looks the same everywhere, and that odd
+data do not stop it.
+"""
 
 from __future__ import annotations
 

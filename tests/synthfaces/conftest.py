@@ -22,7 +22,9 @@ Camera = Callable[..., Taken]
 
 @pytest.fixture(scope="session")
 def faces_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the anatomy: WORKBENCH_CACHE where that is set, as making it takes seconds."""
+    """A cache that holds the anatomy: WORKBENCH_CACHE where that is set, as making it takes
+    seconds.
+    """
     chosen = os.environ.get("WORKBENCH_CACHE")
     folder = Path(chosen) if chosen else tmp_path_factory.mktemp("faces")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,6 @@
-"""What the albums promise: pure functions of their arguments, each with its conditions, of people who stay themselves."""
+"""What the albums promise: pure functions of their arguments, each with its conditions, of people
+who stay themselves.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ Plans = dict[str, list[list[tuple[Person, Session, Shot]]]]
 
 @pytest.fixture(scope="module")
 def plans() -> Plans:
-    """What would be photographed of many people: all that goes into the pictures, without the pictures."""
+    """What would be photographed of many people: all that goes into the pictures, without the
+    pictures.
+    """
     nothing = Taken(b"", TEMPLATE.astype(np.float32), 0.0)
     kept: list[tuple[Person, Session, Shot]] = []
 
@@ -305,7 +309,8 @@ def test_another_process_makes_the_same_bytes(faces_cache: Path) -> None:
         "import base64, sys; from workbench import synthfaces as s\n"
         "for n in (9, 3):\n"
         "  for p in s.portraits(n, images=4, album='wild', seed=5, size=64):\n"
-        "    print(base64.b64encode(p.jpeg).decode(), base64.b64encode(p.landmarks.tobytes()).decode())"
+        "    print(base64.b64encode(p.jpeg).decode(), "
+        "base64.b64encode(p.landmarks.tobytes()).decode())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -387,27 +392,33 @@ def _thumbnail(jpeg: bytes) -> NDArray[np.int64]:
     return np.asarray(small).astype(np.int64).ravel()
 
 
-# `VERSION` names the cache of rendered sets: it must change with the pixels. When this test fails, raise VERSION and print anew:
+# `VERSION` names the cache of rendered sets: it must change with the pixels. When this test fails,
+# raise VERSION and print anew:
 #   python tests/synthfaces/test_albums.py
-# Not to the bit: on another machine numpy, the JPEG library or the processor's exp may round otherwise.
+# Not to the bit: on another machine numpy, the JPEG library or the processor's exp may round
+# otherwise.
 GOLDEN_VERSION = "1"
 GOLDEN = {
     (
         0,
         "wild",
-    ): "117 96 86 167 130 110 138 125 122 146 124 115 128 111 103 123 112 102 125 94 79 175 125 102 129 113 105",
+    ): "117 96 86 167 130 110 138 125 122 146 124 115 128 111 103 123 112 102 125 94 79 175 "
+    "125 102 129 113 105",
     (
         1,
         "frontal",
-    ): "45 41 42 147 112 93 143 112 95 60 46 42 167 123 100 188 143 119 64 56 50 159 111 89 172 124 100",
+    ): "45 41 42 147 112 93 143 112 95 60 46 42 167 123 100 188 143 119 64 56 50 159 111 89 "
+    "172 124 100",
     (
         1000000,
         "pose",
-    ): "166 161 157 164 152 144 100 92 89 165 155 151 163 144 135 173 154 146 178 172 169 173 150 142 178 153 141",
+    ): "166 161 157 164 152 144 100 92 89 165 155 151 163 144 135 173 154 146 178 172 169 173 "
+    "150 142 178 153 141",
     (
         1000003,
         "invariance",
-    ): "94 90 82 134 113 100 82 76 70 105 85 72 181 145 123 113 91 77 89 73 65 175 135 115 108 95 87",
+    ): "94 90 82 134 113 100 82 76 70 105 85 72 181 145 123 113 91 77 89 73 65 175 135 115 108 "
+    "95 87",
 }
 
 
@@ -429,6 +440,7 @@ if __name__ == "__main__":
     print(f'GOLDEN_VERSION = "{synthfaces.VERSION}"\nGOLDEN = {{')
     for key in GOLDEN:
         print(
-            f'    ({key[0]}, "{key[1]}"): "{" ".join(map(str, _thumbnail(_golden_portrait(*key).jpeg)))}",'
+            f'    ({key[0]}, "{key[1]}"): '
+            f'"{" ".join(map(str, _thumbnail(_golden_portrait(*key).jpeg)))}",'
         )
     print("}")

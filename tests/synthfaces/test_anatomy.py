@@ -124,7 +124,8 @@ def test_the_mean_head_is_its_mirror_image(head: Anatomy) -> None:
 
 
 def test_triangles_face_outwards(head: Anatomy) -> None:
-    # The surface bounds a volume: eyes are closed, so by the divergence theorem theirs is that of a ball.
+    # The surface bounds a volume: eyes are closed, so by the divergence theorem theirs is that of a
+    # ball.
     for eye, radius in zip((room.EYE_LEFT, room.EYE_RIGHT), head.eye_radius, strict=True):
         corners = (
             head.mean[head.triangles[head.part == eye]] - head.eye_centres[eye - room.EYE_LEFT]
@@ -173,7 +174,9 @@ def test_units_of_one_side_move_that_side(head: Anatomy) -> None:
 
 @pytest.fixture
 def readings(head: Anatomy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """An empty cache, and the folders that the anatomy was read from since: the package's files are read but once."""
+    """An empty cache, and the folders that the anatomy was read from since: the package's files are
+    read but once.
+    """
     folders: list[Path] = []
 
     def read(data: Path) -> Anatomy:

@@ -1,4 +1,6 @@
-"""Skin changes where it should: each kind of paint on one place of the atlas, the same from day to day."""
+"""Skin changes where it should: each kind of paint on one place of the atlas, the same from day to
+day.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,8 @@ def test_a_beard_grows_below_the_nose(head: Anatomy, man: Person, bare: Look) ->
     assert head.atlas_place[changed][:, 1].max() < 0.1  # before the ears it meets the hair
     assert not changed[head.atlas_lips > 0.7].any()
     y = head.atlas_place[..., 1]
-    only = {part: _difference(head, man, replace(bare, moustache=0.0, chin=0.0, cheeks=0.0), **{"beard": 1.0, part: 1.0})
+    shaven = replace(bare, moustache=0.0, chin=0.0, cheeks=0.0)
+    only = {part: _difference(head, man, shaven, **{"beard": 1.0, part: 1.0})
             for part in ("moustache", "chin", "cheeks")}  # fmt: skip
     assert y[only["moustache"]].min() > left[1] - 0.05
     assert y[only["chin"]].max() < right[1]

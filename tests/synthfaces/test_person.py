@@ -200,7 +200,8 @@ def test_ageing_is_smooth_and_keeps_people_apart(head: Anatomy, crowd: list[Pers
 def test_people_of_an_age_of_both_sexes_are_the_mean_head_in_the_mean(
     head: Anatomy, crowd: list[Person]
 ) -> None:
-    # The local axes are drawn about the middle, so they cancel; what is left is smaller than people's differences.
+    # The local axes are drawn about the middle, so they cancel; what is left is smaller than
+    # people's differences.
     shapes = np.array([head_of(head, who, 25.0) for who in crowd[:120]])
     face = np.abs(head.mean[:, 0]) < 0.7
     face &= (head.mean[:, 1] > -1.2) & (head.mean[:, 1] < 0.8) & (head.mean[:, 2] > -0.4)

@@ -1,4 +1,7 @@
-"""The z-buffer against one that tries every sample in double precision; normals and openness against solid geometry."""
+"""The z-buffer against one that tries every sample in double precision.
+
+Normals and openness against solid geometry.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def _rasterised(
 def _slow(
     scene: Scene, one_sided: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-    """For each triangle and sample: nearness, whether it surely covers the sample, whether it may, and the slack of nearness."""
+    """For each triangle and sample: nearness, whether it surely covers the sample, whether it may,
+    and the slack of nearness.
+    """
     points, triangles = scene
     column, row = np.meshgrid(np.arange(COLUMNS) + 0.5, np.arange(ROWS) + 0.5)
     near, sure, may, slack = [], [], [], []
@@ -76,7 +81,8 @@ def _check(
         assert (nearness[i, j] >= (near - slack - slack[t])[others, i, j]).all()
 
 
-# Quarters of a pixel: edges through samples, triangles without an area, and triangles off the screen, are all common.
+# Quarters of a pixel: edges through samples, triangles without an area, and triangles off the
+# screen, are all common.
 quarter = st.integers(-30, 90).map(lambda number: number / 4)
 broken = st.sampled_from([float("nan"), float("inf"), float("-inf")])
 
@@ -254,7 +260,8 @@ def test_a_plate_sees_the_whole_sky() -> None:
 
 @pytest.mark.parametrize("depth", [0.5, 1.0, 1.6])
 def test_the_bottom_of_a_pit_sees_its_opening(depth: float) -> None:
-    # A well of radius 0.5: from the middle of its bottom, the cosine-weighted share of the sky is r^2 / (r^2 + d^2).
+    # A well of radius 0.5: from the middle of its bottom, the cosine-weighted share of the sky is
+    # r^2 / (r^2 + d^2).
     around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     rings = [
         (0.02, -depth),

@@ -1,4 +1,6 @@
-"""Pictures show what their truth says: where the features are, which way the head turns, what is hidden, how light falls."""
+"""Pictures show what their truth says: where the features are, which way the head turns, what is
+hidden, how light falls.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ def test_plain_faces_lie_on_the_template(take: Camera) -> None:
     assert np.linalg.norm(off, axis=2).max() < 8
     assert np.linalg.norm(off, axis=2).mean() < 3.5
     assert np.abs(off.mean(axis=(0, 1))).max() < 1
-    # Frontal: left and right eye, and the corners of the mouth, are at one height and the nose is between.
+    # Frontal: left and right eye, and the corners of the mouth, are at one height and the nose is
+    # between.
     marks = np.array([take(number).landmarks for number in PEOPLE])
     assert np.abs(marks[:, 0, 1] - marks[:, 1, 1]).max() < 2.5
     assert np.abs(marks[:, 2, 0] - marks[:, :2, 0].mean(axis=1)).max() < 3
@@ -89,7 +92,9 @@ def test_pictures_of_two_sizes_are_alike(take: Camera) -> None:
 
 
 def _nose_off_the_middle(marks: NDArray[np.float32]) -> tuple[float, float]:
-    """How far right and down of the eyes' middle the tip of the nose is, in distances between the eyes and the mouth."""
+    """How far right and down of the eyes' middle the tip of the nose is, in distances between the
+    eyes and the mouth.
+    """
     eyes, mouth = marks[:2].mean(axis=0), marks[3:].mean(axis=0)
     right, down = (marks[2] - (eyes + mouth) / 2) / np.linalg.norm(mouth - eyes)
     return float(right), float(down)
@@ -185,7 +190,8 @@ def test_irises_are_dark_and_lips_are_red(take: Camera, luminance: Luminance) ->
 
 
 def test_a_near_camera_makes_noses_large(take: Camera) -> None:
-    # The nose's tip is before the eyes: what is off the axis of a turned head is drawn out by a near camera.
+    # The nose's tip is before the eyes: what is off the axis of a turned head is drawn out by a
+    # near camera.
     for number in PEOPLE:
         near, far = (
             _nose_off_the_middle(take(number, size=48, distance=d, yaw=30.0).landmarks)[0]

@@ -1,4 +1,6 @@
-"""Light on plates and balls whose colours can be worked out on paper, and the noise that everything is painted with."""
+"""Light on plates and balls whose colours can be worked out on paper, and the noise that everything
+is painted with.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ ALBEDO = np.array([0.6, 0.4, 0.2])
 LIGHT = np.array([0.9, 0.8, 0.7])
 SKY = np.array([[0.05, 0.06, 0.07], [0.25, 0.26, 0.27]])
 WRAP = np.array([0.28, 0.12, 0.07])
-"""How far red, green and blue reach round the edge of the shadow on skin; on other things not at all."""
+"""How far red, green and blue reach round the edge of the shadow on skin.
+
+On other things not at all.
+"""
 
 Arrays = tuple[NDArray[np.float64], NDArray[np.int32]]
 
@@ -41,7 +46,8 @@ def test_noise_is_a_share_and_the_same_each_time(x: float, y: float, z: float) -
 @quick
 @given(place, place, place, st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1)]))
 def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, int]) -> None:
-    # Its slope is at most 1.5, and it changes from one whole number to the next: across the grid's planes too.
+    # Its slope is at most 1.5, and it changes from one whole number to the next: across the grid's
+    # planes too.
     step = 1e-3
     for start in ((x, y, z), (round(x), round(y), round(z))):
         before, after = (
@@ -126,7 +132,9 @@ def test_nothing_outside_the_map_is_in_shadow(far: tuple[float, float]) -> None:
 def _shaded(
     mesh: Arrays, kinds: int | NDArray[np.uint8] = FRAME, **changes: Any
 ) -> NDArray[np.float64]:
-    """(SIDE, SIDE, 4) picture of a mesh within -1..1, lit by LIGHT from the camera and by SKY unless told otherwise."""
+    """(SIDE, SIDE, 4) picture of a mesh within -1..1, lit by LIGHT from the camera and by SKY
+    unless told otherwise.
+    """
     vertices, triangles = mesh[0].astype(np.float32), mesh[1]
     palette = np.zeros_like(PALETTE)
     palette[:, :3], palette[:, 4], palette[:, 5] = ALBEDO, 10.0, 1.0
@@ -252,7 +260,9 @@ def _ball(radius: float) -> Arrays:
 
 
 def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
-    """(SIDE, SIDE, 3) unit normals where the camera's rays meet the ball, NaN where they pass it."""
+    """(SIDE, SIDE, 3) unit normals where the camera's rays meet the ball, NaN where they
+    pass it.
+    """
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
     ray = np.stack(
         [

@@ -141,7 +141,8 @@ def test_hair_turns_grey_with_the_years(head: Anatomy) -> None:
 
 @pytest.mark.parametrize("age", [40.0, 60.0, 80.0])
 def test_only_the_years_change_on_a_plain_day(head: Anatomy, age: float) -> None:
-    # The sweep over ages compares pictures of the same day: all but skin, hair's colour and hairline must stay.
+    # The sweep over ages compares pictures of the same day: all but skin, hair's colour and
+    # hairline must stay.
     for number in range(60):
         who = person(head, number)
         young, old = (_flat(session(who, 6000, years, plain=True)) for years in (30.0, age))

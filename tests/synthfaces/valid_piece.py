@@ -8,7 +8,10 @@ from workbench.synthfaces.hair import Piece
 
 
 def check(piece: Piece) -> None:
-    """What the renderer relies on; it looks nothing up out of bounds, so a wrong index would read foreign memory."""
+    """What the renderer relies on.
+
+    It looks nothing up out of bounds, so a wrong index would read foreign memory.
+    """
     count, triangles = len(piece.vertices), len(piece.triangles)
     assert piece.vertices.shape == piece.rest.shape == (count, 3)
     assert piece.triangles.shape == (triangles, 3)

@@ -1,4 +1,6 @@
-"""A run is one thing: what may change when it is resumed, who may train it, and what its files say when it ends."""
+"""A run is one thing: what may change when it is resumed, who may train it, and what its files say
+when it ends.
+"""
 
 from __future__ import annotations
 
@@ -312,7 +314,8 @@ def test_a_second_process_is_refused_while_one_trains(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_is_resumed_at_once(settings: dict[str, Any], workers: int) -> None:
     code = (
-        "import json, sys, workbench as wb; from workbench.training import records; records.EPOCH_CHECKPOINT_SECONDS = 0.0;"
+        "import json, sys, workbench as wb; from workbench.training import records; "
+        "records.EPOCH_CHECKPOINT_SECONDS = 0.0;"
         "wb.train(json.loads(sys.argv[1]), progress=False)"
     )
     long = settings | {"epochs": 100_000, "workers": workers}
@@ -434,7 +437,8 @@ def test_embeddings_as_evaluation_makes_them_are_looked_at(
 
     monkeypatch.setattr(wb.backbones.Backbone, "forward", forward)
     _refused(
-        rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* used as in evaluation; in a new run",
+        rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* used as in evaluation; in a "
+        rf"new run",
         lambda: _train(settings),
     )
     assert runs.open("runs/a").state == "failed"

@@ -47,7 +47,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Settings of a one-second run, in a folder of its own that is the same to every run ("runs")."""
+    """Settings of a one-second run, in a folder of its own that is the same to every run
+    ("runs").
+    """
     monkeypatch.chdir(tmp_path)
     return _settings(faces)
 
@@ -112,7 +114,10 @@ def _assert_same_model(run: runs.Run, other: runs.Run) -> None:
 
 
 def _rows(run: runs.Run) -> list[dict[str, Any]]:
-    """metrics.jsonl without the only column that may differ between two equal runs; every line must be whole."""
+    """metrics.jsonl without the only column that may differ between two equal runs.
+
+    Every line must be whole.
+    """
     rows = [json.loads(line) for line in (run.path / runs.METRICS).read_text().splitlines()]
     return [
         {key: value for key, value in row.items() if key != "images_per_second"} for row in rows
@@ -779,7 +784,9 @@ def test_a_broken_picture_fails_the_run_in_one_line_that_names_it(
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """PyTorch 2.15 on a CPU can corrupt its memory in backward, for small batches of an odd size with more than one thread."""
+    """PyTorch 2.15 on a CPU can corrupt its memory in backward, for small batches of an odd size
+    with more than one thread.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,6 @@
-"""Training on more shards than there is room for: each is fetched once an epoch, and few are there at a time."""
+"""Training on more shards than there is room for: each is fetched once an epoch, and few are there
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def test_each_shard_is_fetched_once_an_epoch(
     monkeypatch.setattr(remote, "OPEN", 4)
     monkeypatch.setattr(batches, "KEPT_BYTES", 0)
     monkeypatch.chdir(tmp_path)
-    spec = f"webdataset:pipe:sh {script} set-{{000000..{SHARDS - 1:06d}}}.tar,index={tmp_path / 'set' / 'index.npz'}"
+    spec = (
+        f"webdataset:pipe:sh {script} set-{{000000..{SHARDS - 1:06d}}}.tar,"
+        f"index={tmp_path / 'set' / 'index.npz'}"
+    )
     run = wb.train(
         {
             "data": spec,

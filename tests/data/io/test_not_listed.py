@@ -1,4 +1,6 @@
-"""Nothing of a folder vanishes without a word: what is read, what is left out, and what is said of it."""
+"""Nothing of a folder vanishes without a word: what is read, what is left out, and what is said of
+it.
+"""
 
 from __future__ import annotations
 
@@ -84,8 +86,10 @@ def test_what_is_left_out_is_counted_and_named(
     (tmp_path / "cid").mkdir()
     said = warned(tmp_path)
     assert said == (
-        f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads them), 2 .mov, 1 without extension; "
-        "1 picture directly in the folder belongs to nobody and left out; folders without a picture that can be read: bob, cid"
+        f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads "
+        f"them), 2 .mov, 1 without extension; "
+        "1 picture directly in the folder belongs to nobody and left out; folders without a "
+        "picture that can be read: bob, cid"
     )
     assert opened(tmp_path).note == said.partition(": ")[2] + "; left out beside the folders: 1 .md"
 
@@ -130,7 +134,8 @@ def test_previews_and_trash_of_storage_systems_are_no_pictures_of_the_set(tmp_pa
     assert list(dataset.attributes["file"]) == ["ann/a.jpg"]
     assert (
         dataset.note
-        == "hidden or the system's own, left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, __MACOSX)"
+        == "hidden or the system's own, left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, "
+        "__MACOSX)"
     )
 
 
@@ -226,7 +231,8 @@ def test_a_zip_is_sorted_out_in_the_same_way(tmp_path: Path) -> None:
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
     assert [name for name in names if left.takes(name)] == ["ann/a.jpg"]
     assert str(left) == (
-        "left out: 1 .mov; left out beside the folders: 1 .txt; hidden or the system's own, left out: 2 (__MACOSX)"
+        "left out: 1 .mov; left out beside the folders: 1 .txt; hidden or the system's own, "
+        "left out: 2 (__MACOSX)"
     )
 
 
@@ -282,8 +288,9 @@ def test_training_says_it(
 ) -> None:
     put(identity_folder / "ann" / "clip.mov")
     code, _, err = workbench(
-        "train", "--data", f"folder:{identity_folder}", "--epochs", 1, "--batch-size", 3, "--image-size", 32, "--backbone",
-        "smallresnet", "--runs-dir", tmp_path / "runs", "--device", "cpu", "--set", "workers=0",
+        "train", "--data", f"folder:{identity_folder}", "--epochs", 1, "--batch-size", 3,
+        "--image-size", 32, "--backbone", "smallresnet", "--runs-dir", tmp_path / "runs",
+        "--device", "cpu", "--set", "workers=0",
     )  # fmt: skip
     assert code == 0
     assert f"note: folder:{identity_folder}: left out: 1 .mov" in err

@@ -1,4 +1,6 @@
-"""`folder:DIR,list=FILE`: lists in the shapes that sets come with, and what leads out of the folder."""
+"""`folder:DIR,list=FILE`: lists in the shapes that sets come with, and what leads out of the
+folder.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +228,11 @@ ROWS = [
 
 
 def columns(shape: str, mark: str = ",") -> str:
-    """Lines of ROWS, e.g. "i p l": with a running number, the path and the label; also "v" 0 or 1, "f" a fraction, "n" a number."""
+    """Lines of ROWS, e.g.
+
+    "i p l": with a running number, the path and the label; also "v" 0 or 1, "f" a fraction, "n" a
+    number.
+    """
     lines = []
     for number, (path, label) in enumerate(ROWS):
         values = {

@@ -1,4 +1,6 @@
-"""Packs: what was written is read back byte for byte, and nothing half-written or damaged is ever read."""
+"""Packs: what was written is read back byte for byte, and nothing half-written or damaged is ever
+read.
+"""
 
 from __future__ import annotations
 

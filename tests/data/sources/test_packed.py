@@ -1,4 +1,7 @@
-"""The packed format: JPEGs end to end with an index of their ranges; what is damaged is an error of one line."""
+"""The packed format: JPEGs end to end with an index of their ranges.
+
+What is damaged is an error of one line.
+"""
 
 from __future__ import annotations
 

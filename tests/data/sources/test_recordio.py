@@ -1,4 +1,7 @@
-"""RecordIO: what an independent writer writes is read back; what is damaged is an error of one line."""
+"""RecordIO: what an independent writer writes is read back.
+
+What is damaged is an error of one line.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ MAGIC = struct.pack("<I", 0xCED7230A)
 
 
 def framed(payload: bytes) -> bytes:
-    """A record as dmlc-core writes it: cut where an aligned word is the magic, each part padded to 4 bytes."""
+    """A record as dmlc-core writes it: cut where an aligned word is the magic, each part padded to
+    4 bytes.
+    """
     cuts = [at for at in range(0, len(payload) - 3, 4) if payload[at : at + 4] == MAGIC]
     parts = [
         payload[a:b]
@@ -159,7 +164,9 @@ def test_images_in_no_range_say_themselves_whose_they_are(tmp_path: Path) -> Non
 
 
 def test_keys_that_float32_rounds_lead_to_the_right_identities(tmp_path: Path) -> None:
-    """As in Glint360K, whose last identities have keys above 2^24, of which float32 knows the even ones."""
+    """As in Glint360K, whose last identities have keys above 2^24, of which float32 knows the even
+    ones.
+    """
     last = 2**24
     shown = {last - 2: 5, last - 1: 5, last: 8, last + 1: 8, last + 2: 8, last + 3: 9, last + 4: 9}
     spans = ((last - 2, last), (last, last + 3), (last + 3, last + 5))
@@ -168,9 +175,8 @@ def test_keys_that_float32_rounds_lead_to_the_right_identities(tmp_path: Path) -
         (0, packed((begin, begin + 3))),
         *((key, packed(label, picture(label))) for key, label in shown.items()),
     ]
-    dataset = data.open(
-        f"recordio:{write(tmp_path / 'a', [*records, *((begin + i, packed(s)) for i, s in enumerate(spans))])}"
-    )
+    records += [(begin + i, packed(span)) for i, span in enumerate(spans)]
+    dataset = data.open(f"recordio:{write(tmp_path / 'a', records)}")
     assert [dataset.identity_names[who] for who in dataset.identities] == [
         "5",
         "5",
@@ -406,7 +412,9 @@ def test_hostile_ranges_are_errors(
 @pytest.mark.usefixtures("modest_memory")
 @pytest.mark.timeout(30)
 def test_overlapping_ranges_do_not_multiply(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    """20,000 identities of 20,000 images each in an .idx of 40,000 lines, all leading to three records."""
+    """20,000 identities of 20,000 images each in an .idx of 40,000 lines, all leading to three
+    records.
+    """
     half = 20_000
     header, image, span = (framed(packed(x)) for x in ((half + 1, 2 * half), 5, (1, half + 1)))
     (tmp_path / "train.rec").write_bytes(header + image + span)
@@ -426,7 +434,8 @@ def test_a_label_that_is_no_number_of_a_person_is_an_error(
 ) -> None:
     with complaint("train.rec", "label"):
         data.open(
-            f"recordio:{write(tmp_path / 'a', [(1, packed(2, picture(1))), (2, packed(label, picture(2)))])}"
+            f"recordio:"
+            f"{write(tmp_path / 'a', [(1, packed(2, picture(1))), (2, packed(label, picture(2)))])}"
         )
 
 

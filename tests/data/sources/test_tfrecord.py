@@ -1,4 +1,7 @@
-"""TFRecord: what an independent writer writes is read back; what is damaged is an error of one line."""
+"""TFRecord: what an independent writer writes is read back.
+
+What is damaged is an error of one line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CelebA and LFW in the folders that torchvision keeps them in, made up; the checksums of the real lists are left out in tests."""
+"""CelebA and LFW in the folders that torchvision keeps them in, made up.
+
+The checksums of the real lists are left out in tests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tar shards: written by the library webdataset and read back, the other way round, damaged, and behind an address."""
+"""Tar shards: written by the library webdataset and read back, the other way round, damaged, and
+behind an address.
+"""
 
 from __future__ import annotations
 
