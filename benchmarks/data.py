@@ -1,4 +1,7 @@
-"""How fast training images are read, beside the JPEG decoder alone and a plain loader: `python benchmarks/data.py --help`."""
+"""How fast training images are read, beside the JPEG decoder alone and a plain loader.
+
+`python benchmarks/data.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ from workbench.errors import WorkbenchError
 
 PARTS = {
     "speed": "images a second of one core, of all ways in turn in one process",
-    "open": "seconds and memory to open an index of millions of images, each in a process of its own",
+    "open": "seconds and memory to open an index of millions of images, each in a process of "
+    "its own",
 }
 DECODER, USUAL, RECORDIO, PACK = "decoder", "usual", "recordio", "pack"
 NAMES = {
@@ -51,7 +55,8 @@ NAMES = {
 }
 KINDS = {
     "recordio": "a .rec with record 0 and its identities' ranges",
-    "shuffled": "a .rec without record 0, opened for the second time; its labels are kept only where reading them took over 2 s",
+    "shuffled": "a .rec without record 0, opened for the second time; its labels are kept only "
+    "where reading them took over 2 s",
     "pack": "a pack",
 }
 BATCH = 128
@@ -181,7 +186,8 @@ def _written(given: argparse.Namespace, folder: Path) -> tuple[Dataset, Dataset]
             encoded_image(source.images, i).startswith(b"\xff\xd8\xff") for i in range(len(source))
         ):
             raise WorkbenchError(
-                f"--source {given.source}: has images that are no JPEGs, which the bare decoder is not for"
+                f"--source {given.source}: has images that are no JPEGs, which the bare "
+                f"decoder is not for"
             )
     else:
         for number, jpeg in enumerate(pictures(given.images)):
@@ -209,7 +215,10 @@ class Usual(TorchDataset[Any]):
 
 
 def speed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Images a second of the processor's time, so that others at work disturb less; the files are in the system's memory."""
+    """Images a second of the processor's time, so that others at work disturb less.
+
+    The files are in the system's memory.
+    """
     rec, packed = _written(given, folder)
     encoded = [encoded_image(packed.images, i) for i in range(len(packed))]
     height, width = images.decode(encoded[0]).shape[:2]
@@ -289,7 +298,10 @@ def _ranged(folder: Path, count: int, people: int) -> str:
 
 
 def _shuffled(folder: Path, count: int, people: int) -> str:
-    """A .rec of headers, with four bytes in the place of each image; a first record without any would be taken for record 0."""
+    """A .rec of headers, with four bytes in the place of each image.
+
+    A first record without any would be taken for record 0.
+    """
     folder.mkdir()
     kind = [
         ("magic", "<u4"),
@@ -341,14 +353,17 @@ def in_a_process(spec: str, cache: Path, times: int) -> dict[str, float]:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise WorkbenchError(
-                f"{spec}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'was ended'}"
+                f"{spec}: "
+                f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'was ended'}"
             )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def opening(spec: str, kept: str) -> dict[str, float]:
-    """Seconds to open a training set, and peak memory in MB (10^6 bytes) above what the process had before."""
+    """Seconds to open a training set, and peak memory in MB (10^6 bytes) above what the process had
+    before.
+    """
     with patch.object(indexes, "KEPT_SECONDS", -1.0 if kept == "kept" else indexes.KEPT_SECONDS):
         before, begin = _memory("VmRSS"), time.perf_counter()
         dataset = data.open(spec)
@@ -373,7 +388,8 @@ def table(found: dict[str, Any]) -> list[str]:
         height, width = row["size"]
         lines += [
             "",
-            f"{row['images']:,} JPEGs of {row['source']}, {height} x {width}, {row['bytes_per_image']:,.0f} bytes each",
+            f"{row['images']:,} JPEGs of {row['source']}, {height} x {width}, "
+            f"{row['bytes_per_image']:,.0f} bytes each",
         ]
         lines += [f"{'':12}images/s per core  / decoder  / usual"]
         lines += [

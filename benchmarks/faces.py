@@ -112,7 +112,9 @@ def picture(height: int, width: int) -> Picture:
 
 
 def speed(image: Picture, rounds: int) -> dict[str, float]:
-    """Median milliseconds on one thread: RetinaFace's network on the shrunk picture, `detect`, `align`. They take turns."""
+    """Median milliseconds on one thread: RetinaFace's network on the shrunk picture, `detect`,
+    `align`. They take turns.
+    """
     scale = min(1.0, 960 / max(image.shape))
     height, width = round(image.shape[0] * scale), round(image.shape[1] * scale)
     network = faces.RetinaFace(threads=1).network
@@ -175,17 +177,20 @@ def table(found: dict[str, Any]) -> list[str]:
     for name, row in found["milliseconds"].items():
         alone, detect, align = row[NETWORK], row[DETECT], row[ALIGN]
         lines.append(
-            f"{name:15}{alone:15.1f}{detect:10.1f}{detect / alone:8.2f}{align:10.1f}{align / alone:8.2f}"
+            f"{name:15}{alone:15.1f}{detect:10.1f}{detect / alone:8.2f}"
+            f"{align:10.1f}{align / alone:8.2f}"
         )
     row = found["processes"]
     lines += [
         "",
-        f"250x250, {row['count']} processes of one thread: {row['images_per_second']:.0f} images/s found and aligned",
+        f"250x250, {row['count']} processes of one thread: {row['images_per_second']:.0f} "
+        f"images/s found and aligned",
     ]
     if "photos" in found:
         row = found["photos"]
         lines.append(
-            f"{row['photos']} photos: {len(row['missed'])} without a face that is found, {row['several']} with several, "
+            f"{row['photos']} photos: {len(row['missed'])} without a face that is found, "
+            f"{row['several']} with several, "
             f"{row['profiles']} profiles, {row['photos'] / row['seconds']:.0f} images/s"
         )
         lines += [f"  missed: {name}" for name in row["missed"][:20]]

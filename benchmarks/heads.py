@@ -1,4 +1,7 @@
-"""What a softmax over many classes costs, beside its limit and a peer: `python benchmarks/heads.py --help`."""
+"""What a softmax over many classes costs, beside its limit and a peer.
+
+`python benchmarks/heads.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,13 @@ from workbench.errors import WorkbenchError
 PARTS = {
     "speed": "milliseconds forward and backward, of all of them in turn in one process",
     "memory": "peak memory above the class centres, each in a process of its own",
-    "step": "a whole training step of the streamed head, with momentum and weight decay: time and peak memory in all",
+    "step": "a whole training step of the streamed head, with momentum and weight decay: time "
+    "and peak memory in all",
 }
 PRODUCTS, PEER = "three products", "pytorch-metric-learning"
 NAMES = {
-    PRODUCTS: "N x D by D x C, N x C by C x D, C x N by N x D into memory that is there: the least any exact head does",
+    PRODUCTS: "N x D by D x C, N x C by C x D, C x N by N x D into memory that is there: the "
+    "least any exact head does",
     "plain": "arcface, head='plain'",
     "streamed": "arcface, head='streamed'",
     "sampled": "arcface, head='sampled', a tenth of the classes",
@@ -120,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
         "--products",
         choices=("highest", "high", "medium"),
         default="highest",
-        help="torch.set_float32_matmul_precision: medium takes bfloat16 and high TF32, where the hardware has them",
+        help="torch.set_float32_matmul_precision: medium takes bfloat16 and high TF32, where "
+        "the hardware has them",
     )
     parser.add_argument(
         "--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)"
@@ -217,7 +223,10 @@ def products(embeddings: Tensor, classes: int) -> Run:
 
 
 def speed(names: list[str], given: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Median milliseconds of each; they take turns, so that whatever else the machine does hits all alike."""
+    """Median milliseconds of each.
+
+    They take turns, so that whatever else the machine does hits all alike.
+    """
     ready = {name: contender(name, given, given.classes, device) for name in names}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for turn in tqdm(range(given.rounds + 1), desc="speed", unit="round", dynamic_ncols=True):
@@ -265,9 +274,8 @@ def in_a_process(name: str, given: argparse.Namespace) -> dict[str, float]:
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise WorkbenchError(
-            f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'the process was ended'}"
-        )
+        lines = done.stderr.strip().splitlines() or ["the process was ended"]
+        raise WorkbenchError(f"{name}: {lines[-1]}")
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -310,7 +318,10 @@ def _forget_peak(device: torch.device) -> None:
 
 
 def _now(device: torch.device, field: str) -> float:
-    """Resident memory now (VmRSS) or at its peak (VmHWM), in MiB; of a GPU what PyTorch has allocated there."""
+    """Resident memory now (VmRSS) or at its peak (VmHWM), in MiB.
+
+    Of a GPU what PyTorch has allocated there.
+    """
     if device.type == "cuda":
         read = torch.cuda.memory_allocated if field == "VmRSS" else torch.cuda.max_memory_allocated
         return read(device) / 2**20
@@ -341,7 +352,8 @@ def table(found: dict[str, Any]) -> list[str]:
         row = found["step"]
         lines += [
             "",
-            f"a step with {found['sizes']['step_classes']:,} classes: {row['seconds']:.2f} s, {row['peak_mib'] / 1024:.2f} GiB",
+            f"a step with {found['sizes']['step_classes']:,} classes: {row['seconds']:.2f} s, "
+            f"{row['peak_mib'] / 1024:.2f} GiB",
         ]
     return lines
 

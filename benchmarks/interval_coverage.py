@@ -1,4 +1,7 @@
-"""How often intervals cover the truth, and equal models are told apart: `python benchmarks/interval_coverage.py --help`."""
+"""How often intervals cover the truth, and equal models are told apart.
+
+`python benchmarks/interval_coverage.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +35,33 @@ FOLDS = 10
 POOL_SEED = 10**6
 """Of the people that the truth is computed of; far from the seeds of the data sets."""
 EFFECT = 2.5
-"""Distance of genuine from impostor scores, in their standard deviations, in the settings with person effects."""
+"""Distance of genuine from impostor scores, in their standard deviations, in the settings with
+person effects.
+"""
 
 PARTS = {
     "intervals": "how often each kind of interval covers the truth",
-    "paired": "how often `paired_difference` calls two equally good models apart, and two that are not",
+    "paired": "how often `paired_difference` calls two equally good models apart, and two that "
+    "are not",
     "many": "how often one of six equally good models is called the best",
 }
 SETTINGS = {
-    "faces": "embeddings of 100 people x 12 images, 10 folds of disjoint people, 300 + 300 pairs each",
-    "effects": "50 people, whose effects make 40 % of the variance of scores, 10 folds of 300 + 300 pairs",
+    "faces": "embeddings of 100 people x 12 images, 10 folds of disjoint people, 300 + 300 "
+    "pairs each",
+    "effects": "50 people, whose effects make 40 % of the variance of scores, 10 folds of 300 "
+    "+ 300 pairs",
     "independent-300": "300 + 300 independent pairs, scores 4.6 standard deviations apart",
     "independent-50": "50 + 50 independent pairs, scores 2.5 standard deviations apart",
 }
 METHODS = {
     "workbench": "what `verification` gives",
     "folds, t": "delete-one-fold jackknife, estimate +- t x standard error",
-    "people, t": "delete-one-person jackknife (with at most 100 people), estimate +- t x standard error",
-    "people": "percentile bootstrap over people, the weights of both multiplied (pigeonhole bootstrap, Owen 2007)",
-    "subsets": "percentile bootstrap over people, a pair counting as often as its first person (Bolle et al. 2004)",
+    "people, t": "delete-one-person jackknife (with at most 100 people), estimate +- t x "
+    "standard error",
+    "people": "percentile bootstrap over people, the weights of both multiplied (pigeonhole "
+    "bootstrap, Owen 2007)",
+    "subsets": "percentile bootstrap over people, a pair counting as often as its first person "
+    "(Bolle et al. 2004)",
     "pairs": "percentile bootstrap over pairs, within each fold and kind",
     "DeLong": "AUC of independent pairs +- 1.96 standard errors (DeLong et al. 1988)",
 }
@@ -128,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--embeddings",
         type=Path,
-        help="instead of the settings: 100 people at a time of an .npz that `workbench embed` wrote",
+        help="instead of the settings: 100 people at a time of an .npz that `workbench embed` "
+        "wrote",
     )
     parser.add_argument(
         "--seed", type=between(0, 10**5), default=0, help="of the simulation (default: 0)"
@@ -166,14 +178,18 @@ def _setting(name: str, embeddings: Path | None) -> Setting:
 
 
 def _real(path: Path) -> Setting:
-    """People of a run's embeddings, drawn without replacement for each benchmark; the truth is that of all of them."""
+    """People of a run's embeddings, drawn without replacement for each benchmark.
+
+    The truth is that of all of them.
+    """
     found = load_embeddings(path)
     count = np.bincount(found.identities[found.identities >= 0])
     fewest = 6
     usable = np.flatnonzero(count >= fewest)
     if len(usable) < 200:
         raise WorkbenchError(
-            f"{path}: {len(usable)} people with at least {fewest} images, 200 are needed to draw 100 at a time"
+            f"{path}: {len(usable)} people with at least {fewest} images, 200 are needed to "
+            f"draw 100 at a time"
         )
     images = int(count[usable].min())
     vectors = found.embeddings / np.linalg.norm(found.embeddings, axis=1, keepdims=True)
@@ -190,7 +206,10 @@ def _real(path: Path) -> Setting:
 
 
 def some_people(rng: np.random.Generator, people: int, images: int, dim: int = 48) -> Floats:
-    """(people, images, dim) unit vectors around a direction a person; people differ in spread, and some look alike."""
+    """(people, images, dim) unit vectors around a direction a person.
+
+    People differ in spread, and some look alike.
+    """
     spread = 1.15 * np.exp(rng.normal(0, 0.25, people))
     centre = rng.normal(size=(people, dim))
     centre[:, :6] *= 1.8
@@ -200,7 +219,9 @@ def some_people(rng: np.random.Generator, people: int, images: int, dim: int = 4
 
 
 def pairs_of(vectors: Floats, rng: np.random.Generator, folds: int, per_fold: int) -> Pairs:
-    """Pairs as `workbench.data.draw_pairs` makes them: folds with disjoint people, evenly over people and over couples."""
+    """Pairs as `workbench.data.draw_pairs` makes them: folds with disjoint people, evenly over
+    people and over couples.
+    """
     people, images = vectors.shape[:2]
     order = rng.permutation(people)
     within = np.array([(a, b) for a in range(images) for b in range(a)])
@@ -289,7 +310,9 @@ def with_person_effects(
 def _person_effect(
     rng: np.random.Generator, who: Integers, same: Bools, people: int, share: float
 ) -> Floats:
-    """(P,) effects with variance `share`: of a person on genuine pairs, the sum of two people's on impostor pairs."""
+    """(P,) effects with variance `share`: of a person on genuine pairs, the sum of two people's on
+    impostor pairs.
+    """
     genuine = rng.normal(0, share**0.5, people)
     impostor = rng.normal(0, (share / 2) ** 0.5, people)
     effect: Floats = np.where(same, genuine[who[:, 0]], impostor[who[:, 0]] + impostor[who[:, 1]])
@@ -460,7 +483,9 @@ GAIN = 0.15
 
 
 def paired(given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Share of benchmarks in which a difference is called clear: false alarms (equal models) and power (one is better)."""
+    """Share of benchmarks in which a difference is called clear: false alarms (equal models) and
+    power (one is better).
+    """
     found: dict[str, dict[str, float]] = {}
     for title, effects in COMPARED.items():
         clear: dict[str, list[bool]] = {"false alarms": [], "power": [], "disjoint intervals": []}
@@ -509,7 +534,8 @@ def table(found: dict[str, Any]) -> list[str]:
     """The figures for people."""
     facts = found["machine"]
     lines = [
-        f"{facts['cpu']}, {facts['cores']} cores, load before {facts['load_before']}, {facts['date']}"
+        f"{facts['cpu']}, {facts['cores']} cores, load before {facts['load_before']}, "
+        f"{facts['date']}"
     ]
     for name, row in found.get("intervals", {}).items():
         lines += [
@@ -517,7 +543,8 @@ def table(found: dict[str, Any]) -> list[str]:
             f"{name}: {SETTINGS.get(name, '100 people at a time of the embeddings given')}",
         ]
         lines += [
-            f"share of 95 % intervals that cover the truth, in {found['datasets']} benchmarks; in brackets their mean width"
+            f"share of 95 % intervals that cover the truth, in {found['datasets']} benchmarks; "
+            f"in brackets their mean width"
         ]
         lines += [f"{'':12}" + "".join(f"{figure:>15}" for figure in FIGURES)]
         for key in ("truth", "mean estimate"):

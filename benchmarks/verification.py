@@ -1,4 +1,7 @@
-"""What verification figures cost, beside arcface_torch's procedure: `python benchmarks/verification.py --help`."""
+"""What verification figures cost, beside arcface_torch's procedure.
+
+`python benchmarks/verification.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,11 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import arcface_torch, stream_roc, verification
 
 PARTS = {
-    "arcface_torch": "the figures that arcface_torch prints for a benchmark, by its procedure and by the workbench, bitwise equal",
+    "arcface_torch": "the figures that arcface_torch prints for a benchmark, by its procedure "
+    "and by the workbench, bitwise equal",
     "intervals": "`verification` of the same pairs, with and without intervals",
-    "stream": "the exact ROC over very many impostor scores: seconds, and memory beside that of the process before",
+    "stream": "the exact ROC over very many impostor scores: seconds, and memory beside that "
+    "of the process before",
 }
 CHUNK = 1_000_000
 
@@ -102,7 +107,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def some_embeddings(pairs: int, dim: int, seed: int = 0) -> tuple[Floats, Bools]:
-    """(2 P, D) embeddings of length 1 and (P,) labels; blocks of 300 genuine and 300 impostor pairs in turn, as LFW has them."""
+    """(2 P, D) embeddings of length 1 and (P,) labels.
+
+    Blocks of 300 genuine and 300 impostor pairs in turn, as LFW has them.
+    """
     rng = np.random.default_rng(seed)
     same = np.arange(pairs) // min(300, max(pairs // 20, 1)) % 2 == 0
     first, other = rng.normal(size=(2, pairs, dim))
@@ -129,7 +137,9 @@ def against_arcface_torch(embeddings: Floats, same: Bools, rounds: int) -> dict[
 
 
 def reference(embeddings: NDArray[np.floating], same: Bools, folds: int = 10) -> tuple[Any, ...]:
-    """arcface_torch's procedure step by step: every threshold on every fold, in the order of `arcface_torch.ArcfaceTorch`."""
+    """arcface_torch's procedure step by step: every threshold on every fold, in the order of
+    `arcface_torch.ArcfaceTorch`.
+    """
     first, second = embeddings[0::2], embeddings[1::2]
     distance = np.sum(np.square(np.subtract(first, second)), 1)
     coarse, fine = np.arange(0, 4, 0.01), np.arange(0, 4, 0.001)
@@ -158,7 +168,9 @@ def reference(embeddings: NDArray[np.floating], same: Bools, folds: int = 10) ->
 
 
 def spline_of_order_1(x: Floats, y: Floats, at: float) -> np.float64:
-    """`interp1d(x, y, kind="slinear")(at)` as SciPy 1.8.1 had it, which did not mind equal values of x (sorted)."""
+    """`interp1d(x, y, kind="slinear")(at)` as SciPy 1.8.1 had it, which did not mind equal values
+    of x (sorted).
+    """
     value: np.float64 = BSpline.construct_fast(np.r_[x[0], x, x[-1]], y, 1)(np.float64(at))[()]
     return value
 
@@ -191,7 +203,9 @@ def with_intervals(embeddings: Floats, same: Bools) -> dict[str, float]:
 
 
 def streamed(genuine: int, scores: int) -> dict[str, float]:
-    """Seconds of `stream_roc` beside those in which the scores are drawn, and the most memory it took in MiB."""
+    """Seconds of `stream_roc` beside those in which the scores are drawn, and the most memory it
+    took in MiB.
+    """
 
     def drawn() -> Iterator[NDArray[np.float32]]:
         rng = np.random.default_rng(0)
@@ -227,7 +241,10 @@ def _forget_peak() -> None:
 
 
 def _memory(field: str) -> float:
-    """Resident memory now (VmRSS) or at its peak (VmHWM) in MiB; 0 where /proc is not there to tell."""
+    """Resident memory now (VmRSS) or at its peak (VmHWM) in MiB.
+
+    0 where /proc is not there to tell.
+    """
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0.0
@@ -241,20 +258,25 @@ def table(found: dict[str, Any]) -> list[str]:
     if (row := found.get("arcface_torch")) is not None:
         lines += [
             "",
-            f"arcface_torch's figures of {found['sizes']['pairs']:,} pairs of {found['sizes']['dim']}-d embeddings, all equal:",
-            f"  its procedure {row['reference_seconds']:.3f} s, the workbench {row['workbench_seconds']:.4f} s, "
+            f"arcface_torch's figures of {found['sizes']['pairs']:,} pairs of "
+            f"{found['sizes']['dim']}-d embeddings, all equal:",
+            f"  its procedure {row['reference_seconds']:.3f} s, the workbench "
+            f"{row['workbench_seconds']:.4f} s, "
             f"{row['times_as_fast']:.0f} times as fast",
         ]
     if (row := found.get("intervals")) is not None:
         lines += [
             "",
-            f"verification of them: {row['without_seconds']:.3f} s, with intervals {row['with_seconds']:.3f} s",
+            f"verification of them: {row['without_seconds']:.3f} s, with intervals "
+            f"{row['with_seconds']:.3f} s",
         ]
     if (row := found.get("stream")) is not None:
         lines += [
             "",
-            f"exact ROC of {found['sizes']['genuine']:,} genuine and {found['sizes']['scores']:,} impostor scores: "
-            f"{row['seconds']:.1f} s ({row['drawing_seconds']:.1f} s more to draw them), {row['peak_mib']:.0f} MiB more at most",
+            f"exact ROC of {found['sizes']['genuine']:,} genuine and "
+            f"{found['sizes']['scores']:,} impostor scores: "
+            f"{row['seconds']:.1f} s ({row['drawing_seconds']:.1f} s more to draw them), "
+            f"{row['peak_mib']:.0f} MiB more at most",
         ]
     return lines
 

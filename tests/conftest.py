@@ -52,7 +52,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives slow tests more time, and runs them first so that no worker waits for one at the end."""
+    """Gives slow tests more time, and runs them first so that no worker waits for one at
+    the end.
+    """
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
@@ -110,7 +112,10 @@ def at_worst_complaint() -> Complaint:
 
 @pytest.fixture(scope="session")
 def mutate() -> Callable[[bytes, int], bytes]:
-    """`mutate(data, seed)` changes, inserts or removes a few bytes; sometimes it cuts off the end."""
+    """`mutate(data, seed)` changes, inserts or removes a few bytes.
+
+    Sometimes it cuts off the end.
+    """
 
     def change(data: bytes, seed: int) -> bytes:
         rng = random.Random(seed)

@@ -12,7 +12,9 @@ BACKGROUND = (90, 110, 130)
 def drawn_face(
     side: int = 112, skin: tuple[int, int, int] = (214, 170, 140), turn: float = 0.0
 ) -> Image.Image:
-    """A square picture whose eyes, nose and mouth are about where ArcFace's crop has them, turned clockwise by degrees."""
+    """A square picture whose eyes, nose and mouth are about where ArcFace's crop has them, turned
+    clockwise by degrees.
+    """
     picture = Image.new("RGB", (side, side), BACKGROUND)
     draw, scale = ImageDraw.Draw(picture), side / 112
 
@@ -48,7 +50,9 @@ def drawn_face(
 def photo(
     *faces: tuple[int, int, int], size: tuple[int, int] = (250, 250), turn: float = 0.0
 ) -> NDArray[np.uint8]:
-    """A plain picture of `size` (height, width) with a drawn face of some side at (left, top) for each (side, left, top)."""
+    """A plain picture of `size` (height, width) with a drawn face of some side at (left, top) for
+    each (side, left, top).
+    """
     canvas = Image.new("RGB", size[::-1], BACKGROUND)
     for side, left, top in faces:
         canvas.paste(drawn_face(side, turn=turn), (left, top))

@@ -1,4 +1,6 @@
-"""Who may import whom, what an import costs, and that what is public is described: docs/ARCHITECTURE.md, held to."""
+"""Who may import whom, what an import costs, and that what is public is described:
+docs/ARCHITECTURE.md, held to.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def _imports(path: Path) -> set[str]:
 
 
 def _room(module: str) -> str:
-    """ "" for workbench itself, which holds the version and imports a room when it is first asked for."""
+    """ "" for workbench itself, which holds the version and imports a room when it is first asked
+    for.
+    """
     return module.split(".")[1] if "." in module else ""
 
 

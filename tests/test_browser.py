@@ -140,7 +140,10 @@ def chromium() -> Iterator[sync_api.Browser]:
 
 @pytest.fixture
 def page(chromium: sync_api.Browser) -> Iterator[sync_api.Page]:
-    """A tab of 1400 x 1000; fails at the end if a script of the page broke or Streamlit showed an exception."""
+    """A tab of 1400 x 1000.
+
+    Fails at the end if a script of the page broke or Streamlit showed an exception.
+    """
     tab = chromium.new_page(viewport={"width": 1400, "height": 1000})
     tab.set_default_timeout(WAIT)
     errors: list[str] = []

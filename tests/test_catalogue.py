@@ -99,7 +99,10 @@ def test_the_documentation_holds_the_table_of_losses() -> None:
     made = catalogue.markdown(catalogue.loss_table())
     written = (ROOT / "docs" / "guide" / "losses.md").read_text(encoding="utf-8")
     if f"\n{made}\n\n" not in written:
-        command = 'python -c "from workbench import catalogue; print(catalogue.markdown(catalogue.loss_table()))"'
+        command = (
+            'python -c "from workbench import catalogue; '
+            'print(catalogue.markdown(catalogue.loss_table()))"'
+        )
         pytest.fail(
             f"the table in docs/guide/losses.md is not that of the classes; put there what this prints: {command}"
         )

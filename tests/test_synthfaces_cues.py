@@ -1,4 +1,6 @@
-"""Nothing trivial gives a synthetic person away: simple cues stay far below a network, even a small one trained for a minute."""
+"""Nothing trivial gives a synthetic person away: simple cues stay far below a network, even a small
+one trained for a minute.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from workbench.backbones.vit import ViTTiny, patch_size
 
 @pytest.mark.parametrize(("name", "gflops"), [("vit_tiny", 1.5), ("vit_small", 5.74)])
 def test_they_cost_what_arcface_torch_says(name: str, gflops: float) -> None:
-    """vit_t and vit_s there see 12 x 12 patches of 9 pixels, of images of 112 of which 4 pixels are left out."""
+    """vit_t and vit_s there see 12 x 12 patches of 9 pixels, of images of 112 of which 4 pixels are
+    left out.
+    """
     assert cost(name, 512, 108, patch=9).multiply_adds / 1e9 == pytest.approx(gflops, rel=0.005)
 
 

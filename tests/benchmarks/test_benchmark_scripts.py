@@ -28,7 +28,9 @@ def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunHere:
-    """`run_here("heads.py", "--classes", 1)` runs a script in this process, which is much faster."""
+    """`run_here("heads.py", "--classes", 1)` runs a script in this process, which is much
+    faster.
+    """
 
     def run(script: str, *arguments: object) -> CommandResult:
         module = _imported(script, monkeypatch)

@@ -485,7 +485,9 @@ def held_memory(what: str) -> float:
 
 @contextmanager
 def little_memory(most: float = MOST_MEMORY) -> Iterator[None]:
-    """Fails where the process comes to hold so many bytes more than at the begin, be it for a moment. Linux keeps the peak."""
+    """Fails where the process comes to hold so many bytes more than at the begin, be it for a
+    moment. Linux keeps the peak.
+    """
     if not Path("/proc/self/clear_refs").exists():
         yield
         return

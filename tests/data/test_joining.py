@@ -103,7 +103,8 @@ def test_names_of_subsets_describe_them() -> None:
         ({"without": ["p0", "p1", "p2"]}, "0 identities after"),
         (
             {"without": ["m.01", "m.02"]},
-            "none of the 2 names to exclude occurs in it; they are like 'm.01', those of the set like 'p0'",
+            "none of the 2 names to exclude occurs in it; they are like 'm.01', those of the "
+            "set like 'p0'",
         ),
     ],
 )

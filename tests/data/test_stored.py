@@ -57,7 +57,8 @@ def test_what_is_missing_is_said_to_be_the_stored_path(
             "folder:gone", folder, "runs/a/config.yaml", "give the new place with --data"
         )
     assert str(caught.value) == (
-        f"folder:gone: no such folder; 'folder:gone' is stored in runs/a/config.yaml{began}; give the new place with --data"
+        f"folder:gone: no such folder; 'folder:gone' is stored in runs/a/config.yaml{began}; "
+        f"give the new place with --data"
     )
 
 

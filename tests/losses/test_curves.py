@@ -1,4 +1,7 @@
-"""Curves and slopes of the margin losses: the papers' formulas, divided by the scale; what has no curve says so."""
+"""Curves and slopes of the margin losses: the papers' formulas, divided by the scale.
+
+What has no curve says so.
+"""
 
 from __future__ import annotations
 

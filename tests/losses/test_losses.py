@@ -554,7 +554,8 @@ def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
 
 @every_margin
 def test_gradients_are_those_of_the_value(name: str, options: dict[str, Any]) -> None:
-    # None of these angles is at a kink (pi - m, pi / 2); the last two are past pi - m for both margins.
+    # None of these angles is at a kink (pi - m, pi / 2); the last two are past pi - m for both
+    # margins.
     embeddings, labels, weight = _angles([0.2, 0.8, 1.4, 1.75, 2.2, 2.8, 3.0])
     loss = _margin_loss(name, s=10.0, **options)
 

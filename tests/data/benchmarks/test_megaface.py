@@ -83,8 +83,8 @@ def test_the_first_image_of_each_person_is_enrolled_and_the_others_are_probes(
     ]
     assert bench.candidates == "megaface"
     assert (
-        "3 people, the first image of each enrolled, among 4 distractors; 1 with a single image left out"
-        in bench.note
+        "3 people, the first image of each enrolled, among 4 distractors; 1 with a single "
+        "image left out" in bench.note
     )
     assert seen(pickle.loads(pickle.dumps(bench)), bench.distractors) == seen(
         bench, bench.distractors

@@ -1,4 +1,6 @@
-"""`lfw`, `cfp_fp` and the others: where they are looked for, and what is said of a pack that is not the whole."""
+"""`lfw`, `cfp_fp` and the others: where they are looked for, and what is said of a pack that is not
+the whole.
+"""
 
 from __future__ import annotations
 

@@ -245,7 +245,8 @@ def test_the_official_list_and_all_its_images(workbench_data: Path) -> None:
 
 def test_the_original_photos_of_a_single_set(workbench_data: Path) -> None:
     bench = data.benchmark(
-        f"pairs:{workbench_data / 'lfw' / 'pairs_300.txt'}@{workbench_data / 'lfw' / 'lfw_250_300pairs.zip'}"
+        f"pairs:{workbench_data / 'lfw' / 'pairs_300.txt'}"
+        f"@{workbench_data / 'lfw' / 'lfw_250_300pairs.zip'}"
     )
     assert isinstance(bench, data.Benchmark)
     assert len(bench.images) == 444

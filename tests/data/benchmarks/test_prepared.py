@@ -1,4 +1,6 @@
-"""`aligned:` and `cropped:` benchmarks: the same pairs with the faces found first, looked for once."""
+"""`aligned:` and `cropped:` benchmarks: the same pairs with the faces found first, looked
+for once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def _own_cache(cache: Path) -> None:
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Four people with two photos each, faces here and there; nobody is on the second photo of the last."""
+    """Four people with two photos each, faces here and there.
+
+    Nobody is on the second photo of the last.
+    """
     root = tmp_path / "people"
     for person in range(4):
         (root / f"p{person}").mkdir(parents=True)

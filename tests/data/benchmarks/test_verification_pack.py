@@ -1,4 +1,7 @@
-"""InsightFace packs: every dialect of pickle they come in is read; nothing else a pickle could do is done."""
+"""InsightFace packs: every dialect of pickle they come in is read.
+
+Nothing else a pickle could do is done.
+"""
 
 from __future__ import annotations
 

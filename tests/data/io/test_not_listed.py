@@ -282,8 +282,9 @@ def test_training_says_it(
 ) -> None:
     put(identity_folder / "ann" / "clip.mov")
     code, _, err = workbench(
-        "train", "--data", f"folder:{identity_folder}", "--epochs", 1, "--batch-size", 3, "--image-size", 32, "--backbone",
-        "smallresnet", "--runs-dir", tmp_path / "runs", "--device", "cpu", "--set", "workers=0",
+        "train", "--data", f"folder:{identity_folder}", "--epochs", 1, "--batch-size", 3,
+        "--image-size", 32, "--backbone", "smallresnet", "--runs-dir", tmp_path / "runs",
+        "--device", "cpu", "--set", "workers=0",
     )  # fmt: skip
     assert code == 0
     assert f"note: folder:{identity_folder}: left out: 1 .mov" in err

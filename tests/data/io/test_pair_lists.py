@@ -89,7 +89,10 @@ def test_a_single_folder_may_be_around_all(zipped: bool, inside: str, tmp_path: 
 
 
 def test_spaces_part_where_no_path_holds_any(tmp_path: Path) -> None:
-    text = "\ufeffa/1.png  a/2.png 1\r\n\r\n1 b/1.PNG ./b//2.png\r\na/1.png b/1.PNG 0\r\n0 a/2.png b/1.PNG"
+    text = (
+        "\ufeffa/1.png  a/2.png 1\r\n\r\n1 b/1.PNG ./b//2.png\r\na/1.png b/1.PNG 0\r\n0 a/"
+        "2.png b/1.PNG"
+    )
     shades = {"a/1.png": 1, "a/2.png": 2, "b/1.PNG": 3, "b/2.png": 4}
     bench = opened(tmp_path, placed(tmp_path, True, names=shades), text)
     assert [[int(bench.images[i][0, 0, 0]) for i in pair] for pair in bench.pairs] == [

@@ -1,4 +1,6 @@
-"""Finding and aligning the faces of a whole set: files, report, being stopped and called again, odd names."""
+"""Finding and aligning the faces of a whole set: files, report, being stopped and called again, odd
+names.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ def save(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """ann with two photos, one of them turned and in a folder of its own; bob with nobody on it; cid with two people."""
+    """ann with two photos, one of them turned and in a folder of its own; bob with nobody on it.
+
+    Cid with two people.
+    """
     root = tmp_path / "photos"
     save(root / "ann" / "a.png", photo((120, 60, 40)))
     save(root / "ann" / "trip" / "b.bmp", photo((140, 40, 60), turn=15))
@@ -731,7 +736,9 @@ def test_the_command(photos: Path, out: Path, run_command: RunCommand) -> None:
 
 
 def test_photos_of_lfw(workbench_data: Path, out: Path, tmp_path: Path) -> None:
-    """Untouched photos: all are found, few are profiles, and aligning again finds next to nothing to turn."""
+    """Untouched photos: all are found, few are profiles, and aligning again finds next to nothing
+    to turn.
+    """
     from zipfile import ZipFile
 
     with ZipFile(workbench_data / "lfw" / "lfw_250_300pairs.zip") as archive:

@@ -1,4 +1,6 @@
-"""Sets that are rendered once: the same bytes however they were made, and nothing half-made or damaged is ever read."""
+"""Sets that are rendered once: the same bytes however they were made, and nothing half-made or
+damaged is ever read.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def start(one: RenderSettings, folder: Path, **environment: object) -> subproces
     """Render in a process of its own."""
     code = (
         f"import sys; sys.path.append({str(HERE)!r})\n"
-        "from workbench.data.rendered.store import RenderSettings\nfrom workbench.data.rendered.rendering import ensure\n"
+        "from workbench.data.rendered.store import RenderSettings\nfrom "
+        "workbench.data.rendered.rendering import ensure\n"
         f"ensure(RenderSettings(**{asdict(one)!r}), workers=2)"
     )
     told = {
@@ -168,7 +171,8 @@ def test_a_script_without_a_guard_can_render(cache: Path, tmp_path: Path) -> Non
     """Processes of `multiprocessing` would run it again in each."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from workbench.data.rendered.store import RenderSettings\nfrom workbench.data.rendered.rendering import ensure\n"
+        "from workbench.data.rendered.store import RenderSettings\nfrom "
+        "workbench.data.rendered.rendering import ensure\n"
         f"print(ensure(RenderSettings(**{asdict(SMALL)!r}), workers=2, progress=False))\n"
     )
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])

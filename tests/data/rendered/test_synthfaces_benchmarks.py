@@ -1,4 +1,6 @@
-"""Benchmarks of synthetic people: folds of strangers, equally many pairs, and a condition that gives nothing away."""
+"""Benchmarks of synthetic people: folds of strangers, equally many pairs, and a condition that
+gives nothing away.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,8 @@ def test_pairs_of_a_sweep(folds: int, a_fold: int, images: int) -> None:
     assert (drawn.pairs[:, 0] % images == 0).all()
     assert drawn.same.sum() == people * (images - 1)
     assert (~drawn.same).sum() == people * (images - 1) * (a_fold - 1)
-    # Each picture stands against its own reference once, and once against that of each other person of the fold.
+    # Each picture stands against its own reference once, and once against that of each other person
+    # of the fold.
     second, times = np.unique(drawn.pairs[:, 1], return_counts=True)
     assert np.array_equal(second, [number for number in range(people * images) if number % images])
     assert (times == a_fold).all()

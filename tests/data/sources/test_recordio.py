@@ -173,9 +173,8 @@ def test_keys_that_float32_rounds_lead_to_the_right_identities(tmp_path: Path) -
         (0, packed((begin, begin + 3))),
         *((key, packed(label, picture(label))) for key, label in shown.items()),
     ]
-    dataset = data.open(
-        f"recordio:{write(tmp_path / 'a', [*records, *((begin + i, packed(s)) for i, s in enumerate(spans))])}"
-    )
+    records += [(begin + i, packed(span)) for i, span in enumerate(spans)]
+    dataset = data.open(f"recordio:{write(tmp_path / 'a', records)}")
     assert [dataset.identity_names[who] for who in dataset.identities] == [
         "5",
         "5",
@@ -431,7 +430,8 @@ def test_a_label_that_is_no_number_of_a_person_is_an_error(
 ) -> None:
     with complaint("train.rec", "label"):
         data.open(
-            f"recordio:{write(tmp_path / 'a', [(1, packed(2, picture(1))), (2, packed(label, picture(2)))])}"
+            f"recordio:"
+            f"{write(tmp_path / 'a', [(1, packed(2, picture(1))), (2, packed(label, picture(2)))])}"
         )
 
 

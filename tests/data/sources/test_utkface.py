@@ -163,7 +163,8 @@ def test_names_that_lead_out_of_a_zip_are_not_read(
     (tmp_path / "1_1_4_9.jpg").write_bytes(picture(99))
     (tmp_path / "in").mkdir()
     dataset = data.open(
-        f"utkface:{zipped(tmp_path / 'in', inside=f'{tmp_path}/', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
+        "utkface:"
+        f"{zipped(tmp_path / 'in', inside=f'{tmp_path}/', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
     )
     assert {int(dataset.images[i][0, 0, 0]) for i in range(2)} == {0, 1}
     with complaint("no images"):

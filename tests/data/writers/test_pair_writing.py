@@ -1,4 +1,6 @@
-"""Verification packs and lists of pairs as they are written: read by InsightFace's own way, and in the folds they were drawn in."""
+"""Verification packs and lists of pairs as they are written: read by InsightFace's own way, and in
+the folds they were drawn in.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def people_of(bench: data.Benchmark) -> np.ndarray:
 
 
 def check_folds(bench: data.Benchmark) -> None:
-    """The folds that scikit-learn cuts have nobody in common, and half of each are genuine pairs."""
+    """The folds that scikit-learn cuts have nobody in common, and half of each are genuine
+    pairs.
+    """
     people = people_of(bench)
     assert np.array_equal(people[:, 0] == people[:, 1], bench.same)
     seen: list[set[int]] = []

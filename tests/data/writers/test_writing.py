@@ -1,4 +1,6 @@
-"""Data sets as folders, and every format read again with the images and people it was written from."""
+"""Data sets as folders, and every format read again with the images and people it was
+written from.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ OPENERS = {"pack": "pack", "rec": "recordio", "tar": "webdataset", "folder": "fo
 
 @pytest.fixture
 def people(identity_folder: Path) -> data.Dataset:
-    """Two pictures of each of three, of which two are JPEGs; in an order of their own, and with a column."""
+    """Two pictures of each of three, of which two are JPEGs.
+
+    In an order of their own, and with a column.
+    """
     for name in ("ann/0", "bob/1"):
         with Image.open(identity_folder / f"{name}.png") as image:
             image.save(identity_folder / f"{name}.jpg")
@@ -123,7 +128,8 @@ def test_files_are_called_as_those_of_lfw(people: data.Dataset, tmp_path: Path) 
         file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.*")
     )
     assert found == [
-        "ann/ann_0001.png", "ann/ann_0002.jpg", "bob/bob_0001.jpg", "bob/bob_0002.png", "cid/cid_0001.png", "cid/cid_0002.png",
+        "ann/ann_0001.png", "ann/ann_0002.jpg", "bob/"
+        "bob_0001.jpg", "bob/bob_0002.png", "cid/cid_0001.png", "cid/cid_0002.png",
     ]  # fmt: skip
 
 
