@@ -562,7 +562,7 @@ GOOD = _people(people=3, distractors=5)
         ({"probe_ids": GOOD.probe_ids[:-1]}, "probe_ids"),
         ({"probe_ids": GOOD.probe_ids.astype(float)}, "expected integers"),
         ({"gallery_ids": GOOD.gallery_ids[:, None]}, "gallery_ids"),
-        ({"probe_ids": GOOD.probe_ids + 1000}, "nobody in the gallery"),
+        ({"probe_ids": GOOD.probe_ids + 1000}, "not in the gallery"),
         ({"fars": [0.1, 0.0]}, "(0, 1]"),
         ({"fars": [1.5]}, "(0, 1]"),
         ({"bootstrap": -1}, "bootstrap"),

@@ -398,7 +398,7 @@ def test_settings_that_the_weights_do_not_depend_on_may_change(run: runs.Run) ->
 
 @pytest.mark.parametrize("said", ["{", "3", "[]"])
 def test_damaged_metadata_are_one_readable_line(run: runs.Run, said: str, complaint: Any) -> None:
-    with complaint(runs.MODEL, "metadata 'made_with' is damaged"):
+    with complaint(runs.MODEL, "metadata 'made_with' is not a JSON object"):
         load_model(_changed(run, lambda _, tensor: tensor, made_with=said), "cpu")
 
 

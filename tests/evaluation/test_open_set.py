@@ -333,7 +333,7 @@ GOOD = _people(people=3, strangers=5)
         ({"nonmated": GOOD.nonmated[:, :3]}, "non-mated probes have shape (5, 3)"),
         ({"nonmated": GOOD.nonmated * np.nan}, "number 0 of the non-mated probes is not finite"),
         ({"probes": GOOD.probes[0]}, "(Q, D)"),
-        ({"probe_ids": GOOD.probe_ids + 10}, "nobody in the gallery"),
+        ({"probe_ids": GOOD.probe_ids + 10}, "not in the gallery"),
         (
             {"nonmated_ids": [0, 7, 8, 9, 10]},
             "identity 0 is on a non-mated probe and in the gallery",

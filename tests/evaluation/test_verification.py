@@ -474,7 +474,7 @@ GOOD = ([1.0, 2.0, 3.0, 4.0], [False, True, False, True])
         ([1.0, 2.0, np.inf, 4.0], GOOD[1], "score number 2 is inf"),
         ([1.0, 2.0, 3.0], GOOD[1], "(3,)"),
         ([GOOD[0]], [GOOD[1]], "(1, 4)"),
-        (1.0, True, "expected (P,)"),
+        (1.0, True, "must be (P,)"),
         ([], [], "0 genuine and 0 impostor"),
         (GOOD[0], [True] * 4, "4 genuine and 0 impostor"),
         (GOOD[0], [False] * 4, "0 genuine and 4 impostor"),

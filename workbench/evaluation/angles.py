@@ -53,8 +53,8 @@ def to_centres(
         len(labels) and not 0 <= labels.min() <= labels.max() < len(centres)
     ):
         raise WorkbenchError(
-            f"labels {labels.shape} must be class numbers from 0 to {len(centres) - 1}, one for "
-            f"each of {len(embeddings)} embeddings"
+            f"labels {labels.shape} must be numbers of class centres, 0 to {len(centres) - 1}, one "
+            f"for each of {len(embeddings)} embeddings"
         )
     unit, unit_centres = normalised(embeddings), normalised(centres)
     own = np.einsum("nd,nd->n", unit, unit_centres[labels])

@@ -529,7 +529,7 @@ def _among_fewer(
     return np.column_stack(columns)
 
 
-def _band(hits: Floats, searches: Floats, bootstrap: int, seed: int) -> Floats | None:
+def _band(hits: Floats, searches: NDArray[np.integer], bootstrap: int, seed: int) -> Floats | None:
     """Return the (2, K) bootstrap interval of each rate; None with fewer than two people.
 
     Args:

@@ -171,8 +171,8 @@ def alone(varied: NDArray[Any], pairs: Integers, factor: str) -> Bools:
         (P,) True for these pairs.
     """
     both = varied[pairs]
-    only_factor: Bools = np.isin(both, (NOTHING, factor)).all(axis=1)
-    return only_factor & (both == NOTHING).any(axis=1)
+    is_pair: Bools = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(axis=1)
+    return is_pair
 
 
 def pair_gaps(

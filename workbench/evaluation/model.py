@@ -115,7 +115,7 @@ class Model:
         embeddings: Tensor = self.net(pixels)
         if flip == "none":
             return embeddings
-        mirrored = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
+        mirrored: Tensor = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
         if flip == "add":
             return embeddings + mirrored
         return torch.cat([embeddings, mirrored], dim=1)

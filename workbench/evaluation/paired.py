@@ -84,7 +84,7 @@ def paired_difference(first: VerificationResult, second: VerificationResult) -> 
         >>> better = verification([0.9, 0.1] * 10, same, folds=5)
         >>> worse = verification([0.9, 0.1, 0.1, 0.9] * 5, same, folds=5)
         >>> paired_difference(better, worse).value
-        0.6
+        0.5
     """
     return _difference(_Accuracies.of(first), _Accuracies.of(second), first, second)
 
