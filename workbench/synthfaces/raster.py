@@ -26,8 +26,8 @@ def inlined(function: Function) -> Function:
 
     Without this, numba counts references to each array of a tuple at every call.
     """
-    options = {"cache": True, "error_model": "numpy", "nogil": True, "forceinline": True}
-    return cast(Function, numba.njit(**options)(function))
+    compile_inlined = numba.njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
+    return cast(Function, compile_inlined(function))
 
 
 @inlined
