@@ -17,7 +17,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compiles a function when it is first called, and caches the result next to its file."""
+    """Compiles a function when it is first called, and caches the result next to its file.
+
+    numba compiles again when that file changes, but not when a function in another file does.
+    After a change to a shared function such as `noise`, delete the folder `__pycache__`.
+    """
     return cast(Function, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
 
 
@@ -26,8 +30,8 @@ def inlined(function: Function) -> Function:
 
     Without this, numba counts references to each array of a tuple at every call.
     """
-    inline = numba.njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-    return cast(Function, inline(function))
+    compile_inlined = numba.njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
+    return cast(Function, compile_inlined(function))
 
 
 @inlined
