@@ -85,7 +85,7 @@ def test_a_transformer_of_torchvision_takes_square_images() -> None:
         (":", {}, "known: timm, torchvision"),
         ("timm:", {}, "unknown timm model ''"),
         ("timm:resnet18", {"pretraind": True}, "did you mean 'pretrained'"),
-        ("timm:resnet18", {"model": "resnet34"}, "behind the colon"),
+        ("timm:resnet18", {"model": "resnet34"}, "after the colon"),
         ("timm:resnet18", {"image_size": 0}, "at least 1 x 1"),
         ("timm:resnet18", {"embedding_dim": 0}, "embedding_dim must be positive"),
         ("timm:resnet18", {"dropout": 2}, "dropout"),
