@@ -1,4 +1,7 @@
-"""What every backbone must do, whatever its architecture. Larger images go through the "meta" device, which computes nothing."""
+"""Tests that every backbone must pass.
+
+Larger images are tested on the "meta" device, which computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,13 @@ def _images(*size: int, count: int = 2) -> Tensor:
 
 @pytest.fixture(scope="module", params=wb.backbones.names())
 def name(request: pytest.FixtureRequest) -> str:
-    """Each backbone in turn; the tests of one stand together, so that `net` is made once."""
+    """Each backbone in turn. The tests of one run together, so that `net` is created once."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def net(name: str) -> wb.backbones.Backbone:
-    """Seed 1, in evaluation mode; no test changes it."""
+    """A network with seed 1 in evaluation mode, which no test changes."""
     return _make(name, seed=1).eval()
 
 

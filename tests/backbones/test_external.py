@@ -145,7 +145,10 @@ def test_it_has_a_cost() -> None:
 
 
 def test_importing_the_backbones_loads_neither_library() -> None:
-    code = "import sys, workbench.backbones\nprint([name for name in ('timm', 'torchvision') if name in sys.modules])"
+    code = """
+import sys, workbench.backbones
+print([name for name in ("timm", "torchvision") if name in sys.modules])
+"""
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True
     ).stdout

@@ -55,8 +55,8 @@ def cost(
         WorkbenchError: As in `backbones.create`.
 
     Example:
-        >>> cost("mobilefacenet").parameters
-        2056832
+        >>> round(cost("mobilefacenet").parameters / 1e6, 2)
+        2.06
     """
     size = default_size(name) if image_size is None else image_size
     with torch.device("meta"):
