@@ -103,7 +103,8 @@ def test_a_reweighted_loss_is_streamed_and_sampled_as_any_other() -> None:
         (
             "softmax+arcface",
             {},
-            "'arcface' has class centres of its own and cannot be added; these can be added: .*center",
+            "'arcface' has class centres of its own and cannot be added; "
+            "these can be added: .*center",
         ),
         (
             "triplet+ohem",

@@ -74,7 +74,7 @@ def test_in_training_each_image_has_a_margin_of_its_own(kind: str, plus: bool) -
     margins = np.clip(0.5 + 0.2 * noise, 0, None)
     if plus:
         cosines = loss.target_cosines(embeddings, labels).numpy()
-        # Whoever is nearer than k others of the batch gets what is smaller than k others of the margins.
+        # An image nearer than k others of the batch gets a margin smaller than k others.
         margins = np.array([np.sort(margins)[(cosines > cosine).sum()] for cosine in cosines])
         assert margins[cosines.argmin()] == margins.max()
         assert margins[cosines.argmax()] == margins.min()

@@ -199,8 +199,7 @@ def test_descent_drives_the_centres_apart() -> None:
         term(embeddings, labels, loss).backward()
         optimizer.step()
     cosines = loss.cosines(loss.weight.detach())
-    # D + 1 points on the sphere in D dimensions are best at the corners of a simplex, all cosines
-    # -1 / D.
+    # The optimum for D + 1 points on the sphere is a regular simplex, with all cosines -1 / D.
     torch.testing.assert_close(
         cosines[~torch.eye(D + 1, dtype=torch.bool)],
         torch.full((42,), -1 / D).double(),
