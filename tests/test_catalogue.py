@@ -101,7 +101,7 @@ def test_the_documentation_holds_the_table_of_losses() -> None:
     if f"\n{made}\n\n" not in written:
         code = "from workbench import catalogue; print(catalogue.markdown(catalogue.loss_table()))"
         pytest.fail(
-            "the table in docs/LOSSES.md is out of date; replace it with the output of: "
+            "the table in docs/guide/losses.md is out of date; replace it with the output of: "
             f"python -c '{code}'"
         )
 
