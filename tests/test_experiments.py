@@ -304,7 +304,7 @@ def test_alignment_asks_for_pairs_by_name(
         experiments.alignment(run, "train", progress=False)
     for spec in (f"aligned:folder:{photos}", f"cropped:aligned:folder:{photos}"):
         with complaint(
-            f"{spec}: give folder:{photos} itself", "compares it raw, cropped and aligned"
+            f"{spec}: give folder:{photos} itself", "it is compared raw, cropped and aligned"
         ):
             experiments.alignment(run, spec, progress=False)
     assert run.evaluations() == []

@@ -21,6 +21,7 @@ def resolve_device(name: str) -> torch.device:
         WorkbenchError: if the name is invalid, or if this machine has no such device.
 
     Example:
+        >>> from workbench.devices import resolve_device
         >>> resolve_device("cpu")
         device(type='cpu')
     """

@@ -23,6 +23,7 @@ class WorkbenchError(ValueError):
         message: The text, in one line.
 
     Example:
+        >>> from workbench.errors import WorkbenchError
         >>> print(WorkbenchError("name\\n.jpg: is empty"))
         name\\n.jpg: is empty
     """
@@ -55,6 +56,7 @@ def printable(text: str) -> str:
         The text with each unprintable character replaced by its escape sequence.
 
     Example:
+        >>> from workbench.errors import printable
         >>> printable("a\\tb")
         'a\\\\tb'
     """
@@ -73,6 +75,7 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> WorkbenchEr
         An error that suggests the most similar valid name and lists all of them.
 
     Example:
+        >>> from workbench.errors import unknown_name
         >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
         unknown loss 'arcfase': did you mean 'arcface'? known: arcface, cosface
     """
@@ -97,6 +100,7 @@ def missing_extra(package: str, extra: str, what: str) -> WorkbenchError:
         An error that names the package and the command that installs it.
 
     Example:
+        >>> from workbench.errors import missing_extra
         >>> print(missing_extra("timm", "timm", "the backbone timm:resnet18"))
         the backbone timm:resnet18 needs timm: pip install 'margin-workbench[timm]'
     """

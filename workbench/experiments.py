@@ -104,10 +104,8 @@ def sweep(
     for number, config in enumerate(configs, 1):
         title = f"[{number}/{len(configs)}] {config.loss} on {config.data}"
         run = find(config)
-        if any(
-            _config(other) in _wanted(config) and _state(other) == "running"
-            for other in runs.list(config.runs_dir)
-        ):
+        same = [one for one in runs.list(config.runs_dir) if _config(one) in _equivalent(config)]
+        if any(_state(one) == "running" for one in same):
             raise WorkbenchError(
                 f"{title}: a run with these settings is being trained in {config.runs_dir}; wait "
                 "for it or stop it"
@@ -136,7 +134,7 @@ def find(config: TrainConfig) -> runs.Run | None:
     Returns:
         A finished run, else one that can be resumed, else None.
     """
-    same = [run for run in runs.list(config.runs_dir) if _config(run) in _wanted(config)]
+    same = [run for run in runs.list(config.runs_dir) if _config(run) in _equivalent(config)]
     states = {run.name: _state(run) for run in same}
     usable = [run for run in same if states[run.name] in ("finished", "stopped", "stalled")]
     return min(usable, key=lambda run: states[run.name] != "finished", default=None)
@@ -150,7 +148,7 @@ def _config(run: runs.Run) -> dict[str, Any]:
         return {}
 
 
-def _wanted(config: TrainConfig) -> list[dict[str, Any]]:
+def _equivalent(config: TrainConfig) -> list[dict[str, Any]]:
     """Returns the settings unchanged, and as a run records them.
 
     These differ if the loss sets an option of the backbone.

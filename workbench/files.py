@@ -33,6 +33,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         WorkbenchError: if the folder cannot be written to, or the disk is full.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from workbench.files import atomic_path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.txt"
         ...     with atomic_path(path) as temporary:
@@ -99,6 +102,9 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
             than `needed_bytes` free.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from workbench.files import check_writable
         >>> check_writable(Path(tempfile.gettempdir()), needed_bytes=1000)
     """
     existing = folder

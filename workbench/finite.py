@@ -23,6 +23,8 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
         The names, in the order of `tensors`.
 
     Example:
+        >>> import torch
+        >>> from workbench.finite import not_finite
         >>> not_finite({"a": torch.zeros(2), "b": torch.tensor([1.0, float("nan")])})
         ['b']
     """

@@ -438,8 +438,8 @@ class Run:
         check_writable(folder)
         folder.mkdir(exist_ok=True)
         mark = uuid.uuid4().hex
-        # The lock puts processes that evaluate at the same time one after the other. The .npz file
-        # is renamed first, because the .json file announces the evaluation.
+        # The lock keeps two processes from writing at the same time. The .npz file is renamed
+        # first, because the .json file announces the evaluation.
         with (
             FileLock(self.path / ".evaluation.lock"),
             atomic_path(folder / f"{name}.json") as figures_path,

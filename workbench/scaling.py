@@ -29,6 +29,7 @@ def per_channel(value: object, name: str, *, positive: bool = False) -> PerChann
         WorkbenchError: if the value is something else, or not finite.
 
     Example:
+        >>> from workbench.scaling import per_channel
         >>> per_channel([123.675, 116.28, 103.53], "pixel_mean")
         (123.675, 116.28, 103.53)
     """
@@ -61,6 +62,7 @@ def read_per_channel(text: str, name: str, *, positive: bool = False) -> PerChan
         WorkbenchError: if the text is neither, or a number is out of range.
 
     Example:
+        >>> from workbench.scaling import read_per_channel
         >>> read_per_channel("127.5", "pixel_std", positive=True)
         127.5
     """
@@ -83,6 +85,7 @@ def as_text(value: PerChannel) -> str:
         value: One number, or three.
 
     Example:
+        >>> from workbench.scaling import as_text
         >>> as_text((123.675, 116.28, 103.53))
         '123.675,116.28,103.53'
     """
@@ -97,6 +100,7 @@ def formula(mean: PerChannel, std: PerChannel) -> str:
         std: One number, or three.
 
     Example:
+        >>> from workbench.scaling import formula
         >>> formula(127.5, 128)
         '(x - 127.5) / 128'
     """

@@ -196,7 +196,7 @@ def test_name_and_folder_cannot_be_given_and_do_not_matter(
     run = _stop_at(settings, monkeypatch, 0)
     for setting in ("name", "runs_dir"):
         _refused(
-            f"^{setting} cannot be given", lambda setting=setting: _resume(run, **{setting: "b"})
+            f"^{setting} cannot be set", lambda setting=setting: _resume(run, **{setting: "b"})
         )  # type: ignore[misc]
     _edit(run, name="other", runs_dir="elsewhere")
     assert _resume(runs.Run(run.path)).state == "finished"

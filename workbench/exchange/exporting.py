@@ -57,7 +57,7 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
     """Writes the backbone of a run as an ONNX file that takes any number of images.
 
     The input "images" is float32 (N, 3, H, W), scaled as in the run. The output "embeddings" is
-    float32 (N, D), not normalised, of the images alone (no mirror image is added).
+    float32 (N, D), not normalised, of the images only (no mirror image is added).
 
     The metadata of the file state the scaling as text: `pixel_mean` and `pixel_std` (the input is
     `(x - mean) / std` of pixel values 0..255; one number, or three separated by commas in the

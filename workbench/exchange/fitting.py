@@ -85,7 +85,7 @@ class _Attempt:
 def fitting_backbone(
     checkpoint: Checkpoint,
     where: str,
-    wanted: str | None = None,
+    requested: str | None = None,
     image_size: int | tuple[int, int] = 112,
 ) -> Fit:
     """Finds the registered backbone that has these weights, and loads them into it.
@@ -96,7 +96,7 @@ def fitting_backbone(
     Args:
         checkpoint: The contents of a file, from `read_checkpoint`.
         where: Name of the file, for error messages.
-        wanted: Name of the backbone; by default every registered one is tried.
+        requested: Name of the backbone; by default every registered one is tried.
         image_size: Height and width of the images in pixels; an int means a square.
 
     Returns:
@@ -106,31 +106,31 @@ def fitting_backbone(
         WorkbenchError: if the weights fit no backbone, with the missing and unexpected weights of
             the most similar one; or if weights are not finite.
     """
-    shapes = _Shapes(image_size, wanted)
+    shapes = _Shapes(image_size, requested)
     attempts: list[_Attempt] = []
     for part, state in checkpoint.parts.items():
         for reading in readings(state):
             for name in shapes.names:
                 for attempt in _attempts(part, reading, name, shapes):
-                    if not attempt.misfit and name == (wanted or name):
+                    if not attempt.misfit and name == (requested or name):
                         return _loaded(attempt, checkpoint, where, image_size)
                     attempts.append(attempt)
-    raise _no_fit(checkpoint, where, wanted, attempts)
+    raise _no_fit(checkpoint, where, requested, attempts)
 
 
 class _Shapes:
     """Names and shapes of the weights of every backbone, on the meta device (without memory)."""
 
-    def __init__(self, image_size: int | tuple[int, int], wanted: str | None) -> None:
-        self.image_size, self.wanted = image_size, wanted
-        self.names = list(dict.fromkeys([*([wanted] if wanted else []), *backbones.names()]))
+    def __init__(self, image_size: int | tuple[int, int], requested: str | None) -> None:
+        self.image_size, self.requested = image_size, requested
+        self.names = list(dict.fromkeys([*([requested] if requested else []), *backbones.names()]))
         self._cache: dict[str, StateDict | None] = {}
 
     def of(self, name: str, embedding_dim: int, options: dict[str, Any]) -> StateDict | None:
         """Returns the state_dict of a backbone, or None if it cannot be created.
 
         This happens if the images are too small for it, if it has options without a default, or
-        if it does not have these options. For the wanted backbone the error is raised.
+        if it does not have these options. For the requested backbone the error is raised.
         """
         key = f"{name} {embedding_dim} {options}"
         if key not in self._cache:
@@ -141,7 +141,7 @@ class _Shapes:
                     )
                 self._cache[key] = net.state_dict()
             except WorkbenchError:
-                if name == self.wanted and not options:
+                if name == self.requested and not options:
                     raise
                 self._cache[key] = None
         return self._cache[key]
@@ -292,10 +292,10 @@ def _notes(attempt: _Attempt, count: int, checkpoint: Checkpoint) -> list[str]:
 
 
 def _no_fit(
-    checkpoint: Checkpoint, where: str, wanted: str | None, attempts: list[_Attempt]
+    checkpoint: Checkpoint, where: str, requested: str | None, attempts: list[_Attempt]
 ) -> WorkbenchError:
     """Makes the error for weights that fit no backbone, with the differences to the nearest one."""
-    candidates = [attempt for attempt in attempts if attempt.name == wanted] or attempts
+    candidates = [attempt for attempt in attempts if attempt.name == requested] or attempts
     nearest = min(
         (attempt for attempt in candidates if attempt.misfit),
         key=lambda attempt: attempt.differences,
@@ -309,8 +309,8 @@ def _no_fit(
         return WorkbenchError(
             f"{where}: does not fit {nearest.name!r}, but {fitting.name!r} ({differences})"
         )
-    if wanted:
-        problem = f"does not fit {wanted!r}"
+    if requested:
+        problem = f"does not fit {requested!r}"
     else:
         blocks = _blocks(nearest.weights)
         blocks_text = f", its blocks are {'-'.join(map(str, blocks))}" if blocks else ""
@@ -338,7 +338,7 @@ def _blocks(state: StateDict) -> list[int]:
         match.groups() for key in state if (match := re.match(r"layer(\d{1,3})\.(\d{1,4})\.", key))
     }
     stages = sorted({int(stage) for stage, _ in places})
-    return [sum(int(stage) == wanted for stage, _ in places) for wanted in stages]
+    return [sum(int(stage) == number for stage, _ in places) for number in stages]
 
 
 def _shape(tensor: torch.Tensor) -> str:
