@@ -66,10 +66,10 @@ def show(selection: Selection) -> None:
         run: result.open_set for run, result in results.items() if result.open_set is not None
     }
     if searched:
-        one = next(iter(searched.values()))
+        open_set = next(iter(searched.values()))
         st.markdown(
             "At a door most who come may not be enrolled. Here the distractors are probes as "
-            f"well and the gallery holds its {one.enrolled:,} people alone; a threshold decides "
+            f"well and the gallery holds its {open_set.enrolled:,} people alone; a threshold decides "
             "whether anybody is found. FPIR: the share of strangers for whom somebody is. FNIR: "
             "the share of enrolled people who are missed, because their score is too low or "
             "somebody else's is higher; where a line levels off, no threshold helps. Compare "

@@ -25,7 +25,7 @@ def show(selection: Selection) -> None:
         return
     # Benchmarks in which one factor changes at a time suit the page best, so they are preferred
     # to the benchmark of the sidebar.
-    name = one_of(selection, _knows, best=_sweeps, key="known")
+    name = one_of(selection, _has_gaps, best=_is_sweep, key="known")
     if name is None:
         collect(
             selection.evaluated(), lambda run: loading.gaps(run, str(selection.benchmark))
@@ -87,7 +87,7 @@ def _choice(factors: list[str], fars: list[float]) -> tuple[str, float]:
 
 
 def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) -> None:
-    some = next(iter(curves.values()))
+    first_curve = next(iter(curves.values()))
     others = ""
     if not controlled:
         others = (
@@ -95,8 +95,8 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
             "of the fall."
         )
     st.markdown(
-        f"Read it so: the threshold is the one that accepts {_percent(some.far)} of the impostor "
-        f"pairs, and the circle says from which {some.title.lower()} on half of the genuine "
+        f"Read it so: the threshold is the one that accepts {_percent(first_curve.far)} of the impostor "
+        f"pairs, and the circle says from which {first_curve.title.lower()} on half of the genuine "
         f"pairs fall below it; the further right, the more of it a run bears.{others}"
     )
     relative = st.toggle(
@@ -107,7 +107,7 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
         chart(plots.invariance(curves, relative), "similarity")
     with right:
         chart(plots.invariance_tar(curves), "tar")
-    first, last = some.text(some.gap[0]), some.text(some.gap[-1])
+    first, last = first_curve.text(first_curve.gap[0]), first_curve.text(first_curve.gap[-1])
     rows = [
         {
             "Run": run,
@@ -125,16 +125,16 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
     )
 
 
-def _knows(run: runs.Run, name: str) -> bool:
+def _has_gaps(run: runs.Run, name: str) -> bool:
     try:
         return loading.gaps(run, name) is not None
     except WorkbenchError:
         return False
 
 
-def _sweeps(run: runs.Run, name: str) -> bool:
-    found = loading.gaps(run, name) if _knows(run, name) else None
-    return found is not None and found.controlled
+def _is_sweep(run: runs.Run, name: str) -> bool:
+    gaps = loading.gaps(run, name) if _has_gaps(run, name) else None
+    return gaps is not None and gaps.controlled
 
 
 def _percent(share: float) -> str:

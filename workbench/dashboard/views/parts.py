@@ -37,13 +37,13 @@ def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[s
     Returns:
         The values by run name, without the runs that cannot be read.
     """
-    found = {}
+    values = {}
     for run in chosen:
         try:
-            found[run.name] = read(run)
+            values[run.name] = read(run)
         except WorkbenchError as error:
             st.warning(f"{run.name}: {error}", icon=":material/warning:")
-    return found
+    return values
 
 
 View = Callable[[evaluation.VerificationResult], evaluation.VerificationResult | None]

@@ -97,9 +97,10 @@ def upload(label: str, how: str) -> Photo | None:
     row = st.container(horizontal=True)
     number = _choose(detected, f"face {label} {hashlib.sha256(content).hexdigest()[:8]}")
     photo = Photo(picture, detected[number], how)
-    drawn = marked(picture, detected, number)
+    overview = marked(picture, detected, number)
     with row:
-        st.image(drawn, caption=_counted(detected, number), width=drawn.shape[1] // DENSITY)
+        width = overview.shape[1] // DENSITY
+        st.image(overview, caption=_counted(detected, number), width=width)
         st.image(photo.seen(), caption=f"{file.name}, as the networks see it", width=HEIGHT)
     for hint in hints(picture, detected[number]):
         st.caption(f":material/info: {hint}")
