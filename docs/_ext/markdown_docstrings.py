@@ -52,7 +52,8 @@ def convert(lines: list[str]) -> list[str]:
 
 
 def _returns_as_field(lines: list[str]) -> Iterator[str]:
-    """Writes `Returns:` and `Yields:` as fields, because napoleon takes text before a colon in it for a type."""
+    """Writes `Returns:` and `Yields:` as fields, because napoleon takes text before a colon in it
+    for a type."""
     inside = first = False
     field = ""
     for line in lines:

@@ -15,7 +15,8 @@ COPIES = DOCS / "tutorials" / "notebooks"
 def copy_notebooks(app: Sphinx) -> None:
     """Copies each notebook whose copy differs, and removes copies of notebooks that are gone.
 
-    Links such as `../docs/guide/data.md` are written for notebooks/ and become `../../guide/data.md`.
+    Links such as `../docs/guide/data.md` are written for notebooks/ and become
+    `../../guide/data.md`.
     """
     COPIES.mkdir(exist_ok=True)
     names = {path.name for path in NOTEBOOKS.glob("*.ipynb")}

@@ -242,7 +242,10 @@ def test_pack_leaves_out_what_is_broken_when_asked(
     (identity_folder / "ann" / "0.png").write_bytes(b"")
     said = workbench("pack", f"folder:{identity_folder}", "a")
     assert said.code == 2
-    hint = "to continue without images that cannot be read, give --broken skip (broken='skip' in Python)"
+    hint = (
+        "to continue without images that cannot be read, give --broken skip "
+        "(broken='skip' in Python)"
+    )
     assert (
         said.err.splitlines()[-1]
         == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file; {hint}"

@@ -118,8 +118,8 @@ def test_a_few_are_named_and_the_others_counted() -> None:
     images = {number: (f"{number}.png", "empty") for number in range(5)}
     text = str(LeftOut(images, 1200, {"pairs": (7, 6000)}))
     assert (
-        text
-        == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), 7 of 6,000 pairs"
+        text == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), "
+        "7 of 6,000 pairs"
     )
     assert str(LeftOut()) == ""
 

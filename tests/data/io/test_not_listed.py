@@ -82,8 +82,10 @@ def test_what_is_left_out_is_counted_and_named(
     (tmp_path / "cid").mkdir()
     message = warned(tmp_path)
     assert message == (
-        f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads them), 2 .mov, 1 without extension; "
-        "1 image directly in the folder belongs to no identity and is left out; folders without an image that can be read: bob, cid"
+        f"folder:{tmp_path}: left out: 4 .heic "
+        "(pip install 'margin-workbench[heic]' reads them), 2 .mov, 1 without extension; "
+        "1 image directly in the folder belongs to no identity and is left out; "
+        "folders without an image that can be read: bob, cid"
     )
     assert (
         opened(tmp_path).note
@@ -226,7 +228,8 @@ def test_a_zip_is_filtered_in_the_same_way(tmp_path: Path) -> None:
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
     assert [name for name in names if not_listed.takes(name)] == ["ann/a.jpg"]
     assert str(not_listed) == (
-        "left out: 1 .mov; left out directly in the folder: 1 .txt; hidden or system files left out: 2 (__MACOSX)"
+        "left out: 1 .mov; left out directly in the folder: 1 .txt; "
+        "hidden or system files left out: 2 (__MACOSX)"
     )
 
 

@@ -228,8 +228,8 @@ ROWS = [
 def columns(shape: str, mark: str = ",") -> str:
     """Returns lines with the columns of ROWS.
 
-    The columns are letters, e.g. "i p l": "i" a running number, "p" the path, "l" the label, "v" 0 or
-    1, "f" a fraction, "n" a number.
+    The columns are letters, e.g. "i p l": "i" a running number, "p" the path, "l" the label, "v" 0
+    or 1, "f" a fraction, "n" a number.
     """
     lines = []
     for number, (path, label) in enumerate(ROWS):

@@ -69,7 +69,8 @@ def show(selection: Selection) -> None:
         open_set = next(iter(searched.values()))
         st.markdown(
             "At a door most who come may not be enrolled. Here the distractors are probes as "
-            f"well and the gallery holds its {open_set.enrolled:,} people alone; a threshold decides "
+            f"well and the gallery holds its {open_set.enrolled:,} people alone; "
+            "a threshold decides "
             "whether anybody is found. FPIR: the share of strangers for whom somebody is. FNIR: "
             "the share of enrolled people who are missed, because their score is too low or "
             "somebody else's is higher; where a line levels off, no threshold helps. Compare "

@@ -95,7 +95,8 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
             "of the fall."
         )
     st.markdown(
-        f"Read it so: the threshold is the one that accepts {_percent(first_curve.far)} of the impostor "
+        f"Read it so: the threshold is the one that accepts {_percent(first_curve.far)} "
+        "of the impostor "
         f"pairs, and the circle says from which {first_curve.title.lower()} on half of the genuine "
         f"pairs fall below it; the further right, the more of it a run bears.{others}"
     )
