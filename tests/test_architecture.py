@@ -141,7 +141,7 @@ def test_a_room_imports_only_from_below(room: str) -> None:
 
 
 def _data_room(module: str) -> str:
-    """The room of `workbench/data/` that a module is in; "" for the package itself and for others."""
+    """The room of `workbench/data/` that a module is in; "" for the package itself and others."""
     parts = module.split(".")
     return parts[2] if parts[:2] == ["workbench", "data"] and len(parts) > 2 else ""
 

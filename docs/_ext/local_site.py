@@ -1,4 +1,4 @@
-"""Keeps the site usable without a network: formulas become MathML, and pages load nothing remote."""
+"""Keeps the site usable without a network: formulas are MathML, and pages load nothing remote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directives that read the settings of `TrainConfig` and the commands of `workbench` off the code."""
+"""Directives that list the settings of `TrainConfig` and the commands of `workbench`."""
 
 from __future__ import annotations
 

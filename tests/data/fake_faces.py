@@ -33,7 +33,7 @@ class Portrait(NamedTuple):
 def portraits(
     person: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112
 ) -> list[Portrait]:
-    """Does first what the environment asks for: writes a log, prints, waits, or fails at a person."""
+    """Renders squares, and first does what the environment asks: logs, prints, waits or fails."""
     if log := os.environ.get("FAKE_FACES_LOG"):
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{person} {os.getpid()} {os.environ.get('NUMBA_NUM_THREADS')}\n")
