@@ -35,8 +35,13 @@ lint: .venv/.dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:  ## Remove .venv and caches; runs/ stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+.PHONY: docs
+docs: .venv/.docs  ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "open build/docs/index.html"
+
+clean:  ## Remove .venv, the built documentation and caches; runs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info build/docs docs/tutorials/notebooks
 
 .venv/.uv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d; make PYTHON=python3.12 ..." % v[:2])'
@@ -56,4 +61,9 @@ install = PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --compile-bytecode --pyt
 .venv/.dev: .venv/.uv pyproject.toml
 	@echo "installing into .venv, development tools included (a few minutes the first time) ..."
 	@$(call install,[dev])
+	@touch $@ .venv/.installed
+
+.venv/.docs: .venv/.uv pyproject.toml
+	@echo "installing into .venv, with what the documentation needs (a few minutes the first time) ..."
+	@$(call install,[docs])
 	@touch $@ .venv/.installed

@@ -1,4 +1,4 @@
-"""The dashboard: `streamlit run app.py`."""
+"""Starts the dashboard: `streamlit run app.py`."""
 
 from workbench.dashboard.main import main
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _machine import between, machine
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from tqdm.auto import tqdm
 
 from workbench import runs
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation import (
     VerificationResult,
@@ -28,10 +28,6 @@ from workbench.evaluation import (
 )
 from workbench.evaluation.intervals import standard_error, t_quantile
 from workbench.evaluation.verification import SortedPairs, auc_standard_error
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 FARS = (0.1, 0.01, 0.001)
 FIGURES = ("accuracy", "auc", "eer", *(f"tar@{far:g}" for far in FARS))

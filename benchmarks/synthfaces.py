@@ -1,6 +1,6 @@
-"""How fast SynthFaces renders, where the time goes, and how much memory it takes.
+"""Measures the speed, the stages and the memory of rendering SynthFaces.
 
-`python benchmarks/synthfaces.py --help` lists the options.
+Run `python benchmarks/synthfaces.py --help` for the options.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ from workbench.data.rendered.store import RenderSettings
 from workbench.errors import WorkbenchError
 
 PARTS = {
-    "start": "seconds until the first picture is there, on a machine that never rendered and "
-    "on one that did",
-    "speed": "images a second of the processes that `workbench data render` uses",
-    "stages": "milliseconds an image in each stage of the renderer, in one process with one thread",
-    "memory": "peak memory of one of those processes, after the people and after four times as "
-    "many",
+    "start": "seconds until the first image is rendered, on a new machine and with caches",
+    "speed": "images per second of the processes that `workbench data render` uses",
+    "stages": "milliseconds per image in each stage of the renderer, in one process, one thread",
+    "memory": "peak memory of a worker process, after all people and after four times as many",
 }
+"""What can be measured."""
 SCENE = "workbench.synthfaces.scene"
 STAGES = {
     "person, head": (
@@ -59,25 +58,23 @@ STAGES = {
     "develop": (f"{SCENE}:_panel", f"{SCENE}:_brightness", f"{SCENE}:_develop"),
     "JPEG": ("PIL.Image:Image.save",),
 }
-"""The functions of a stage.
-
-Time in one that another calls counts for the inner one alone; what is in none is the rest.
-"""
+"""The functions of each stage. Time in a function that another one calls counts only for the inner
+one. The rest is the time outside all of these functions."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    settings = RenderSettings(given.people, given.images, size=given.size)
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    options = _parser().parse_args(arguments)
+    settings = RenderSettings(options.people, options.images, size=options.size)
     try:
-        if given.out is not None and not given.out.parent.is_dir():
+        if options.out is not None and not options.out.parent.is_dir():
             raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
+                f"{options.out.parent}: no such folder; --out needs a file in an existing folder"
             )
-        found = measure(settings, given.workers or processes.cores(), given.parts)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
+        figures = measure(settings, options.workers or processes.cores(), options.parts)
+        print("\n".join(table(figures)))
+        if options.out is not None:
+            runs.write_json(options.out, figures)
     except (WorkbenchError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--people", type=between(1, 10_000), default=24, help="people to render (default: 24)"
     )
     parser.add_argument(
-        "--images", type=between(1, 1000), default=40, help="pictures of each (default: 40)"
+        "--images", type=between(1, 1000), default=40, help="images of each person (default: 40)"
     )
     parser.add_argument(
         "--size",
@@ -102,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         help="height and width in pixels (default: 112)",
     )
     parser.add_argument(
-        "--workers", type=between(1, 1024), help="processes, beside 1 (default: as many as cores)"
+        "--workers",
+        type=between(1, 1024),
+        help="worker processes, compared with 1 (default: one per core)",
     )
     parser.add_argument(
         "--parts",
@@ -111,36 +110,43 @@ def _parser() -> argparse.ArgumentParser:
         default=list(PARTS),
         help="what to measure (default: all)",
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     return parser
 
 
 def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[str, Any]:
-    """The figures of the parts asked for, in a cache that is thrown away afterwards."""
-    found: dict[str, Any] = {
+    """Measures parts in a temporary cache.
+
+    Args:
+        settings: people, images and size to render.
+        workers: number of worker processes, which is compared with 1.
+        parts: keys of `PARTS`.
+
+    Returns:
+        The figures by part, with the machine and the settings.
+    """
+    figures: dict[str, Any] = {
         "machine": machine("numpy", "numba", "pillow"),
         "settings": settings.about,
     }
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, WORKBENCH_CACHE=folder):
         if "start" in parts:
-            found["start"] = start(settings)
+            figures["start"] = start(settings)
         if {"speed", "stages", "memory"} & set(parts):
-            # Another person than those who are measured, so that what is compiled, and the anatomy,
-            # are kept from here on.
+            # Renders a person who is not measured, so that the compiled code and the anatomy are
+            # cached.
             rendering.ensure(replace(settings, people=1, first=settings.people), workers=0)
         if "speed" in parts:
-            found["speed"] = [speed(settings, count) for count in sorted({1, workers})]
+            figures["speed"] = [speed(settings, count) for count in sorted({1, workers})]
         if "stages" in parts:
-            found["stages"] = stages(settings)
+            figures["stages"] = stages(settings)
         if "memory" in parts:
-            found["memory"] = memory(settings)
-    return found
+            figures["memory"] = memory(settings)
+    return figures
 
 
 def start(settings: RenderSettings) -> dict[str, float]:
-    """Seconds of the command that renders one picture: everything compiled and the anatomy read
-    first, then both kept.
-    """
+    """Seconds of the command that renders one image, with empty caches and then with full ones."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"WORKBENCH_CACHE": folder, "NUMBA_CACHE_DIR": folder}
         command = [
@@ -152,7 +158,7 @@ def start(settings: RenderSettings) -> dict[str, float]:
             "--workers",
             "1",
         ]
-        found = {}
+        seconds = {}
         for seed, name in enumerate(("cold_seconds", "warm_seconds")):
             begin = time.perf_counter()
             subprocess.run(
@@ -161,13 +167,14 @@ def start(settings: RenderSettings) -> dict[str, float]:
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
-            found[name] = time.perf_counter() - begin
-    return found
+            seconds[name] = time.perf_counter() - begin
+    return seconds
 
 
 def speed(settings: RenderSettings, workers: int) -> dict[str, float]:
-    """Seconds of the whole call, and images a second beyond the first picture of each process,
-    which has the start in it.
+    """Measures the rendering with a number of worker processes.
+
+    The rate after the start leaves out the first image of each process, which includes its start.
     """
     seconds = []
     for one in (replace(settings, people=workers, images=1, first=settings.people), settings):
@@ -187,14 +194,14 @@ def speed(settings: RenderSettings, workers: int) -> dict[str, float]:
 
 
 class Clock:
-    """Seconds within functions, less those within others that are timed too."""
+    """Measures the seconds in functions, without those in other functions that are measured."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inner = [0.0]
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose time counts for the stage."""
+        """Returns the function with a wrapper that adds its time to a stage."""
 
         def wrapper(*arguments: Any, **options: Any) -> Any:
             self._inner.append(0.0)
@@ -209,10 +216,10 @@ class Clock:
         return wrapper
 
     @contextmanager
-    def on(self, wanted: dict[str, tuple[str, ...]]) -> Iterator[None]:
-        """Time these functions, given as `module:name`, by stage."""
+    def on(self, stages: dict[str, tuple[str, ...]]) -> Iterator[None]:
+        """Measures the functions of each stage, which are named as `module:name`."""
         with ExitStack() as stack:
-            for stage, names in wanted.items():
+            for stage, names in stages.items():
                 for name in names:
                     stack.enter_context(
                         patch(name.replace(":", "."), self.timed(stage, resolve_name(name)))
@@ -221,9 +228,7 @@ class Clock:
 
 
 def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
-    """Milliseconds an image and share of the whole, by stage, in this process, which has rendered
-    before.
-    """
+    """Milliseconds per image and share of each stage, in this process, after a first image."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as parts, threadpool_limits(1), clock.on(STAGES):
         begin = time.perf_counter()
@@ -240,11 +245,8 @@ def stages(settings: RenderSettings) -> dict[str, dict[str, float]]:
 
 
 def memory(settings: RenderSettings) -> list[dict[str, float]]:
-    """Peak resident memory of one worker, in 10^6 bytes, after so many people.
-
-    Empty where the system has no /proc.
-    """
-    found = []
+    """Peak resident memory of a worker process in 10^6 bytes; empty on a system without /proc."""
+    peaks = []
     with (
         tempfile.TemporaryDirectory() as parts,
         processes._start() as worker,
@@ -255,47 +257,45 @@ def memory(settings: RenderSettings) -> list[dict[str, float]]:
         status = Path(f"/proc/{worker.pid}/status")
         people = range(4 * settings.people if status.is_file() else 0)
         job = pickle.dumps(rendering.Renderer(settings, Path(parts)))
-        for number, said in enumerate([job, *(f"{person}\n".encode() for person in people)]):
-            worker.stdin.write(said)
+        for number, message in enumerate([job, *(f"{person}\n".encode() for person in people)]):
+            worker.stdin.write(message)
             worker.stdin.flush()
-            if error := json.loads(worker.stdout.readline() or '{"error": "the worker ended"}').get(
-                "error"
-            ):
+            answer = json.loads(worker.stdout.readline() or '{"error": "the worker ended"}')
+            if error := answer.get("error"):
                 raise WorkbenchError(error)
             bar.update(number > 0)
             if number in (settings.people, 4 * settings.people):
-                lines = dict(
-                    line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines()
-                )
-                found.append(
+                text = status.read_text(encoding="ascii")
+                lines = dict(line.split(":", 1) for line in text.splitlines())
+                peaks.append(
                     {"people": number, "peak_mb": int(lines["VmHWM"].split()[0]) * 1024 / 1e6}
                 )
-    return found
+    return peaks
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """The figures as lines of text."""
-    lines = [f"{key:12}{value}" for key, value in found["machine"].items()]
-    if "start" in found:
-        cold, warm = found["start"].values()
-        lines += ["", f"first picture: {cold:.1f} s with nothing kept, {warm:.1f} s once compiled"]
-    if "speed" in found:
+def table(figures: dict[str, Any]) -> list[str]:
+    """Formats the figures as lines of text."""
+    lines = [f"{key:12}{value}" for key, value in figures["machine"].items()]
+    if "start" in figures:
+        cold, warm = figures["start"].values()
+        lines += ["", f"first image: {cold:.1f} s with empty caches, {warm:.1f} s with full ones"]
+    if "speed" in figures:
         lines += ["", "workers   images  seconds  images/s  after the start"]
-        lines += [
+        row_format = (
             "{workers:7} {images:8} {seconds:8.1f} {images_per_second:9.1f} "
-            "{images_per_second_after_start:16.1f}".format(**row)
-            for row in found["speed"]
-        ]
-    if "stages" in found:
+            "{images_per_second_after_start:16.1f}"
+        )
+        lines += [row_format.format(**row) for row in figures["speed"]]
+    if "stages" in figures:
         lines += ["", f"{'stage':26}ms/image   share"]
         lines += [
             f"{stage:26}{row['ms_per_image']:8.2f} {row['share']:7.1%}"
-            for stage, row in found["stages"].items()
+            for stage, row in figures["stages"].items()
         ]
-    if "memory" in found:
+    if "memory" in figures:
         lines += ["", "people  peak memory of a worker (MB)"]
-        lines += [f"{row['people']:6}{row['peak_mb']:9.0f}" for row in found["memory"]] or [
-            "not known: no /proc here"
+        lines += [f"{row['people']:6}{row['peak_mb']:9.0f}" for row in figures["memory"]] or [
+            "unknown: this system has no /proc"
         ]
     return lines
 

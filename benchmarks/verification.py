@@ -21,6 +21,7 @@ from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
 from workbench import runs
+from workbench.arrays import Bools, Floats
 from workbench.errors import WorkbenchError
 from workbench.evaluation import arcface_torch, stream_roc, verification
 
@@ -32,9 +33,6 @@ PARTS = {
     "of the process before",
 }
 CHUNK = 1_000_000
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 def main(arguments: list[str] | None = None) -> int:

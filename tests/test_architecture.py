@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
-    {"registry", "images", "devices", "cache", "files", "finite", "scaling"},
+    {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
@@ -29,9 +29,21 @@ LAYERS = (
     {"dashboard", "cli"},
 )
 """From the ground up. A room imports from the layers below its own, and nothing else."""
+DATA_LAYERS = (
+    {"dataset"},
+    {"benchmark", "templates"},
+    {"io"},
+    {"joining", "batches", "leaving_out"},
+    {"registry"},
+    {"stored", "sources", "jobs"},
+    {"writers"},
+    {"benchmarks", "rendered", "inspect"},
+)
+"""The same inside `workbench/data/`."""
 FORBIDDEN = {"dashboard": {"training", "experiments", "exchange"}}
 """Beyond that: looking at runs knows nothing of making them."""
 FLOOR = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
+DATA_FLOOR = {room: floor for floor, rooms in enumerate(DATA_LAYERS) for room in rooms}
 
 
 def _module(path: Path) -> str:
@@ -124,6 +136,32 @@ def test_a_room_imports_only_from_below(room: str) -> None:
         for imported in sorted(_imports(path))
         if _room(imported) not in ("", room)
         and (FLOOR[_room(imported)] >= FLOOR[room] or _room(imported) in FORBIDDEN.get(room, set()))
+    ]
+    assert wrong == []
+
+
+def _data_room(module: str) -> str:
+    """The room of `workbench/data/` that a module is in; "" for the package itself and for others."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["workbench", "data"] and len(parts) > 2 else ""
+
+
+def test_every_room_of_data_has_its_place() -> None:
+    assert {_data_room(module) for module in _modules()} - {""} == set(DATA_FLOOR)
+
+
+@pytest.mark.parametrize("room", sorted(DATA_FLOOR))
+def test_a_room_of_data_imports_only_from_below(room: str) -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, path in _modules().items()
+        if _data_room(module) == room
+        for imported in sorted(_imports(path))
+        if imported == "workbench.data"
+        or (
+            _data_room(imported) not in ("", room)
+            and DATA_FLOOR[_data_room(imported)] >= DATA_FLOOR[room]
+        )
     ]
     assert wrong == []
 

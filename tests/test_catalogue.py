@@ -1,4 +1,4 @@
-"""The tables of backbones and losses say what the classes say."""
+"""The tables of backbones and losses agree with the classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def one_of_mine() -> Iterator[None]:
-    """A backbone and a loss as a notebook registers them, with no more said than they must."""
+    """A backbone and a loss as a notebook registers them, with only what is required."""
 
     @wb.backbones.register("mine")
     class Mine(wb.backbones.Backbone):
@@ -97,15 +97,12 @@ def test_every_loss_has_its_row() -> None:
 
 def test_the_documentation_holds_the_table_of_losses() -> None:
     made = catalogue.markdown(catalogue.loss_table())
-    written = (ROOT / "docs" / "LOSSES.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "guide" / "losses.md").read_text(encoding="utf-8")
     if f"\n{made}\n\n" not in written:
-        command = (
-            'python -c "from workbench import catalogue; '
-            'print(catalogue.markdown(catalogue.loss_table()))"'
-        )
+        code = "from workbench import catalogue; print(catalogue.markdown(catalogue.loss_table()))"
         pytest.fail(
-            f"the table in docs/LOSSES.md is not that of the classes; put there what this "
-            f"prints: {command}"
+            "the table in docs/LOSSES.md is out of date; replace it with the output of: "
+            f"python -c '{code}'"
         )
 
 

@@ -1,4 +1,4 @@
-"""The `workbench` command: what works, and how it says that something does not."""
+"""The `workbench` command: its results, its error messages and its exit codes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from workbench import __version__, cli, faces, runs
+from workbench.cli.dashboard import STREAMLIT_OPTIONS
 
 COMMANDS = (
     "train",
@@ -53,8 +54,9 @@ def workbench(run_command: RunCommand) -> RunCommand:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with people/, two evaluated runs (a, b), one without a model, and damaged files of
-    many kinds.
+    """A folder with people/ and damaged files of many kinds.
+
+    The fixture `trained` adds the runs.
     """
     root = tmp_path_factory.mktemp("cli")
     paint_people(root / "people", 4, 8)
@@ -229,12 +231,12 @@ def test_misspelt_command_line(
         ("--config date.yaml", "not valid YAML"),
         ("--resume nope", "unknown run 'nope'"),
         ("--resume people", "not a run directory"),
-        ("--resume runs/a --lr 1", "cannot go on with lr from"),
-        ("--resume runs/a --set momentum=0.5", "cannot go on with momentum from"),
-        ("--resume runs/a --loss-option bias=false", "cannot go on with loss_options from"),
+        ("--resume runs/a --lr 1", "cannot be resumed with lr from"),
+        ("--resume runs/a --set momentum=0.5", "cannot be resumed with momentum from"),
+        ("--resume runs/a --loss-option bias=false", "cannot be resumed with loss_options from"),
         ("--resume runs/a --name b", "name cannot be given"),
         ("--resume runs/a --epochs x", "--epochs"),
-        ("--resume runs/a --config good.yaml", "--config cannot be given"),
+        ("--resume runs/a --config good.yaml", "--config cannot be combined"),
         (
             f"{SMALL} --loss arcface --loss-option m=half",
             "option 'm' is 'half', expected a finite number",
@@ -284,7 +286,7 @@ def test_broken_image_fails_the_run_with_the_reason(
         ("nope train", "unknown run 'nope'"),
         ("runs/emtpy train", "did you mean 'runs/empty'"),
         ("runs train", "did you mean runs/"),
-        ("runs/a", "say what to evaluate on"),
+        ("runs/a", "no benchmark is given"),
         ("runs/a foldr:people", "did you mean 'folder'"),
         ("runs/a nope", "unknown benchmark 'nope'"),
         ("runs/a folder:nope", "no such folder"),
@@ -298,7 +300,7 @@ def test_broken_image_fails_the_run_with_the_reason(
         ("runs/a train --bootstrap -1", "--bootstrap"),
         ("runs/a train --flip sideways", "--flip"),
         ("runs/a train --protocol arcface", "did you mean 'arcface_torch'"),
-        ("runs/a train --protocol arcface_torch", "is one of pairs"),
+        ("runs/a train --protocol arcface_torch", "is for benchmarks of pairs"),
         (
             "runs/a folder:people --distance euclidean-raw --threshold grid",
             "takes threshold 'exact'",
@@ -433,7 +435,7 @@ def test_streamlit_options_are_those_of_the_checkout() -> None:
         for key, value in values.items()
     }
     assert {key: str(value).lower() for key, value in flat.items()} == {
-        key: value.lower() for key, value in cli.STREAMLIT_OPTIONS.items()
+        key: value.lower() for key, value in STREAMLIT_OPTIONS.items()
     }
 
 
@@ -443,15 +445,14 @@ def test_doctor(workbench: RunCommand) -> None:
     for word in ("torch", "device", "precision", "arcface", "smallresnet"):
         assert word in said.out
     lines = [line.split(maxsplit=1) for line in said.out.splitlines()]
-    for name, lacks in faces.detectors().items():
-        assert [name, lacks or "there"] in lines
+    for name, reason in faces.detectors().items():
+        assert [name, reason or "available"] in lines
 
 
 def test_train_evaluate_compare(workbench: RunCommand, here: Path, tmp_path: Path) -> None:
     said = workbench(
         f"train {SMALL} --loss arcface --loss-option m=0.3 --loss-option easy_margin=true "
-        f"--set momentum=0.5 "
-        f"--set image_size=[16,16] --runs-dir {tmp_path} --name mine"
+        f"--set momentum=0.5 --set image_size=[16,16] --runs-dir {tmp_path} --name mine"
     )
     assert said.code == 0
     assert f"workbench evaluate {tmp_path}/mine" in said.out
@@ -709,8 +710,8 @@ def test_an_identification_is_evaluated_compared_and_described(
         figures = runs.open(tmp_path / run).evaluation("search")[0]
         low, high = figures["interval"]
         assert line.startswith(
-            f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] among "
-            f"16 distractors"
+            f"{run} on search: rank-1 {figures['accuracy']:.2%} [{low:.2%}, {high:.2%}] "
+            "among 16 distractors"
         )
         assert "TAR at FAR" not in line  # 2 people and 16 strangers support none of these rates
         assert "FNIR" not in line
@@ -751,7 +752,7 @@ def test_evaluate_and_embed_leave_out_what_cannot_be_read(
     assert said.code == 0
     told = f"left out: 1 of 32 images, which cannot be read ({partly_broken}/p1/3.png), "
     assert said.out.splitlines()[1].startswith(told)
-    assert "all are named in evaluation/partly.json" in said.out
+    assert "evaluation/partly.json lists every image" in said.out
     assert (
         told.removeprefix("left out: ")
         in workbench(["compare", str(run), "--benchmark", "partly"]).err

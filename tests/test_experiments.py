@@ -162,7 +162,7 @@ def test_each_step_is_told(configs: list[TrainConfig], done: list[str]) -> None:
     told: list[str] = []
     for _ in range(2):
         experiments.sweep(configs[:1], [], progress=False, tell=told.append)
-    assert ["training" in told[0], "there already" in told[1]] == [True, True]
+    assert ["training" in told[0], "trained already" in told[1]] == [True, True]
     assert all(line.startswith("[1/1] softmax on folder:") for line in told)
 
 
@@ -226,9 +226,7 @@ def test_the_demos_losses_take_their_options() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Four people of different skin, small on large photos and turned: what a face detector
-    is for.
-    """
+    """Photos of four people whose faces are small and rotated."""
     root = tmp_path / "photos"
     draw = np.random.default_rng(0)
     for person in range(4):

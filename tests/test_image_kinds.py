@@ -1,7 +1,7 @@
-"""Pictures of every pixel type and with orientations of every kind: the right pixels or an error,
-never black and never turned.
+"""Images of every pixel type and every way to store an orientation.
 
-PNG and TIFF files are written by hand here, so that Pillow is not compared with itself.
+Each one must give the right pixels or an error: it must be neither black nor rotated. PNG and TIFF
+files are written by hand here, so that Pillow is not compared with itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ramp(most: int, kind: str = "<u2") -> NDArray[Any]:
 
 
 def to_eight(values: NDArray[Any], most: int) -> NDArray[np.uint8]:
-    """(H, W) values of 0 to `most` as (H, W, 3) of 0 to 255, by the definition."""
+    """(H, W) values in 0..most as (H, W, 3) values in 0..255."""
     grey = (values.astype(float) / most * 255).round().astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
@@ -58,10 +58,10 @@ def png(
     bits: int,
     colour: int,
     before: bytes = b"",
-    behind: bytes = b"",
+    after: bytes = b"",
     bytes_a_row: int = 0,
 ) -> bytes:
-    """A PNG of unfiltered rows, with chunks before and behind the pixels."""
+    """A PNG file of unfiltered rows, with chunks before and after the pixels."""
     length = bytes_a_row or len(rows) // height
     filtered = b"".join(b"\0" + rows[at : at + length] for at in range(0, len(rows), length))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
@@ -70,7 +70,7 @@ def png(
         + header
         + before
         + chunk(b"IDAT", zlib.compress(filtered))
-        + behind
+        + after
         + chunk(b"IEND", b"")
     )
 
@@ -87,7 +87,7 @@ def tiff(
     more: dict[int, tuple[int, bytes]] | None = None,
     deflate: bool = False,
 ) -> bytes:
-    """A TIFF of one strip. `more`: tag -> (type, value in bytes)."""
+    """A TIFF file with one strip. `more` maps a tag to its type and its value in bytes."""
     content = zlib.compress(pixels) if deflate else pixels
 
     def short(*values: int) -> tuple[int, bytes]:
@@ -226,8 +226,9 @@ def test_a_palette_whose_entries_are_transparent_in_part() -> None:
 @pytest.mark.parametrize("deflate", [False, True])
 def test_16_bit_tiff(order: str, deflate: bool) -> None:
     values = ramp(65535)
-    grey = tiff(values.astype(f"{order}u2").tobytes(), 16, 8, (16,), order=order, deflate=deflate)
-    assert close(images.decode(grey), to_eight(values, 65535), 0)
+    pixels = values.astype(f"{order}u2").tobytes()
+    data = tiff(pixels, 16, 8, (16,), order=order, deflate=deflate)
+    assert close(images.decode(data), to_eight(values, 65535), 0)
     colours = np.random.default_rng(1).integers(0, 65536, (8, 16, 3))
     data = tiff(
         colours.astype(f"{order}u2").tobytes(),
@@ -260,7 +261,7 @@ def test_12_bit_tiff_is_scaled_by_its_own_range() -> None:
 
 
 @pytest.mark.parametrize("most", [255, 1023, 4095])
-def test_16_bit_files_that_use_the_lowest_bits_alone_are_refused(
+def test_16_bit_files_that_use_only_the_lowest_bits_are_refused(
     most: int, complaint: Callable[..., Any]
 ) -> None:
     rows = ramp(most).astype(">u2").tobytes()
@@ -269,12 +270,12 @@ def test_16_bit_files_that_use_the_lowest_bits_alone_are_refused(
             images.decode(data, "camera.img")
 
 
-def test_a_black_picture_is_black() -> None:
+def test_a_black_image_is_black() -> None:
     assert (images.decode(png(bytes(2 * 128), 16, 8, 16, 0)) == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("kind", "bits", "sample_format", "said"),
+    ("kind", "bits", "sample_format", "message"),
     [
         ("<f4", 32, 3, "floating-point"),
         ("<u4", 32, 1, "32-bit or signed"),
@@ -283,11 +284,11 @@ def test_a_black_picture_is_black() -> None:
     ],
 )
 @pytest.mark.parametrize("most", [1, 255, 30000])
-def test_numbers_without_a_known_range_are_refused(
-    kind: str, bits: int, sample_format: int, said: str, most: int, complaint: Callable[..., Any]
+def test_numbers_with_an_unknown_range_are_refused(
+    kind: str, bits: int, sample_format: int, message: str, most: int, complaint: Callable[..., Any]
 ) -> None:
     data = tiff(ramp(most, kind).tobytes(), 16, 8, (bits,), sample_format=sample_format)
-    with complaint("depth.tif", said, "save it with 8 or 16 bits"):
+    with complaint("depth.tif", message, "save it with 8 or 16 bits"):
         images.decode(data, "depth.tif")
 
 
@@ -306,7 +307,9 @@ def test_numbers_without_a_known_range_are_refused(
     ],
     ids=["64-bit float", "float colours"],
 )
-def test_a_tiff_that_is_not_read_is_called_one(data: bytes, complaint: Callable[..., Any]) -> None:
+def test_the_error_for_an_unsupported_tiff_names_its_format(
+    data: bytes, complaint: Callable[..., Any]
+) -> None:
     with complaint("odd.tif", "a TIFF file that is damaged, or of a rare kind"):
         images.decode(data, "odd.tif")
 
@@ -375,7 +378,7 @@ def test_grey_jpeg_2000_of_8_and_16_bits(most: int) -> None:
 
 
 def face() -> NDArray[np.uint8]:
-    """48 x 64, smooth, every quarter of another brightness and colour."""
+    """48 x 64, smooth, with a different brightness and colour in each quarter."""
     y, x = np.mgrid[:48, :64]
     return (
         np.stack([40 + 3 * x, 30 + 4 * y, 200 - 2 * x - y], axis=-1).clip(0, 255).astype(np.uint8)
@@ -393,35 +396,37 @@ def test_both_decoders_of_jpeg_agree(subsampling: str) -> None:
         subsampling,
     )
     quick = images._plain_jpeg(data, images.MAX_PIXELS)
+    pillow = images._decode_with_pillow(data, "x", images.MAX_PIXELS)
     assert quick is not None
-    assert np.array_equal(quick, np.asarray(images._by_pillow(data, "x", images.MAX_PIXELS)))
+    assert np.array_equal(quick, np.asarray(pillow))
     assert close(quick, shown, 12)
 
 
 def test_both_decoders_agree_on_a_progressive_jpeg() -> None:
     data = encoded(Image.fromarray(face()), "JPEG", progressive=True)
     quick = images._plain_jpeg(data, images.MAX_PIXELS)
+    pillow = images._decode_with_pillow(data, "x", images.MAX_PIXELS)
     assert quick is not None
-    assert np.array_equal(quick, np.asarray(images._by_pillow(data, "x", images.MAX_PIXELS)))
+    assert np.array_equal(quick, np.asarray(pillow))
 
 
 def test_cmyk_jpeg_of_adobe() -> None:
-    """Stored inverted, as Adobe does, by Pillow; 0 ink is white and full black ink is black."""
+    """Pillow stores it inverted, as Adobe does: no ink is white, and full black ink is black."""
     for ink, colour in (((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((0, 0, 0, 128), 127)):
         decoded = images.decode(encoded(Image.new("CMYK", (16, 8), ink), "JPEG", quality=95))
         assert close(decoded, np.full((8, 16, 3), colour, dtype=np.uint8), 4)
 
 
-def test_rgb_jpeg_is_not_taken_for_ycc() -> None:
+def test_an_rgb_jpeg_is_not_decoded_as_ycc() -> None:
     data = encoded(Image.fromarray(face()), "JPEG", quality=95, keep_rgb=True)
     assert close(images.decode(data), face(), 12)
 
 
-# Orientation: stored turned, told in every way a file has
+# Orientation: stored rotated, with the orientation in each place that a file may have
 
 
 def upright() -> NDArray[np.uint8]:
-    """32 x 48, every quarter of another colour."""
+    """32 x 48 with a different colour in each quarter."""
     pixels = np.zeros((32, 48, 3), dtype=np.uint8)
     pixels[:16, :24], pixels[:16, 24:], pixels[16:, :24], pixels[16:, 24:] = (
         (250, 0, 0),
@@ -433,7 +438,7 @@ def upright() -> NDArray[np.uint8]:
 
 
 def stored() -> Image.Image:
-    """As a camera that was turned stores it: orientation 6, "turn clockwise to see it upright"."""
+    """As a rotated camera stores it: orientation 6, to be rotated clockwise."""
     return Image.fromarray(np.ascontiguousarray(np.rot90(upright(), 1)))
 
 
@@ -444,15 +449,12 @@ def exif(orientation: int = 6) -> bytes:
 
 
 def xmp(orientation: int = 6, form: str = 'tiff:Orientation="{}"') -> bytes:
-    said = form.format(orientation)
-    inside = (
-        f"<rdf:Description {said}/>"
-        if "=" in said
-        else f"<rdf:Description>{said}</rdf:Description>"
-    )
-    return (
-        f'<?xpacket begin=""?><x:xmpmeta><rdf:RDF>{inside}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-    ).encode()
+    content = form.format(orientation)
+    inside = f"<rdf:Description>{content}</rdf:Description>"
+    if "=" in content:
+        inside = f"<rdf:Description {content}/>"
+    packet = f"<x:xmpmeta><rdf:RDF>{inside}</rdf:RDF></x:xmpmeta>"
+    return f'<?xpacket begin=""?>{packet}<?xpacket end="w"?>'.encode()
 
 
 FORMS = [
@@ -463,9 +465,9 @@ FORMS = [
 ]
 
 
-def plain_png(before: bytes = b"", behind: bytes = b"") -> bytes:
+def plain_png(before: bytes = b"", after: bytes = b"") -> bytes:
     pixels = np.asarray(stored())
-    return png(pixels.tobytes(), pixels.shape[1], pixels.shape[0], 8, 2, before, behind)
+    return png(pixels.tobytes(), pixels.shape[1], pixels.shape[0], 8, 2, before, after)
 
 
 def itxt(text: bytes) -> bytes:
@@ -473,7 +475,7 @@ def itxt(text: bytes) -> bytes:
 
 
 def magick(kind: str, content: bytes) -> bytes:
-    """As ImageMagick keeps a profile in a PNG."""
+    """A profile as ImageMagick stores it in a PNG file."""
     text = f"\n{kind}\n{len(content):8}\n{content.hex()}\n".encode()
     return chunk(b"zTXt", f"Raw profile type {kind}".encode() + b"\0\0" + zlib.compress(text))
 
@@ -488,7 +490,7 @@ def tag(orientation: int = 6) -> tuple[int, bytes]:
 
 
 def with_boxes(jp2: bytes, *boxes: tuple[bytes, bytes]) -> bytes:
-    """A JPEG 2000 file with boxes "uuid" behind the one that says what it is."""
+    """A JPEG 2000 file with boxes of the type "uuid" after the one that names the format."""
     at = 12 + int.from_bytes(jp2[12:16], "big")
     uuids = b"".join(
         struct.pack(">I4s", 24 + len(content), b"uuid") + number + content
@@ -512,7 +514,7 @@ def heif(**options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def turned_by_xmp(form: str) -> bytes:
+def rotated_by_xmp(form: str) -> bytes:
     return encoded(stored(), "JPEG", xmp=xmp(6, form), quality=95, subsampling=0)
 
 
@@ -528,9 +530,9 @@ def mpo() -> bytes:
     )
 
 
-TURNED: dict[str, Callable[[], bytes]] = {
+ROTATED: dict[str, Callable[[], bytes]] = {
     "JPEG, EXIF": lambda: encoded(stored(), "JPEG", exif=exif(), quality=95, subsampling=0),
-    **{f"JPEG, XMP {form}": partial(turned_by_xmp, form) for form in FORMS},
+    **{f"JPEG, XMP {form}": partial(rotated_by_xmp, form) for form in FORMS},
     "JPEG, EXIF and XMP": lambda: encoded(
         stored(), "JPEG", exif=exif(), xmp=xmp(), quality=95, subsampling=0
     ),
@@ -538,10 +540,10 @@ TURNED: dict[str, Callable[[], bytes]] = {
         stored(), "JPEG", exif=exif(), xmp=xmp(3), quality=95, subsampling=0
     ),
     "PNG, eXIf": lambda: plain_png(before=chunk(b"eXIf", exif()[6:])),
-    "PNG, eXIf behind": lambda: plain_png(behind=chunk(b"eXIf", exif()[6:])),
+    "PNG, eXIf after the pixels": lambda: plain_png(after=chunk(b"eXIf", exif()[6:])),
     "PNG, XMP": lambda: plain_png(before=itxt(xmp())),
-    "PNG, XMP behind": lambda: plain_png(behind=itxt(xmp(6, FORMS[1]))),
-    "PNG, eXIf and XMP": lambda: plain_png(before=itxt(xmp()), behind=chunk(b"eXIf", exif()[6:])),
+    "PNG, XMP after the pixels": lambda: plain_png(after=itxt(xmp(6, FORMS[1]))),
+    "PNG, eXIf and XMP": lambda: plain_png(before=itxt(xmp()), after=chunk(b"eXIf", exif()[6:])),
     "PNG, EXIF of ImageMagick": lambda: plain_png(before=magick("exif", exif())),
     "PNG, XMP of ImageMagick": lambda: plain_png(before=magick("xmp", xmp())),
     "WebP, EXIF": lambda: encoded(stored(), "WEBP", exif=exif(), lossless=True),
@@ -549,14 +551,14 @@ TURNED: dict[str, Callable[[], bytes]] = {
     "TIFF, tag": lambda: plain_tiff(more={274: tag()}),
     "TIFF, tag, deflate": lambda: plain_tiff(more={274: tag()}, deflate=True),
     "TIFF, XMP": lambda: plain_tiff(more={700: (1, xmp())}),
-    "TIFF, XMP in other words": lambda: plain_tiff(more={700: (1, xmp(6, FORMS[1]))}),
+    "TIFF, XMP, other syntax": lambda: plain_tiff(more={700: (1, xmp(6, FORMS[1]))}),
     "TIFF, tag and XMP": lambda: plain_tiff(more={274: tag(), 700: (1, xmp())}),
-    "TIFF, tag and XMP in other words": lambda: plain_tiff(
+    "TIFF, tag and XMP, other syntax": lambda: plain_tiff(
         more={274: tag(), 700: (1, xmp(6, FORMS[1]))}
     ),
     "JPEG 2000, EXIF": lambda: with_boxes(jp2(), (EXIF_BOX, exif()[6:])),
     "JPEG 2000, XMP": lambda: with_boxes(jp2(), (XMP_BOX, xmp())),
-    "JPEG 2000, XMP behind another box": lambda: with_boxes(
+    "JPEG 2000, XMP after another box": lambda: with_boxes(
         jp2(), (bytes(16), b"x"), (XMP_BOX, xmp(6, FORMS[1]))
     ),
     "AVIF, irot": lambda: encoded(stored(), "AVIF", exif=exif(), quality=100, subsampling="4:4:4"),
@@ -566,27 +568,26 @@ TURNED: dict[str, Callable[[], bytes]] = {
     "HEIC, irot": lambda: heif(exif=exif()),
     "HEIC, irot and XMP": lambda: heif(exif=exif(), xmp=xmp()),
     "MPO, EXIF": mpo,
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("told", TURNED)
-def test_a_turned_picture_is_shown_upright(told: str) -> None:
-    decoded = images.decode(TURNED[told]())
+@pytest.mark.parametrize("kind", ROTATED)
+def test_a_rotated_image_becomes_upright(kind: str) -> None:
+    decoded = images.decode(ROTATED[kind]())
     assert close(decoded, upright(), 40)
     assert close(images.decode(images.to_png(decoded)), decoded, 0)
 
 
-@pytest.mark.parametrize("told", [name for name in TURNED if name.startswith(("JPEG,", "PNG"))])
-def test_a_turned_picture_is_not_plain(told: str) -> None:
-    assert not images.is_plain(TURNED[told]())
+@pytest.mark.parametrize("kind", [name for name in ROTATED if name.startswith(("JPEG,", "PNG"))])
+def test_a_rotated_image_is_not_plain(kind: str) -> None:
+    assert not images.is_plain(ROTATED[kind]())
 
 
-def test_an_upright_picture_stays_as_it_is() -> None:
+def test_an_upright_image_is_unchanged() -> None:
     plain = Image.fromarray(upright())
     for data in (
-        encoded(
-            plain, "AVIF", xmp=xmp(), quality=100, subsampling="4:4:4"
-        ),  # XMP is not what AVIF goes by
+        # Decoders of AVIF ignore XMP.
+        encoded(plain, "AVIF", xmp=xmp(), quality=100, subsampling="4:4:4"),
         encoded(plain, "JPEG", exif=exif(1), xmp=xmp(), quality=95, subsampling=0),
         encoded(plain, "PNG", exif=exif(1)),
         encoded(plain, "JPEG", xmp=xmp(0), quality=95, subsampling=0),
@@ -595,10 +596,10 @@ def test_an_upright_picture_stays_as_it_is() -> None:
         assert close(images.decode(data), upright(), 40)
 
 
-# Several pictures in one file
+# Several images in one file
 
 
-def test_of_a_file_with_a_gain_map_the_picture_is_taken() -> None:
+def test_the_main_image_of_a_file_with_a_gain_map_is_used() -> None:
     main, gain = Image.fromarray(upright()), Image.new("L", (24, 16), 128)
     several = encoded(main, "MPO", save_all=True, append_images=[gain], quality=95, subsampling=0)
     appended = encoded(
@@ -609,13 +610,13 @@ def test_of_a_file_with_a_gain_map_the_picture_is_taken() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF", "GIF"])
-def test_of_several_frames_the_first_is_taken(kind: str) -> None:
+def test_the_first_of_several_frames_is_used(kind: str) -> None:
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "lime", "blue")]
     decoded = images.decode(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
     assert close(decoded, np.full((8, 16, 3), (255, 0, 0), dtype=np.uint8), 12)
 
 
-def test_the_primary_picture_of_a_heic_is_taken() -> None:
+def test_the_primary_image_of_a_heic_is_used() -> None:
     from pillow_heif import HeifFile
 
     several = HeifFile()
@@ -631,7 +632,7 @@ def test_the_primary_picture_of_a_heic_is_taken() -> None:
 # File types
 
 
-def test_what_cameras_and_programs_call_their_files_is_known() -> None:
+def test_the_suffixes_of_cameras_and_programs_are_recognised() -> None:
     for suffix in (
         "jpg",
         "jpeg",
@@ -663,12 +664,12 @@ def test_newer_formats_are_read(kind: str) -> None:
     assert close(decoded, face(), 40)
 
 
-def test_heic_is_read_and_without_its_package_the_extra_is_named(
+def test_heic_needs_an_extra_which_the_error_names(
     monkeypatch: pytest.MonkeyPatch, complaint: Callable[..., Any]
 ) -> None:
     data = heif()
     assert close(images.decode(data), np.asarray(stored()), 12)
-    monkeypatch.setattr(images, "_heif_reader", lambda: False)
+    monkeypatch.setattr(images, "_register_heif", lambda: False)
     monkeypatch.setattr(images, "find_spec", lambda name: None)
     with complaint("IMG_1.HEIC", "HEIC", "pip install 'margin-workbench[heic]'"):
         images.decode(data, "IMG_1.HEIC")
@@ -676,7 +677,7 @@ def test_heic_is_read_and_without_its_package_the_extra_is_named(
     assert images.can_read(".JPG")
 
 
-def test_a_large_heic_is_refused_undecoded(complaint: Callable[..., Any]) -> None:
+def test_a_large_heic_is_refused_before_it_is_decoded(complaint: Callable[..., Any]) -> None:
     with complaint("big.heic", "megapixels"):
         images.decode(heif(), "big.heic", max_pixels=100)
 
@@ -693,7 +694,7 @@ SUFFIX_OF = {
 
 
 @pytest.mark.parametrize("kind", SUFFIX_OF)
-def test_the_suffix_is_told_by_the_first_bytes(kind: str) -> None:
+def test_the_suffix_follows_from_the_first_bytes(kind: str) -> None:
     assert images.suffix_of(encoded(Image.fromarray(face()), kind)) == f".{SUFFIX_OF[kind]}"
 
 
@@ -701,7 +702,7 @@ def test_the_suffix_of_heic() -> None:
     assert images.suffix_of(heif()) == ".heic"
 
 
-def test_plain_files_are_those_that_any_program_reads_alike() -> None:
+def test_plain_files_are_those_that_all_programs_decode_alike() -> None:
     plain = Image.fromarray(face())
     assert images.is_plain(encoded(plain, "JPEG"))
     assert images.is_plain(encoded(plain, "PNG"))

@@ -1,4 +1,4 @@
-"""Image files of any origin become upright RGB, or one line says why not."""
+"""Decoding of image files of any origin to upright RGB, and the errors for those that fail."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def four_colours() -> NDArray[np.uint8]:
-    """32 x 48, every quarter of another colour, so that no turning or mirroring leaves it as it
-    was.
-    """
+    """32 x 48 with a different colour in each quarter, so that each rotation changes it."""
     pixels = np.zeros((32, 48, 3), dtype=np.uint8)
     pixels[:16, :24] = (250, 0, 0)
     pixels[:16, 24:] = (0, 250, 0)
@@ -60,7 +58,7 @@ def test_lossless_formats_come_back_pixel_by_pixel(kind: str) -> None:
     [b"", b"hello", b"\x00" * 5000, b"%PDF-1.7 ...", b"<svg/>"],
     ids=["empty", "text", "zeros", "pdf", "svg"],
 )
-def test_what_is_not_an_image_is_named(data: bytes, complaint: Callable[..., Any]) -> None:
+def test_data_that_are_no_image_are_refused(data: bytes, complaint: Callable[..., Any]) -> None:
     with complaint("holiday/7.jpg", "image"):
         images.decode(data, where="holiday/7.jpg")
 
@@ -94,7 +92,7 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(decoded.astype(int) - (255, 0, 0)).max() <= 4
 
 
-def test_of_an_animation_the_first_frame_is_taken() -> None:
+def test_the_first_frame_of_an_animation_is_used() -> None:
     frames = [Image.new("RGB", (9, 7), colour) for colour in ("red", "lime", "blue")]
     decoded = images.decode(
         encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
@@ -109,7 +107,7 @@ STORED = {
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
     5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, 1),  # "turn clockwise to see it upright": stored turned the other way
+    6: lambda a: np.rot90(a, 1),  # to be rotated clockwise, so it is stored rotated the other way
     7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
     8: lambda a: np.rot90(a, -1),
 }
@@ -137,7 +135,7 @@ def test_grey_becomes_three_equal_channels(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("RGBA", (200, 100, 0, 0)), ("LA", (30, 0))])
-def test_what_is_transparent_becomes_white(mode: str, colour: tuple[int, ...]) -> None:
+def test_transparent_pixels_become_white(mode: str, colour: tuple[int, ...]) -> None:
     assert (images.decode(encoded(Image.new(mode, (4, 4), colour), "PNG")) == 255).all()
 
 
@@ -145,7 +143,7 @@ def test_what_is_transparent_becomes_white(mode: str, colour: tuple[int, ...]) -
     ("mode", "colour", "expected"),
     [("RGBA", (200, 100, 0, 128), (227, 177, 127)), ("LA", (55, 128), (155, 155, 155))],
 )
-def test_what_is_half_transparent_lets_white_through(
+def test_half_transparent_pixels_are_mixed_with_white(
     mode: str, colour: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     decoded = images.decode(encoded(Image.new(mode, (4, 4), colour), "PNG"))
@@ -177,7 +175,7 @@ def test_a_cut_off_file_is_an_error(kind: str, part: float, complaint: Callable[
 
 
 @pytest.mark.parametrize("data", [b"P5 0 0 255\n", b"P6 4 0 255\n", b"P5 -1 4 255\n", b"P5 x"])
-def test_a_picture_without_pixels_is_an_error(data: bytes, complaint: Callable[..., Any]) -> None:
+def test_an_image_without_pixels_is_an_error(data: bytes, complaint: Callable[..., Any]) -> None:
     with complaint("none.pgm"):
         images.decode(data, where="none.pgm")
 
@@ -187,7 +185,7 @@ def test_a_picture_without_pixels_is_an_error(data: bytes, complaint: Callable[.
     kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"]),
     seed=st.integers(0, 2**32),
 )
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it finds in a broken file
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about broken files
 def test_a_mutated_file_is_an_image_or_a_readable_error(
     kind: str,
     seed: int,
@@ -207,9 +205,7 @@ def test_a_mutated_file_is_an_image_or_a_readable_error(
         assert decoded.size > 0
 
 
-def test_a_file_is_read_and_a_missing_one_named(
-    tmp_path: Path, complaint: Callable[..., Any]
-) -> None:
+def test_reading_a_file_and_a_missing_file(tmp_path: Path, complaint: Callable[..., Any]) -> None:
     Image.fromarray(noise()).save(tmp_path / "a.png")
     assert np.array_equal(images.read(tmp_path / "a.png"), noise())
     with complaint(tmp_path / "b.png", "No such file"):
@@ -219,7 +215,7 @@ def test_a_file_is_read_and_a_missing_one_named(
 
 
 @pytest.mark.parametrize("size", [(112, 112), (112, 96), (5, 200), (1, 1)])
-def test_fit_gives_the_size_asked_for(size: tuple[int, int]) -> None:
+def test_fit_returns_the_requested_size(size: tuple[int, int]) -> None:
     assert images.fit(noise(), size).shape == (*size, 3)
 
 
@@ -228,7 +224,7 @@ def test_fit_leaves_an_image_of_the_right_size_alone() -> None:
     assert images.fit(image, (40, 56)) is image
 
 
-def test_fit_keeps_proportions_and_cuts_the_sides() -> None:
+def test_fit_keeps_proportions_and_crops_the_sides() -> None:
     y, x = np.mgrid[:100, :200]
     disc = ((y - 49.5) ** 2 + (x - 99.5) ** 2 < 30**2) * np.uint8(255)
     small = (

@@ -374,8 +374,8 @@ def test_a_run_is_read_without_torch(run: runs.Run) -> None:
     _saved(run)
     code = (
         "import sys, json, workbench.runs as runs; run = runs.open(sys.argv[1]);"
-        "print(json.dumps([run.state, run.config, run.evaluation('lfw')[0], 'torch' in "
-        "sys.modules]))"
+        "shown = [run.state, run.config, run.evaluation('lfw')[0], 'torch' in sys.modules];"
+        "print(json.dumps(shown))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True
@@ -440,7 +440,9 @@ def test_arrays_of_another_evaluation_are_not_taken_for_its_own(run: runs.Run) -
     first = (run.path / "evaluation" / "lfw.json").read_bytes()
     run.save_evaluation("lfw", {"accuracy": 0.2}, {"scores": np.full(2, 0.2)})
     (run.path / "evaluation" / "lfw.json").write_bytes(first)
-    with pytest.raises(WorkbenchError, match=r"lfw\.npz: is of another evaluation than lfw\.json"):
+    with pytest.raises(
+        WorkbenchError, match=r"lfw\.npz: belongs to another evaluation than lfw\.json"
+    ):
         run.evaluation("lfw")
 
 

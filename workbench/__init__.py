@@ -1,7 +1,8 @@
-"""The margin workbench: see what a margin does.
+"""The margin workbench: training and comparing margin losses for face recognition.
 
-`import workbench as wb` is instant: each room (`wb.losses`, `wb.data`, ...) is imported when it is first used, so that
-looking at results needs no torch and training needs no Streamlit.
+`import workbench as wb` is fast: each subpackage (`wb.losses`, `wb.data`, ...) is imported when it
+is first used. Reading results therefore does not import torch, and training does not import
+Streamlit.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ __all__ = [
     "training",
 ]
 
-_FROM_ROOM = {
+_MODULE_OF = {
     "TrainConfig": "workbench.training",
     "WorkbenchError": "workbench.errors",
     "evaluate": "workbench.evaluation",
@@ -63,8 +64,8 @@ _FROM_ROOM = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_ROOM:
-        return getattr(import_module(_FROM_ROOM[name]), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
     if name in __all__:
         return import_module(f"workbench.{name}")
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

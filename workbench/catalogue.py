@@ -1,4 +1,4 @@
-"""The tables of what there is: backbones with what they cost, losses with their formulas."""
+"""Tables of the available backbones with their costs, and of the losses with their formulas."""
 
 from __future__ import annotations
 
@@ -23,28 +23,39 @@ Size = int | tuple[int, int]
 def backbone_table(
     names: Sequence[str] | None = None, embedding_dim: int = 512, image_size: Size | None = None
 ) -> pd.DataFrame:
-    """A row a backbone: name, size, parameters, multiply_adds (of one image, see `backbones.cost.Cost`), heads, paper.
+    """Returns a table of backbones and what they cost.
 
     Args:
-        names: as in `backbones.create`; by default all that are registered. Of those, one that cannot take the size has NaN
-            for its costs.
-        embedding_dim: D.
-        image_size: pixels; by default each architecture's own.
+        names: Names of backbones, as in `backbones.create`; by default all that are registered. A
+            registered backbone that does not support the image size then has NaN as its costs.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels; an int means a square. By default it is the default
+            of each backbone.
+
+    Returns:
+        A row for each backbone with the columns name, size, parameters, multiply_adds (for one
+        image; see `backbones.cost.Cost`), heads and paper.
 
     Raises:
-        WorkbenchError: one of `names` cannot be made, or by default none can.
+        WorkbenchError: If one of `names` cannot be created, or by default if none can.
+
+    Example:
+        >>> table = backbone_table(["smallresnet"], embedding_dim=128)
+        >>> table[["name", "size", "heads"]].values.tolist()
+        [['smallresnet', '64x64', 'gdc, flatten, gap']]
     """
-    rows, refused = [], None
+    rows: list[dict[str, Any]] = []
+    last_error = None
     for name in names or sorted(backbones.names(), key=_by_number):
         size = cost.default_size(name) if image_size is None else image_size
         parameters, multiply_adds = nan, nan
         try:
-            found = cost.cost(name, embedding_dim, size)
-            parameters, multiply_adds = found.parameters, found.multiply_adds
+            costs = cost.cost(name, embedding_dim, size)
+            parameters, multiply_adds = costs.parameters, costs.multiply_adds
         except WorkbenchError as error:
             if names:
                 raise
-            refused = error
+            last_error = error
         height, width = as_size(size)
         rows.append(
             {
@@ -53,17 +64,26 @@ def backbone_table(
                 "parameters": parameters,
                 "multiply_adds": multiply_adds,
                 "heads": ", ".join(_heads(name)),
-                "paper": _said(_factory(name), "paper"),
+                "paper": _text(_factory(name), "paper"),
             }
         )
     table = pd.DataFrame(rows)
-    if refused is not None and table["parameters"].isna().all():
-        raise refused
+    if last_error is not None and table["parameters"].isna().all():
+        raise last_error
     return table
 
 
 def loss_table() -> pd.DataFrame:
-    """A row a registered loss or part of one: name, kind (loss, part), formula, defaults of its options, paper."""
+    """Returns a table of all registered losses and parts.
+
+    Returns:
+        A row for each with the columns name, kind ("loss" or "part"), formula, defaults (of the
+        options) and paper.
+
+    Example:
+        >>> loss_table().set_index("name").loc["cosface", "defaults"]
+        's=64, m=0.35'
+    """
     rows = []
     for registry, kind in ((LOSSES, "loss"), (PARTS, "part")):
         for name in registry.names():
@@ -72,28 +92,43 @@ def loss_table() -> pd.DataFrame:
                 {
                     "name": name,
                     "kind": kind,
-                    "formula": _said(factory, "formula"),
+                    "formula": _text(factory, "formula"),
                     "defaults": ", ".join(
-                        f"{option}={_plain(value)}" for option, value in _defaults(factory).items()
+                        f"{option}={_format(value)}" for option, value in _defaults(factory).items()
                     ),
-                    "paper": _said(factory, "paper"),
+                    "paper": _text(factory, "paper"),
                 }
             )
     return pd.DataFrame(rows)
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, formulas and defaults as code; docs/LOSSES.md holds that of the losses."""
-    code = table.columns.intersection(["name", "formula", "defaults"])
+    """Formats a table as Markdown, with names, formulas and defaults as code.
+
+    docs/LOSSES.md contains the table of losses in this form.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Lines of Markdown.
+
+    Example:
+        >>> print(markdown(pd.DataFrame({"name": ["a"], "size": [1]})))
+        | name | size |
+        | --- | --- |
+        | `a` | 1 |
+    """
+    code_columns = table.columns.intersection(["name", "formula", "defaults"])
     cells = table.astype(str).apply(lambda column: column.str.replace("|", "\\|", regex=False))
-    for column in code:
+    for column in code_columns:
         cells[column] = cells[column].where(cells[column] == "", "`" + cells[column] + "`")
     rows = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _by_number(name: str) -> list[str | int]:
-    """iresnet18 before iresnet100."""
+    """Sorts numbers in names by value: iresnet18 before iresnet100."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
@@ -103,16 +138,16 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _heads(name: str) -> list[str]:
-    """Names of the heads that a backbone takes, the default first."""
+    """Returns the heads that a backbone supports, the default first."""
     factory = _factory(name)
     default = _defaults(factory).get("head")
-    hints = (
-        get_type_hints(factory.__init__) if inspect.isclass(factory) else get_type_hints(factory)
-    )
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    hints = get_type_hints(function)
     return sorted(get_args(hints.get("head")), key=lambda head: (head != default, head))
 
 
 def _defaults(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the options that have a default, with that default."""
     parameters = inspect.signature(factory).parameters.values()
     return {
         parameter.name: parameter.default
@@ -121,9 +156,10 @@ def _defaults(factory: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def _said(factory: Callable[..., Any], attribute: str) -> str:
+def _text(factory: Callable[..., Any], attribute: str) -> str:
+    """Returns a text attribute of a class, or "" if it has none."""
     return str(getattr(factory, attribute, ""))
 
 
-def _plain(value: object) -> str:
+def _format(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,11 +1,11 @@
-"""Several runs at once: train and evaluate a list of losses, reusing what is there; the demo is one such list."""
+"""Experiments with several runs: sweeps over configs, the demo, and the study of alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workbench import data, runs
 from workbench.errors import WorkbenchError
@@ -19,6 +19,7 @@ DEMO_BENCHMARKS = tuple(
     f"synthfaces-{kind}"
     for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance")
 )
+"""Benchmarks on which the demo evaluates its runs."""
 DEMO_LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "normface": {"loss_options": {"s": 32.0}},
@@ -27,13 +28,26 @@ DEMO_LOSSES: dict[str, dict[str, Any]] = {
     "arcface": {"loss_options": {"s": 32.0, "m": 0.35}, "margin_ramp_epochs": 2.0},
     "triplet": {"loss_options": {"mining": "all"}},
 }
-"""Half of the papers' scale and somewhat smaller margins, which were chosen for thousands of classes and long training; a margin
-that is held back at first converges sooner. SphereFace's annealing is shortened to the length of the demo, and triplets are not
-mined: batch-hard ones, the default, need longer."""
+"""Losses of the demo, and the settings of each.
+
+The papers chose their scales and margins for thousands of classes and long training. The demo
+uses half of these scales and somewhat smaller margins, which grow from 0 in the first two epochs
+so that training converges sooner. The annealing of SphereFace is shortened to the length of the
+demo. The triplet loss uses all triplets, because batch-hard mining needs longer training.
+"""
 
 
 def demo_configs(runs_dir: str | Path = "runs") -> list[TrainConfig]:
-    """The demo: six losses, all else equal, on 200 synthetic people."""
+    """Returns the configs of the demo: six losses on 200 synthetic people, all else equal.
+
+    Args:
+        runs_dir: Folder of the run directories.
+
+    Example:
+        >>> from workbench import experiments
+        >>> [config.loss for config in experiments.demo_configs()]
+        ['softmax', 'normface', 'sphereface', 'cosface', 'arcface', 'triplet']
+    """
     return [
         TrainConfig(
             **{
@@ -60,17 +74,31 @@ def sweep(
     progress: bool = True,
     tell: Callable[[str], None] = print,
 ) -> list[runs.Run]:
-    """Train each config and evaluate it on each benchmark; what was finished before is not done again.
+    """Trains each config and evaluates its run on each benchmark, reusing earlier results.
+
+    If a run directory with the same settings exists, a finished run is used and a stopped run is
+    resumed. Evaluations that the run has already are not repeated.
 
     Args:
-        configs: runs wanted. One counts as there when a run directory holds the same settings: if it is finished it is
-            used, if it was stopped it is resumed.
-        benchmarks: names, as for `wb.evaluate`.
-        progress: show bars.
-        tell: takes a line about what is going on.
+        configs: Settings of the runs.
+        benchmarks: Names of benchmarks, as for `wb.evaluate`.
+        progress: Whether to show progress bars.
+        tell: Function that is called with one line for each run, such as `print`.
 
     Returns:
         The runs, in the order of `configs`.
+
+    Raises:
+        WorkbenchError: if another process is training a run with the same settings; also the
+            errors of `wb.train` and `wb.evaluate`.
+
+    Example:
+        >>> from workbench import TrainConfig, experiments
+        >>> configs = [
+        ...     TrainConfig(data="synthfaces-mini", image_size=64, epochs=1, loss=loss)
+        ...     for loss in ("cosface", "arcface")
+        ... ]
+        >>> trained = experiments.sweep(configs, ["synthfaces-frontal"])  # doctest: +SKIP
     """
     done = []
     for number, config in enumerate(configs, 1):
@@ -81,10 +109,11 @@ def sweep(
             for other in runs.list(config.runs_dir)
         ):
             raise WorkbenchError(
-                f"{title}: a run with these settings is being trained in {config.runs_dir}; wait for it or stop it"
+                f"{title}: a run with these settings is being trained in {config.runs_dir}; wait "
+                "for it or stop it"
             )
         if run is not None and run.state == "finished":
-            tell(f"{title}: there already, {run.path}")
+            tell(f"{title}: trained already, {run.path}")
         elif run is not None and (run.path / runs.CHECKPOINT).is_file():
             tell(f"{title}: resuming {run.path}")
             run = train(resume=run, progress=progress)
@@ -99,7 +128,14 @@ def sweep(
 
 
 def find(config: TrainConfig) -> runs.Run | None:
-    """The best run directory with exactly these settings: a finished one, else one that can be resumed, else None."""
+    """Finds a run with exactly these settings in `config.runs_dir`.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        A finished run, else one that can be resumed, else None.
+    """
     same = [run for run in runs.list(config.runs_dir) if _config(run) in _wanted(config)]
     states = {run.name: _state(run) for run in same}
     usable = [run for run in same if states[run.name] in ("finished", "stopped", "stalled")]
@@ -107,23 +143,28 @@ def find(config: TrainConfig) -> runs.Run | None:
 
 
 def _config(run: runs.Run) -> dict[str, Any]:
+    """Returns the settings of a run, for comparison; none if its config.yaml is invalid."""
     try:
         return _comparable(TrainConfig(**run.config))
-    except (WorkbenchError, TypeError):  # TypeError: a setting whose name is no text
+    except (WorkbenchError, TypeError):  # TypeError: the name of a setting is not a text
         return {}
 
 
 def _wanted(config: TrainConfig) -> list[dict[str, Any]]:
-    """The settings as they are given, and as a run records them: the loss may choose an option of the backbone."""
+    """Returns the settings unchanged, and as a run records them.
+
+    These differ if the loss sets an option of the backbone.
+    """
     return [_comparable(config), _comparable(with_head_scale(config))]
 
 
 def _comparable(config: TrainConfig) -> dict[str, Any]:
-    """The settings, defaults filled in, without where the runs are kept."""
+    """Returns all settings except the folder of the run directories."""
     return {key: value for key, value in config.plain().items() if key != "runs_dir"}
 
 
 def _state(run: runs.Run) -> str:
+    """Returns the state of a run, or "unreadable" if status.json is damaged."""
     try:
         return run.state
     except WorkbenchError:
@@ -131,10 +172,12 @@ def _state(run: runs.Run) -> str:
 
 
 def _evaluated_on(run: runs.Run) -> set[str]:
-    """Benchmarks that the run, as it is now, was evaluated on; not those from before it was resumed, nor by another protocol."""
-    stored = [
-        stored_figures(run, name) for name in run.evaluations() if "+" not in name
-    ]  # lfw+arcface_torch
+    """Returns the benchmarks on which the current model of a run was evaluated.
+
+    Evaluations from before the run was resumed, and those with another protocol (whose names
+    contain a "+", as in lfw+arcface_torch), do not count.
+    """
+    stored = [stored_figures(run, name) for name in run.evaluations() if "+" not in name]
     return {
         str(figures.get("benchmark"))
         for figures in stored
@@ -144,13 +187,15 @@ def _evaluated_on(run: runs.Run) -> set[str]:
 
 @dataclass(frozen=True)
 class AlignmentStudy:
-    """What finding and aligning faces is worth to one run.
+    """The effect of cropping and aligning faces on the accuracy of one run.
 
     Attributes:
-        run: its name.
-        benchmark: as it was named.
-        results: on the pictures "raw" (as they are, fitted centrally), "cropped" (the face's box, not turned) and "aligned".
-        differences: {(a, b): accuracy on a minus accuracy on b}, paired, of "cropped" and "aligned" to "raw" and of the two.
+        run: Name of the run.
+        benchmark: Name of the benchmark.
+        results: Results on the images "raw" (unchanged, except for a central crop to the input
+            size), "cropped" (to the box of the face, without rotation) and "aligned".
+        differences: {(a, b): accuracy on a minus accuracy on b}, paired, for ("cropped", "raw"),
+            ("aligned", "raw") and ("aligned", "cropped").
     """
 
     run: str
@@ -159,7 +204,7 @@ class AlignmentStudy:
     differences: dict[tuple[str, str], Difference]
 
     def __str__(self) -> str:
-        """A table for people."""
+        """Returns a table of accuracies and differences."""
         lines = [
             f"{self.run} on {self.results['raw'].name}",
             f"{'pictures':<9} accuracy  95 % interval      to raw, paired",
@@ -178,41 +223,52 @@ class AlignmentStudy:
 def alignment(
     run: str | Path | runs.Run, benchmark: str, *, progress: bool = True, **options: Any
 ) -> AlignmentStudy:
-    """Does alignment matter? The run's accuracy on the same pairs as they are, cropped to the face, and aligned.
+    """Measures how much cropping and aligning the faces changes the accuracy of a run.
 
-    The three are stored as evaluations of the run: BENCHMARK, `cropped:BENCHMARK` and `aligned:BENCHMARK`.
+    The run is evaluated on the same pairs three times: with unchanged, cropped and aligned images.
+    The results are stored as the evaluations BENCHMARK, `cropped:BENCHMARK` and
+    `aligned:BENCHMARK` of the run.
 
     Args:
-        run: run directory.
-        benchmark: name of a benchmark of pairs, of photos in which the face is not cut out yet.
-        progress: show bars.
-        options: others of `wb.evaluate`: flip, device, batch_size, with_projection, ...
+        run: Run directory.
+        benchmark: Name of a benchmark of pairs, whose photos are not yet cropped to the face.
+        progress: Whether to show progress bars.
+        options: Other arguments of `wb.evaluate`: flip, device, batch_size, with_projection, ...
+
+    Returns:
+        The three results and their paired differences.
 
     Raises:
-        WorkbenchError: as `wb.evaluate`, or a benchmark of another kind.
+        WorkbenchError: if the benchmark is not one of pairs; also the errors of `wb.evaluate`.
+
+    Example:
+        >>> from workbench import experiments
+        >>> study = experiments.alignment(
+        ...     "runs/arcface-casia", "pairs:pairs.txt@lfw.zip"
+        ... )  # doctest: +SKIP
+        >>> print(study)  # doctest: +SKIP
     """
     if not isinstance(benchmark, str):
         raise WorkbenchError(
-            "the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the results can name it"
+            "the benchmark must be given by name, e.g. 'pairs:pairs.txt@lfw.zip', so that the "
+            "results can name it"
         )
     if benchmark == TRAIN:
         raise WorkbenchError(
-            f"{TRAIN}: is a closed set; what alignment is worth is measured on pairs of photos"
+            f"{TRAIN}: is a closed set; the effect of alignment is measured on pairs of photos"
         )
-    if (beneath := data.unprepared(benchmark)) not in ("", benchmark):
+    without_preparation = data.unprepared(benchmark)
+    if without_preparation not in ("", benchmark):
         raise WorkbenchError(
-            f"{benchmark}: give {beneath} itself; this compares it raw, cropped and aligned"
+            f"{benchmark}: give {without_preparation} itself; it is compared raw, cropped and "
+            "aligned"
         )
     results: dict[str, VerificationResult] = {}
-    for key in (
-        "aligned",
-        "cropped",
-        "raw",
-    ):  # one that is not of pairs is refused before anything is computed
+    # "aligned" is first, because it refuses a benchmark that is not one of pairs at once.
+    for key in ("aligned", "cropped", "raw"):
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"
         result = evaluate(run, spec, progress=progress, **options)
-        assert isinstance(result, VerificationResult)
-        results[key] = result
+        results[key] = cast(VerificationResult, result)  # an aligned benchmark is always of pairs
     results = {key: results[key] for key in ("raw", "cropped", "aligned")}
     compared = (("cropped", "raw"), ("aligned", "raw"), ("aligned", "cropped"))
     differences = {(a, b): paired_difference(results[a], results[b]) for a, b in compared}

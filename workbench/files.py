@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one, and so that a full disk is one line."""
+"""Writing files atomically, and checking whether a folder can be written to and has room."""
 
 from __future__ import annotations
 
@@ -12,15 +12,33 @@ from pathlib import Path
 from workbench.errors import WorkbenchError
 
 RESERVE = 1 << 20
-"""Bytes that must be free beyond what is asked for: file systems need some for themselves."""
+"""Bytes that must be free in addition to those needed, for the file system itself."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give out a temporary path beside `path`; on success it becomes `path`, on any exception it is removed.
+    """Replaces a file as a whole, so that no reader ever sees a part of it.
+
+    The body of the `with` statement writes to a temporary file in the same folder. At the end of
+    the body this file is flushed to the disk and renamed to `path`. If the body raises an error,
+    the temporary file is removed and `path` stays as it was.
+
+    Args:
+        path: The file to write. Missing folders are created.
+
+    Yields:
+        The path of the temporary file.
 
     Raises:
-        WorkbenchError: the folder cannot be written to, or the disk is full.
+        WorkbenchError: if the folder cannot be written to, or the disk is full.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.txt"
+        ...     with atomic_path(path) as temporary:
+        ...         _ = temporary.write_text("complete")
+        ...     path.read_text()
+        'complete'
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,29 +55,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary)) or error.errno is None:
-            raise  # it is about another file, which the body was reading
+            raise  # the error is about another file that the body reads
         raise _cannot_write(path, error) from None
     except Exception as error:
-        # PyTorch and safetensors report a failed write in words of their own; what the disk says is clearer.
+        # PyTorch and safetensors raise errors of their own types if the disk is full.
         if not isinstance(error, WorkbenchError) and free_bytes(path.parent) < RESERVE:
             raise WorkbenchError(
                 f"{path}: cannot be written (the disk is full); free some space and run again"
             ) from error
         raise
     finally:
-        with suppress(OSError):  # it is gone where it has become `path`
-            os.truncate(
-                temporary, 0
-            )  # whoever failed to write it may hold it open, and with it the room on the disk
+        # After a failure the body may still hold the file open; truncating it frees the disk.
+        with suppress(OSError):  # after the rename there is no temporary file
+            os.truncate(temporary, 0)
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within, an OSError of writing to `path` becomes the one line that says so.
+    """Turns an OSError in the body of the `with` statement into a `WorkbenchError`.
+
+    Args:
+        path: The file that the body opens and writes, for the message.
 
     Raises:
-        WorkbenchError: the file cannot be opened or written to, or the disk is full.
+        WorkbenchError: if the file cannot be opened or written to, or the disk is full.
     """
     try:
         yield
@@ -68,35 +88,40 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:
-    """Check, before long work, that files can be written into a folder.
+    """Checks, before work that takes long, that files can be written into a folder.
 
     Args:
-        folder: where files are to be written; it need not exist yet.
-        needed_bytes: how much will be written at least.
+        folder: The folder; it need not exist yet.
+        needed_bytes: Number of bytes that will be written at least.
 
     Raises:
-        WorkbenchError: the folder cannot be made or written to, or the disk has less than `needed_bytes` free.
+        WorkbenchError: if the folder cannot be created or written to, or if its disk has less
+            than `needed_bytes` free.
+
+    Example:
+        >>> check_writable(Path(tempfile.gettempdir()), needed_bytes=1000)
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise WorkbenchError(f"{there}: is a file, expected a folder to write into")
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise WorkbenchError(f"{existing}: is a file, expected a folder to write into")
     try:
-        with tempfile.NamedTemporaryFile(prefix=".writable.", dir=there) as probe:
+        with tempfile.NamedTemporaryFile(prefix=".writable.", dir=existing) as probe:
             probe.write(b"0" * 4096)
     except OSError as error:
         raise _cannot_write(folder, error) from None
-    free = free_bytes(there)
+    free = free_bytes(existing)
     if free < needed_bytes + RESERVE:
+        needed = needed_bytes + RESERVE
         raise WorkbenchError(
-            f"{folder}: {free / 2**20:.1f} MiB are free on this disk, about {(needed_bytes + RESERVE) / 2**20:.1f} MiB are needed; "
-            "free some space or choose another folder"
+            f"{folder}: {free / 2**20:.1f} MiB are free on this disk, about "
+            f"{needed / 2**20:.1f} MiB are needed; free some space or choose another folder"
         )
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that can still be written into a folder's file system."""
+    """Returns the number of bytes that are free in the file system of an existing folder."""
     return shutil.disk_usage(folder).free
 
 

@@ -1,4 +1,4 @@
-"""Numbers that are no numbers: NaN and infinity in weights, buffers and embeddings are errors that name their place."""
+"""Finding NaN and infinite values in weights and buffers, by name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 
-MOST_NAMED = 3
+MAX_NAMED = 3
+"""Number of tensors that an error lists by name."""
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold a NaN or an infinity; those of whole numbers cannot."""
+    """Returns the names of the tensors that contain a NaN or infinite value.
+
+    Args:
+        tensors: Tensors by name. Integer tensors are never listed.
+
+    Returns:
+        The names, in the order of `tensors`.
+
+    Example:
+        >>> not_finite({"a": torch.zeros(2), "b": torch.tensor([1.0, float("nan")])})
+        ['b']
+    """
     return [
         name
         for name, tensor in tensors.items()
@@ -22,20 +34,21 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:
-    """Check that all tensors hold finite numbers.
+    """Checks that all values of all tensors are finite.
 
     Args:
-        tensors: by name, as a state_dict has them: weights and buffers.
-        where: what they belong to, to begin the message with: a path, or "the model at step 300".
-        remedy: what the reader can do about it, to end the message with.
+        tensors: Tensors by name, such as the weights and buffers in a state_dict.
+        where: What contains the tensors, for the beginning of the message: a path, or "the model
+            at step 300".
+        remedy: What the reader can do, for the end of the message.
 
     Raises:
-        WorkbenchError: some hold a NaN or an infinity.
+        WorkbenchError: if a tensor contains a NaN or infinite value.
     """
     wrong = not_finite(tensors)
     if wrong:
-        rest = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-        named = ", ".join(wrong[:MOST_NAMED]) + rest
+        more = f" and {len(wrong) - MAX_NAMED} more" if len(wrong) > MAX_NAMED else ""
         raise WorkbenchError(
-            f"{where}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity ({named}); {remedy}"
+            f"{where}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity "
+            f"({', '.join(wrong[:MAX_NAMED])}{more}); {remedy}"
         )

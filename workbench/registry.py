@@ -1,4 +1,4 @@
-"""Names to factories: `@register("arcface")` in a file of its own, no `if/elif` anywhere."""
+"""Tables that map names to factories, such as "arcface" to the class of the loss."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
-    """A named table of factories of one kind.
+    """A table of factories of one kind, by name.
 
     Args:
-        kind: what the entries are, in the singular, for messages ("loss", "backbone").
+        kind: What the factories make, in the singular, for messages ("loss", "backbone").
+
+    Example:
+        >>> from workbench.registry import Registry
+        >>> SHAPES = Registry("shape")
+        >>> @SHAPES.register("square")
+        ... class Square:
+        ...     def __init__(self, side: float = 1.0):
+        ...         self.side = side
+        >>> SHAPES.create("square", side=2.0).side
+        2.0
     """
 
     def __init__(self, kind: str) -> None:
@@ -27,14 +37,27 @@ class Registry(Generic[T]):
         self._factories: dict[str, Callable[..., T]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Decorator: file the class or function under `name`. A name can be taken only once."""
+        """Returns a decorator that registers a class or function under a name.
+
+        A class or function that is defined again at the same place, as when a notebook cell is
+        run twice, replaces its former version.
+
+        Args:
+            name: The name. It must not be registered yet.
+
+        Returns:
+            The decorator; it returns the class or function unchanged.
+
+        Raises:
+            WorkbenchError: when the decorator is applied, if another class or function has the
+                name.
+        """
 
         def decorate(factory: F) -> F:
-            known = self._factories.get(name)
-            # A notebook cell is run again with an edited class: same place in the code, so it replaces itself.
-            if known is not None and _origin(known) != _origin(factory):
+            existing = self._factories.get(name)
+            if existing is not None and _origin(existing) != _origin(factory):
                 raise WorkbenchError(
-                    f"{self.kind} {name!r} is registered already, by {'.'.join(_origin(known))}"
+                    f"{self.kind} {name!r} is registered already, by {'.'.join(_origin(existing))}"
                 )
             self._factories[name] = factory
             return factory
@@ -42,35 +65,46 @@ class Registry(Generic[T]):
         return decorate
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """Returns all registered names, sorted."""
         return sorted(self._factories)
 
     def get(self, name: str) -> Callable[..., T]:
-        """The factory filed under `name`.
+        """Returns the factory registered under a name.
+
+        Args:
+            name: The name.
 
         Raises:
-            WorkbenchError: no such name; the nearest one is suggested.
+            WorkbenchError: if the name is not registered; the message suggests the nearest one.
         """
         try:
             return self._factories[name]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError):  # TypeError: the name is not hashable
             raise unknown_name(self.kind, name, self._factories) from None
 
     def create(self, name: str, /, **options: Any) -> T:
-        """Call the factory with keyword options.
+        """Calls a factory with keyword arguments, after checking them against its signature.
+
+        Args:
+            name: The name of the factory.
+            options: Its keyword arguments.
+
+        Returns:
+            The object that the factory makes.
 
         Raises:
-            WorkbenchError: unknown name, or an option or a value that the factory does not take.
+            WorkbenchError: if the name is not registered, if an option is missing or unknown, or
+                if a value has the wrong type.
         """
         factory = self.get(name)
-        accepted = inspect.signature(factory).parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+        parameters = inspect.signature(factory).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for option in options:
-            if option not in accepted and not takes_any:
-                raise unknown_name(f"option of {self.kind} {name!r}", option, accepted)
+            if option not in parameters and not takes_any:
+                raise unknown_name(f"option of {self.kind} {name!r}", option, parameters)
         missing = [
             p.name
-            for p in accepted.values()
+            for p in parameters.values()
             if p.default is p.empty
             and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
             and p.name not in options
@@ -80,27 +114,30 @@ class Registry(Generic[T]):
         of = f"{self.kind} {name!r}"
         try:
             made = factory(**options)
-        except WorkbenchError:  # what a factory itself says of a value says more than its type
+        except WorkbenchError:  # the factory's own message is more specific than the type check
             raise
-        except (TypeError, ValueError) as error:  # e.g. a text where a number is meant
+        except (TypeError, ValueError) as error:  # for example a text instead of a number
             check_options(of, factory, options)
             raise WorkbenchError(f"{of}: {' '.join(str(error).split())}") from error
-        check_options(
-            of, factory, options
-        )  # a value of another type may do until it is used, or be taken for true
+        # A value of the wrong type may not raise an error before it is used.
+        check_options(of, factory, options)
         return made
 
 
 def check_options(of: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Check the values of options against the types that a factory's signature states.
+    """Checks the values of options against the type hints of a factory.
 
-    Only plain types are looked at: bool, int, float, str, None, Literal, tuples and unions of these. Anything else fits.
+    Only plain types are checked: bool, int, float, str, None, Literal, tuples and unions of
+    these. Values with other type hints are accepted.
 
     Args:
-        of: what the options belong to, for the message: "loss 'arcface'".
+        of: What the options belong to, for messages, such as "loss 'arcface'".
+        factory: The class or function.
+        options: The options by name.
 
     Raises:
-        WorkbenchError: a value is of another type, not finite, or not among the choices (the nearest is suggested).
+        WorkbenchError: if a value has another type, is not finite, or is not among the choices
+            (the message suggests the nearest one).
     """
     hints = _hints(factory)
     for option, value in options.items():
@@ -118,12 +155,11 @@ def check_options(of: str, factory: Callable[..., Any], options: Mapping[str, An
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the type hints of the parameters, or none if they cannot be evaluated."""
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
-        return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
-    except (
-        NameError,
-        TypeError,
-    ):  # of somebody's own factory: names that are imported for the type checker alone
+        return get_type_hints(function)
+    except (NameError, TypeError):  # names imported only under TYPE_CHECKING
         return {}
 
 
@@ -134,16 +170,20 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in inner)
     if origin is tuple:
-        inner = (
-            inner[:1] * len(value) if isinstance(value, Sized) and inner[1:] == (...,) else inner
-        )
-        return (
-            isinstance(value, tuple | list)
-            and len(value) == len(inner)
-            and all(map(_fits, value, inner))
-        )
+        return _fits_tuple(value, inner)
     test = _PLAIN.get(hint) if isinstance(hint, type) else None
     return test is None or test(value)
+
+
+def _fits_tuple(value: object, hints: tuple[Any, ...]) -> bool:
+    """Whether a list or tuple has the length and the types of `tuple[A, B]` or `tuple[A, ...]`."""
+    if isinstance(value, Sized) and hints[1:] == (...,):
+        hints = hints[:1] * len(value)
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == len(hints)
+        and all(map(_fits, value, hints))
+    )
 
 
 _PLAIN: dict[type, Callable[[Any], bool]] = {
@@ -155,28 +195,28 @@ _PLAIN: dict[type, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),
     NoneType: lambda value: value is None,
 }
-"""Types that are looked at, and what is one: true is no number here, and a whole number will do for any."""
+"""The types that are checked. A bool is not accepted as a number; an int is accepted as a float."""
 
 
 def _in_words(hint: Any) -> str:
+    """Returns a type hint in words, for messages."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(map(_in_words, inner))
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
     if origin is tuple:
-        return (
-            f"a list of {_in_words(inner[0])}, ..."
-            if inner[1:] == (...,)
-            else f"[{', '.join(map(_in_words, inner))}]"
-        )
-    return {
+        if inner[1:] == (...,):
+            return f"a list of {_in_words(inner[0])}, ..."
+        return f"[{', '.join(map(_in_words, inner))}]"
+    names = {
         bool: "true or false",
         int: "a whole number",
         float: "a finite number",
         str: "a text",
         NoneType: "null",
-    }.get(hint, str(hint))
+    }
+    return names.get(hint, str(hint))
 
 
 def _origin(factory: Callable[..., Any]) -> tuple[str, str]:

@@ -1,18 +1,21 @@
-"""The run directory: all that training leaves behind, and all that looking at a run needs.
+"""The run directory: everything that training writes, and everything that is shown of a run.
 
-    config.yaml          everything needed to run it again
-    environment.json     versions, device, precision, git commit, fingerprint of the data
-    metrics.jsonl        one object a line: step, epoch, loss, accuracy, lr, images_per_second, ...
-    broken.txt           a line an image that could not be read and was left out (`broken: skip`); only where there are such
-    last.ckpt            model, loss, optimiser, sampler position, RNG: to resume
-    model.safetensors    weights of the backbone ("backbone.*") and the class centres ("loss.*")
-    model.onnx           in its place where an ONNX file was imported
-    evaluation/NAME.json + NAME.npz    figures of one benchmark, and the arrays to draw them again
-    status.json          queued | running (with heartbeat) | finished | failed (why) | stopped; step reached, step of the checkpoint
-    run.lock             empty; the operating system's lock on it is held by whoever trains the run, and ends with its process
+    config.yaml          all settings, from which `workbench train --config` repeats the run
+    environment.json     versions, device, precision, git commit, fingerprint and folder of the
+                         training data, and one entry for each time that the run was resumed
+    metrics.jsonl        one JSON object a line and logged step: step, epoch, loss, lr,
+                         images_per_second, clipped, and the measures of the loss
+    broken.txt           one line for each image that could not be read (`broken: skip`)
+    last.ckpt            settings, step, backbone, loss, optimiser and random state, to resume
+    model.safetensors    weights "backbone.*" and, for losses that have them, class centres "loss.*"
+    model.onnx           instead of model.safetensors, if an ONNX file was imported
+    evaluation/NAME.json the figures of one evaluation
+    evaluation/NAME.npz  its arrays, from which the figures are drawn again
+    status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
+    run.lock             an empty file, locked by the process that trains the run
 
-Files are written under a temporary name in the same folder and renamed, so a reader never sees half of one.
-Nothing here needs torch.
+Files are written under a temporary name and then renamed, so that a reader never sees a part of
+one. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -44,20 +47,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
-CHECKPOINT, MODEL, STATUS, EVALUATION = (
-    "last.ckpt",
-    "model.safetensors",
-    "status.json",
-    "evaluation",
-)
-BROKEN, LOCK = "broken.txt", "run.lock"
-
+CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
+EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
 ONNX_MODEL = "model.onnx"
+
 IMPORTED, ONNX = "imported", "onnx"
-"""What config.yaml has as `loss` where a model came from elsewhere, and as `backbone` where it came as an ONNX file."""
+"""`loss` in the config.yaml of an imported model, and `backbone` in that of an ONNX file."""
 
 MADE_WITH = "made_with"
-"""Key of the metadata of model.safetensors under which the settings are that its weights belong to, as JSON."""
+"""Key in the metadata of model.safetensors of the settings from `made_with`, as JSON."""
 _SHAPING = (
     "backbone",
     "backbone_options",
@@ -68,23 +66,44 @@ _SHAPING = (
     "pixel_std",
     "loss",
 )
+"""Settings without which weights cannot be used."""
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
+"""Values of `state` in status.json. "failed" has the reason as `message`."""
 HEARTBEAT_SECONDS = 5.0
+"""Time between two heartbeats of a running run."""
 STALE_SECONDS = 120.0
-"""A run that says "running" without a sign of life for this long is shown as "stalled"."""
+"""Age of the heartbeat from which a run in state "running" counts as "stalled"."""
 LOCK_SECONDS = 1.0
-"""How long a lock is waited for: whoever only looks whether it is held has it for an instant."""
+"""Time to wait for the lock of a run. A process that only tests the lock holds it very briefly."""
+_WRITTEN = "written"
+"""Key of the random mark that the two files of one evaluation share."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Writes a text file atomically, in UTF-8.
+
+    Args:
+        path: The file.
+        text: Its content.
+
+    Raises:
+        WorkbenchError: if the file cannot be written.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
+    """Writes a JSON file atomically.
+
+    Args:
+        path: The file.
+        value: A mapping of plain values. NaN and infinity are not allowed.
+
+    Raises:
+        WorkbenchError: if the file cannot be written.
+    """
     write_text(path, _as_json(value))
 
 
@@ -93,10 +112,13 @@ def _as_json(value: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Reads a JSON object from a file.
+
+    Args:
+        path: The file.
 
     Raises:
-        WorkbenchError: missing, not JSON, or not an object.
+        WorkbenchError: if the file is missing, is not JSON, or contains no object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -110,11 +132,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3, without a point, for text; here it is the number it looks like."""
+    """Reads 1e-3, which has no point and is a text in YAML 1.1, as a number."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts a text such as "1e3" into quotes, so that it is read as a text again."""
+    """Writes a text such as "1e3" in quotes, so that `_Loader` reads it as a text."""
 
 
 for _kind in (_Loader, _Dumper):
@@ -124,28 +146,45 @@ for _kind in (_Loader, _Dumper):
 
 
 def read_yaml(text: str) -> Any:
-    """A YAML text's value, tags for Python's objects refused.
+    """Reads a YAML text with a safe loader, which refuses tags of Python objects.
+
+    Args:
+        text: The YAML text.
+
+    Returns:
+        Its value.
 
     Raises:
-        ValueError: not YAML, or a date such as 2026-13-45.
+        ValueError: if the text is not YAML, or contains an impossible date such as 2026-13-45.
+
+    Example:
+        >>> from workbench.runs import read_yaml
+        >>> read_yaml("{lr: 1e-3, image_size: [112, 96]}")
+        {'lr': 0.001, 'image_size': [112, 96]}
     """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read a YAML file of settings.
+    """Reads a YAML file of settings.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings by name.
 
     Raises:
-        WorkbenchError: missing, not YAML, or not a mapping.
+        WorkbenchError: if the file is missing, is not YAML, or contains no mapping.
     """
     try:
         value = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # a file that is not UTF-8 too
+    except ValueError as error:  # also raised if the file is not UTF-8
         raise WorkbenchError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(value, dict):
         raise WorkbenchError(
@@ -156,60 +195,102 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory. Opening it reads nothing; each property reads its file, once."""
+    """One run directory.
+
+    Making a `Run` reads nothing. Each property reads its file when it is first used; `status`
+    and `state` read it every time.
+
+    Args:
+        path: The directory. Use `runs.open` to check that it is one.
+
+    Example:
+        >>> import tempfile
+        >>> from workbench import runs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = runs.create(folder, "first", {"loss": "arcface"})
+        ...     print(run.name, run.state, run.config)
+        first queued {'loss': 'arcface'}
+    """
 
     path: Path
 
     @property
     def name(self) -> str:
+        """The name of the directory."""
         return self.path.name
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml. Raises WorkbenchError where it is missing or not a mapping."""
+        """The settings in config.yaml.
+
+        Raises:
+            WorkbenchError: if the file is missing or contains no mapping.
+        """
         return read_settings(self.path / CONFIG)
 
     @property
     def model_path(self) -> Path:
-        """File of the network: model.onnx where config.yaml says `backbone: onnx`, else model.safetensors. Raises as `config`."""
+        """The file of the network: model.onnx if `backbone` is "onnx", else model.safetensors.
+
+        Raises:
+            WorkbenchError: if config.yaml is missing or contains no mapping.
+        """
         return self.path / (ONNX_MODEL if self.config.get("backbone") == ONNX else MODEL)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """environment.json."""
+        """The contents of environment.json.
+
+        Raises:
+            WorkbenchError: if the file is missing or damaged.
+        """
         return read_json(self.path / ENVIRONMENT)
 
     @property
     def data_folder(self) -> str | None:
-        """The folder from which a relative path in `config["data"]` is meant; None where the run does not say."""
+        """The folder that a relative path in `config["data"]` refers to; None if not recorded."""
         recorded = self.environment.get("data")
         folder = recorded.get("folder") if isinstance(recorded, dict) else None
         return folder if isinstance(folder, str) else None
 
     @property
     def status(self) -> dict[str, Any]:
-        """status.json as it is now: `state`, `heartbeat` (seconds since 1970), `message`, progress."""
+        """The current contents of status.json.
+
+        They are `state`, `heartbeat` (seconds since 1970), and, depending on the state,
+        `message`, `step`, `checkpoint` and `total`.
+
+        Raises:
+            WorkbenchError: if the file is missing or damaged.
+        """
         return read_json(self.path / STATUS)
 
     @property
     def state(self) -> str:
-        """One of `STATES`, or "stalled" for a run that is said to be running while nobody does so.
+        """The current state: one of `STATES`, or "stalled".
 
-        Nobody does where the last heartbeat is old, or where the run's lock is free. The lock of a run on a read-only
-        disk cannot be looked at; the heartbeat alone decides there.
+        A run is stalled if status.json says "running" but no process trains the run: the
+        heartbeat is older than `STALE_SECONDS`, or the lock is free. On a read-only disk the lock
+        cannot be tested, and only the heartbeat counts.
         """
         status = self.status
         state = str(status.get("state"))
+        if state != "running":
+            return state
         heartbeat = status.get("heartbeat")
-        alive = isinstance(heartbeat, int | float) and time.time() - heartbeat <= STALE_SECONDS
-        return "stalled" if state == "running" and (not alive or self._lock_is_free()) else state
+        is_recent = isinstance(heartbeat, int | float) and time.time() - heartbeat <= STALE_SECONDS
+        return "stalled" if not is_recent or self._lock_is_free() else state
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """While inside, this process alone trains the run. The lock ends with the process, however that ends.
+        """Holds the lock of the run in the body of a `with` statement.
+
+        Only the process that holds the lock may train the run. The operating system releases the
+        lock when the process ends, also if it is killed.
 
         Raises:
-            WorkbenchError: another process has it, or the folder cannot be written to or knows no locks.
+            WorkbenchError: if another process holds the lock, if the folder cannot be written to,
+                or if its file system has no locks.
         """
         lock = FileLock(self.path / LOCK, timeout=LOCK_SECONDS)
         try:
@@ -221,8 +302,8 @@ class Run:
         except (OSError, NotImplementedError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise WorkbenchError(
-                f"{self.path / LOCK}: cannot be locked ({reason}); a run is trained in a folder that can be written to, "
-                "on a file system with locks"
+                f"{self.path / LOCK}: cannot be locked ({reason}); training needs a run directory "
+                "that can be written to, on a file system with locks"
             ) from None
         try:
             yield
@@ -230,7 +311,7 @@ class Run:
             lock.release()
 
     def _lock_is_free(self) -> bool:
-        """Whether certainly nobody trains the run; False where that cannot be found out."""
+        """Whether no process holds the lock; False if this cannot be tested."""
         if not (self.path / LOCK).is_file():
             return False
         try:
@@ -240,43 +321,81 @@ class Run:
             return False
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write config.yaml, of plain values."""
-        self.__dict__.pop("config", None)  # what was read before
+        """Writes config.yaml.
+
+        Args:
+            config: The settings, as plain values.
+
+        Raises:
+            WorkbenchError: if the file cannot be written.
+        """
+        self.__dict__.pop("config", None)  # removes the cached value
         write_text(
             self.path / CONFIG,
             yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True),
         )
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Write environment.json."""
-        self.__dict__.pop("environment", None)
+        """Writes environment.json.
+
+        Args:
+            environment: Plain values.
+
+        Raises:
+            WorkbenchError: if the file cannot be written.
+        """
+        self.__dict__.pop("environment", None)  # removes the cached value
         write_json(self.path / ENVIRONMENT, environment)
 
     def metrics(self) -> pd.DataFrame:
-        """metrics.jsonl as a table, one row a logged step. A last line that was cut off is left out."""
+        """Returns metrics.jsonl as a table with one row for each logged step.
+
+        Incomplete lines, such as the last one of a run that was killed, are left out.
+        """
         import pandas as pd
 
         return pd.DataFrame(builtins.list(read_metrics(self.path / METRICS)))
 
     def set_status(self, state: str, **details: Any) -> None:
-        """Write status.json with the time of writing as heartbeat."""
+        """Writes status.json, with the current time as its heartbeat.
+
+        Args:
+            state: One of `STATES`.
+            details: Other entries of the file, such as `message`.
+
+        Raises:
+            WorkbenchError: if the state is unknown, or the file cannot be written.
+        """
         if state not in STATES:
             raise unknown_name("run state", state, STATES)
         write_json(self.path / STATUS, {"state": state, "heartbeat": time.time(), **details})
 
     def evaluations(self) -> builtins.list[str]:
-        """Names of the benchmarks this run was evaluated on, sorted."""
+        """Returns the names of the stored evaluations, sorted."""
         return sorted(path.stem for path in (self.path / EVALUATION).glob("*.json"))
 
     def figures(self, name: str) -> dict[str, Any]:
-        """The figures alone of a stored evaluation. Raises WorkbenchError where they are missing or damaged."""
+        """Returns the figures of a stored evaluation, without its arrays.
+
+        Args:
+            name: Name of the evaluation.
+
+        Raises:
+            WorkbenchError: if the file is missing or damaged.
+        """
         return read_json(self.path / EVALUATION / f"{name}.json")
 
     def evaluation(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """What was stored for benchmark `name`: the figures, and the arrays.
+        """Returns a stored evaluation.
+
+        Args:
+            name: Name of the evaluation, as in `evaluations`.
+
+        Returns:
+            The figures, and the arrays by name.
 
         Raises:
-            WorkbenchError: not evaluated on it, or a file is damaged.
+            WorkbenchError: if the run has no such evaluation, or a file is damaged.
         """
         if name not in self.evaluations():
             raise unknown_name(f"evaluation of run {self.name}", name, self.evaluations())
@@ -284,75 +403,101 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
-        except Exception as error:  # a broken archive raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
+        except Exception as error:
+            # A damaged file raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
             reason = " ".join(str(error).split())[:160]
             raise WorkbenchError(
                 f"{path}: damaged ({reason}); run `workbench evaluate` again"
             ) from None
         figures = read_json(path.with_suffix(".json"))
-        written = arrays.pop(_WRITTEN, None)
-        if figures.pop(_WRITTEN, None) != (None if written is None else str(written)):
+        mark = arrays.pop(_WRITTEN, None)
+        if figures.pop(_WRITTEN, None) != (None if mark is None else str(mark)):
             raise WorkbenchError(
-                f"{path}: is of another evaluation than {path.stem}.json, one of them was replaced; run `workbench evaluate` again"
+                f"{path}: belongs to another evaluation than {path.stem}.json, one of them was "
+                "replaced; run `workbench evaluate` again"
             )
         return figures, arrays
 
     def save_evaluation(
         self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Store one evaluation: both files are on the disk before either takes its place, so that they belong together.
+        """Stores an evaluation. An earlier one of the same name is replaced.
+
+        Both files are complete on the disk before either is renamed, so that they belong together.
+
+        Args:
+            name: Name of the evaluation.
+            figures: Plain values, for NAME.json.
+            arrays: Arrays by name, for NAME.npz.
 
         Raises:
-            WorkbenchError: the folder cannot be written to, or the disk is full; what was stored before is left as it was.
+            WorkbenchError: if the folder cannot be written to, or the disk is full; an earlier
+                evaluation is unchanged then.
         """
         folder = self.path / EVALUATION
         check_writable(folder)
         folder.mkdir(exist_ok=True)
-        written = uuid.uuid4().hex  # the two files are found to be of different evaluations by it
+        mark = uuid.uuid4().hex
+        # The lock puts processes that evaluate at the same time one after the other. The .npz file
+        # is renamed first, because the .json file announces the evaluation.
         with (
-            FileLock(
-                self.path / ".evaluation.lock"
-            ),  # of two processes that evaluate at the same time, one comes after the other
-            atomic_path(folder / f"{name}.json") as figures_file,
-            atomic_path(
-                folder / f"{name}.npz"
-            ) as arrays_file,  # takes its place first, as the .json announces it
+            FileLock(self.path / ".evaluation.lock"),
+            atomic_path(folder / f"{name}.json") as figures_path,
+            atomic_path(folder / f"{name}.npz") as arrays_path,
         ):
-            with arrays_file.open("wb") as file:
+            with arrays_path.open("wb") as file:
                 np.savez_compressed(
-                    file, allow_pickle=False, **{_WRITTEN: np.array(written), **arrays}
+                    file, allow_pickle=False, **{_WRITTEN: np.array(mark), **arrays}
                 )
-                _to_disk(file)
-            with figures_file.open("w", encoding="utf-8") as text:
-                text.write(_as_json({**figures, _WRITTEN: written}))
-                _to_disk(text)
+                _flush_to_disk(file)
+            with figures_path.open("w", encoding="utf-8") as text:
+                text.write(_as_json({**figures, _WRITTEN: mark}))
+                _flush_to_disk(text)
 
 
-_WRITTEN = "written"
-
-
-def _to_disk(file: IO[Any]) -> None:
-    """A full disk is sometimes found only now."""
+def _flush_to_disk(file: IO[Any]) -> None:
+    """Writes buffered data to the disk; some file systems report a full disk only then."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a config.yaml without which weights are of no use: the network's shape and how its input is scaled.
+    """Returns the settings in a config that weights depend on.
 
-    Those that config.yaml leaves out are left out here too, but for the order of colours, which was RGB before there was another.
+    They are the shape of the network and the scaling of its input.
+
+    Args:
+        config: The settings of a run.
+
+    Returns:
+        Those of them that the weights depend on. Missing settings stay missing, except `channels`,
+        which is "rgb" in files from before that setting existed.
+
+    Example:
+        >>> from workbench.runs import made_with
+        >>> made_with({"backbone": "iresnet18", "image_size": 112, "lr": 0.1})
+        {'backbone': 'iresnet18', 'image_size': [112, 112], 'channels': 'rgb'}
     """
     size = config.get("image_size")
-    normal = {
+    complete = {
         "channels": "rgb",
         **config,
         "image_size": [size, size] if isinstance(size, int) else size,
     }
-    return {key: normal[key] for key in _SHAPING if normal.get(key) is not None}
+    return {key: complete[key] for key in _SHAPING if complete.get(key) is not None}
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a metrics.jsonl in order; lines that are not whole JSON objects are passed over."""
+    """Yields the JSON objects in a metrics.jsonl, in order.
+
+    Lines that are not complete JSON objects are skipped. A missing file counts as empty.
+
+    Args:
+        path: The file.
+
+    Yields:
+        One object for each logged step.
+    """
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -366,23 +511,36 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def check_name(name: str) -> None:
-    """Raises WorkbenchError where a run cannot be called so: the name is no plain folder name."""
+    """Checks that a run can have a name.
+
+    Args:
+        name: The name: letters, digits, '.', '_', '+' and '-', of which the first is a letter or
+            a digit; at most 121 characters.
+
+    Raises:
+        WorkbenchError: if the name is something else.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}", name):
         raise WorkbenchError(
-            f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121)"
+            f"run name {name!r}: use letters, digits, '.', '_', '+' and '-' (at most 121), and "
+            "begin with a letter or a digit"
         )
 
 
 def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
-    """Make a new run directory with its config.yaml, state "queued".
+    """Creates a run directory with a config.yaml, in state "queued".
 
     Args:
-        runs_dir: the folder of runs; made if missing.
-        name: wished name; "-2", "-3", ... is appended where it is taken.
-        config: plain values only.
+        runs_dir: The folder of the run directories. It is created if it is missing.
+        name: The name. If it exists already, "-2", "-3", ... is appended.
+        config: The settings, as plain values.
+
+    Returns:
+        The run.
 
     Raises:
-        WorkbenchError: the name is no plain folder name, or the folder cannot be made or written to; none is left then.
+        WorkbenchError: if the name is invalid, or if the folder cannot be created or written to.
+            No run directory remains then.
     """
     check_name(name)
     root = Path(runs_dir)
@@ -395,7 +553,7 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
             if not root.is_dir():
                 raise WorkbenchError(f"{root}: is a file, expected a folder for the runs") from None
         except OSError as error:
-            raise WorkbenchError(f"{path}: cannot be made ({error.strerror})") from None
+            raise WorkbenchError(f"{path}: cannot be created ({error.strerror})") from None
     run = Run(path)
     try:
         run.write_config(config)
@@ -407,15 +565,26 @@ def create(runs_dir: str | Path, name: str, config: Mapping[str, Any]) -> Run:
 
 
 def timestamped(prefix: str) -> str:
-    """`prefix` with today's date and time behind it, as run names have it: arcface-seresnet18-20261121-1405."""
+    """Returns a name with the current date and time: arcface-seresnet18-20261121-1405.
+
+    Args:
+        prefix: The beginning of the name.
+    """
     return f"{prefix}-{datetime.now():%Y%m%d-%H%M}"
 
 
 def open(path: str | Path | Run) -> Run:
-    """Open a run directory.
+    """Opens a run directory.
+
+    Args:
+        path: The directory. A `Run` is returned unchanged.
+
+    Returns:
+        The run.
 
     Raises:
-        WorkbenchError: no such folder (a similar one is suggested), or no config.yaml in it.
+        WorkbenchError: if the directory is missing (the message suggests a similar one), or if it
+            has no config.yaml.
     """
     if isinstance(path, Run):
         return path
@@ -430,12 +599,17 @@ def open(path: str | Path | Run) -> Run:
 
 
 def list(runs_dir: str | Path = "runs") -> builtins.list[Run]:
-    """The run directories in a folder, newest first; empty where the folder is missing."""
+    """Returns the run directories in a folder, the newest first.
+
+    Args:
+        runs_dir: The folder. If it is missing, the list is empty.
+
+    Returns:
+        The runs, sorted by the time of their config.yaml.
+    """
     root = Path(runs_dir)
     if not root.is_dir():
         return []
-    found = [path for path in root.iterdir() if (path / CONFIG).is_file()]
-    return [
-        Run(path)
-        for path in sorted(found, key=lambda path: (-(path / CONFIG).stat().st_mtime, path.name))
-    ]
+    paths = [path for path in root.iterdir() if (path / CONFIG).is_file()]
+    newest_first = sorted(paths, key=lambda path: (-(path / CONFIG).stat().st_mtime, path.name))
+    return [Run(path) for path in newest_first]

@@ -1,4 +1,4 @@
-"""The numbers that pixels are scaled by: one for all three colours, or one for each channel of the input."""
+"""The mean and standard deviation by which pixel values are scaled, as one number or three."""
 
 from __future__ import annotations
 
@@ -8,40 +8,61 @@ from typing import Any
 from workbench.errors import WorkbenchError
 
 PerChannel = float | tuple[float, float, float]
-"""One number, or one for each channel in the order in which the network takes them: B, G, R where `channels` is "bgr"."""
+"""One number for all channels, or one for each channel in the order of the network's input.
+
+The order is R, G, B, or B, G, R if the setting `channels` is "bgr".
+"""
 
 
 def per_channel(value: object, name: str, *, positive: bool = False) -> PerChannel:
-    """Check a mean or a standard deviation of pixels, in units of pixel values 0..255.
+    """Checks a mean or a standard deviation, in units of pixel values 0..255.
 
     Args:
-        value: a number, or a list or tuple of three.
-        name: what to call it in an error.
-        positive: whether each number must be larger than 0.
+        value: A number, or a list or tuple of three.
+        name: Name of the value, for error messages.
+        positive: Whether each number must be greater than 0.
+
+    Returns:
+        The number as a float, or a tuple of three floats.
+
+    Raises:
+        WorkbenchError: if the value is something else, or not finite.
+
+    Example:
+        >>> per_channel([123.675, 116.28, 103.53], "pixel_mean")
+        (123.675, 116.28, 103.53)
+    """
+    is_sequence = isinstance(value, list | tuple)
+    numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    expected = 3 if is_sequence else 1
+    if len(numbers) != expected or not all(_is_number(one, positive) for one in numbers):
+        kind = "a positive number" if positive else "a number"
+        raise WorkbenchError(
+            f"{name} must be {kind}, or a list of three with one for each channel, got {value!r}"
+        )
+    if not is_sequence:
+        return float(numbers[0])
+    first, second, third = (float(one) for one in numbers)
+    return (first, second, third)
+
+
+def read_per_channel(text: str, name: str, *, positive: bool = False) -> PerChannel:
+    """Reads the text that `as_text` or a user wrote: `127.5`, or `123.675,116.28,103.53`.
+
+    Args:
+        text: One number, or three separated by commas.
+        name: Name of the value, for error messages.
+        positive: Whether each number must be greater than 0.
 
     Returns:
         The number, or a tuple of three.
 
     Raises:
-        WorkbenchError: it is something else, or not finite.
-    """
-    numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-    if len(numbers) != (3 if isinstance(value, list | tuple) else 1) or not all(
-        _is_number(one, positive) for one in numbers
-    ):
-        kind = "a positive number" if positive else "a number"
-        raise WorkbenchError(
-            f"{name} must be {kind}, or a list of three with one for each channel, got {value!r}"
-        )
-    first, *others = (float(one) for one in numbers)
-    return (first, others[0], others[1]) if others else first
+        WorkbenchError: if the text is neither, or a number is out of range.
 
-
-def read_per_channel(text: str, name: str, *, positive: bool = False) -> PerChannel:
-    """Read what `as_text` wrote, or a user: `127.5`, or `123.675,116.28,103.53`.
-
-    Raises:
-        WorkbenchError: it is neither one number nor three with commas between them, or one is out of range.
+    Example:
+        >>> read_per_channel("127.5", "pixel_std", positive=True)
+        127.5
     """
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -49,25 +70,43 @@ def read_per_channel(text: str, name: str, *, positive: bool = False) -> PerChan
         numbers = []
     if len(numbers) not in (1, 3):
         raise WorkbenchError(
-            f"{name} {text[:80]!r}: expected a number such as 127.5, or three such as 123.675,116.28,103.53"
+            f"{name} {text[:80]!r}: expected a number such as 127.5, or three such as "
+            "123.675,116.28,103.53"
         )
     return per_channel(numbers if len(numbers) == 3 else numbers[0], name, positive=positive)
 
 
 def as_text(value: PerChannel) -> str:
-    """`127.5` or `123.675,116.28,103.53`, every digit kept."""
+    """Returns the text that `read_per_channel` reads, with all digits.
+
+    Args:
+        value: One number, or three.
+
+    Example:
+        >>> as_text((123.675, 116.28, 103.53))
+        '123.675,116.28,103.53'
+    """
     return ",".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
 
 
 def formula(mean: PerChannel, std: PerChannel) -> str:
-    """What is done with a pixel value x, to be read: `(x - 127.5) / 127.5`, or with three numbers in brackets."""
+    """Returns the formula that is applied to a pixel value x, for display.
+
+    Args:
+        mean: One number, or three.
+        std: One number, or three.
+
+    Example:
+        >>> formula(127.5, 128)
+        '(x - 127.5) / 128'
+    """
     return f"(x - {_shown(mean)}) / {_shown(std)}"
 
 
 def _shown(value: PerChannel) -> str:
-    return (
-        f"[{', '.join(f'{one:g}' for one in value)}]" if isinstance(value, tuple) else f"{value:g}"
-    )
+    if isinstance(value, tuple):
+        return f"[{', '.join(f'{one:g}' for one in value)}]"
+    return f"{value:g}"
 
 
 def _is_number(value: object, positive: bool) -> bool:
@@ -75,6 +114,6 @@ def _is_number(value: object, positive: bool) -> bool:
         return False
     try:
         number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer of hundreds of digits
         return False
     return math.isfinite(number) and (number > 0 or not positive)

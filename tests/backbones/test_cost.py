@@ -34,9 +34,9 @@ def test_resnet18_of_imagenet_has_its_well_known_cost() -> None:
 
 
 def test_attention_is_counted() -> None:
-    """One block of a transformer: 12 width^2 for each token, 2 width for each pair of tokens.
+    """A block needs 12 width^2 for each token and 2 width for each pair of tokens.
 
-    The rest of the network is alike.
+    The rest of the two networks is the same.
     """
     tokens, width = 16, 256
     one, two = (cost("vit_tiny", 8, 32, patch=8, depth=depth).multiply_adds for depth in (1, 2))

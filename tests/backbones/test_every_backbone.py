@@ -1,7 +1,6 @@
-"""What every backbone must do, whatever its architecture.
+"""Tests that every backbone must pass.
 
-Larger images go through the device "meta", which computes nothing. Of each architecture, the
-smallest backbone is tested by `make test` and the deeper ones by `make test-all`.
+Larger images are tested on the "meta" device, which computes nothing.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ def _images(*size: int, count: int = 2) -> Tensor:
     ],
 )
 def name(request: pytest.FixtureRequest) -> str:
-    """Each backbone in turn. Pytest groups the tests of one backbone, so `net` is created once."""
+    """Each backbone in turn. The tests of one run together, so that `net` is created once."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def net(name: str) -> wb.backbones.Backbone:
-    """A network of seed 1 in evaluation mode, which no test changes."""
+    """A network with seed 1 in evaluation mode, which no test changes."""
     return _make(name, seed=1).eval()
 
 

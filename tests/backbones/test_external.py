@@ -84,7 +84,7 @@ def test_a_transformer_of_torchvision_takes_square_images() -> None:
         (":", {}, "known: timm, torchvision"),
         ("timm:", {}, "unknown timm model ''"),
         ("timm:resnet18", {"pretraind": True}, "did you mean 'pretrained'"),
-        ("timm:resnet18", {"model": "resnet34"}, "behind the colon"),
+        ("timm:resnet18", {"model": "resnet34"}, "after the colon"),
         ("timm:resnet18", {"image_size": 0}, "at least 1 x 1"),
         ("timm:resnet18", {"embedding_dim": 0}, "embedding_dim must be positive"),
         ("timm:resnet18", {"dropout": 2}, "dropout"),
@@ -141,3 +141,14 @@ def test_it_has_a_cost() -> None:
     theirs = 400e6  # the name says so
     assert found.multiply_adds == pytest.approx(theirs, rel=0.05)
     assert found.parameters == pytest.approx(5.1e6, rel=0.05)
+
+
+def test_importing_the_backbones_loads_neither_library() -> None:
+    code = """
+import sys, workbench.backbones
+print([name for name in ("timm", "torchvision") if name in sys.modules])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True
+    ).stdout
+    assert said.strip() == "[]"

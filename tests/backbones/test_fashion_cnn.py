@@ -7,9 +7,7 @@ import workbench as wb
 
 
 def test_it_is_the_network_of_the_paper() -> None:
-    """Table 1 of Wen et al.: pairs of 5x5 convolutions with 32, 64 and 128 channels, 2x2 pooling,
-    one FC.
-    """
+    """Wen et al., table 1: pairs of 5x5 convolutions with 32, 64 and 128 channels, pooling, FC."""
     net = wb.backbones.create("fashion_cnn", embedding_dim=2, image_size=28, norm=False)
     kinds = [type(layer) for layer in net.modules() if not list(layer.children())]
     stage = [nn.Conv2d, nn.PReLU, nn.Conv2d, nn.PReLU, nn.MaxPool2d]

@@ -18,8 +18,9 @@ def test_it_has_the_size_of_arcface_torchs_mbf() -> None:
 
 
 def test_of_width_one_it_is_the_papers() -> None:
-    """Chen et al., section 3.2: 0.99 million parameters and 221 million multiply-adds, at 112
-    pixels and D = 128.
+    """Chen et al., section 3.2: 0.99 million parameters and 221 million multiply-adds.
+
+    The paper's numbers are for 112 pixels and D = 128.
     """
     found = cost("mobilefacenet", 128, 112, width=1)
     assert found.parameters / 1e6 == pytest.approx(0.99, rel=0.02)

@@ -10,9 +10,7 @@ BLOCKS = {"seresnet18": (2, 2, 2, 2), "seresnet34": (3, 4, 6, 3), "seresnet50": 
 
 
 def _block(before: int, after: int, stride: int) -> int:
-    """Weights of BN - conv - BN - PReLU - conv - BN - SE, and of the shortcut where it
-    needs some.
-    """
+    """Counts the weights of BN - conv - BN - PReLU - conv - BN - SE, and of the shortcut."""
     hidden = max(after // 16, 4)
     body = 2 * before + 9 * before * after + 2 * after + after + 9 * after * after + 2 * after
     excite = (after * hidden + hidden) + (hidden * after + after)

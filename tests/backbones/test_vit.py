@@ -12,9 +12,7 @@ from workbench.backbones.vit import ViTTiny, patch_size
 
 @pytest.mark.parametrize(("name", "gflops"), [("vit_tiny", 1.5), ("vit_small", 5.74)])
 def test_they_cost_what_arcface_torch_says(name: str, gflops: float) -> None:
-    """vit_t and vit_s there see 12 x 12 patches of 9 pixels, of images of 112 of which 4 pixels are
-    left out.
-    """
+    """There, vit_t and vit_s use 12 x 12 patches of 9 pixels, and 4 of 112 pixels are unused."""
     assert cost(name, 512, 108, patch=9).multiply_adds / 1e9 == pytest.approx(gflops, rel=0.005)
 
 
@@ -40,7 +38,7 @@ def test_a_patch_that_does_not_fill_the_image_is_refused() -> None:
         match=r"patches of 9 x 9 do not fill images of 112 x 112; sides that do: 1, 2, 4, 7, 8",
     ):
         wb.backbones.create("vit_tiny", image_size=112, patch=9)
-    with pytest.raises(wb.WorkbenchError, match="no square patch cuts 112 x 97"):
+    with pytest.raises(wb.WorkbenchError, match="no square patch divides 112 x 97"):
         wb.backbones.create("vit_tiny", image_size=(112, 97))
 
 
@@ -60,7 +58,7 @@ def test_attention_is_the_softmax_of_products() -> None:
 
 
 def test_positions_tell_patches_apart() -> None:
-    """Without positions a mean over tokens cannot see where a patch stands; with them it does."""
+    """A mean over tokens depends on the order of the patches only through their positions."""
     torch.manual_seed(0)
     net = ViTTiny(4, 16, patch=8, depth=2, head="gap").eval()
     image = torch.rand(1, 3, 16, 16)

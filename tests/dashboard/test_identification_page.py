@@ -1,6 +1,4 @@
-"""The page of identification, what the leaderboard says of it, and what both say where nobody is
-searched for.
-"""
+"""The page of identification, and what pages show without identification results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Pages with models from elsewhere, as weights and as an ONNX file, beside a run that was trained
-here.
-"""
+"""Pages with imported models, as weights and as an ONNX file, next to a trained run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The page of invariance curves: its figures, its table, and what it says where nothing is
-known.
-"""
+"""The page of invariance: its figures, its table, and its message without attributes."""
 
 from __future__ import annotations
 

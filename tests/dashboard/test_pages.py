@@ -1,6 +1,4 @@
-"""Every page of the dashboard, opened in-process: what it shows, and what it says where there is
-nothing to show.
-"""
+"""Every page of the dashboard, opened in-process, with and without something to show."""
 
 from __future__ import annotations
 
@@ -53,7 +51,8 @@ def specs(app: AppTest) -> list[dict]:
 
 
 def texts(*elements: object) -> str:
-    return "\n".join(str(element.value) for group in elements for element in group)  # type: ignore[attr-defined]
+    values = (element.value for group in elements for element in group)  # type: ignore
+    return "\n".join(map(str, values))
 
 
 @every_page

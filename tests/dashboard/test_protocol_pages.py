@@ -1,5 +1,6 @@
-"""Results of one benchmark under several protocols: each is there by its name, and no page takes
-distances for cosines.
+"""Results of one benchmark under several protocols.
+
+Each has a name of its own, and no page mistakes distances for cosines.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from streamlit.testing.v1 import AppTest
 from workbench import runs
 from workbench.evaluation import PRESETS, load_result
 from workbench.evaluation.results import save_result
-from workbench.evaluation.templates import IJB_PROTOCOL
+from workbench.evaluation.verification import IJB_PROTOCOL
 
 Opened = Callable[..., AppTest]
 
 
 @pytest.fixture
 def folder(tiny_runs: Path, tmp_path: Path) -> Path:
-    """The tiny runs, their result on people also as distances, and as if means had been
-    subtracted.
-    """
+    """The tiny runs with further results: distances, and scores with the mean subtracted."""
     copied = shutil.copytree(tiny_runs, tmp_path / "runs")
     for run in runs.list(copied):
         if "people" not in run.evaluations():

@@ -1,6 +1,4 @@
-"""A cache folder of its own, and a renderer of plain squares in the place of
-`workbench.synthfaces`.
-"""
+"""Fixtures: an own cache folder, and a renderer of plain squares for `workbench.synthfaces`."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`synthfaces` are plain squares, made in this process."""
+    """Replaces the images of `synthfaces` by plain squares, which are made in this process."""
     monkeypatch.setattr(synthfaces, "faces", lambda: fake_faces)
     monkeypatch.setattr(synthfaces_benchmarks, "faces", lambda: fake_faces)
     monkeypatch.setattr(rendering, "cores", lambda: 0)
@@ -35,5 +33,5 @@ def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def common_cache(common_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache that tests which only read share."""
+    """A cache that is shared by tests that only read from it."""
     monkeypatch.setenv("WORKBENCH_CACHE", str(common_folder))

@@ -1,5 +1,6 @@
-"""A renderer as `workbench.synthfaces` is, of plain squares, for tests: fast, and a pure function
-of its arguments.
+"""A fast renderer of plain squares, which replaces `workbench.synthfaces` in tests.
+
+Its images are a pure function of its arguments.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ class Portrait(NamedTuple):
 def portraits(
     person: int, *, images: int, album: str = "wild", seed: int = 0, size: int = 112
 ) -> list[Portrait]:
-    """What the environment asks for happens first: a log, a library that prints, slowness, failures
-    at a person.
-    """
+    """Does first what the environment asks for: writes a log, prints, waits, or fails at a person."""
     if log := os.environ.get("FAKE_FACES_LOG"):
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{person} {os.getpid()} {os.environ.get('NUMBA_NUM_THREADS')}\n")

@@ -1,6 +1,4 @@
-"""IJB's files made small: blobs of a colour a person in the places of pictures, photos and videos
-of several frames.
-"""
+"""Small files in the format of IJB: each person is a blob of one colour, on photos and videos."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ def draw(person: int, landmarks: NDArray[np.float64], rng: np.random.Generator) 
 
 
 def make(root: Path, kind: str = "ijbc", seed: int = 0) -> Path:
-    """DIR/meta/ijbc_*.txt and DIR/loose_crop/: 18 templates of 6 people, with numbers that have
-    gaps, all pairs of them.
+    """Writes DIR/meta/ijbc_*.txt and DIR/loose_crop/.
+
+    There are 18 templates of 6 people, whose numbers have gaps, and all pairs of templates.
     """
     rng = np.random.default_rng(seed)
     (root / "meta").mkdir(parents=True)
@@ -48,8 +47,7 @@ def make(root: Path, kind: str = "ijbc", seed: int = 0) -> Path:
                 name = f"{len(faces) + 1}.png"
                 landmarks = EYES + rng.normal(0, 1, (5, 2))
                 draw(person, landmarks, rng).save(root / "loose_crop" / name)
-                # One medium of a template has the number of a medium of the next: they are not the
-                # same one.
+                # Two templates have a medium of the same number, but it is not the same medium.
                 faces.append((name, number, 100 * template + medium * 100))
                 scores.append((name, *landmarks.ravel().round(3), round(rng.uniform(0.5, 1), 6)))
     numbers = list(owners)

@@ -1,7 +1,4 @@
-"""Batches: in the order asked for, whoever decodes them.
-
-Scaled and mirrored by nothing else than what is said.
-"""
+"""Batches have the requested order with any number of workers, and are scaled and mirrored."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
 
 
 @pytest.mark.parametrize("order", [[], np.array([], dtype=np.int64)])
-def test_nothing_asked_for_is_no_batch(order: list[int], images: data.Images) -> None:
+def test_an_empty_order_yields_no_batch(order: list[int], images: data.Images) -> None:
     assert list(batches(images, order, (8, 6), 2)) == []
 
 
@@ -60,7 +57,7 @@ def test_the_callers_random_numbers_are_left_alone(workers: int, images: data.Im
 
 
 class Counting:
-    """Pictures of 10 x 12 pixels, with a record of which were read; one may be broken."""
+    """Reader of 10 x 12 images that records which images were read; one may be broken."""
 
     def __init__(self, broken: int | None = None) -> None:
         self.pixels = np.random.default_rng(1).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
@@ -92,11 +89,11 @@ def test_kept_images_make_the_same_batches(size: tuple[int, int], workers: int) 
             numbers.tolist() for _, numbers in expected
         ]
         assert all(
-            torch.equal(pictures, others)
-            for (pictures, _), (others, _) in zip(made, expected, strict=True)
+            torch.equal(pictures, expected_pictures)
+            for (pictures, _), (expected_pictures, _) in zip(made, expected, strict=True)
         )
         for pictures, _ in made:
-            pictures.zero_()  # what a caller does to a batch stays there
+            pictures.zero_()  # changing a batch does not change the images in memory
 
 
 def test_kept_images_are_read_once_and_only_when_asked_for() -> None:
@@ -125,7 +122,7 @@ def test_a_broken_picture_is_reported_when_it_is_met_and_each_time() -> None:
 
 
 class Broken:
-    """Pictures with the number in each pixel, of which every third cannot be read."""
+    """Reader of images whose pixels are their number; every third image cannot be read."""
 
     def __len__(self) -> int:
         return 12

@@ -1,4 +1,4 @@
-"""Pairs drawn from any set: balanced, never twice, and nobody in two folds."""
+"""Pairs drawn from any data set are balanced, never repeated, and have no person in two folds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.errors import WorkbenchError
 
 
 def people(counts: Sequence[int], seed: int = 0) -> data.Dataset:
-    """A set in which person i has counts[i] pictures, in random order."""
+    """Returns a data set in which person i has counts[i] images, in random order."""
     identities = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     images = np.zeros((len(identities), 1, 1, 3), dtype=np.uint8)
     return data.Dataset("people", images, identities, [f"p{i}" for i in range(len(counts))])
@@ -128,8 +128,9 @@ def test_a_benchmark_whose_parts_do_not_fit_is_refused() -> None:
 
 
 def _identification(**changes: Any) -> data.Identification:
-    """Ann (0) and Bob (1) are enrolled and on probes, two strangers, one of whom has no number, are
-    distractors.
+    """Returns an identification with Ann (0) and Bob (1) in the gallery and on probes.
+
+    Two other people are distractors, one of them without an identity.
     """
     good: dict[str, Any] = {
         "images": np.zeros((7, 1, 1, 3), dtype=np.uint8),
@@ -158,7 +159,7 @@ def test_an_identification_whose_parts_fit_is_taken() -> None:
         ({"probes": np.array([1.0])}, "probes are float64"),
         ({"distractors": np.array([4, 4])}, "distractors name an image twice"),
         ({"gallery": np.array([0, 2, 3])}, "image 3 is both in the gallery and a probe"),
-        ({"gallery": np.array([0])}, "nobody in the gallery is identity 1"),
+        ({"gallery": np.array([0])}, "identity 1 is on a probe, but not in the gallery"),
         (
             {"distractors": np.array([4, 6]), "probes": np.array([1, 3])},
             "identity 1 is in the gallery and on a distractor",
@@ -174,15 +175,15 @@ def test_an_identification_whose_parts_do_not_fit_is_refused(
         _identification(**changes)
 
 
-def test_the_fingerprint_of_an_identification_is_that_of_who_is_who_and_what_for() -> None:
+def test_the_fingerprint_of_an_identification_covers_identities_and_parts() -> None:
     fingerprint = _identification().fingerprint()
     assert fingerprint == _identification(attributes={"yaw": np.zeros(7)}, note="x").fingerprint()
-    others = (
+    variants = (
         {"identities": np.array([0, 0, 1, 1, 6, -1, 1])},
         {"probes": np.array([1, 3])},
         {"gallery": np.array([0, 2, 3]), "probes": np.array([1, 6])},
         {"distractors": np.array([5, 4])},
     )
-    found = {_identification(**changes).fingerprint() for changes in others}
-    assert len(found | {fingerprint}) == 5
+    fingerprints = {_identification(**changes).fingerprint() for changes in variants}
+    assert len(fingerprints | {fingerprint}) == 5
     assert len(fingerprint) == 16

@@ -93,7 +93,7 @@ def test_render_says_where_and_renders_once(workbench: RunCommand) -> None:
         (("pack", "bin:nowhere.bin", "a.rec"), "is a benchmark"),
         (("pack", "lfw", "a.bin"), "no lfw.bin"),
         (("pairs", "synthfaces:2x2,size=32", "a.csv"), "NAME.bin"),
-        (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list is of files in one folder"),
+        (("pairs", "synthfaces:2x2,size=32", "a.txt"), "a list needs files in one folder"),
         (("pairs", "synthfaces:2x2,size=32", "a.bin", "--folds", "1"), "--folds"),
         (("overlap", "synthfaces:2x2,size=32"), "Missing argument"),
         (("overlap", "bin:x.bin", "orl"), "is a benchmark"),
@@ -242,9 +242,7 @@ def test_pack_leaves_out_what_is_broken_when_asked(
     (identity_folder / "ann" / "0.png").write_bytes(b"")
     said = workbench("pack", f"folder:{identity_folder}", "a")
     assert said.code == 2
-    hint = (
-        "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
-    )
+    hint = "to continue without images that cannot be read, give --broken skip (broken='skip' in Python)"
     assert (
         said.err.splitlines()[-1]
         == f"error: {identity_folder}/ann/0.png: empty (0 bytes), expected an image file; {hint}"
@@ -300,7 +298,7 @@ def test_overlap_is_found_written_and_left_out(
         (other / name / "0.png").write_bytes((identity_folder / "ann" / "0.png").read_bytes())
     said = workbench("overlap", source, f"folder:{other}")
     assert said.out.splitlines() == [
-        f"2 of 3 identities of {source} are in folder:{other} too, which has 3",
+        f"2 of the 3 identities of {source} are among the 3 of folder:{other}",
         "  bob",
         "  cid",
     ]

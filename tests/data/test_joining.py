@@ -1,4 +1,4 @@
-"""Data sets joined, cut and without the people of a list; the specs that say so."""
+"""Joined data sets, subsets, data sets without the people of a list, and their specs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Complaint = Callable[..., Any]
 
 
 def numbered(name: str, counts: Sequence[int], first: int = 0, **attributes: Any) -> data.Dataset:
-    """Person i has counts[i] pictures; the picture itself is its number, from `first` on."""
+    """Returns a data set in which person i has counts[i] images.
+
+    The pixels of an image are its number, from `first`.
+    """
     identities = np.repeat(np.arange(len(counts)), counts)
     images = np.zeros((len(identities), 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(first, first + len(identities))
@@ -30,13 +33,13 @@ def numbered(name: str, counts: Sequence[int], first: int = 0, **attributes: Any
 
 
 def shown(dataset: data.Dataset) -> dict[str, list[int]]:
-    """{name: numbers of the pictures}."""
-    found: dict[str, list[int]] = {}
+    """Returns {identity: the numbers of its images}."""
+    numbers: dict[str, list[int]] = {}
     for number in range(len(dataset)):
-        found.setdefault(dataset.identity_names[dataset.identities[number]], []).append(
+        numbers.setdefault(dataset.identity_names[dataset.identities[number]], []).append(
             int(dataset.images[number][0, 0, 0])
         )
-    return found
+    return numbers
 
 
 # Draws
@@ -49,9 +52,7 @@ def shown(dataset: data.Dataset) -> dict[str, list[int]]:
     images=st.integers(1, 8),
     seed=st.integers(0, 9),
 )
-def test_a_smaller_draw_lies_within_a_larger(
-    counts: list[int], people: int, images: int, seed: int
-) -> None:
+def test_draws_are_nested(counts: list[int], people: int, images: int, seed: int) -> None:
     whole = numbered("a", counts)
     people = min(people, len(counts))
     small, more_people = (shown(data.subset(whole, n, images, seed)) for n in (people, len(counts)))
@@ -71,18 +72,18 @@ def test_the_seed_decides_who_is_drawn() -> None:
     draws = [shown(data.subset(whole, 10, 2, seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     fingerprints = {data.subset(whole, None, 2, seed).fingerprint() for seed in (0, 1)}
-    assert len(fingerprints) == 2  # the same people, as many images, but others
+    assert len(fingerprints) == 2  # the same people and as many images, but other images
 
 
 def test_the_least_number_of_images_counts_before_the_draw() -> None:
     whole = numbered("a", [1, 3, 5, 2, 7])
     assert shown(data.subset(whole, least=3)).keys() == {"p1", "p2", "p4"}
-    drawn = shown(data.subset(whole, 2, 2, least=3))
-    assert all(len(numbers) == 2 for numbers in drawn.values())
-    assert drawn.keys() < {"p1", "p2", "p4"}
+    subset = shown(data.subset(whole, 2, 2, least=3))
+    assert all(len(numbers) == 2 for numbers in subset.values())
+    assert subset.keys() < {"p1", "p2", "p4"}
 
 
-def test_names_say_what_was_drawn() -> None:
+def test_names_of_subsets_describe_them() -> None:
     whole = numbered("a", [1, 3, 5, 2, 7])
     assert data.subset(whole).name == "a"
     assert data.subset(whole, least=1) is whole
@@ -158,7 +159,7 @@ def test_people_in_both_sets_are_found_by_name(complaint: Complaint) -> None:
         (["Ann"], ["1"], "second"),
         (["Ann"], [], "second"),
     ):
-        with complaint(f"names of the {side} set", "not known" if not second else "just numbers"):
+        with complaint(f"names of the {side} set", "unknown" if not second else "only numbers"):
             data.overlap(first, second)
 
 
@@ -175,7 +176,7 @@ def test_joined_sets_keep_their_people_apart() -> None:
     assert data.join([first]) is first
 
 
-def test_sets_of_the_same_name_are_told_apart(complaint: Complaint) -> None:
+def test_sets_of_the_same_name_are_renamed(complaint: Complaint) -> None:
     both = data.join([numbered("train", [1, 1]), numbered("train", [1, 1]), numbered("train", [1])])
     assert both.identity_names == ["train/p0", "train/p1", "train-2/p0", "train-2/p1", "train-3/p0"]
     assert len(data.join([numbered("x" * 60, [1])] * 3).name) <= 80
@@ -243,18 +244,18 @@ def test_options_are_read_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", "cannot be read as an option"),
-        ("100", "cannot be read as an option"),
-        ("0x5", "cannot be read as an option"),
-        ("-1x5", "cannot be read as an option"),
+        ("", "is not an option of a data set"),
+        ("100", "is not an option of a data set"),
+        ("0x5", "is not an option of a data set"),
+        ("-1x5", "is not an option of a data set"),
         ("mni=5", "did you mean 'min'"),
-        ("min=0", "'min=0' cannot be read as an option"),
+        ("min=0", "'min=0' is not an option of a data set"),
         ("min=many", "PEOPLExIMAGES"),
         ("seed=-1", "'seed=-1'"),
         ("exclude=", "exclude=FILE"),
         ("min=2,min=3", "given twice"),
         ("1x1,2x2", "given twice"),
-        ("9999999999x1", "cannot be read as an option"),
+        ("9999999999x1", "is not an option of a data set"),
     ],
 )
 def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> None:
@@ -263,7 +264,7 @@ def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> 
 
 
 @pytest.mark.parametrize(
-    ("spec", "found"),
+    ("spec", "expected"),
     [
         ("folder:a", [Part("folder", "a")]),
         ("folder:a@100x20", [Part("folder", "a", "100x20")]),
@@ -284,11 +285,11 @@ def test_odd_options_are_refused(text: str, hint: str, complaint: Complaint) -> 
         ("bin:a+b.bin", [Part("bin", "a+b.bin")]),
     ],
 )
-def test_specs_are_divided_where_a_source_or_options_follow(spec: str, found: list[Part]) -> None:
-    assert data.parts(spec) == found
+def test_specs_are_split_where_a_source_or_options_follow(spec: str, expected: list[Part]) -> None:
+    assert data.parts(spec) == expected
 
 
-def test_a_path_that_is_there_is_not_divided(identity_folder: Path, tmp_path: Path) -> None:
+def test_an_existing_path_is_not_split(identity_folder: Path, tmp_path: Path) -> None:
     for name in ("a+orl", "a@3x3", "b@min=2+orl"):
         path = identity_folder.rename(tmp_path / name)
         assert data.parts(f"folder:{path}") == [Part("folder", str(path))]
@@ -303,8 +304,8 @@ def test_a_path_that_is_there_is_not_divided(identity_folder: Path, tmp_path: Pa
         ("+synthface-mini", "did you mean 'synthfaces-mini'"),
         ("@mni=5", "unknown option of a data set 'mni': did you mean 'min'"),
         ("@3x3,mni=5", "did you mean 'min'"),
-        ("@3xfour", "'3xfour' cannot be read as an option"),
-        ("@what", "'what' cannot be read as an option"),
+        ("@3xfour", "'3xfour' is not an option of a data set"),
+        ("@what", "'what' is not an option of a data set"),
         ("/nowhere+x", "no such folder"),
         ("/me@home", "no such folder"),
         ("@4x3", "4 are asked for"),
@@ -312,7 +313,7 @@ def test_a_path_that_is_there_is_not_divided(identity_folder: Path, tmp_path: Pa
         ("+bin:x.bin", "'bin' is a benchmark"),
     ],
 )
-def test_what_is_misspelt_is_said(
+def test_misspelt_parts_are_named(
     ending: str, hint: str, identity_folder: Path, complaint: Complaint
 ) -> None:
     with complaint(hint):
@@ -320,7 +321,7 @@ def test_what_is_misspelt_is_said(
 
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
-def test_behind_a_source_without_a_path_only_options_stand(
+def test_after_a_source_without_a_path_only_options_are_allowed(
     call: Callable[[str], Any], complaint: Complaint
 ) -> None:
     with complaint("did you mean 'min'"):

@@ -1,4 +1,4 @@
-"""What is left of a benchmark without some images, by hand."""
+"""Benchmarks without some images are compared with those that were reduced by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_pairs_with_such_an_image_are_left_out_and_images_keep_their_numbers() -
     ("images", "kind"),
     [([4], "impostor"), ([1, 3], "genuine"), ([0, 1, 2, 3, 4, 5, 6, 7], "genuine")],
 )
-def test_half_of_a_kind_is_no_benchmark_any_more(
+def test_a_benchmark_that_loses_half_of_a_kind_is_an_error(
     images: list[int], kind: str, complaint: Any
 ) -> None:
     with complaint("pairs: of 4", f"{kind} pairs only", "more than half are needed"):
@@ -55,7 +55,7 @@ def _identification() -> data.Identification:
     )
 
 
-def test_probes_of_people_who_are_in_the_gallery_no_longer_are_left_out_too() -> None:
+def test_probes_without_their_person_in_the_gallery_are_left_out() -> None:
     whole = _identification()
     reduced = without(whole, [5, 8])
     assert reduced.gallery.tolist() == [0, 3]
@@ -77,7 +77,7 @@ def test_probes_of_people_who_are_in_the_gallery_no_longer_are_left_out_too() ->
         ([7, 8], "distractors"),
     ],
 )
-def test_half_of_a_part_is_no_identification_any_more(
+def test_an_identification_that_loses_half_of_a_part_is_an_error(
     images: list[int], what: str, complaint: Any
 ) -> None:
     with complaint("among: of", f"{what} only"):
@@ -100,8 +100,8 @@ def test_images_that_cannot_be_read_are_found_and_named(identity_folder: Path) -
     broken = identity_folder / "bob" / "1.png"
     broken.write_bytes(b"")
     images = data.open(f"folder:{identity_folder}").images
-    found = find_unreadable(images, np.arange(6))
-    assert found == {3: (str(broken), "empty (0 bytes), expected an image file")}
+    unreadable = find_unreadable(images, np.arange(6))
+    assert unreadable == {3: (str(broken), "empty (0 bytes), expected an image file")}
     assert find_unreadable(images, np.array([0, 1, 2])) == {}
 
 
@@ -116,10 +116,10 @@ def test_where_half_cannot_be_read_something_else_is_wrong(
 
 def test_a_few_are_named_and_the_others_counted() -> None:
     images = {number: (f"{number}.png", "empty") for number in range(5)}
-    told = str(LeftOut(images, 1200, {"pairs": (7, 6000)}))
+    text = str(LeftOut(images, 1200, {"pairs": (7, 6000)}))
     assert (
-        told == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), 7 of 6,"
-        "000 pairs"
+        text
+        == "5 of 1,200 images, which cannot be read (0.png, 1.png, 2.png and 2 more), 7 of 6,000 pairs"
     )
     assert str(LeftOut()) == ""
 

@@ -1,4 +1,4 @@
-"""How data are named: KIND:PATH or a known name, and what a slip of the pen is answered with."""
+"""Specs of data, KIND:PATH or a known name, and the errors for misspelt ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_known_kinds_are_listed() -> None:
     ("spec", "meant"),
     [("foldr:x", "folder"), ("RecordIO:x", "recordio"), ("fashion_mnist", "fashion-mnist")],
 )
-def test_a_misspelt_source_is_answered_with_the_nearest(
+def test_the_nearest_source_is_suggested(
     spec: str, meant: str, complaint: Callable[..., Any]
 ) -> None:
     with complaint("unknown data source", f"did you mean {meant!r}"):
@@ -36,7 +36,7 @@ def test_a_misspelt_source_is_answered_with_the_nearest(
 @pytest.mark.parametrize(
     ("spec", "meant"), [("bim:x", "bin"), ("pair:x", "pairs"), ("foldr:x", "folder")]
 )
-def test_a_misspelt_benchmark_is_answered_with_the_nearest(
+def test_the_nearest_benchmark_is_suggested(
     spec: str, meant: str, complaint: Callable[..., Any]
 ) -> None:
     with complaint("unknown benchmark", f"did you mean {meant!r}"):
@@ -53,7 +53,7 @@ def test_a_path_without_a_kind_is_recognised(
 
 @pytest.mark.parametrize("call", [data.open, data.benchmark])
 @pytest.mark.parametrize("spec", ["", None, 7, Path("photos")])
-def test_what_is_no_name_is_refused(
+def test_invalid_names_are_refused(
     call: Callable[[Any], Any], spec: Any, complaint: Callable[..., Any]
 ) -> None:
     with complaint("KIND:PATH", repr(spec)):
@@ -113,12 +113,14 @@ def test_pairs_are_drawn_from_a_source(identity_folder: Path) -> None:
     assert bench.folds.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_slip_in_a_join_or_in_options_is_named(
+def test_a_mistake_in_a_join_or_in_options_is_named(
     identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("'nothing' behind the + is no data set", f"folder:{identity_folder}+KIND:PATH"):
+    with complaint(
+        "'nothing' after the + is not a data set", f"folder:{identity_folder}+KIND:PATH"
+    ):
         data.open(f"folder:{identity_folder}+nothing")
-    with complaint("all options stand behind one @, @2x1,min=2"):
+    with complaint("all options must follow one @, @2x1,min=2"):
         data.open(f"folder:{identity_folder}@2x1@min=2")
 
 

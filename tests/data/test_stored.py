@@ -12,7 +12,7 @@ from workbench.errors import WorkbenchError
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with pictures, which is not the current one."""
+    """A folder with images, which is not the current folder."""
     for person in "ab":
         (tmp_path / "home" / "faces" / person).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "home" / "faces" / person / "1.png")

@@ -1,6 +1,4 @@
-"""arcface_torch's figures against its procedure, threshold by threshold, as
-benchmarks/verification.py has it: bit for bit.
-"""
+"""The figures equal those of arcface_torch's own procedure bit by bit, threshold by threshold."""
 
 from __future__ import annotations
 
@@ -54,10 +52,7 @@ def _assert_equal(embeddings: NDArray[np.floating], same: Any, folds: int = 10) 
 
 @st.composite
 def some_sets(draw: st.DrawFn) -> tuple[NDArray[np.floating], NDArray[np.bool_], int]:
-    """Few pairs in folds that each hold both kinds.
-
-    Distances tied, 0, beyond the grid, all alike, of several precisions.
-    """
+    """Few pairs; distances are tied, 0, beyond the grid, all equal, and of several precisions."""
     folds = draw(st.integers(1, 4))
     pairs, length = draw(st.integers(2 * folds, 6 * folds)), draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
@@ -112,10 +107,7 @@ def test_a_far_that_no_threshold_reaches_gives_threshold_0() -> None:
 def test_a_target_that_is_the_highest_far_gives_threshold_0_where_several_thresholds_reach_it() -> (
     None
 ):
-    """What SciPy 1.8.1 made of it.
-
-    999 of 1,000 impostor pairs on the other fold lie beyond the grid.
-    """
+    """The result of SciPy 1.8.1; 999 of 1,000 impostors of the other fold are beyond the grid."""
     same = np.tile(np.append(np.zeros(1000, dtype=bool), np.ones(5, dtype=bool)), 2)
     distance = np.where(same, 0.5, 9.0)
     distance[[0, 1005]] = 1.0

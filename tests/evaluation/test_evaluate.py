@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from workbench.evaluation import (
     load_projection,
     load_result,
 )
+from workbench.evaluation.evaluators import search
 from workbench.evaluation.model import Model
 
 PEOPLE, IMAGES, SIZE = 4, 5, 16
@@ -304,9 +304,9 @@ def test_concatenated_embeddings_are_those_of_image_and_mirror_image(
 @pytest.mark.parametrize(
     ("benchmark", "options", "said"),
     [
-        ("train", {"protocol": "arcface_torch"}, "is one of pairs"),
+        ("train", {"protocol": "arcface_torch"}, "is for benchmarks of pairs"),
         ("train", {"flip": "concatenate"}, "add or none"),
-        ("among", {"protocol": "sphereface"}, "is one of pairs"),
+        ("among", {"protocol": "sphereface"}, "is for benchmarks of pairs"),
         ("train", {"protocol": "arcface"}, "did you mean 'arcface_torch'"),
         ("train", {"flip": "sub"}, "unknown flip"),
     ],
@@ -404,9 +404,7 @@ def test_a_projection_is_stored_where_it_is_wanted(run: runs.Run, tmp_path: Path
 
 
 def test_a_benchmark_that_knows_its_factors_gives_invariance_curves(run: runs.Run) -> None:
-    """Six people of a colour each, in a sweep of light: the darker the second picture, the less it
-    looks like the first.
-    """
+    """Six people of one colour each; the darker the second image, the less similar it is."""
     levels = np.array([0, 0, 30, 60, 90])
     pictures, people = [], np.repeat(np.arange(6), len(levels))
     for person, angle in zip(people, np.tile(levels, 6), strict=True):
@@ -586,9 +584,7 @@ def test_an_unknown_run_is_an_error(run: runs.Run, complaint: Any) -> None:
 
 
 def _among(others: Path, **changes: Any) -> data.Identification:
-    """People 0 and 1 are enrolled with two images each and searched for among those of people 2 and
-    3.
-    """
+    """People 0 and 1 are enrolled with two images each; people 2 and 3 are the distractors."""
     dataset = data.open(f"folder:{others}")
     numbers = np.arange(PEOPLE * IMAGES).reshape(PEOPLE, IMAGES)
     parts = {
@@ -666,7 +662,7 @@ def test_very_many_distractors_wait_in_a_file_that_is_gone_afterwards(
         run, _among(others), batch_size=1
     )  # an embedding's last bits depend on what is beside it
     before = sorted(path.name for path in run.path.iterdir())
-    monkeypatch.setattr(sys.modules["workbench.evaluation.evaluate"], "CHUNK", 3)
+    monkeypatch.setattr(search, "CHUNK", 3)
     _assert_equal(_evaluate(run, _among(others), batch_size=1), whole)
     assert sorted(path.name for path in run.path.iterdir()) == before
 

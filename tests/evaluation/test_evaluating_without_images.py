@@ -1,7 +1,4 @@
-"""Evaluations of which something is left out, and what is checked before anything is embedded.
-
-The network is a known one.
-"""
+"""Evaluations that leave out images, and what is checked before anything is embedded."""
 
 from __future__ import annotations
 
@@ -70,10 +67,7 @@ def broken(faces: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
-    """A run whose network is known, so that none has to be trained.
-
-    Its loss has no class centres.
-    """
+    """A run with a given network, so that none has to be trained; its loss has no class centres."""
     made = Model(Net(), None, None, 127.5, 128.0, torch.device("cpu"), 70)  # type: ignore[arg-type]
     for module in (sys.modules[evaluate.__module__], embedding):
         monkeypatch.setattr(module, "load_model", lambda opened, device: made)
@@ -312,5 +306,5 @@ def test_equal_scores_are_told(run: runs.Run, tmp_path: Path) -> None:
                 tmp_path / "grey" / f"person{person}" / f"{number}.png"
             )
     result = _evaluate(run, f"folder:{tmp_path / 'grey'}")
-    assert "scores are equal: the network makes the same of every image" in result.note
+    assert "scores are equal: the network maps every image to the same embedding" in result.note
     assert result.auc == 0.5

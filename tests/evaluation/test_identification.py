@@ -1,6 +1,4 @@
-"""Identification against scikit-learn, and against a slow version that looks at every candidate and
-every subset.
-"""
+"""Identification equals scikit-learn, and a slow version that ranks every candidate."""
 
 from __future__ import annotations
 
@@ -15,13 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.metrics import top_k_accuracy_score
 
+from workbench.arrays import Floats, Integers
 from workbench.evaluation import IdentificationResult, identification
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 quick = settings(max_examples=40, deadline=None)
 
 
@@ -43,10 +39,7 @@ def _people(
     dim: int = 17,
     seed: int = 0,
 ) -> Case:
-    """Embeddings around a direction a person; one or two images of each in the gallery.
-
-    No two scores are equal.
-    """
+    """Embeddings around one direction per person; all scores differ."""
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(people, dim))
     gallery_ids = rng.permutation(np.concatenate([np.arange(people), np.arange(0, people, 3)]))
@@ -62,9 +55,7 @@ def _people(
 
 @st.composite
 def tied(draw: st.DrawFn, most_distractors: int = 6) -> Case:
-    """Few people whose embeddings have the coordinates 1 and -1: cosines are -1, -0.5, 0, 0.5 or 1,
-    so many are equal.
-    """
+    """Few people with coordinates 1 and -1, so that many of the cosines are equal."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     enrolled, more, probes = (
         draw(st.integers(1, 5)),
@@ -327,9 +318,7 @@ def test_a_far_below_ten_false_accepts_expected_of_different_people_is_not_suppo
 
 
 def _pairs(case: Case) -> list[tuple[int, float, Floats]]:
-    """Of each probe and each other image of its person: who it is, their cosine, and the cosines
-    with the distractors.
-    """
+    """For each probe and mate: the person, their cosine, and the cosines with the distractors."""
     images, ids = (
         np.concatenate([case.gallery, case.probes]),
         np.concatenate([case.gallery_ids, case.probe_ids]),
@@ -573,7 +562,7 @@ GOOD = _people(people=3, distractors=5)
         ({"probe_ids": GOOD.probe_ids[:-1]}, "probe_ids"),
         ({"probe_ids": GOOD.probe_ids.astype(float)}, "expected integers"),
         ({"gallery_ids": GOOD.gallery_ids[:, None]}, "gallery_ids"),
-        ({"probe_ids": GOOD.probe_ids + 1000}, "nobody in the gallery"),
+        ({"probe_ids": GOOD.probe_ids + 1000}, "not in the gallery"),
         ({"fars": [0.1, 0.0]}, "(0, 1]"),
         ({"fars": [1.5]}, "(0, 1]"),
         ({"bootstrap": -1}, "bootstrap"),

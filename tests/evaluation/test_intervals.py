@@ -183,9 +183,7 @@ def test_bounds_with_few_false_accepts_cover_the_truth(far: float) -> None:
         curve = roc(scores, np.arange(600) < 300)
         low, high = bounds_with_few_false_accepts(curve.far, curve.tar, [far], 300, 300)
         hits += bool(low[0] <= truth <= high[0])
-    assert (
-        hits >= 188
-    )  # a binomial number of 200 x 95 % is below that in 2 % of cases; at least 95 % are promised
+    assert hits >= 188  # of 200 intervals with 95 % coverage, fewer cover the truth in 2 % of cases
 
 
 def test_where_no_false_accept_can_be_expected_there_is_no_lower_bound() -> None:
@@ -222,10 +220,7 @@ def test_two_people_are_too_few_for_intervals_and_the_protocol_says_so() -> None
 
 @pytest.mark.slow
 def test_intervals_over_folds_cover_the_truth_where_pairs_share_people() -> None:
-    """100 people in 10 folds whose effects make 40 % of the variance.
-
-    Benchmarks/interval_coverage.py has more settings.
-    """
+    """100 people in 10 folds; the effects of people are 40 % of the variance."""
     apart, share, hits = 2.0, 0.4, 0
     for seed in range(60):
         rng = np.random.default_rng(seed)

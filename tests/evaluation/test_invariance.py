@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.evaluation import FACTORS, InvarianceCurve, invariance, verification
 from workbench.evaluation.invariance import alone, gaps, pair_gaps
 
-Floats = NDArray[np.float64]
 Sweep = tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int64]]
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 quick = settings(max_examples=40, deadline=None)
@@ -24,9 +24,7 @@ LEVELS = np.array([0.0, 30.0, 60.0, 90.0])
 def sweep(
     people: int = 20, noise: float = 0.05, slope: float = 0.01, impostors: int = 300, seed: int = 0
 ) -> Sweep:
-    """Scores, kinds, gaps and people: a genuine pair of each person at each level, which falls by
-    `slope` a degree from 0.8.
-    """
+    """Scores, kinds, gaps and people; the score of a genuine pair falls by `slope` per degree."""
     rng = np.random.default_rng(seed)
     who, level = np.repeat(np.arange(people), len(LEVELS)), np.tile(LEVELS, people)
     genuine = 0.8 - slope * level + rng.normal(0, noise, len(level))
@@ -223,9 +221,7 @@ def test_intervals_hold_the_true_median_about_95_times_in_100() -> None:
 
 
 def test_redrawing_people_is_honest_where_pairs_of_one_person_are_alike() -> None:
-    """40 people with 25 pairs each, all of a person's pairs the same score: 40 independent values,
-    not 1,000.
-    """
+    """40 people with 25 pairs of equal score each, so 40 independent values, not 1,000."""
     person = np.random.default_rng(0).normal(0.5, 0.1, 40)
     who = np.repeat(np.arange(40), 25)
     impostors = np.linspace(0, 0.3, 100)

@@ -20,9 +20,7 @@ CLOSED = closed_set([0, 1, 1], [0, 1, 0], ["x", "y"])
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[runs.Run]:
-    """Two runs, of which the first was evaluated on pairs and closed set, the second on pairs,
-    without intervals.
-    """
+    """Two runs: the first evaluated on pairs and a closed set, the second on pairs only."""
     made = [
         runs.create(tmp_path, loss, {"loss": loss, "backbone": "smallresnet"})
         for loss in ("arcface", "softmax")

@@ -247,7 +247,7 @@ def test_a_run_whose_loss_is_not_known_here_can_still_embed(
     loaded = load_model(runs.open(run.path), "cpu")
     np.testing.assert_array_equal(loaded.centres, model.centres)
     np.testing.assert_array_equal(loaded.embed(_images()), model.embed(_images()))
-    with complaint("loss is not known here"):
+    with complaint("loss is not registered"):
         loaded.classify(loaded.centres)
 
 
@@ -398,7 +398,7 @@ def test_settings_that_the_weights_do_not_depend_on_may_change(run: runs.Run) ->
 
 @pytest.mark.parametrize("said", ["{", "3", "[]"])
 def test_damaged_metadata_are_one_readable_line(run: runs.Run, said: str, complaint: Any) -> None:
-    with complaint(runs.MODEL, "metadata 'made_with' is damaged"):
+    with complaint(runs.MODEL, "metadata 'made_with' is not a JSON object"):
         load_model(_changed(run, lambda _, tensor: tensor, made_with=said), "cpu")
 
 

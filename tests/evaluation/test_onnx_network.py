@@ -1,6 +1,4 @@
-"""Networks in ONNX files: what they give, which inputs they may have, and what is wrong with the
-others.
-"""
+"""Networks in ONNX files: their embeddings, supported inputs, and errors for all others."""
 
 from __future__ import annotations
 
@@ -84,7 +82,7 @@ def test_size_is_what_the_file_says_or_else_112(tiny_onnx: Make) -> None:
 
 
 def test_another_size_than_the_files_is_one_line(tiny_onnx: Make, complaint: Any) -> None:
-    with complaint("a.onnx", "16 x 16", "image_size says 112 x 112"):
+    with complaint("a.onnx", "16 x 16", "image_size is 112 x 112"):
         _opened(tiny_onnx(), (112, 112))
     with complaint("0 x 0"):
         _opened(tiny_onnx(("n", 3, "h", "w")), (0, 0))
@@ -227,7 +225,7 @@ def test_channels_last_is_known_by_the_names_of_the_axes_or_by_trying(
 
 def test_an_open_size_that_is_wrong_is_to_be_said(tiny_onnx: Make, complaint: Any) -> None:
     with complaint(
-        "a.onnx: cannot be run on 1 image(s) of 112 x 112", "say the right one with --image-size"
+        "a.onnx: cannot be run on 1 image(s) of 112 x 112", "give the right one with --image-size"
     ):
         _opened(tiny_onnx(("n", 3, "h", "w")))
 

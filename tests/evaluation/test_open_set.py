@@ -1,6 +1,4 @@
-"""Open-set identification against its definitions, counted slowly, and against scikit-learn's DET
-curve.
-"""
+"""Open-set identification equals a slow count by definition, and scikit-learn's DET curve."""
 
 from __future__ import annotations
 
@@ -14,14 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.metrics import det_curve
 
+from workbench.arrays import BAND_FPIRS, Floats, Integers
 from workbench.evaluation import OpenSetResult, identification, open_set
-from workbench.evaluation.open_set import BAND_FPIRS
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 quick = settings(max_examples=40, deadline=None)
 
 
@@ -267,8 +262,8 @@ def test_the_bootstrap_redraws_people_and_strangers_alike() -> None:
     assert result.intervals[0.5] == pytest.approx(
         (0.3, 0.7), abs=0.051
     )  # binomial of 20; of 600 it would be 0.46 to 0.54
-    # One stranger in 20 looks like person 0 and sets the threshold at FPIR 1 %, unless not drawn:
-    # in 36 % of the resamples.
+    # One stranger in 20 resembles person 0 and determines the threshold at FPIR 1 %, except in the
+    # 36 % of the resamples that do not contain it.
     one = np.concatenate([0.5 * axes[[0]] + axes[[30]], np.tile(axes[30], (19, 1))])
     unlike = (
         axes[:20] + np.sqrt(5.0) * axes[[35]]
@@ -338,7 +333,7 @@ GOOD = _people(people=3, strangers=5)
         ({"nonmated": GOOD.nonmated[:, :3]}, "non-mated probes have shape (5, 3)"),
         ({"nonmated": GOOD.nonmated * np.nan}, "number 0 of the non-mated probes is not finite"),
         ({"probes": GOOD.probes[0]}, "(Q, D)"),
-        ({"probe_ids": GOOD.probe_ids + 10}, "nobody in the gallery"),
+        ({"probe_ids": GOOD.probe_ids + 10}, "not in the gallery"),
         (
             {"nonmated_ids": [0, 7, 8, 9, 10]},
             "identity 0 is on a non-mated probe and in the gallery",

@@ -24,10 +24,7 @@ Complaint = Callable[..., AbstractContextManager[None]]
 def results(
     noise: float = 0.1, shift: float = 0.0, seed: int = 0, count: int = 400
 ) -> tuple[VerificationResult, VerificationResult]:
-    """Two results whose scores share what makes a pair hard.
-
-    The first parts the kinds by `shift` more.
-    """
+    """Two results with equally difficult pairs; the first separates the kinds by `shift` more."""
     rng = np.random.default_rng(seed)
     same = np.tile([True, False], count // 2)
     shared = 0.8 * same + rng.normal(0, 0.5, count)

@@ -1,6 +1,4 @@
-"""Protocols: what each option does to scores and thresholds, against slow versions, and what
-results are called.
-"""
+"""Protocols: each option's scores and thresholds equal a slow version; names of results."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def test_scores_are_what_the_options_say(
 
 
 def test_a_mean_is_of_the_other_folds_alone(embeddings: NDArray[np.float32]) -> None:
-    """Images that are in pairs of one fold only do not change that fold's scores but for
-    their own.
-    """
+    """Images that are in pairs of one fold only change no scores of that fold but their own."""
     pairs = np.arange(18).reshape(9, 2)
     folds, protocol = np.repeat(np.arange(3), 3), Protocol(mean="subtract")
     changed = embeddings.copy()
@@ -100,9 +96,7 @@ def test_subtracting_a_mean_undoes_a_shift_of_all_embeddings(embeddings: Any, pa
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["cosine", "euclidean"]))
 def test_the_grid_accepts_distances_below_its_thresholds(seed: int, distance: Any) -> None:
-    """Every threshold tried on the other folds, the first of the best kept, as
-    arcface_torch does.
-    """
+    """Tries every threshold on the other folds and keeps the first best one, as arcface_torch."""
     rng = np.random.default_rng(seed)
     embeddings, pairs = rng.normal(size=(40, 3)), np.arange(40).reshape(20, 2)
     same, folds = np.arange(20) % 2 == 0, np.arange(20) // 2 % 2

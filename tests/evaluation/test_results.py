@@ -1,7 +1,4 @@
-"""Results stored in a run directory come back as they were, and what is damaged says so.
-
-No model is needed for it.
-"""
+"""Stored results are read again unchanged, and damaged files raise an error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Templates pooled and compared, against slow loops and scikit-learn.
-
-And a run on IJB's files from end to end.
-"""
+"""Pooled templates equal slow loops and scikit-learn; a run is evaluated on files of IJB."""
 
 from __future__ import annotations
 
@@ -68,9 +65,7 @@ def slowly(
 def made(
     count: int = 300, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Embeddings of all lengths, templates with gaps in their numbers, media that several templates
-    share, weights.
-    """
+    """Embeddings of any length, templates with gaps in their numbers, shared media, weights."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(count, 16)) * rng.uniform(0.2, 5, (count, 1))
     templates = rng.choice(rng.permutation(10_000)[:40], count)
@@ -387,7 +382,7 @@ def test_labels_never_influence_scores(run: runs.Run, root: Path) -> None:
 def test_protocols_of_pairs_do_not_apply(
     run: runs.Run, root: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("ijb-c", "only flip can be chosen"):
+    with complaint("ijb-c", "only its option flip"):
         evaluated(run, f"ijb:{root}", protocol="arcface_torch")
 
 

@@ -1,6 +1,4 @@
-"""Every figure of the verification protocol against scikit-learn, or against a slow version that
-counts pair by pair.
-"""
+"""Every verification figure equals scikit-learn, or a slow version that counts pairs."""
 
 from __future__ import annotations
 
@@ -17,8 +15,8 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
+from workbench.arrays import BAND_FARS
 from workbench.evaluation import VerificationResult, roc, verification
-from workbench.evaluation.verification import BAND_FARS
 
 Pairs = tuple[NDArray[np.float64], NDArray[np.bool_]]
 quick = settings(max_examples=40, deadline=None)
@@ -53,9 +51,7 @@ def _thresholds(scores: NDArray[np.float64]) -> list[float]:
 def _slow_folds(
     scores: NDArray[np.float64], same: NDArray[np.bool_], folds: NDArray[np.int64]
 ) -> list[float]:
-    """Accuracy by fold: every threshold tried on the other folds, the strictest of the best moved
-    halfway to the next score.
-    """
+    """Accuracy by fold: the highest of the best thresholds, moved halfway to the next score."""
     found = []
     for fold in np.unique(folds):
         best, kept = -1, np.inf
@@ -166,8 +162,8 @@ def test_fold_accuracy_is_that_of_trying_every_threshold(
 
 
 def test_of_equally_good_thresholds_the_strictest_is_taken() -> None:
-    # On the other fold 1 genuine pair above 1 impostor above 1 genuine: accepting the first or all
-    # three is equally good.
+    # On the other fold, a genuine pair is above an impostor pair, which is above a genuine pair:
+    # accepting the first or all three is equally good.
     scores = np.array([3.0, 2.0, 1.0, 1.5, 0.5, 0.2])
     same = np.array([True, False, True, True, False, True])
     result = verification(scores, same, folds=[0, 0, 0, 1, 1, 1], intervals=False)
@@ -186,9 +182,7 @@ def test_a_number_of_folds_cuts_as_kfold_does(count: int, folds: int) -> None:
 
 
 def _arcface_torch(distance: NDArray[np.float64], same: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Accuracy by fold as arcface_torch's verification.py finds it, with a grid of squared
-    distances.
-    """
+    """Accuracy by fold as in arcface_torch's verification.py, with a grid of squared distances."""
     grid = np.arange(0, 4, 0.01)
     found = []
     for train, test in KFold(10, shuffle=False).split(distance):
@@ -249,7 +243,7 @@ def test_a_monotone_transform_of_the_scores_changes_nothing_but_where_the_middle
     for key, interval in plain.intervals.items():
         if (
             key != "accuracy"
-        ):  # a threshold halfway between two scores may decide otherwise about one between
+        ):  # the middle between two scores may decide differently about a score between them
             assert transformed.intervals[key] == pytest.approx(interval), key
 
 
@@ -292,17 +286,14 @@ def test_perfect_separation_is_perfect(genuine: int, impostor: int, gap: float) 
     result = verification(scores, same, folds)
     assert (result.accuracy, result.std, result.auc, result.eer) == (1.0, 0.0, 1.0, 0.0)
     assert set(result.tar_at_far.values()) == {1.0}
-    # Without any error the lower limit is that of Clopper and Pearson, whose tail probability is
-    # low^n = 0.025.
+    # Without any error, the lower limit is that of Clopper and Pearson, where low^n = 0.025.
     low, high = result.intervals["accuracy"]
     assert (low ** (genuine + impostor), high) == (pytest.approx(0.025), 1.0)
 
 
 @pytest.mark.parametrize("count", [4, 20, 60])
 def test_perfectly_separated_pairs_of_many_scores_are_all_judged_rightly(count: int) -> None:
-    """The strictest threshold itself lies on a genuine score and rejects lower ones of the fold
-    that is tested.
-    """
+    """The highest threshold is itself a genuine score and rejects lower scores of the test fold."""
     rng = np.random.default_rng(0)
     same = np.arange(count) % 2 == 0
     assert verification(10.0 * same + rng.random(count), same, folds=2).accuracy == 1.0
@@ -483,7 +474,7 @@ GOOD = ([1.0, 2.0, 3.0, 4.0], [False, True, False, True])
         ([1.0, 2.0, np.inf, 4.0], GOOD[1], "score number 2 is inf"),
         ([1.0, 2.0, 3.0], GOOD[1], "(3,)"),
         ([GOOD[0]], [GOOD[1]], "(1, 4)"),
-        (1.0, True, "expected (P,)"),
+        (1.0, True, "must be (P,)"),
         ([], [], "0 genuine and 0 impostor"),
         (GOOD[0], [True] * 4, "4 genuine and 0 impostor"),
         (GOOD[0], [False] * 4, "0 genuine and 4 impostor"),

@@ -1,5 +1,6 @@
-"""Networks of other programs under their own names: written here anew with their modules, and the
-outputs compared.
+"""Weights with the names of other programs.
+
+The networks of these programs are written here again, and their outputs are compared.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ DIM = 16
 
 
 class _Layers(nn.Module):
-    """A sequence under the name `layers`, as arcface_torch's mobilefacenet has them at
-    every level.
-    """
+    """A sequence with the name `layers`, as at every level of arcface_torch's mobilefacenet."""
 
     def __init__(self, *layers: nn.Module, residual: bool = False) -> None:
         super().__init__()
@@ -195,7 +194,7 @@ def test_arcface_torchs_mobilefacenets_come_by_name(
         "mobilefacenet",
         options,
     )
-    assert run.environment["imported"]["notes"][0].startswith(f"{len(state)} tensors were taken")
+    assert run.environment["imported"]["notes"][0].startswith(f"{len(state)} tensors were loaded")
     pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -229,16 +228,14 @@ def test_adafaces_networks_come_by_name_out_of_lightnings_file(
     )
     notes = run.environment["imported"]["notes"]
     assert (
-        notes[0]
-        == f"{len(state)} tensors were taken from 'state_dict' under 'model.', by the names of "
-        f"AdaFace's IR networks"
+        notes[0] == f"{len(state)} tensors were loaded from 'state_dict' under 'model.', "
+        "with the names of AdaFace's IR networks"
     )
     assert (
         notes[1]
-        == "3 tensors beside the backbone were left out: head.kernel, head.t, head.batch_mean"
+        == "3 tensors outside the backbone were left out: head.kernel, head.t, head.batch_mean"
     )
-    # In double precision, as fifty layers summed in another order differ by more than 1e-6 in
-    # single.
+    # In single precision, sums in another order differ by more than 1e-6 after fifty layers.
     pixels = torch.randn(
         2, 3, 112, 112, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )

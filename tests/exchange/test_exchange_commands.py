@@ -52,9 +52,9 @@ def test_there_evaluated_compared_and_back(workbench: RunCommand, here: Path) ->
         0,
         "runs/theirs: smallresnet, 8-d embeddings of 16 x 16 bgr images, (x - 127.5) / 127.5. "
         "Next: workbench evaluate runs/theirs synthfaces-wild\n"
-        "note: 125 tensors were taken under 'module.'\n"
-        "note: the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it; "
-        "another one is said with --pixel-mean and --pixel-std\n",
+        "note: 125 tensors were loaded under 'module.'\n"
+        "note: the scaling (x - 127.5) / 127.5 is assumed, because the file does not state it; "
+        "set another one with --pixel-mean and --pixel-std\n",
         "",
     )
     said = workbench("export runs/theirs --onnx out/theirs.onnx")
@@ -95,14 +95,14 @@ def test_an_onnx_file_says_what_it_needs(workbench: RunCommand, here: Path) -> N
 
 def test_one_number_a_channel(workbench: RunCommand, here: Path) -> None:
     said = workbench(
-        "import small.pth --image-size 16 --pixel-mean 123.675,116.28,103.53 --pixel-std "
-        "58.395,57.12,57.375"
+        "import small.pth --image-size 16 "
+        "--pixel-mean 123.675,116.28,103.53 --pixel-std 58.395,57.12,57.375"
     )
     assert (
         "16 x 16 rgb images, (x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]. Next"
         in said.out
     )
-    assert "note: the order of the colours, RGB, is assumed; AdaFace's" in said.out
+    assert "note: the channel order RGB is assumed; AdaFace's" in said.out
     assert "scaling" not in said.out
 
 
@@ -134,7 +134,7 @@ def test_an_oblong_input(workbench: RunCommand, here: Path) -> None:
         ("import", "Missing argument"),
         ("import nope.pth", "nope.pth: no such file"),
         ("import people", "people: no such file"),
-        ("import bad.pth", "bad.pth: refused: it holds the Python object posix.system"),
+        ("import bad.pth", "bad.pth: refused: it contains the Python object posix.system"),
         ("import people/p0/0.png", "0.png: not a PyTorch checkpoint"),
         ("import small.pth", "of another shape head.0.weight 128x1x2x2 instead of 128x1x7x7"),
         ("import small.pth --image-size 16 --backbone smalresnet", "did you mean 'smallresnet'"),
@@ -190,5 +190,5 @@ def test_what_cannot_be_exported(workbench: RunCommand, here: Path) -> None:
 def test_an_imported_run_is_not_resumed(workbench: RunCommand, here: Path) -> None:
     workbench("import tiny.onnx --name tiny")
     for arguments in ("train --resume runs/tiny", "train --config runs/tiny/config.yaml"):
-        _refused(workbench(arguments), "stands for a model from elsewhere")
+        _refused(workbench(arguments), "means that the model was imported")
     _refused(workbench("evaluate runs/tiny train"), "what it was trained on is not known")

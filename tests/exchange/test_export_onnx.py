@@ -1,11 +1,9 @@
-"""A backbone as an ONNX file: the same embeddings, for any batch, with its scaling.
-
-And back again.
-"""
+"""Exporting a backbone as an ONNX file, with the same embeddings, and importing it again."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import workbench as wb
 from workbench import backbones, runs
 from workbench.backbones.registry import BACKBONES
 from workbench.evaluation import load_model
+from workbench.evaluation.onnx_network import OnnxNetwork
 from workbench.exchange import exporting
 
 QUICK = ("smallresnet",)
@@ -194,9 +193,9 @@ def test_the_same_run_gives_the_same_file_and_stays_as_it_was(
 
 @pytest.fixture
 def quick(written: wb.exchange.Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes what PyTorch wrote before instead of seconds."""
+    """Uses the file that was exported before, which saves seconds."""
     content = written.path.read_bytes()
-    monkeypatch.setattr(exporting, "_written", lambda model, run: content)
+    monkeypatch.setattr(exporting, "_to_onnx", lambda model, run: content)
 
 
 @pytest.mark.usefixtures("quick")
@@ -227,16 +226,16 @@ def test_embeddings_that_differ_are_an_error_and_leave_the_old_file(
     monkeypatch: pytest.MonkeyPatch,
     complaint: Any,
 ) -> None:
-    real, calls = exporting._embedded, []
+    real, calls = exporting._embed, []
 
     def wrong(net: backbones.Backbone, pixels: Tensor) -> Any:
         calls.append(len(pixels))
         found = real(net, pixels)
-        return change(found) if isinstance(net, exporting.OnnxNetwork) else found
+        return change(found) if isinstance(net, OnnxNetwork) else found
 
     target = tmp_path / "a.onnx"
     target.write_text("what was there")
-    monkeypatch.setattr(exporting, "_embedded", wrong)
+    monkeypatch.setattr(exporting, "_embed", wrong)
     with complaint("a.onnx: not written", "batch of 1", "more than 0.0001"):
         wb.export_onnx(made, target)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
@@ -248,10 +247,10 @@ def test_embeddings_that_differ_are_an_error_and_leave_the_old_file(
 def test_batches_of_one_and_three_are_compared(
     made: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = exporting._embedded, []
+    real, calls = exporting._embed, []
     monkeypatch.setattr(
         exporting,
-        "_embedded",
+        "_embed",
         lambda net, pixels: (calls.append(len(pixels)), real(net, pixels))[1],
     )
     wb.export_onnx(made, tmp_path / "a.onnx")
@@ -315,7 +314,7 @@ def test_a_full_disk_is_found_out_before_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("workbench.files.free_bytes", lambda folder: 2**20 + 1000)
     monkeypatch.setattr(
-        exporting, "_written", lambda model, run: pytest.fail("the network was written for nothing")
+        exporting, "_to_onnx", lambda model, run: pytest.fail("the network was written for nothing")
     )
     with complaint("MiB are free on this disk"):
         wb.export_onnx(made, tmp_path / "a.onnx")
@@ -329,3 +328,17 @@ def test_a_run_without_a_model_is_one_line(made: runs.Run, tmp_path: Path, compl
         wb.export_onnx(run, tmp_path / "a.onnx")
     with complaint("unknown run"):
         wb.export_onnx(tmp_path / "nope", tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_without_the_extra_the_error_names_it(
+    made: runs.Run,
+    tmp_path: Path,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Any,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with complaint(f"exporting to ONNX needs {package}: pip install 'margin-workbench[onnx]'"):
+        wb.export_onnx(made, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []

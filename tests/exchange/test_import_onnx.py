@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,7 +166,7 @@ def test_weights_outside_of_the_folder_are_not_read(
     _refused(
         _stored(tmp_path / "here", _elsewhere(tiny_onnx(), location)),
         complaint,
-        "outside of its folder",
+        "outside its own folder",
     )
 
 
@@ -172,7 +174,7 @@ def test_weights_that_are_missing_or_cut_off_are_one_line(
     tmp_path: Path, tiny_onnx: Make, complaint: Any
 ) -> None:
     path = _stored(tmp_path, _elsewhere(tiny_onnx(), "w.bin"))
-    _refused(path, complaint, "'w.bin', which is not beside it")
+    _refused(path, complaint, "'w.bin', which is missing")
     (tmp_path / "w.bin").write_bytes(bytes(400))
     _refused(path, complaint)
     _refused(_stored(tmp_path, _elsewhere(tiny_onnx(), "w.bin", 10**15)), complaint)
@@ -204,7 +206,7 @@ def test_the_output_that_is_taken_is_the_runs(
     plain, negative = (_imported(path, output=name) for name in ("embeddings", "negative"))
     assert (plain.config["output"], negative.config["output"]) == ("embeddings", "negative")
     assert (
-        "embeddings are output 'negative'; not used: embeddings"
+        "the embeddings are output 'negative'; not used: embeddings"
         in negative.environment["imported"]["notes"]
     )
     one, two = (load_model(run, "cpu").embed(IMAGES) for run in (plain, negative))
@@ -262,9 +264,9 @@ def test_what_is_assumed_is_said(tmp_path: Path, tiny_onnx: Make, known: bool) -
         assert (run.config["pixel_mean"], run.config["pixel_std"]) == ([1.0, 2.0, 3.0], 64.0)
     else:
         assert notes[0].startswith(
-            "the scaling (x - 127.5) / 127.5 is assumed, as the file does not say it"
+            "the scaling (x - 127.5) / 127.5 is assumed, because the file does not state it"
         )
-        assert notes[1].startswith("the order of the colours, RGB, is assumed")
+        assert notes[1].startswith("the channel order RGB is assumed")
 
 
 def test_a_backbone_is_not_given_with_it(tmp_path: Path, tiny_onnx: Make, complaint: Any) -> None:
@@ -301,3 +303,26 @@ def test_it_cannot_be_exported_again(tmp_path: Path, tiny_onnx: Make, complaint:
     with complaint("is an ONNX file already", run.model_path):
         wb.export_onnx(run, tmp_path / "b.onnx")
     assert not (tmp_path / "b.onnx").exists()
+
+
+def test_without_the_extra_only_onnx_files_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"")
+    code = """
+import sys
+sys.modules["onnx"] = sys.modules["onnxscript"] = None
+import torch, workbench as wb
+net = wb.backbones.create("smallresnet", embedding_dim=16, image_size=32)
+torch.save(net.state_dict(), "net.pth")
+print(wb.import_model("net.pth", backbone="smallresnet", image_size=32).state)
+try:
+    wb.import_model("a.onnx")
+except wb.WorkbenchError as error:
+    print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == [
+        "finished",
+        "a model in an ONNX file needs onnx: pip install 'margin-workbench[onnx]'",
+    ]

@@ -1,6 +1,4 @@
-"""Checkpoints of PyTorch: what is taken, and that a stranger's file runs no code and leaves nothing
-behind.
-"""
+"""Importing checkpoints of PyTorch: what is loaded, and that no code of the file is run."""
 
 from __future__ import annotations
 
@@ -188,7 +186,7 @@ def test_whole_networks_are_refused(tmp_path: Path, complaint: Any) -> None:
     _refused(
         _stored(tmp_path, nn.Linear(3, 3)),
         complaint,
-        "holds the Python object torch.nn",
+        "contains the Python object torch.nn",
         "state_dict",
     )
     torch.jit.script(nn.Linear(3, 3)).save(tmp_path / "model.pt")
@@ -220,14 +218,14 @@ def test_damaged_checkpoints_are_one_line_at_worst(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([torch.ones(3)], "holds a list"),
-        (torch.ones(3), "holds a Tensor"),
-        ({}, "no state_dict in it"),
-        ({"epoch": 3, "lr": 0.1}, "it holds epoch, lr"),
+        ([torch.ones(3)], "contains a list"),
+        (torch.ones(3), "contains a Tensor"),
+        ({}, "contains no state_dict"),
+        ({"epoch": 3, "lr": 0.1}, "its keys are epoch, lr"),
         ({f"number {n}": n for n in range(9)}, "and 6 more"),
-        ({"state_dict": {}}, "no state_dict in it"),
-        ({"a": torch.ones(2).to_sparse()}, "no state_dict in it"),
-        ({"a": torch.empty(2, device="meta")}, "no state_dict in it"),
+        ({"state_dict": {}}, "contains no state_dict"),
+        ({"a": torch.ones(2).to_sparse()}, "contains no state_dict"),
+        ({"a": torch.empty(2, device="meta")}, "contains no state_dict"),
         ({"a": torch.tensor(1.0)}, "fits no known backbone"),
         ({1: torch.ones(2)}, "fits no known backbone"),
         ({"\x1b[2J\nweight": torch.ones(2)}, "unexpected [2J weight"),
@@ -268,7 +266,7 @@ def test_a_file_that_claims_to_be_more_than_it_is_is_refused_unread(
 
 def test_one_number_repeated_without_end_is_no_weight(tmp_path: Path, complaint: Any) -> None:
     _refused(
-        _stored(tmp_path, {"a": torch.zeros(1).expand(10**12)}), complaint, "no state_dict in it"
+        _stored(tmp_path, {"a": torch.zeros(1).expand(10**12)}), complaint, "contains no state_dict"
     )
 
 
@@ -324,7 +322,10 @@ def test_the_backbone_that_it_does_fit_is_suggested(
 
 
 def test_another_size_of_images_is_suspected(tmp_path: Path, r18: Weights, complaint: Any) -> None:
-    said = ("of another shape fc.weight 8x25088 instead of 8x8192", "images of another size?")
+    said = (
+        "of another shape fc.weight 8x25088 instead of 8x8192",
+        "images of another size, set --image-size",
+    )
     _refused(_stored(tmp_path, r18), complaint, *said, image_size=64)
     _refused(tmp_path / "backbone.pth", complaint, *said, image_size=64, backbone="iresnet18")
 

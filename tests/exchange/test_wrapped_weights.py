@@ -1,4 +1,4 @@
-"""Weights as training programs wrap them: containers, prefixes, heads and settings beside them."""
+"""Weights as training programs store them: in containers, with prefixes, heads and settings."""
 
 from __future__ import annotations
 
@@ -85,28 +85,28 @@ WRAPPED: dict[str, tuple[Callable[[Weights], Any], str]] = {
     ),
     "prefix on some names only": (
         lambda w: {"state_dict": _half_under("model.", w)},
-        "125 tensors were taken from 'state_dict'",
+        "125 tensors were loaded from 'state_dict'",
     ),
     "prefixes of several kinds": (
         lambda w: _half_under("module.net.", _half_under("encoder.", w)),
-        "125 tensors were taken",
+        "125 tensors were loaded",
     ),
     "average beside it": (
         lambda w: _under("model.", w) | _under("teacher.", _other(w)),
-        "125 tensors beside",
+        "125 tensors outside",
     ),
     "head of Lightning": (
         lambda w: {
             "state_dict": _under("model.", w)
             | {"loss.kernel": torch.ones(DIM, 30), "fc.weight": torch.ones(30, DIM)}
         },
-        "2 tensors beside the backbone were left out: loss.kernel, fc.weight",
+        "2 tensors outside the backbone were left out: loss.kernel, fc.weight",
     ),
     "head beside a bare backbone": (
         lambda w: w | {"classifier.weight": torch.ones(30, DIM), "classifier.bias": torch.ones(30)},
-        "2 tensors beside the backbone were left out: classifier.weight, classifier.bias",
+        "2 tensors outside the backbone were left out: classifier.weight, classifier.bias",
     ),
-    "numbers among them": (lambda w: w | {"epoch": 3, "name": "small"}, "125 tensors were taken"),
+    "numbers among them": (lambda w: w | {"epoch": 3, "name": "small"}, "125 tensors were loaded"),
     "without counters": (lambda w: {k: v for k, v in w.items() if "num_batches" not in k}, ""),
 }
 
@@ -143,7 +143,7 @@ def test_half_precision_is_widened(tmp_path: Path, small: Weights) -> None:
         )
 
 
-# What is beside the weights is passed over without being made
+# Objects in addition to the weights are skipped without being created
 
 
 class _EasyDict(dict[str, Any]):
@@ -175,10 +175,7 @@ def _mark(text: str) -> _Settings:
 
 
 def _of_another_program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An object of a module that is there when it is saved, and gone when it is read.
-
-    Importing it would raise.
-    """
+    """An object of a module that exists when it is saved; importing it later would raise."""
     module = types.ModuleType("their_project")
     kind = type("Config", (), {"__module__": "their_project", "__qualname__": "Config"})
     module.Config = kind  # type: ignore[attr-defined]
@@ -219,9 +216,7 @@ def test_objects_beside_the_weights_are_passed_over(
     run = _imported(tmp_path / "net.ckpt")
     _same(run, small)
     (note,) = (
-        note
-        for note in _notes(run)
-        if note.startswith("Python objects beside the weights were passed over")
+        note for note in _notes(run) if note.startswith("Python objects in the file were skipped")
     )
     assert named in note
     assert _Settings.made == []
@@ -234,7 +229,7 @@ def test_a_program_that_is_not_here_is_not_imported(
     monkeypatch.delitem(sys.modules, "their_project")
     run = _imported(tmp_path / "net.ckpt")
     _same(run, small)
-    assert "Python objects beside the weights were passed over: their_project.Config" in _notes(run)
+    assert "Python objects in the file were skipped: their_project.Config" in _notes(run)
     assert "their_project" not in sys.modules
 
 
@@ -282,7 +277,7 @@ def test_calls_of_pythons_own_library_are_refused(
         {"beside": {"model": small, "x": call}, "among": small | {"x": call}, "alone": call}[place],
         tmp_path / "net.ckpt",
     )
-    with complaint("net.ckpt: refused: it holds the Python object", attribute):
+    with complaint("net.ckpt: refused: it contains the Python object", attribute):
         _imported(tmp_path / "net.ckpt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "net.ckpt"]
 
@@ -292,7 +287,10 @@ def test_a_file_of_objects_alone_is_refused(tmp_path: Path, complaint: Any) -> N
         {"args": argparse.Namespace(lr=0.1), "net": torch.nn.Linear(3, 3)}, tmp_path / "net.ckpt"
     )
     with complaint(
-        "no state_dict in it", "it holds args, net", "argparse.Namespace", "save the state_dict"
+        "contains no state_dict",
+        "its keys are args, net",
+        "argparse.Namespace",
+        "save the state_dict",
     ):
         _imported(tmp_path / "net.ckpt")
 
@@ -311,7 +309,7 @@ def test_a_missing_weight_is_named(
     torch.save(_under(prefix, remaining), tmp_path / "net.pth")
     with complaint(
         "does not fit 'smallresnet'",
-        f"{len(names) - 1} of its {len(names)} tensors are there",
+        f"{len(names) - 1} of its {len(names)} tensors fit",
         f"missing {left_out}",
     ):
         _imported(tmp_path / "net.pth")

@@ -1,4 +1,4 @@
-"""Portraits of people who do not exist, whose landmarks are known."""
+"""Rendered portraits with known landmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE = 224
 
 @pytest.fixture(scope="session")
 def portraits() -> list[synthfaces.Portrait]:
-    """Frontal ones of four people, 224 x 224."""
+    """Frontal portraits of four people, 224 x 224."""
     return [
         synthfaces.portraits(person, images=1, album="frontal", size=SIZE)[0] for person in range(4)
     ]
@@ -21,7 +21,7 @@ def portraits() -> list[synthfaces.Portrait]:
 
 @pytest.fixture(scope="session")
 def poses() -> list[synthfaces.Portrait]:
-    """One person from all sides and in all lights, 160 x 160."""
+    """One person in all poses, in all light and at all ages, 160 x 160."""
     return synthfaces.portraits(
         4, images=synthfaces.INVARIANCE_IMAGES, album="invariance", size=160
     )
@@ -29,5 +29,5 @@ def poses() -> list[synthfaces.Portrait]:
 
 @pytest.fixture(scope="session")
 def portrait(portraits: list[synthfaces.Portrait]) -> NDArray[np.uint8]:
-    """(224, 224, 3), one face in the middle."""
+    """(224, 224, 3) image with one face in the middle."""
     return images.decode(portraits[0].jpeg)

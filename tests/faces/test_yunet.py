@@ -1,6 +1,4 @@
-"""The adapter for OpenCV's detector: with a stand-in for OpenCV, and with OpenCV itself where it
-must refuse a file.
-"""
+"""The adapter for OpenCV's detector, mostly with a fake of OpenCV."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ Complaint = Callable[..., AbstractContextManager[None]]
 
 
 class FakeNetwork:
-    """Answers as cv2.FaceDetectorYN does: a face where the picture is brightest in red, one a pixel
-    beside it of a lower score.
-    """
+    """Like cv2.FaceDetectorYN, with two faces, one pixel apart, at the brightest red pixel."""
 
     calls: list[tuple[Any, ...]]
 
@@ -51,12 +47,13 @@ class FakeNetwork:
 def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNetwork]:
     made = FakeNetwork()
     module = ModuleType("cv2")
-    module.FaceDetectorYN = type("FaceDetectorYN", (), {"create": staticmethod(lambda *_: made)})  # type: ignore[attr-defined]
+    detector = type("FaceDetectorYN", (), {"create": staticmethod(lambda *_: made)})
+    monkeypatch.setattr(module, "FaceDetectorYN", detector, raising=False)
     monkeypatch.setitem(sys.modules, "cv2", module)
     monkeypatch.setattr(yunet, "find_spec", lambda _: object())
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
     yield made
-    detection._opened.cache_clear()
+    detection._cached_detector.cache_clear()
 
 
 @pytest.fixture
@@ -77,7 +74,7 @@ def test_its_rows_become_faces(network: FakeNetwork, file: Path) -> None:
     assert network.calls == [("size", (400, 300)), ("threshold", 0.8)]
 
 
-def test_places_are_those_of_the_picture(network: FakeNetwork, file: Path) -> None:
+def test_coordinates_are_those_of_the_image(network: FakeNetwork, file: Path) -> None:
     image = np.zeros((600, 800, 3), dtype=np.uint8)
     image[80:84, 100:104] = (255, 0, 0)
     best = faces.detect(image, detector=f"yunet:{file}", largest_side=400)[0]
@@ -94,7 +91,7 @@ def test_no_face_is_an_empty_list(network: FakeNetwork, file: Path) -> None:
     ("name", "texts"),
     [("yunet", ["yunet:FILE"]), ("yunet:no-such.onnx", ["no-such.onnx", "no such file"])],
 )
-def test_it_asks_for_its_file(
+def test_a_file_is_required(
     name: str, texts: list[str], network: FakeNetwork, complaint: Complaint
 ) -> None:
     with complaint(*texts):
@@ -102,7 +99,7 @@ def test_it_asks_for_its_file(
     assert "yunet:FILE" in faces.detectors()["yunet"]
 
 
-def test_without_opencv_it_says_what_to_install(
+def test_without_opencv_the_error_names_the_package(
     monkeypatch: pytest.MonkeyPatch, file: Path, complaint: Complaint
 ) -> None:
     monkeypatch.setattr(yunet, "find_spec", lambda _: None)

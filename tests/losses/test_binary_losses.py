@@ -140,7 +140,7 @@ def test_the_curve_of_sphereface2_follows_the_formula_at_all_angles(
         loss.target_logit(cosine).numpy(force=True), r * (g - m), rtol=0, atol=1e-9
     )
     np.testing.assert_allclose(
-        loss.others(cosine, cosine).numpy(force=True), g + m, rtol=0, atol=1e-10
+        loss.non_target(cosine, cosine).numpy(force=True), g + m, rtol=0, atol=1e-10
     )
 
 

@@ -40,7 +40,7 @@ _batch = partial(random_batch, n=64, dim=D, classes=C)
 
 
 def _psi(theta: NDArray[np.float64], m1: float, m2: float, m3: float) -> NDArray[np.float64]:
-    """Eq. 4, and past every multiple of pi the cosine turned round and hung on below."""
+    """Eq. 4, where the cosine is continued downwards past every multiple of pi."""
     values = []
     for angle in m1 * theta + m2:
         below, sign = 0.0, 1.0
@@ -112,7 +112,7 @@ def test_the_falling_cosine_has_a_continuous_slope() -> None:
 
 
 def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings that stand at these angles to their own class centre, with labels and centres."""
+    """Returns embeddings at these angles to their target class centre, labels and centres."""
     draw = torch.Generator().manual_seed(5)
     weight = torch.randn(C, D, generator=draw, dtype=torch.float64)
     labels = torch.arange(len(theta)) % C
@@ -193,11 +193,11 @@ def test_the_curve_of_sphereface_r_follows_the_formula_at_all_angles(
         found[1:], _replaced(cosine[1:, None], zeros[1:], 1.5, version)[:, 0], rtol=0, atol=1e-7
     )
     assert found[0] == pytest.approx(1.0)
-    others = loss.others(torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)).numpy(
-        force=True
-    )[:, 0]
+    replaced = loss.non_target(
+        torch.from_numpy(cosine)[:, None], torch.zeros(len(cosine), 1)
+    ).numpy(force=True)[:, 0]
     np.testing.assert_allclose(
-        others, np.cos(THETA / 1.5) if version == 2 else cosine, rtol=0, atol=1e-7
+        replaced, np.cos(THETA / 1.5) if version == 2 else cosine, rtol=0, atol=1e-7
     )
 
 

@@ -103,9 +103,14 @@ def test_a_reweighted_loss_is_streamed_and_sampled_as_any_other() -> None:
         (
             "softmax+arcface",
             {},
-            "'arcface' has class centres of its own and cannot be added; what can: .*center",
+            "'arcface' has class centres of its own and cannot be added; "
+            "these can be added: .*center",
         ),
-        ("triplet+ohem", {}, "'ohem' weighs the samples of a classification loss; Triplet is none"),
+        (
+            "triplet+ohem",
+            {},
+            "'ohem' weights the samples of a classification loss, and Triplet is not one",
+        ),
         (
             "normface+ohem",
             {"ohem": {"kep": 0.5}},

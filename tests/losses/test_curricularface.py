@@ -138,16 +138,17 @@ def test_an_option_out_of_range_is_one_line(options: dict[str, Any]) -> None:
 
 
 def test_beyond_180_degrees_other_classes_are_compared_with_the_bare_cosine() -> None:
-    """At 178 degrees cos(theta + 0.5) is -0.86, ArcFace's curve is at -1.24: a class at -0.95 is
-    hard by the latter alone.
+    """At 178 degrees cos(theta + 0.5) is -0.86, and ArcFace's curve is at -1.24.
+
+    A class at -0.95 is a hard negative only by the latter.
     """
     loss = _make(s=1.0).eval()
     loss.t.fill_(0.5)
-    others = loss.others(
+    replaced = loss.non_target(
         torch.tensor([[-0.95, -0.5]], dtype=torch.float64),
         torch.tensor([[math.cos(math.radians(178))]]).double(),
     )
-    np.testing.assert_allclose(others.detach().numpy(), [[-0.95, -0.5 * (0.5 - 0.5)]], atol=1e-12)
+    np.testing.assert_allclose(replaced.detach().numpy(), [[-0.95, -0.5 * (0.5 - 0.5)]], atol=1e-12)
 
 
 @pytest.mark.parametrize(

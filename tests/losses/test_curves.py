@@ -1,7 +1,4 @@
-"""Curves and slopes of the margin losses: the papers' formulas, divided by the scale.
-
-What has no curve says so.
-"""
+"""Curves and slopes of the margin losses follow the papers' formulas, divided by the scale."""
 
 from __future__ import annotations
 

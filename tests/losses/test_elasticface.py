@@ -73,9 +73,8 @@ def test_in_training_each_image_has_a_margin_of_its_own(kind: str, plus: bool) -
     noise = torch.randn(N, 1).double().numpy()[:, 0]
     margins = np.clip(0.5 + 0.2 * noise, 0, None)
     if plus:
-        cosines = loss.own_cosines(embeddings, labels).numpy()
-        # Whoever is nearer than k others of the batch gets what is smaller than k others of the
-        # margins.
+        cosines = loss.target_cosines(embeddings, labels).numpy()
+        # An image nearer than k others of the batch gets a margin smaller than k others.
         margins = np.array([np.sort(margins)[(cosines > cosine).sum()] for cosine in cosines])
         assert margins[cosines.argmin()] == margins.max()
         assert margins[cosines.argmax()] == margins.min()
@@ -97,7 +96,7 @@ def test_evaluation_takes_the_mean_margin(kind: str, plus: bool) -> None:
 @pytest.mark.parametrize("plus", [False, True])
 def test_margins_are_normal_around_their_mean(plus: bool) -> None:
     loss = _make(std=0.1, plus=plus)
-    margins = loss.draw(torch.linspace(-1, 1, 20_000)[:, None])
+    margins = loss.sample_margins(torch.linspace(-1, 1, 20_000)[:, None])
     assert margins.mean().item() == pytest.approx(0.5, abs=0.003)
     assert margins.std().item() == pytest.approx(0.1, abs=0.003)
     assert (((margins - 0.5).abs() < 0.1).float().mean()).item() == pytest.approx(0.6827, abs=0.015)
@@ -105,10 +104,10 @@ def test_margins_are_normal_around_their_mean(plus: bool) -> None:
 
 
 def test_no_margin_is_drawn_outside_of_its_range() -> None:
-    margins = _make(std=9.0).draw(torch.zeros(1000, 1))
+    margins = _make(std=9.0).sample_margins(torch.zeros(1000, 1))
     assert margins.min() == 0.0
     assert margins.max().item() == pytest.approx(math.pi)
-    assert _make(std=9.0, kind="cos").draw(torch.zeros(1000, 1)).max() > 10
+    assert _make(std=9.0, kind="cos").sample_margins(torch.zeros(1000, 1)).max() > 10
 
 
 @every_kind
@@ -135,7 +134,7 @@ def test_gradients_are_those_of_the_value(kind: str, plus: bool) -> None:
     loss, (embeddings, labels) = _make(s=8.0, kind=kind, std=0.2, plus=plus), _batch(n=12)
     with torch.no_grad():
         embeddings[0] = -loss.weight[labels[0]] + 0.1 * embeddings[0]  # theta + m > pi
-    assert loss.own_cosines(embeddings, labels)[0] < -0.95
+    assert loss.target_cosines(embeddings, labels)[0] < -0.95
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         torch.manual_seed(7)

@@ -9,14 +9,14 @@ from torch import Tensor
 
 import workbench as wb
 from workbench.losses import head
-from workbench.losses.head import SHORTEST, cosines, plain, sample_classes, streamed, unit
+from workbench.losses.head import MIN_LENGTH, cosines, plain, sample_classes, streamed, unit
 
 D, C = 7, 4500  # three chunks of classes on a CPU
 
 
-def _bent(cosine: Tensor, own: Tensor) -> Tensor:
-    """A stand-in for what a loss does to other classes: smooth on either side of the own cosine."""
-    return torch.where(cosine > own, cosine * (0.3 + cosine), cosine)
+def _replace_harder(cosine: Tensor, target: Tensor) -> Tensor:
+    """Changes the cosines of harder classes, smoothly on either side of the target cosine."""
+    return torch.where(cosine > target, cosine * (0.3 + cosine), cosine)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -24,10 +24,14 @@ CASES: dict[str, dict[str, Any]] = {
     "bias": {"normalised": False, "bias": True, "scale": 1.0},
     "scale of each": {"scale": "rows"},
     "one learned scale": {"scale": "scalar"},
-    "others": {"others": _bent},
-    "others, scale of each, bias": {"others": _bent, "scale": "rows", "bias": True},
+    "non_target": {"non_target": _replace_harder},
+    "non_target, scale of each, bias": {
+        "non_target": _replace_harder,
+        "scale": "rows",
+        "bias": True,
+    },
     "binary": {"reduction": "softplus", "bias": True},
-    "binary, others": {"reduction": "softplus", "others": _bent, "scale": "rows"},
+    "binary, non_target": {"reduction": "softplus", "non_target": _replace_harder, "scale": "rows"},
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -35,7 +39,7 @@ every_case = pytest.mark.parametrize("case", CASES)
 def _problem(
     case: str, n: int, classes: int = C, dtype: torch.dtype = torch.float64
 ) -> tuple[list[Any], list[Tensor]]:
-    """Arguments of `plain` and `streamed`, and those of them that take a gradient."""
+    """Returns arguments of `plain` and `streamed`, and those of them that need a gradient."""
     draw = torch.Generator().manual_seed(n)
 
     def normal(*shape: int) -> Tensor:
@@ -44,7 +48,7 @@ def _problem(
     how = {
         "scale": 12.0,
         "bias": False,
-        "others": None,
+        "non_target": None,
         "normalised": True,
         "reduction": "log_sum_exp",
     } | CASES[case]
@@ -66,26 +70,26 @@ def _problem(
         labels,
         scale,
         bias,
-        how["others"],
+        how["non_target"],
         how["normalised"],
         how["reduction"],
     ], tensors
 
 
 @every_case
-@pytest.mark.parametrize(
-    "n", [1, 5, D, D + 4]
-)  # up to D products wait in the gradient's memory, beyond they are made again
+# Up to D products for each class are stored in the gradient's memory; more are computed again.
+@pytest.mark.parametrize("n", [1, 5, D, D + 4])
 def test_streamed_is_plain(case: str, n: int) -> None:
     arguments, tensors = _problem(case, n)
     for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
         found = []
-        for go in (plain, streamed):
-            own, rest = go(*arguments)
+        for compute in (plain, streamed):
+            target, reduced = compute(*arguments)
             value = (
-                weights[0] * (own * torch.arange(1, n + 1)).sum() + weights[1] * rest.square().sum()
+                weights[0] * (target * torch.arange(1, n + 1)).sum()
+                + weights[1] * reduced.square().sum()
             )
-            found.append((own, rest, *torch.autograd.grad(value, tensors, allow_unused=True)))
+            found.append((target, reduced, *torch.autograd.grad(value, tensors, allow_unused=True)))
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(
                 one if one is not None else torch.zeros_like(other), other, rtol=1e-10, atol=1e-10
@@ -96,12 +100,14 @@ def test_streamed_is_plain(case: str, n: int) -> None:
 def test_streamed_is_plain_to_float32_rounding(case: str) -> None:
     exact_arguments, exact_tensors = _problem(case, 6)
     arguments, tensors = _problem(case, 6, dtype=torch.float32)
-    exact_own, exact_rest = plain(*exact_arguments)
-    own, rest = streamed(*arguments)
-    torch.testing.assert_close(own.double(), exact_own, rtol=0, atol=2e-6)
-    torch.testing.assert_close(rest.double(), exact_rest, rtol=3e-6, atol=3e-6)
-    exact = torch.autograd.grad((exact_rest - exact_own).sum(), exact_tensors)
-    for mine, true in zip(torch.autograd.grad((rest - own).sum(), tensors), exact, strict=True):
+    exact_target, exact_reduced = plain(*exact_arguments)
+    target, reduced = streamed(*arguments)
+    torch.testing.assert_close(target.double(), exact_target, rtol=0, atol=2e-6)
+    torch.testing.assert_close(reduced.double(), exact_reduced, rtol=3e-6, atol=3e-6)
+    exact = torch.autograd.grad((exact_reduced - exact_target).sum(), exact_tensors)
+    for mine, true in zip(
+        torch.autograd.grad((reduced - target).sum(), tensors), exact, strict=True
+    ):
         torch.testing.assert_close(
             mine.double(), true, rtol=1e-4, atol=1e-5 * float(true.abs().max())
         )
@@ -125,9 +131,11 @@ def test_gradients_of_streamed_are_those_of_its_value(
 
 def test_a_graph_of_streamed_can_be_gone_through_twice() -> None:
     arguments, tensors = _problem("cosines", 4)
-    own, rest = streamed(*arguments)
-    first = torch.autograd.grad((rest - own).sum(), tensors, retain_graph=True)
-    for one, other in zip(first, torch.autograd.grad((rest - own).sum(), tensors), strict=True):
+    target, reduced = streamed(*arguments)
+    first = torch.autograd.grad((reduced - target).sum(), tensors, retain_graph=True)
+    for one, other in zip(
+        first, torch.autograd.grad((reduced - target).sum(), tensors), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
@@ -140,22 +148,24 @@ def test_streamed_without_gradient_or_with_one_for_either_side_only() -> None:
         torch.testing.assert_close(streamed(*arguments), plain(*arguments))
     for tensor, other, gradient in ((queries, weight, expected[0]), (weight, queries, expected[1])):
         other.requires_grad_(False)
-        own, rest = streamed(*arguments)
-        torch.testing.assert_close(torch.autograd.grad((rest - own).sum(), tensor)[0], gradient)
+        target, reduced = streamed(*arguments)
+        torch.testing.assert_close(
+            torch.autograd.grad((reduced - target).sum(), tensor)[0], gradient
+        )
         other.requires_grad_(True)
 
 
-@pytest.mark.parametrize("go", [plain, streamed])
-def test_without_another_class_there_is_nothing_to_lose_against(go: Any) -> None:
+@pytest.mark.parametrize("compute", [plain, streamed])
+def test_without_another_class_there_is_nothing_to_lose_against(compute: Any) -> None:
     queries, weight = (
         unit(torch.randn(3, D)).requires_grad_(),
         torch.randn(1, D, requires_grad=True),
     )
-    own, rest = go(
+    target, reduced = compute(
         queries, weight, torch.zeros(3, dtype=torch.int64), 64.0, None, None, True, "log_sum_exp"
     )
-    assert (rest == -torch.inf).all()
-    F.softplus(rest - 64.0 * own).sum().backward()
+    assert (reduced == -torch.inf).all()
+    F.softplus(reduced - 64.0 * target).sum().backward()
     for tensor in (queries, weight):
         assert tensor.grad is not None
         assert tensor.grad.abs().sum() == 0
@@ -166,7 +176,7 @@ def test_without_another_class_there_is_nothing_to_lose_against(go: Any) -> None
 
 def test_a_vector_without_direction_has_no_cosine_and_no_gradient() -> None:
     vectors = torch.tensor(
-        [[0.0, 0.0], [0.1 * SHORTEST, 0.0], [3.0, 4.0], [1e20, 0.0]], requires_grad=True
+        [[0.0, 0.0], [0.1 * MIN_LENGTH, 0.0], [3.0, 4.0], [1e20, 0.0]], requires_grad=True
     )
     directions = unit(vectors)
     torch.testing.assert_close(directions[:3], torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.6, 0.8]]))
@@ -207,7 +217,7 @@ def test_cosines_to_sub_centres_are_those_of_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.1, 10), (0.031, 4), (0.0, 3), (1.0, 100)])
-def test_a_sample_holds_the_own_classes_and_as_many_others_as_are_asked_for(
+def test_a_sample_holds_the_target_classes_and_as_many_others_as_requested(
     rate: float, count: int
 ) -> None:
     labels = torch.tensor([70, 3, 70, 99])
@@ -220,12 +230,12 @@ def test_a_sample_holds_the_own_classes_and_as_many_others_as_are_asked_for(
 
 def test_a_sample_draws_all_other_classes_alike() -> None:
     torch.manual_seed(0)
-    drawn = torch.zeros(50)
+    sampled = torch.zeros(50)
     for _ in range(2000):
-        drawn[sample_classes(torch.tensor([7]), 50, 0.2)[0]] += 1
-    assert drawn[7] == 2000
-    others = drawn[torch.arange(50) != 7] / 2000
-    assert (others - 9 / 49).abs().max() < 0.05
+        sampled[sample_classes(torch.tensor([7]), 50, 0.2)[0]] += 1
+    assert sampled[7] == 2000
+    rates = sampled[torch.arange(50) != 7] / 2000
+    assert (rates - 9 / 49).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("name", ["softmax", "cosface", "sphereface"])
@@ -269,16 +279,16 @@ def test_a_sampled_head_sees_all_classes_when_it_is_judged() -> None:
 def test_auto_streams_where_there_are_many_logits(
     n: int, classes: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    went = []
-    for name, go in (("plain", plain), ("streamed", streamed)):
+    computed_by = []
+    for name, compute in (("plain", plain), ("streamed", streamed)):
         monkeypatch.setattr(
             f"workbench.losses.base.{name}",
-            lambda *args, name=name, go=go: (went.append(name), go(*args))[1],
+            lambda *args, name=name, compute=compute: (computed_by.append(name), compute(*args))[1],
         )
     torch.manual_seed(0)
     loss = wb.losses.create("arcface", embedding_dim=2, num_classes=classes)
     loss(torch.randn(n, 2), torch.zeros(n, dtype=torch.int64))
-    assert went == [expected]
+    assert computed_by == [expected]
 
 
 def test_a_head_that_cannot_be_is_one_line() -> None:
@@ -304,18 +314,18 @@ def test_the_class_predicted_is_the_one_of_the_highest_logit(
     for name in ("softmax", "arcface", "sphereface"):
         loss: Any = wb.losses.create(name, embedding_dim=D, num_classes=100)
         expected = loss.predict(embeddings).argmax(1)
-        monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 6 * 7)  # 7 classes at a time
+        monkeypatch.setattr("workbench.losses.base.MAX_PLAIN_LOGITS", 6 * 7)  # 7 classes at a time
         assert torch.equal(loss.predicted_class(embeddings), expected)
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("go", [plain, streamed])
+@pytest.mark.parametrize("compute", [plain, streamed])
 @pytest.mark.parametrize("which", [0, 1])
-def test_what_is_no_number_is_not_hidden(go: Any, which: int) -> None:
+def test_what_is_no_number_is_not_hidden(compute: Any, which: int) -> None:
     arguments, _ = _problem("cosines", 4)
     with torch.no_grad():
         arguments[which][2] = torch.nan
-    assert not torch.isfinite(go(*arguments)[1]).all()
+    assert not torch.isfinite(compute(*arguments)[1]).all()
 
 
 # What streaming must not change
@@ -350,7 +360,7 @@ def test_what_a_loss_keeps_count_of_may_move_on_before_backward_comes(name: str)
 
 
 class _Trained(wb.losses.MarginSoftmax):
-    """A user's loss, with a trained parameter in what it does to other classes."""
+    """A loss of a user, with a trained parameter in `non_target`."""
 
     def __init__(self) -> None:
         super().__init__(D, 50, s=8.0, m=0.2)
@@ -359,21 +369,21 @@ class _Trained(wb.losses.MarginSoftmax):
     def margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.m
 
-    def others(self, cosine: Tensor, own: Tensor) -> Tensor:
+    def non_target(self, cosine: Tensor, target: Tensor) -> Tensor:
         return cosine + self.t
 
 
-def test_a_trained_parameter_among_the_others_is_trained_or_an_error(
+def test_a_trained_parameter_in_non_target_is_trained_or_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loss = _Trained()
-    monkeypatch.setattr("workbench.losses.base.PLAIN_LOGITS", 1)  # auto would stream
+    monkeypatch.setattr("workbench.losses.base.MAX_PLAIN_LOGITS", 1)  # auto would stream
     loss(torch.randn(4, D), torch.arange(4)).backward()
     assert loss.t.grad is not None
     assert loss.t.grad != 0
     loss.use_head("streamed")
     with pytest.raises(
-        wb.WorkbenchError, match="`others` has a trained parameter; give head 'plain'"
+        wb.WorkbenchError, match="`non_target` has a trained parameter; give head 'plain'"
     ):
         loss(torch.randn(4, D), torch.arange(4))
     with torch.no_grad():
@@ -382,9 +392,9 @@ def test_a_trained_parameter_among_the_others_is_trained_or_an_error(
 
 def test_a_second_derivative_is_an_error_and_not_a_wrong_number() -> None:
     arguments, (queries, _) = _problem("cosines", 4)
-    own, rest = streamed(*arguments)
+    target, reduced = streamed(*arguments)
     with pytest.raises(wb.WorkbenchError, match="no second derivatives"):
-        torch.autograd.grad((rest - own).sum(), queries, create_graph=True)
+        torch.autograd.grad((reduced - target).sum(), queries, create_graph=True)
 
 
 def test_without_gradient_no_memory_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

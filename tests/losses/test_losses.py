@@ -234,7 +234,7 @@ def test_predict_gives_class_logits_and_cosines_are_cosines(name: str) -> None:
     torch.testing.assert_close(cosines, expected.detach(), rtol=0, atol=1e-6)
     labels = torch.arange(N) % C
     torch.testing.assert_close(
-        loss.own_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0]
+        loss.target_cosines(embeddings, labels), cosines.gather(1, labels[:, None])[:, 0]
     )
 
 
@@ -541,7 +541,7 @@ def test_the_loss_is_the_log_softmax_of_the_formula(name: str, options: dict[str
 
 
 def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings that stand at these angles to their own class centre, with labels and centres."""
+    """Returns embeddings at these angles to their target class centre, labels and centres."""
     draw = torch.Generator().manual_seed(5)
     weight = torch.randn(C, D, generator=draw, dtype=torch.float64)
     labels = torch.arange(len(theta)) % C
@@ -554,8 +554,7 @@ def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
 
 @every_margin
 def test_gradients_are_those_of_the_value(name: str, options: dict[str, Any]) -> None:
-    # None of these angles is at a kink (pi - m, pi / 2); the last two are past pi - m for both
-    # margins.
+    # No angle is at a kink (pi - m, pi / 2). The last two exceed pi - m for both margins.
     embeddings, labels, weight = _angles([0.2, 0.8, 1.4, 1.75, 2.2, 2.8, 3.0])
     loss = _margin_loss(name, s=10.0, **options)
 

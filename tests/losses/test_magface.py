@@ -98,9 +98,7 @@ def test_parts_see_the_cross_entropy_alone(part: str) -> None:
 
 @pytest.mark.parametrize("easy_margin", [True, False])
 def test_the_margin_pulls_at_the_length(easy_margin: bool) -> None:
-    """d loss / d a, with the direction held: -s psi' m' (1 - p) + lambda g', and 0 outside of [10,
-    110].
-    """
+    """With fixed direction d loss / d a = -s psi' m' (1 - p) + lambda g', 0 outside [10, 110]."""
     loss, (embeddings, labels) = _make(s=20.0, easy_margin=easy_margin), _batch()
     lengths = embeddings.detach().norm(dim=1, keepdim=True).requires_grad_()
     directions = F.normalize(embeddings.detach())
@@ -142,7 +140,7 @@ def test_gradients_are_those_of_the_value(easy_margin: bool) -> None:
         embeddings[6] = 60 * F.normalize(
             -loss.weight[labels[6]] + 0.001 * embeddings[6], dim=0
         )  # theta + m > pi
-    assert loss.own_cosines(embeddings, labels)[6] < -math.cos(0.45)
+    assert loss.target_cosines(embeddings, labels)[6] < -math.cos(0.45)
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))

@@ -159,7 +159,7 @@ def test_without_ramp_there_is_no_margin(name: str, options: dict[str, Any]) -> 
             loss.target_logit(cosine), 40.0 * (2 * ((cosine + 1) / 2) ** loss.t - 1)
         )
         torch.testing.assert_close(
-            loss.others(cosine[:, None], cosine[:, None]), loss.margin(cosine)[:, None]
+            loss.non_target(cosine[:, None], cosine[:, None]), loss.margin(cosine)[:, None]
         )
         return
     torch.testing.assert_close(loss.target_logit(cosine), float(loss.scale) * cosine)

@@ -86,19 +86,19 @@ def test_by_itself_it_goes_with_softmax_and_of_sub_centres_the_dominant_ones_rep
 def test_the_curve_is_the_formula_and_near_0_its_tangent(power: int) -> None:
     _, term = _make(mhe={"power": power})
     theta = np.deg2rad(np.arange(0, 180.01, 0.37))
-    far, near = theta[theta > mhe.NEAR], theta[theta <= mhe.NEAR]
+    far, near = theta[theta > mhe.MIN_ANGLE], theta[theta <= mhe.MIN_ANGLE]
     formula = far**-power if power else -np.log(far)
-    np.testing.assert_allclose(term.curve(torch.from_numpy(far)).numpy(), formula, atol=1e-12)
+    np.testing.assert_allclose(term.energy(torch.from_numpy(far)).numpy(), formula, atol=1e-12)
     at, slope = (
-        (mhe.NEAR**-power, -power * mhe.NEAR ** (-power - 1))
+        (mhe.MIN_ANGLE**-power, -power * mhe.MIN_ANGLE ** (-power - 1))
         if power
-        else (-math.log(mhe.NEAR), -1 / mhe.NEAR)
+        else (-math.log(mhe.MIN_ANGLE), -1 / mhe.MIN_ANGLE)
     )
     np.testing.assert_allclose(
-        term.curve(torch.from_numpy(near)).numpy(), at + slope * (near - mhe.NEAR), rtol=1e-12
+        term.energy(torch.from_numpy(near)).numpy(), at + slope * (near - mhe.MIN_ANGLE), rtol=1e-12
     )
     angles = torch.linspace(0, math.pi, 2001, dtype=torch.float64)
-    assert (term.curve(angles).diff() < 0).all()
+    assert (term.energy(angles).diff() < 0).all()
 
 
 @every_power
@@ -106,8 +106,8 @@ def test_gradients_are_those_of_the_value(power: int) -> None:
     loss, term = _make(mhe={"power": power})
     embeddings, labels = _batch()
     weight = loss.weight.detach().clone()
-    weight[1] = weight[0] + 0.01 * weight[3]  # nearer than NEAR
-    assert F.cosine_similarity(weight[0], weight[1], dim=0) > math.cos(mhe.NEAR)
+    weight[1] = weight[0] + 0.01 * weight[3]  # nearer than MIN_ANGLE
+    assert F.cosine_similarity(weight[0], weight[1], dim=0) > math.cos(mhe.MIN_ANGLE)
 
     def value(weight: Tensor) -> Tensor:
         return term(embeddings, labels, _Holder(weight, loss))
@@ -181,7 +181,7 @@ def test_chunks_of_classes_give_the_same(
 ) -> None:
     results = []
     for logits in (2**21, limit):
-        monkeypatch.setattr(mhe, "PLAIN_LOGITS", logits)
+        monkeypatch.setattr(mhe, "MAX_PLAIN_LOGITS", logits)
         loss, term = _make(mhe={"power": power})
         energy = term(*_batch(), loss)
         results.append((energy, *torch.autograd.grad(energy, [loss.weight])))
@@ -199,8 +199,7 @@ def test_descent_drives_the_centres_apart() -> None:
         term(embeddings, labels, loss).backward()
         optimizer.step()
     cosines = loss.cosines(loss.weight.detach())
-    # D + 1 points on the sphere in D dimensions are best at the corners of a simplex, all cosines
-    # -1 / D.
+    # The optimum for D + 1 points on the sphere is a regular simplex, with all cosines -1 / D.
     torch.testing.assert_close(
         cosines[~torch.eye(D + 1, dtype=torch.bool)],
         torch.full((42,), -1 / D).double(),
@@ -212,7 +211,7 @@ def test_descent_drives_the_centres_apart() -> None:
 @pytest.mark.parametrize("name", ["triplet+mhe", "contrastive+mhe"])
 def test_a_loss_without_class_centres_is_one_line(name: str) -> None:
     with pytest.raises(
-        wb.WorkbenchError, match=r"'mhe' needs class centres, which (Triplet|Contrastive) has not"
+        wb.WorkbenchError, match=r"'mhe' needs class centres, but (Triplet|Contrastive) has none"
     ) as caught:
         wb.losses.create(name, embedding_dim=D, num_classes=C)
     assert "\n" not in str(caught.value)

@@ -156,9 +156,7 @@ def test_options_of_the_parts_reach_them() -> None:
 
 
 def test_focal_weighs_samples_and_not_the_batch() -> None:
-    """Applied to the mean of the batch, as some do, it is another number, and all samples have the
-    same weight.
-    """
+    """Applied to the mean of the batch, it has another value and weights all samples alike."""
     loss, (embeddings, labels) = _make("normface+focal", s=8.0), _batch()
     with torch.no_grad():  # half of the samples are easy
         embeddings[::2] = loss.weight[labels[::2]]

@@ -222,7 +222,7 @@ def test_the_logged_scale_is_the_mean_length_of_the_embeddings() -> None:
 
 
 def _angles(theta: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings that stand at these angles to their own class centre, with labels and centres."""
+    """Returns embeddings at these angles to their target class centre, labels and centres."""
     draw = torch.Generator().manual_seed(5)
     weight = torch.randn(C, D, generator=draw, dtype=torch.float64)
     labels = torch.arange(len(theta)) % C

@@ -125,7 +125,7 @@ def test_gradients_are_those_of_the_value() -> None:
     loss, (embeddings, labels) = _make(s=8.0, m=1.2, sub_centres=2), _batch(n=10)
     with torch.no_grad():  # all sub-centres of its class are further away than pi - m
         embeddings[0] = -loss.weight[labels[0]].sum(0)
-    assert loss.own_cosines(embeddings, labels)[0] < -math.cos(1.2)
+    assert loss.target_cosines(embeddings, labels)[0] < -math.cos(1.2)
 
     def value(embeddings: Tensor, weight: Tensor) -> Tensor:
         return functional_call(loss, {"weight": weight}, (embeddings, labels))

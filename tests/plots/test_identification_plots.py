@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from workbench import plots
+from workbench.arrays import BAND_FPIRS
 from workbench.evaluation import IdentificationResult, OpenSetResult, identification, open_set
 from workbench.plots.theme import colour_of
 
@@ -80,7 +81,8 @@ def test_a_line_below_says_whom_a_probe_is_compared_with_and_when_somebody_is_fo
 
 @pytest.mark.parametrize("function", [plots.cmc, plots.distractors])
 def test_runs_have_the_colours_of_their_losses(function: object) -> None:
-    drawn = function({"arcface-a": RESULT, "softmax-a": ODD["no intervals"]})  # type: ignore[operator]
+    results = {"arcface-a": RESULT, "softmax-a": ODD["no intervals"]}
+    drawn = function(results)  # type: ignore[operator]
     lines = [trace for trace in drawn.data if trace.name]
     assert [trace.line.color for trace in lines] == [colour_of("arcface"), colour_of("softmax")]
     assert len(drawn.data) == 3  # only one of them has a band
@@ -164,7 +166,7 @@ def test_open_set_det_has_a_line_a_run_in_the_colour_of_its_loss_with_its_band()
     assert lines[0].name == f"softmax-a (FNIR {OPEN['usual'].fnir_at_fpir[0.1]:.1%} at FPIR 10%)"
     band = drawn.data[0]
     low, high = np.split(band.y, 2)
-    grid = np.logspace(-6, 0, 121)
+    grid = BAND_FPIRS
     seen = grid >= 1 / 150
     np.testing.assert_allclose(band.x, [*grid[seen], *grid[seen][::-1]])
     assert OPEN["usual"].band is not None

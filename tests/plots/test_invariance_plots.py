@@ -1,6 +1,4 @@
-"""Figures of invariance curves: what they show, with and without intervals, of one run and of
-several.
-"""
+"""Figures of invariance curves, with and without intervals, of one run and of several."""
 
 from __future__ import annotations
 

@@ -29,8 +29,7 @@ def test_few_points_stand_for_all(result: VerificationResult) -> None:
         assert 1000 < len(line.x) < rates.MOST_POINTS
         assert np.isin(line.customdata[:, -1], curve.thresholds).all()
         assert (np.diff(line.customdata[:, 0]) >= 0).all()
-    # Between two points that are drawn none differs from the first by more than a 2000th of an
-    # axis.
+    # No omitted point differs from the drawn point before it by more than a 2000th of an axis.
     drawn = np.searchsorted(-curve.thresholds, -roc.customdata[:, 1])
     begin = drawn[0]
     before = drawn[np.searchsorted(drawn, np.arange(begin, len(curve.far)), side="right") - 1]

@@ -1,6 +1,4 @@
-"""Figures: what is drawn, that it is labelled, that a loss looks the same everywhere, and that odd
-data do not stop it.
-"""
+"""Figures: traces and labels, one style for each loss, and unusual data that must not fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The common head, made once, and a camera for single pictures."""
+"""The mean head, read once, and a camera for single images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ Camera = Callable[..., Taken]
 
 @pytest.fixture(scope="session")
 def faces_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the anatomy: WORKBENCH_CACHE where that is set, as making it takes
-    seconds.
-    """
+    """A cache folder with the anatomy: WORKBENCH_CACHE if set, since reading it takes seconds."""
     chosen = os.environ.get("WORKBENCH_CACHE")
     folder = Path(chosen) if chosen else tmp_path_factory.mktemp("faces")
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +46,7 @@ def head(faces_cache: Path) -> Anatomy:
 
 @pytest.fixture(scope="session")
 def take(head: Anatomy) -> Camera:
-    """`take(number, yaw=30)`: a picture of person `number`, plain but for what is said."""
+    """`take(number, yaw=30)` renders a plain image of a person, apart from the given settings."""
 
     @cache
     def dressed(number: int, age: float) -> Dressed:
@@ -64,5 +62,5 @@ def take(head: Anatomy) -> Camera:
 
 @pytest.fixture(scope="session")
 def luminance() -> Callable[[bytes], NDArray[np.float64]]:
-    """(H, W) brightness 0..255 of a JPEG's pixels."""
+    """Returns the (H, W) luminance 0..255 of a JPEG file."""
     return lambda jpeg: images.decode(jpeg).astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722])

@@ -1,6 +1,4 @@
-"""What the albums promise: pure functions of their arguments, each with its conditions, of people
-who stay themselves.
-"""
+"""The albums: pure functions of their arguments, which fulfil the conditions of each album."""
 
 from __future__ import annotations
 
@@ -20,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from workbench import images, synthfaces
+from workbench.geometry import ARCFACE
 from workbench.synthfaces import ALBUMS, ATTRIBUTES, INVARIANCE_IMAGES, Portrait, albums, portraits
 from workbench.synthfaces.person import Person
-from workbench.synthfaces.scene import TEMPLATE, Dressed, Taken
+from workbench.synthfaces.scene import Dressed, Taken
 from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS, Session, Shot
 
 Complaint = Callable[..., AbstractContextManager[None]]
@@ -44,7 +43,7 @@ def _album(
 
 @pytest.fixture(scope="module")
 def taken() -> dict[str, list[list[Portrait]]]:
-    """Small pictures of a few people for every album."""
+    """Small images of a few people for every album."""
     return {album: [_album(FIRST + number, album) for number in range(3)] for album in ALBUMS}
 
 
@@ -53,10 +52,8 @@ Plans = dict[str, list[list[tuple[Person, Session, Shot]]]]
 
 @pytest.fixture(scope="module")
 def plans() -> Plans:
-    """What would be photographed of many people: all that goes into the pictures, without the
-    pictures.
-    """
-    nothing = Taken(b"", TEMPLATE.astype(np.float32), 0.0)
+    """Everything that would be photographed of many people, without rendering it."""
+    nothing = Taken(b"", ARCFACE.astype(np.float32), 0.0)
     kept: list[tuple[Person, Session, Shot]] = []
 
     class Undressed:
@@ -79,7 +76,7 @@ def plans() -> Plans:
     return found
 
 
-def test_what_the_room_exports() -> None:
+def test_public_names() -> None:
     assert ALBUMS == ("wild", "frontal", "pose", "age", "light", "occlusion", "invariance")
     assert synthfaces.TEST_PEOPLE == synthfaces.TEST_PEOPLE == 1_000_000
     assert isinstance(synthfaces.VERSION, str)
@@ -104,7 +101,9 @@ def test_what_the_room_exports() -> None:
 
 
 @pytest.mark.parametrize("album", ALBUMS)
-def test_portraits_and_their_truth(taken: dict[str, list[list[Portrait]]], album: str) -> None:
+def test_portraits_and_their_ground_truth(
+    taken: dict[str, list[list[Portrait]]], album: str
+) -> None:
     for number, pictures in enumerate(taken[album]):
         assert len(pictures) == (INVARIANCE_IMAGES if album == "invariance" else IMAGES)
         for portrait in pictures:
@@ -197,12 +196,12 @@ def test_age(plans: Plans) -> None:
     assert all(60 <= day.age <= 85 for day, _ in old)
     for pictures in plans["age"]:
         ages = [day.age for _, day, _ in pictures]
-        assert min(ages[IMAGES // 2 :]) - max(ages[: IMAGES // 2]) >= 25  # every couple
+        assert min(ages[IMAGES // 2 :]) - max(ages[: IMAGES // 2]) >= 25  # of every person
     assert max(abs(shot.yaw) for _, shot in young + old) <= 35
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
-def test_odd_numbers_of_pictures_have_a_larger_first_half(count: int) -> None:
+def test_an_odd_number_of_images_has_a_larger_first_half(count: int) -> None:
     ages = [float(portrait.attributes["age"]) for portrait in _album(FIRST, "age", images=count)]
     assert [age < 40 for age in ages] == [number < (count + 1) // 2 for number in range(count)]
 
@@ -236,7 +235,7 @@ def test_wild_has_everything(plans: Plans) -> None:
     assert np.ptp(ages) > 35
 
 
-def test_each_picture_of_the_sweep_differs_in_its_factor_alone(
+def test_each_image_of_the_sweep_differs_only_in_its_factor(
     taken: dict[str, list[list[Portrait]]],
 ) -> None:
     changing = {
@@ -263,7 +262,7 @@ def test_each_picture_of_the_sweep_differs_in_its_factor_alone(
             "none",
             "yaw",
         ]
-        assert pictures[0].jpeg != pictures[1].jpeg  # another crop, other noise
+        assert pictures[0].jpeg != pictures[1].jpeg  # a different crop and different noise
         for portrait in pictures:
             factor = str(portrait.attributes["factor"])
             differs = {key for key in ATTRIBUTES if portrait.attributes[key] != reference[key]} - {
@@ -281,7 +280,7 @@ def test_each_picture_of_the_sweep_differs_in_its_factor_alone(
         assert np.allclose(values["occlusion"], albums.COVERED, atol=0.03)
 
 
-def test_the_sweep_is_of_one_day_in_all_but_age(plans: Plans) -> None:
+def test_the_sweep_varies_the_day_only_for_the_age(plans: Plans) -> None:
     for pictures in plans["invariance"]:
         reference = pictures[0][1]
         for _, day, shot in pictures:
@@ -309,8 +308,9 @@ def test_another_process_makes_the_same_bytes(faces_cache: Path) -> None:
         "import base64, sys; from workbench import synthfaces as s\n"
         "for n in (9, 3):\n"
         "  for p in s.portraits(n, images=4, album='wild', seed=5, size=64):\n"
-        "    print(base64.b64encode(p.jpeg).decode(), "
-        "base64.b64encode(p.landmarks.tobytes()).decode())"
+        "    for data in (p.jpeg, p.landmarks.tobytes()):\n"
+        "      print(base64.b64encode(data).decode(), end=' ')\n"
+        "    print()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -338,7 +338,7 @@ def test_worlds_and_people_differ() -> None:
     assert len(set(some.values())) == 6
 
 
-def test_more_pictures_begin_with_the_fewer() -> None:
+def test_more_images_begin_with_the_same_ones() -> None:
     few, many = (_album(4, "wild", images=count) for count in (3, 10))
     assert [portrait.jpeg for portrait in few] == [portrait.jpeg for portrait in many[:3]]
 
@@ -348,8 +348,8 @@ def test_more_pictures_begin_with_the_fewer() -> None:
     [
         ({"album": "wilt"}, ["unknown album 'wilt'", "did you mean 'wild'?", "invariance"]),
         ({"album": ""}, ["unknown album ''", "known:"]),
-        ({"size": 31}, ["31 pixels", "32 to 512"]),
-        ({"size": 513}, ["513 pixels", "32 to 512"]),
+        ({"size": 31}, ["31 pixels", "32..512"]),
+        ({"size": 513}, ["513 pixels", "32..512"]),
         ({"number": -1}, ["person -1", "must be >= 0"]),
         ({"seed": -2}, ["seed -2", "must be >= 0"]),
         ({"images": 0}, ["0 images", "images > 0"]),
@@ -392,33 +392,33 @@ def _thumbnail(jpeg: bytes) -> NDArray[np.int64]:
     return np.asarray(small).astype(np.int64).ravel()
 
 
-# `VERSION` names the cache of rendered sets: it must change with the pixels. When this test fails,
-# raise VERSION and print anew:
+# `VERSION` is part of the name of cached sets, so it must change when the pixels do. If this test
+# fails, raise VERSION and print the values again:
 #   python tests/synthfaces/test_albums.py
-# Not to the bit: on another machine numpy, the JPEG library or the processor's exp may round
-# otherwise.
+# The values have a tolerance, since other versions of NumPy, of the JPEG library or of the
+# processor's exp may round differently.
 GOLDEN_VERSION = "1"
 GOLDEN = {
-    (
-        0,
-        "wild",
-    ): "117 96 86 167 130 110 138 125 122 146 124 115 128 111 103 123 112 102 125 94 79 175 "
-    "125 102 129 113 105",
-    (
-        1,
-        "frontal",
-    ): "45 41 42 147 112 93 143 112 95 60 46 42 167 123 100 188 143 119 64 56 50 159 111 89 "
-    "172 124 100",
-    (
-        1000000,
-        "pose",
-    ): "166 161 157 164 152 144 100 92 89 165 155 151 163 144 135 173 154 146 178 172 169 173 "
-    "150 142 178 153 141",
-    (
-        1000003,
-        "invariance",
-    ): "94 90 82 134 113 100 82 76 70 105 85 72 181 145 123 113 91 77 89 73 65 175 135 115 108 "
-    "95 87",
+    (0, "wild"): (
+        "117 96 86 167 130 110 138 125 122 "
+        "146 124 115 128 111 103 123 112 102 "
+        "125 94 79 175 125 102 129 113 105"
+    ),
+    (1, "frontal"): (
+        "45 41 42 147 112 93 143 112 95 "
+        "60 46 42 167 123 100 188 143 119 "
+        "64 56 50 159 111 89 172 124 100"
+    ),
+    (1000000, "pose"): (
+        "166 161 157 164 152 144 100 92 89 "
+        "165 155 151 163 144 135 173 154 146 "
+        "178 172 169 173 150 142 178 153 141"
+    ),
+    (1000003, "invariance"): (
+        "94 90 82 134 113 100 82 76 70 "
+        "105 85 72 181 145 123 113 91 77 "
+        "89 73 65 175 135 115 108 95 87"
+    ),
 }
 
 
@@ -439,8 +439,7 @@ def test_pixels_are_those_of_the_version() -> None:
 if __name__ == "__main__":
     print(f'GOLDEN_VERSION = "{synthfaces.VERSION}"\nGOLDEN = {{')
     for key in GOLDEN:
-        print(
-            f'    ({key[0]}, "{key[1]}"): '
-            f'"{" ".join(map(str, _thumbnail(_golden_portrait(*key).jpeg)))}",'
-        )
+        rows = _thumbnail(_golden_portrait(*key).jpeg).reshape(3, 9)
+        levels = " ".join(f'"{" ".join(map(str, row))} "' for row in rows)
+        print(f'    ({key[0]}, "{key[1]}"): ({levels}),')
     print("}")

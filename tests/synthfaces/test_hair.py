@@ -1,4 +1,4 @@
-"""Every way to wear hair is a valid mesh outside the skin, on every head."""
+"""Every hairstyle is a valid mesh outside the skin, on every head."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Worn = tuple[Person, float, Style]
 
 @pytest.fixture(scope="module")
 def worn(head: Anatomy) -> list[Worn]:
-    """Styles of the days of as many people, half of them women."""
+    """The styles of many people on a day, half of them women."""
     found = []
     for number in range(DRAWS):
         who = person(head, number)
@@ -99,7 +99,7 @@ def test_shells_lie_outside_the_skin(
             high = high[piece.vertices[high, 1] > 0.3]
             nearest = tree.query(piece.vertices[high])[1]
             out = ((piece.vertices[high] - middles[nearest]) * normals[nearest]).sum(axis=1)
-            assert out.min() > -0.03, style.name  # the mesh's edges are as long as a finger is wide
+            assert out.min() > -0.03, style.name  # the edges of the mesh are about 1.5 cm long
             assert (out > 0).mean() > 0.97
 
 
@@ -111,7 +111,7 @@ def test_layers_lie_one_on_another(
             np.linalg.norm(piece.vertices - MIDDLE, axis=1) for piece in pieces[: style.layers]
         ]
         for below, above in pairwise(lifted):
-            assert (above >= below - 0.02).all()  # lumps dent them a little
+            assert (above >= below - 0.02).all()  # the random lumps cause small dents
             assert (above > below + 0.01).any()
 
 

@@ -1,4 +1,4 @@
-"""Glasses, masks and hands are valid meshes where they belong."""
+"""Glasses, masks and hands: valid meshes in the right places."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EYES = np.array([[0.29, 0.02, 0.0], [-0.29, 0.02, 0.0]], dtype=np.float32)
 
 
 def _hides(piece: Piece, places: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which (N, 2) places x, y the piece hides from a viewer far in front."""
+    """Which of the (N, 2) places x, y the piece hides from a distant camera."""
     side = 300
     points = piece.vertices.copy()
     points[:, :2] = points[:, :2] * 100 + side / 2
@@ -46,7 +46,7 @@ def test_glasses_of_every_form(form: tuple[float, float, float, float], dark: bo
     assert np.allclose(mirrored[::2], mirrored[1::2], atol=0.05)
     assert (
         z[np.abs(x) < 0.5].min() > EYES[:, 2].max() + 0.1
-    )  # before the eyes; arms reach back to the ears
+    )  # in front of the eyes; the arms reach back to the ears
     assert z.min() < -0.8
     assert np.abs(y - 0.02).max() < 0.35
     assert _hides(piece, EYES[:, :2]).all() == dark
@@ -81,7 +81,7 @@ def test_cloth_hides_the_mouth_and_spares_the_eyes(
             piece, np.array([left[:2] * 0.8 + right[:2] * 0.2, (left + right)[:2] / 2])
         ).all()
         assert not _hides(piece, eyes[:, :2]).any()
-        # Nowhere behind the skin that it covers.
+        # The cloth is in front of the skin that it covers.
         assert piece.vertices[:, 2].max() > shaped[head.landmarks[1:], 2].max()
 
 

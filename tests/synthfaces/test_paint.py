@@ -1,6 +1,4 @@
-"""Skin changes where it should: each kind of paint on one place of the atlas, the same from day to
-day.
-"""
+"""The painted skin: each kind of paint changes the right texels, in the same way on every day."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def man(head: Anatomy) -> Person:
 
 @pytest.fixture(scope="module")
 def bare(man: Person) -> Look:
-    """Nothing but skin: no make-up, beard or hair."""
+    """Only skin, without make-up, beard and hair."""
     return Look(
         age=30.0,
         tan=0.0,
@@ -52,7 +50,7 @@ def bare(man: Person) -> Look:
 
 
 def _difference(head: Anatomy, who: Person, look: Look, **changes: Any) -> NDArray[np.bool_]:
-    """Texels that change with the look."""
+    """The texels that change with the look."""
     before, after = paint(head, who, look)[0], paint(head, who, replace(look, **changes))[0]
     return np.asarray(np.abs(after - before).max(axis=2) > 1e-6)
 
@@ -94,7 +92,7 @@ def test_skin_is_of_the_persons_colour(head: Anatomy, man: Person, bare: Look) -
     assert np.median((tanned / albedo)[cheeks]) == pytest.approx(1 - 0.9 * 0.15, abs=0.02)
 
 
-def test_lipstick_is_on_the_lips(head: Anatomy, man: Person, bare: Look) -> None:
+def test_lipstick_covers_the_lips(head: Anatomy, man: Person, bare: Look) -> None:
     changed = _difference(head, man, bare, lipstick_strength=0.7)
     assert (head.atlas_lips[changed] > 0).all()
     lips = _on(head) & (head.atlas_lips > 0.9)
@@ -106,7 +104,7 @@ def test_lipstick_is_on_the_lips(head: Anatomy, man: Person, bare: Look) -> None
 @pytest.mark.parametrize(
     ("what", "low", "high"), [("eyeshadow", -0.15, 0.45), ("blush", -1.0, 0.15)]
 )
-def test_make_up_is_on_its_place(
+def test_make_up_is_in_its_place(
     head: Anatomy, man: Person, bare: Look, what: str, low: float, high: float
 ) -> None:
     before, after = paint(head, man, bare)[0], paint(head, man, replace(bare, **{what: 1.0}))[0]
@@ -123,12 +121,14 @@ def test_a_beard_grows_below_the_nose(head: Anatomy, man: Person, bare: Look) ->
     nose, left, right = head.mean[head.landmarks]
     middle = changed & (np.abs(head.atlas_place[..., 0]) < 0.5 * left[0])
     assert head.atlas_place[middle][:, 1].max() < nose[1]
-    assert head.atlas_place[changed][:, 1].max() < 0.1  # before the ears it meets the hair
+    assert head.atlas_place[changed][:, 1].max() < 0.1  # it meets the hair in front of the ears
     assert not changed[head.atlas_lips > 0.7].any()
     y = head.atlas_place[..., 1]
-    shaven = replace(bare, moustache=0.0, chin=0.0, cheeks=0.0)
-    only = {part: _difference(head, man, shaven, **{"beard": 1.0, part: 1.0})
-            for part in ("moustache", "chin", "cheeks")}  # fmt: skip
+    sparse = replace(bare, moustache=0.0, chin=0.0, cheeks=0.0)
+    only = {
+        part: _difference(head, man, sparse, **{"beard": 1.0, part: 1.0})
+        for part in ("moustache", "chin", "cheeks")
+    }
     assert y[only["moustache"]].min() > left[1] - 0.05
     assert y[only["chin"]].max() < right[1]
     assert not (only["moustache"] & only["chin"]).any()
@@ -165,10 +165,10 @@ def test_folds_darken_with_the_years(head: Anatomy, man: Person, bare: Look) -> 
     front = _on(head) & (z > -0.3)
     from_nose_to_mouth = front & (np.abs(np.abs(x) - 0.27) < 0.12) & (y > left[1]) & (y < -0.38)
     assert np.quantile(ratio[from_nose_to_mouth], 0.1) < 0.92
-    assert np.median(ratio[front]) > 0.95  # skin between the folds stays as it was
+    assert np.median(ratio[front]) > 0.95  # the skin between the folds is unchanged
     assert np.quantile(ratio[front], 0.02) < np.quantile(
         1 / ratio[front], 0.02
-    )  # and little becomes lighter
+    )  # hardly any skin becomes lighter
     forehead = front & (y > 0.5) & (y < 0.85) & (np.abs(x) < 0.25)
     assert (
         old[forehead].std() / old[forehead].mean()

@@ -1,4 +1,4 @@
-"""Who people are: a pure function of two numbers, balanced, adult, and within bounds."""
+"""Synthetic people: a pure function of two integers, balanced, adult and within bounds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _same(one: Person, other: Person) -> bool:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2_000_000), min_size=1, max_size=5), st.integers(0, 1000))
-def test_a_person_is_the_same_whoever_was_drawn_before(
+def test_a_person_does_not_depend_on_other_people(
     head: Anatomy, numbers: list[int], seed: int
 ) -> None:
     drawn = {number: person(head, number, seed) for number in numbers}
@@ -57,7 +57,7 @@ def test_numbers_and_seeds_are_different_people(head: Anatomy, crowd: list[Perso
 
 
 def test_streams_of_random_numbers_are_frozen() -> None:
-    # NumPy promises never to change these; if they do, every rendered set is out of date.
+    # NumPy guarantees that these never change. Otherwise every rendered set would be outdated.
     assert stream(1, 2, 3).randint(1000, size=5).tolist() == [407, 12, 418, 186, 427]
     assert stream(1, 2, 3).rand(2).tolist() == pytest.approx(
         [0.7191928367494, 0.9496000789417833], abs=1e-15
@@ -142,7 +142,7 @@ def test_colours_vary(crowd: list[Person]) -> None:
         assert set(nearest.tolist()) == set(range(len(colours)))
 
 
-def test_left_and_right_nearly_share_their_shape(head: Anatomy, crowd: list[Person]) -> None:
+def test_left_and_right_have_similar_shapes(head: Anatomy, crowd: list[Person]) -> None:
     pairs = [(axis, axis.replace("/l-", "/r-")) for axis in crowd[0].shape if "/l-" in axis]
     assert len(pairs) > 20
     for left, right in pairs:
@@ -197,11 +197,8 @@ def test_ageing_is_smooth_and_keeps_people_apart(head: Anatomy, crowd: list[Pers
                 )
 
 
-def test_people_of_an_age_of_both_sexes_are_the_mean_head_in_the_mean(
-    head: Anatomy, crowd: list[Person]
-) -> None:
-    # The local axes are drawn about the middle, so they cancel; what is left is smaller than
-    # people's differences.
+def test_the_mean_of_many_people_is_the_mean_head(head: Anatomy, crowd: list[Person]) -> None:
+    # The positions on the local axes cancel out, so that the mean differs less than people do.
     shapes = np.array([head_of(head, who, 25.0) for who in crowd[:120]])
     face = np.abs(head.mean[:, 0]) < 0.7
     face &= (head.mean[:, 1] > -1.2) & (head.mean[:, 1] < 0.8) & (head.mean[:, 2] > -0.4)

@@ -1,7 +1,4 @@
-"""The z-buffer against one that tries every sample in double precision.
-
-Normals and openness against solid geometry.
-"""
+"""The z-buffer, compared with a slow one in double precision; normals and ambient occlusion."""
 
 from __future__ import annotations
 
@@ -42,9 +39,8 @@ def _rasterised(
 def _slow(
     scene: Scene, one_sided: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-    """For each triangle and sample: nearness, whether it surely covers the sample, whether it may,
-    and the slack of nearness.
-    """
+    """For each triangle and sample: the nearness, whether the triangle certainly covers the sample,
+    whether it may do so, and the tolerance of the nearness."""
     points, triangles = scene
     column, row = np.meshgrid(np.arange(COLUMNS) + 0.5, np.arange(ROWS) + 0.5)
     near, sure, may, slack = [], [], [], []
@@ -81,8 +77,8 @@ def _check(
         assert (nearness[i, j] >= (near - slack - slack[t])[others, i, j]).all()
 
 
-# Quarters of a pixel: edges through samples, triangles without an area, and triangles off the
-# screen, are all common.
+# With quarters of a pixel, many edges pass through samples, many triangles have no area, and many
+# lie off the screen.
 quarter = st.integers(-30, 90).map(lambda number: number / 4)
 broken = st.sampled_from([float("nan"), float("inf"), float("-inf")])
 
@@ -106,7 +102,7 @@ def test_each_sample_sees_the_nearest_triangle(scene: Scene, one_sided: bool) ->
 
 @quick
 @given(some_scenes(broken_ones=True))
-def test_broken_vertices_spoil_only_their_own_triangles(scene: Scene) -> None:
+def test_broken_vertices_affect_only_their_own_triangles(scene: Scene) -> None:
     points, triangles = scene
     whole = np.isfinite(points).all(axis=1)
     intact = whole[triangles].all(axis=1)
@@ -147,7 +143,7 @@ def test_a_vertex_without_nearness_hides_nothing(at: int) -> None:
     assert (seen == -1).all()
 
 
-def test_what_was_drawn_before_stays_in_front() -> None:
+def test_a_surface_behind_another_is_not_drawn() -> None:
     square = np.array([[0, 0, 1], [14, 0, 1], [14, 11, 1], [0, 11, 1]], dtype=np.float32)
     halves = np.array([[0, 1, 2], [0, 2, 3]], dtype=np.int32)
     nearness, seen = _empty()
@@ -160,7 +156,7 @@ def test_what_was_drawn_before_stays_in_front() -> None:
 
 
 def test_one_sided_leaves_out_the_back() -> None:
-    # Rows go down: with y up, these corners go round against the clock, as seen from in front.
+    # Rows point down: these corners are counter-clockwise as seen from the front.
     points = np.array([[2, 9, 1], [12, 9, 1], [7, 1, 1]], dtype=np.float32)
     front, back = np.array([[0, 1, 2]], dtype=np.int32), np.array([[0, 2, 1]], dtype=np.int32)
     assert (_rasterised((points, front), one_sided=True)[1] == FIRST).any()
@@ -260,8 +256,8 @@ def test_a_plate_sees_the_whole_sky() -> None:
 
 @pytest.mark.parametrize("depth", [0.5, 1.0, 1.6])
 def test_the_bottom_of_a_pit_sees_its_opening(depth: float) -> None:
-    # A well of radius 0.5: from the middle of its bottom, the cosine-weighted share of the sky is
-    # r^2 / (r^2 + d^2).
+    # A pit of radius r and depth d: from the middle of its bottom, the cosine-weighted share of the
+    # sky is r^2 / (r^2 + d^2).
     around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     rings = [
         (0.02, -depth),

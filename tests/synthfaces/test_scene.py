@@ -1,6 +1,4 @@
-"""Pictures show what their truth says: where the features are, which way the head turns, what is
-hidden, how light falls.
-"""
+"""Images agree with their ground truth: landmarks, pose, occlusion and light."""
 
 from __future__ import annotations
 
@@ -8,15 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
-from scipy.optimize import least_squares
 
 from workbench import images
+from workbench.geometry import ARCFACE
 from workbench.synthfaces.anatomy import Anatomy
-from workbench.synthfaces.scene import TEMPLATE, Taken, umeyama
+from workbench.synthfaces.scene import Taken
 from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS
 
 Camera = Callable[..., Taken]
@@ -24,57 +20,19 @@ Luminance = Callable[[bytes], NDArray[np.float64]]
 PEOPLE = range(8)
 
 
-def _similarity(angle: float, scale: float) -> NDArray[np.float64]:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.floats(-3.1, 3.1), st.floats(0.1, 10), st.floats(-50, 50))
-def test_umeyama_finds_a_similarity(seed: int, angle: float, scale: float, away: float) -> None:
-    source = np.random.RandomState(seed).uniform(-1, 1, (5, 2))
-    wanted = _similarity(angle, scale)
-    matrix, offset = umeyama(source, source @ wanted.T + [away, -away])
-    assert np.allclose(matrix, wanted, atol=1e-8 * scale)
-    assert np.allclose(offset, [away, -away], atol=1e-7)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.booleans())
-def test_umeyama_is_the_least_squares_solution(seed: int, mirrored: bool) -> None:
-    draw = np.random.RandomState(seed)
-    source, target = (
-        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
-        TEMPLATE + draw.uniform(-20, 20, (5, 2)),
-    )
-    if mirrored:
-        target = target * [-1, 1]
-    matrix, offset = umeyama(source, target)
-    assert matrix[0, 0] == pytest.approx(matrix[1, 1])
-    assert matrix[0, 1] == pytest.approx(-matrix[1, 0])
-    assert np.linalg.det(matrix) > 0  # a rotation, never a reflection
-
-    def residuals(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (source @ np.array([[p[0], -p[1]], [p[1], p[0]]]).T + p[2:] - target).ravel()
-
-    best = least_squares(residuals, np.array([1.0, 0.1, 0, 0])).cost
-    ours = ((source @ matrix.T + offset - target) ** 2).sum() / 2
-    assert ours == pytest.approx(best, rel=1e-6, abs=1e-9)
-
-
 def test_plain_faces_lie_on_the_template(take: Camera) -> None:
-    off = np.array([take(number).landmarks - TEMPLATE for number in PEOPLE])
+    off = np.array([take(number).landmarks - ARCFACE for number in PEOPLE])
     assert np.linalg.norm(off, axis=2).max() < 8
     assert np.linalg.norm(off, axis=2).mean() < 3.5
     assert np.abs(off.mean(axis=(0, 1))).max() < 1
-    # Frontal: left and right eye, and the corners of the mouth, are at one height and the nose is
-    # between.
+    # Frontal: both eyes have the same height, and the nose is between them.
     marks = np.array([take(number).landmarks for number in PEOPLE])
     assert np.abs(marks[:, 0, 1] - marks[:, 1, 1]).max() < 2.5
     assert np.abs(marks[:, 2, 0] - marks[:, :2, 0].mean(axis=1)).max() < 3
 
 
 @pytest.mark.parametrize("size", [32, 48, 100, 224])
-def test_landmarks_scale_with_the_picture(take: Camera, size: int) -> None:
+def test_landmarks_scale_with_the_image(take: Camera, size: int) -> None:
     options = {"yaw": 20.0, "pitch": 5.0, "roll": 4.0, "shift": (1.5, -2.0), "zoom": 1.05}
     small, large = take(2, **options), take(2, size=size, **options)
     assert images.decode(large.jpeg).shape == (size, size, 3)
@@ -82,8 +40,8 @@ def test_landmarks_scale_with_the_picture(take: Camera, size: int) -> None:
     assert np.allclose(large.landmarks / size, small.landmarks / 112, atol=1e-5)
 
 
-def test_pictures_of_two_sizes_are_alike(take: Camera) -> None:
-    # The same places are equally bright: the landmarks of one size hold for the pixels of another.
+def test_images_of_two_sizes_are_alike(take: Camera) -> None:
+    # The same places are equally bright, so the landmarks of one size fit the other size.
     small, large = (
         images.decode(take(1, size=size, hardness=0.4).jpeg).astype(float) for size in (56, 112)
     )
@@ -92,9 +50,7 @@ def test_pictures_of_two_sizes_are_alike(take: Camera) -> None:
 
 
 def _nose_off_the_middle(marks: NDArray[np.float32]) -> tuple[float, float]:
-    """How far right and down of the eyes' middle the tip of the nose is, in distances between the
-    eyes and the mouth.
-    """
+    """Offset of the nose to the right and downwards, in distances between eyes and mouth."""
     eyes, mouth = marks[:2].mean(axis=0), marks[3:].mean(axis=0)
     right, down = (marks[2] - (eyes + mouth) / 2) / np.linalg.norm(mouth - eyes)
     return float(right), float(down)
@@ -141,7 +97,7 @@ def test_profiles_show_one_side(take: Camera) -> None:
         )
 
 
-def test_shift_and_zoom_move_the_picture(take: Camera) -> None:
+def test_shift_and_zoom_move_the_face(take: Camera) -> None:
     still, moved, near = take(1), take(1, shift=(3.0, -2.0)), take(1, zoom=1.2)
     assert np.allclose(moved.landmarks - still.landmarks, [3, -2], atol=1e-4)
     assert np.ptp(near.landmarks, axis=0) == pytest.approx(
@@ -152,10 +108,10 @@ def test_shift_and_zoom_move_the_picture(take: Camera) -> None:
 @pytest.mark.parametrize(
     "turn", [{}, {"yaw": 25.0}, {"pitch": 12.0, "yaw": -20.0}, {"roll": 12.0, "shift": (3.0, 2.0)}]
 )
-def test_eyes_are_where_the_truth_says(
+def test_eyes_are_at_their_landmarks(
     take: Camera, luminance: Luminance, turn: dict[str, float]
 ) -> None:
-    # Between two pictures that differ in the gaze alone, only the eyes change.
+    # Two images that differ only in the gaze differ only in the eyes.
     for number in (0, 1, 3):
         left, right = (take(number, size=224, gaze=(gaze, 0.0), **turn) for gaze in (-18.0, 18.0))
         changed = np.abs(luminance(left.jpeg) - luminance(right.jpeg))
@@ -190,8 +146,7 @@ def test_irises_are_dark_and_lips_are_red(take: Camera, luminance: Luminance) ->
 
 
 def test_a_near_camera_makes_noses_large(take: Camera) -> None:
-    # The nose's tip is before the eyes: what is off the axis of a turned head is drawn out by a
-    # near camera.
+    # The tip of the nose is in front of the eyes, so a near camera enlarges its offset.
     for number in PEOPLE:
         near, far = (
             _nose_off_the_middle(take(number, size=48, distance=d, yaw=30.0).landmarks)[0]
@@ -201,7 +156,7 @@ def test_a_near_camera_makes_noses_large(take: Camera) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
-def test_a_panel_covers_what_was_asked_for(take: Camera, share: float) -> None:
+def test_a_panel_covers_the_requested_share(take: Camera, share: float) -> None:
     for number, angle, yaw in [
         (0, 0.0, 0.0),
         (1, 90.0, 0.0),
@@ -237,14 +192,16 @@ def test_occluders_hide_something(take: Camera, occluder: str) -> None:
         )
         assert free.covered == 0
         shares.append(hidden.covered)
-        assert np.allclose(hidden.landmarks, free.landmarks)  # the truth of a hidden face stays
+        assert np.allclose(
+            hidden.landmarks, free.landmarks
+        )  # the ground truth of a hidden face is unchanged
         assert (images.decode(free.jpeg) != images.decode(hidden.jpeg)).mean() > 0.05
     assert 0.03 < np.mean(shares) < 0.8
     assert min(shares) > 0
     assert max(shares) < 0.95
 
 
-def test_grey_pictures_are_grey(take: Camera) -> None:
+def test_grey_images_are_grey(take: Camera) -> None:
     for blur in (0.0, 1.0):
         pixels = images.decode(take(1, grey=True, grain=3.0, blur=blur).jpeg)
         assert pixels.shape == (112, 112, 3)
@@ -317,7 +274,7 @@ def test_expressions_move_the_face(take: Camera, head: Anatomy, expression: str)
         assert np.ptp(moved.landmarks[3:, 0]) > np.ptp(still.landmarks[3:, 0]) + 1
 
 
-def test_a_picture_is_a_function_of_its_shot(take: Camera) -> None:
+def test_an_image_is_a_function_of_its_shot(take: Camera) -> None:
     once, other, again = (take(4, yaw=yaw, grain=2.0, backdrop=7) for yaw in (10.0, -40.0, 10.0))
     assert once.jpeg == again.jpeg
     assert once.jpeg != other.jpeg

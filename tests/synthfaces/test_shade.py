@@ -1,6 +1,4 @@
-"""Light on plates and balls whose colours can be worked out on paper, and the noise that everything
-is painted with.
-"""
+"""Shading of plates and balls, whose colours can be calculated, and the noise of all textures."""
 
 from __future__ import annotations
 
@@ -13,11 +11,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from workbench.synthfaces.anatomy import CAVITY, LASHES, SKIN, TORSO
-from workbench.synthfaces.anatomy import CAVITY as ANATOMYS_CAVITY
-from workbench.synthfaces.anatomy import LASHES as ANATOMYS_LASHES
-from workbench.synthfaces.anatomy import SKIN as ANATOMYS_SKIN
 from workbench.synthfaces.raster import rasterise, vertex_normals
-from workbench.synthfaces.shade import CLOTHES, FRAME, PALETTE, lit_share, noise, shade, smoothstep
+from workbench.synthfaces.shade import (
+    CLOTH,
+    CLOTHES,
+    FRAME,
+    HAIR,
+    PALETTE,
+    Collar,
+    Colour,
+    Eyes,
+    Lighting,
+    ShadowMap,
+    SkinTexture,
+    Surface,
+    lit_share,
+    noise,
+    shade,
+    smoothstep,
+)
 
 quick = settings(max_examples=100, deadline=None)
 place = st.floats(-5000, 5000)
@@ -28,17 +40,14 @@ ALBEDO = np.array([0.6, 0.4, 0.2])
 LIGHT = np.array([0.9, 0.8, 0.7])
 SKY = np.array([[0.05, 0.06, 0.07], [0.25, 0.26, 0.27]])
 WRAP = np.array([0.28, 0.12, 0.07])
-"""How far red, green and blue reach round the edge of the shadow on skin.
-
-On other things not at all.
-"""
+"""Width of the wrapped diffuse shading of skin in each channel; other materials have none."""
 
 Arrays = tuple[NDArray[np.float64], NDArray[np.int32]]
 
 
 @quick
 @given(place, place, place)
-def test_noise_is_a_share_and_the_same_each_time(x: float, y: float, z: float) -> None:
+def test_noise_is_in_0_to_1_and_deterministic(x: float, y: float, z: float) -> None:
     assert 0 <= noise(x, y, z) <= 1
     assert noise(x, y, z) == noise(x, y, z)
 
@@ -46,8 +55,7 @@ def test_noise_is_a_share_and_the_same_each_time(x: float, y: float, z: float) -
 @quick
 @given(place, place, place, st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1)]))
 def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, int]) -> None:
-    # Its slope is at most 1.5, and it changes from one whole number to the next: across the grid's
-    # planes too.
+    # The slope of the noise is at most 1.5, also at whole numbers.
     step = 1e-3
     for start in ((x, y, z), (round(x), round(y), round(z))):
         before, after = (
@@ -56,7 +64,7 @@ def test_noise_has_no_jumps(x: float, y: float, z: float, way: tuple[int, int, i
         assert abs(after - before) <= 1.6 * step
 
 
-def test_noise_on_the_grid_is_spread_evenly_and_unlike_its_neighbours() -> None:
+def test_noise_on_the_grid_is_uniform_and_uncorrelated() -> None:
     values = np.array(
         [[[noise(x, y, z) for x in range(-8, 8)] for y in range(-8, 8)] for z in range(-8, 8)],
         dtype=np.float64,
@@ -93,98 +101,111 @@ def test_smoothstep_rises_from_low_to_high(low: float, gap: float, x: float, mor
     assert smoothstep(high, low, x) == pytest.approx(1 - value)
 
 
-def test_materials_begin_with_the_parts_of_the_anatomy() -> None:
-    assert (SKIN, CAVITY, LASHES) == (ANATOMYS_SKIN, ANATOMYS_CAVITY, ANATOMYS_LASHES)
-    assert PALETTE.shape == (CLOTHES + 1, 6)
+def test_every_material_has_a_row_in_the_palette() -> None:
+    materials_after_the_lashes = [HAIR, FRAME, CLOTH, CLOTHES]
+    assert materials_after_the_lashes == list(range(LASHES + 1, LASHES + 5))
+    materials = CLOTHES + 1
+    assert PALETTE.colour.shape == (materials, 3)
+    for values in (PALETTE.highlight, PALETTE.sharpness, PALETTE.occlusion):
+        assert values.shape == (materials,)
+        assert values.dtype == np.float32
 
 
-def _light_frame(side: int, scale: float) -> NDArray[np.float32]:
-    """Of a light that shines along -z: x across, -y down."""
-    return np.array(
-        [[1, 0, 0], [0, -1, 0], [0, 0, 1], [side / 2, side / 2, scale]], dtype=np.float32
-    )
+def _shadow_map(depth: NDArray[Any], scale: float) -> ShadowMap:
+    """The shadow map of a light that shines along -z: x points across and -y down."""
+    axes = np.diag([1, -1, 1]).astype(np.float32)
+    return ShadowMap(depth.astype(np.float32), axes, depth.shape[0] / 2, scale)
 
 
 def test_lit_share_of_a_made_up_map() -> None:
-    shadow = np.full((8, 8), -np.inf, dtype=np.float32)
-    shadow[:, 4:] = 2.0  # something at z = 2 over the right half
-    frame = _light_frame(8, 4.0)
-    assert lit_share(shadow, frame, -0.5, 0.0, 0.0, 0.1) == 1
-    assert lit_share(shadow, frame, 0.5, 0.0, 0.0, 0.1) == 0
-    assert lit_share(shadow, frame, 0.5, 0.0, 2.5, 0.1) == 1  # nearer to the light
-    assert lit_share(shadow, frame, 0.5, 0.0, 1.95, 0.1) == 1  # within the bias
-    assert lit_share(shadow, frame, 0.5, 0.0, 1.85, 0.1) == 0
-    assert lit_share(shadow, frame, 0.0, 0.0, 0.0, 0.1) == pytest.approx(
-        0.5
-    )  # between samples 3 and 4
-    shares = [lit_share(shadow, frame, x, 0.1, 0.0, 0.1) for x in np.linspace(-0.125, 0.125, 9)]
+    depth = np.full((8, 8), -np.inf)
+    depth[:, 4:] = 2.0  # a surface at z = 2 over the right half
+    shadow = _shadow_map(depth, 4.0)
+    assert lit_share(shadow, -0.5, 0.0, 0.0, 0.1) == 1
+    assert lit_share(shadow, 0.5, 0.0, 0.0, 0.1) == 0
+    assert lit_share(shadow, 0.5, 0.0, 2.5, 0.1) == 1  # nearer to the light
+    assert lit_share(shadow, 0.5, 0.0, 1.95, 0.1) == 1  # within the bias
+    assert lit_share(shadow, 0.5, 0.0, 1.85, 0.1) == 0
+    assert lit_share(shadow, 0.0, 0.0, 0.0, 0.1) == pytest.approx(0.5)  # between samples 3 and 4
+    shares = [lit_share(shadow, x, 0.1, 0.0, 0.1) for x in np.linspace(-0.125, 0.125, 9)]
     assert shares == pytest.approx(np.linspace(1, 0, 9).tolist())
 
 
 @pytest.mark.parametrize("far", [(9, 0), (-9, 0), (0, 9), (0, -9)])
 def test_nothing_outside_the_map_is_in_shadow(far: tuple[float, float]) -> None:
-    assert (
-        lit_share(np.full((8, 8), np.inf, dtype=np.float32), _light_frame(8, 4.0), *far, 0.0, 0.0)
-        == 1
-    )
+    assert lit_share(_shadow_map(np.full((8, 8), np.inf), 4.0), *far, 0.0, 0.0) == 1
 
 
 def _shaded(
     mesh: Arrays, kinds: int | NDArray[np.uint8] = FRAME, **changes: Any
 ) -> NDArray[np.float64]:
-    """(SIDE, SIDE, 4) picture of a mesh within -1..1, lit by LIGHT from the camera and by SKY
-    unless told otherwise.
+    """(SIDE, SIDE, 4) image of a mesh within -1..1.
+
+    By default, LIGHT shines from the camera, and SKY from below and above.
     """
     vertices, triangles = mesh[0].astype(np.float32), mesh[1]
-    palette = np.zeros_like(PALETTE)
-    palette[:, :3], palette[:, 4], palette[:, 5] = ALBEDO, 10.0, 1.0
-    given = {
+    options = {
         "light": (0.0, 0.0, 1.0),
         "colour": LIGHT,
         "openness": 1.0,
         "gloss": 0.0,
         "sky": SKY,
-        "shadow": np.full((4, 4), -np.inf),
-        "frame": _light_frame(4, 1.0),
+        "shadow": _shadow_map(np.full((4, 4), -np.inf), 1.0),
         "collar": (99.0, 0.0, 1.0),
         "normals": vertex_normals(vertices, triangles),
         "rest": vertices,
     } | changes
-    palette[:, 3] = given["gloss"]
     depth = CAMERA - vertices[:, 2]
     screen = vertices[:, :2] * [CAMERA, -CAMERA] / depth[:, None] * SIDE / 2.2 + SIDE / 2
     points = np.column_stack([screen, 1 / depth]).astype(np.float32)
-    nearness, seen = (
-        np.full((SIDE, SIDE), -np.inf, dtype=np.float32),
-        np.full((SIDE, SIDE), -1, dtype=np.int32),
-    )
+    nearness = np.full((SIDE, SIDE), -np.inf, dtype=np.float32)
+    seen = np.full((SIDE, SIDE), -1, dtype=np.int32)
     rasterise(points, triangles, 0, False, nearness, seen)
-    picture = np.zeros((SIDE, SIDE, 4), dtype=np.float32)
-    extras = np.zeros((5, 3), dtype=np.float32)
-    extras[4] = given["collar"]
+    image = np.zeros((SIDE, SIDE, 4), dtype=np.float32)
+    black = Colour(0.0, 0.0, 0.0)
     shade(
         seen,
-        points,
-        vertices,
-        given["rest"].astype(np.float32),
-        given["normals"].astype(np.float32),
-        triangles,
-        np.broadcast_to(np.asarray(kinds, dtype=np.uint8), len(triangles)).copy(),
-        np.zeros((len(triangles), 3, 2), dtype=np.float32),
-        np.full(len(vertices), given["openness"], dtype=np.float32),
-        np.tile(ALBEDO.astype(np.float32), (4, 4, 1)),
-        np.full((4, 4), given["gloss"], dtype=np.float32),
-        palette,
-        np.zeros((2, 9), dtype=np.float32),
-        extras,
-        np.array([[*given["light"], *given["colour"], 1.0]], dtype=np.float32),
-        given["sky"].astype(np.float32),
-        given["shadow"].astype(np.float32),
-        given["frame"],
+        Surface(
+            points=points,
+            vertices=vertices,
+            rest=options["rest"].astype(np.float32),
+            normals=options["normals"].astype(np.float32),
+            triangles=triangles,
+            material=np.broadcast_to(np.asarray(kinds, dtype=np.uint8), len(triangles)).copy(),
+            uv=np.zeros((len(triangles), 3, 2), dtype=np.float32),
+            openness=np.full(len(vertices), options["openness"], dtype=np.float32),
+        ),
+        SkinTexture(
+            albedo=np.tile(ALBEDO.astype(np.float32), (4, 4, 1)),
+            gloss=np.full((4, 4), options["gloss"], dtype=np.float32),
+        ),
+        PALETTE._replace(
+            colour=np.tile(ALBEDO.astype(np.float32), (CLOTHES + 1, 1)),
+            highlight=np.full(CLOTHES + 1, options["gloss"], dtype=np.float32),
+            sharpness=np.full(CLOTHES + 1, 10.0, dtype=np.float32),
+            occlusion=np.ones(CLOTHES + 1, dtype=np.float32),
+        ),
+        Eyes(
+            centre=np.zeros((2, 3), dtype=np.float32),
+            gaze=np.zeros(3, dtype=np.float32),
+            pupil=0.0,
+            iris=0.0,
+            sclera=black,
+            iris_colour=black,
+            rim_colour=black,
+        ),
+        Collar(*options["collar"]),
+        Lighting(
+            direction=np.array([options["light"]], dtype=np.float32),
+            colour=np.array([options["colour"]], dtype=np.float32),
+            casts_shadow=np.array([True]),
+            sky=options["sky"].astype(np.float32),
+            shadow=options["shadow"],
+        ),
         CAMERA,
-        picture,
+        image,
     )
-    return picture.astype(np.float64)
+    return image.astype(np.float64)
 
 
 def _plate(z: float = 0.0, half: float = 0.9, side: int = 2) -> Arrays:
@@ -200,11 +221,11 @@ def _plate(z: float = 0.0, half: float = 0.9, side: int = 2) -> Arrays:
 
 @pytest.mark.parametrize("kind", [FRAME, CAVITY, SKIN, TORSO])
 def test_a_plate_before_the_light(kind: int) -> None:
-    picture = _shaded(_plate(), kind)
-    drawn = picture[..., 3] == 1
+    image = _shaded(_plate(), kind)
+    drawn = image[..., 3] == 1
     assert 0.5 < drawn.mean() < 0.8
-    assert np.allclose(picture[drawn][:, :3], ALBEDO * (LIGHT + SKY.mean(axis=0)), atol=1e-5)
-    assert (picture[~drawn] == 0).all()
+    assert np.allclose(image[drawn][:, :3], ALBEDO * (LIGHT + SKY.mean(axis=0)), atol=1e-5)
+    assert (image[~drawn] == 0).all()
 
 
 @pytest.mark.parametrize("degrees", [0, 20, 45, 70, 89, 95, 130, 180])
@@ -213,18 +234,18 @@ def test_a_plate_turned_from_the_light(
     kind: int, wrap: NDArray[np.float64], degrees: float
 ) -> None:
     angle = np.radians(degrees)
-    picture = _shaded(_plate(), kind, light=(np.sin(angle), 0.0, np.cos(angle)))
+    image = _shaded(_plate(), kind, light=(np.sin(angle), 0.0, np.cos(angle)))
     share = np.maximum((np.cos(angle) + wrap) / (1 + wrap), 0)
-    assert np.allclose(picture[16, 16, :3], ALBEDO * (LIGHT * share + SKY.mean(axis=0)), atol=1e-5)
+    assert np.allclose(image[16, 16, :3], ALBEDO * (LIGHT * share + SKY.mean(axis=0)), atol=1e-5)
 
 
-def test_a_back_lit_plate_has_the_sky_alone() -> None:
-    picture = _shaded(_plate(), light=(0.0, 0.0, -1.0))
-    assert np.allclose(picture[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-6)
+def test_a_plate_lit_from_behind_has_only_the_sky() -> None:
+    image = _shaded(_plate(), light=(0.0, 0.0, -1.0))
+    assert np.allclose(image[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-6)
     assert np.allclose(_shaded(_plate(), light=(0.0, 0.0, -1.0), sky=0 * SKY)[16, 16, :3], 0)
 
 
-def test_what_looks_up_has_the_upper_sky() -> None:
+def test_a_surface_that_faces_up_is_lit_by_the_upper_sky() -> None:
     for up, colour in ((1.0, SKY[1]), (-1.0, SKY[0])):
         normals = np.tile([0.0, up, 0.0], (4, 1))
         assert np.allclose(
@@ -260,9 +281,7 @@ def _ball(radius: float) -> Arrays:
 
 
 def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
-    """(SIDE, SIDE, 3) unit normals where the camera's rays meet the ball, NaN where they
-    pass it.
-    """
+    """(SIDE, SIDE, 3) unit normals at which the rays of the camera hit the ball, NaN elsewhere."""
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
     ray = np.stack(
         [
@@ -278,7 +297,7 @@ def _places_on_a_ball(radius: float) -> NDArray[np.float64]:
     return np.asarray((ray * t[..., None] + [0, 0, CAMERA]) / radius)
 
 
-# Of four samples of plain skin two are interpolated, so there the tolerance is one sample's step.
+# Two of four samples of skin are interpolated, so the tolerance is the step between two samples.
 @pytest.mark.parametrize(
     ("kind", "wrap", "tolerance"), [(FRAME, 0 * WRAP, 0.015), (SKIN, WRAP, 0.05)]
 )
@@ -286,13 +305,13 @@ def test_a_ball_shows_lamberts_law(kind: int, wrap: NDArray[np.float64], toleran
     radius = 0.9
     ball = _ball(radius)
     light = np.array([0.6, 0.48, 0.64])
-    picture = _shaded(ball, kind, light=light, normals=ball[0] / radius)
+    image = _shaded(ball, kind, light=light, normals=ball[0] / radius)
     normals = _places_on_a_ball(radius)
-    within = normals[..., 2] > 0.35  # the outermost samples see flat triangles at a slant
+    within = normals[..., 2] > 0.35  # the outermost samples see triangles at a small angle
     share = np.maximum((normals @ light)[..., None] + wrap, 0) / (1 + wrap)
     up = normals[..., 1:2] * 0.5 + 0.5
     expected = ALBEDO * (LIGHT * share + SKY[0] * (1 - up) + SKY[1] * up)
-    assert np.abs(picture[..., :3] - expected)[within].max() < tolerance
+    assert np.abs(image[..., :3] - expected)[within].max() < tolerance
 
 
 def test_a_highlight_lies_between_light_and_camera() -> None:
@@ -315,22 +334,20 @@ def test_a_plate_darkens_what_is_behind_it() -> None:
     # The light comes from the right: the near plate's shadow falls to the left of it.
     light = np.array([0.6, 0.0, 0.8])
     across = np.array([0.8, 0.0, -0.6])
-    frame = np.zeros((4, 3), dtype=np.float32)
-    frame[:3] = np.stack([across, [0, -1, 0], light], axis=1)
-    frame[3] = (48, 48, 28)
-    points = (both[0] @ frame[:3]).astype(np.float32)
-    points[:, :2] = points[:, :2] * frame[3, 2] + frame[3, :2]
-    shadow = np.full((96, 96), -np.inf, dtype=np.float32)
-    rasterise(points, both[1], 0, False, shadow, np.empty((96, 96), dtype=np.int32))
-    picture = _shaded(both, light=light, shadow=shadow, frame=frame)
+    axes = np.stack([across, [0, -1, 0], light], axis=1).astype(np.float32)
+    points = (both[0] @ axes).astype(np.float32)
+    points[:, :2] = points[:, :2] * 28 + 48
+    depth = np.full((96, 96), -np.inf, dtype=np.float32)
+    rasterise(points, both[1], 0, False, depth, np.empty((96, 96), dtype=np.int32))
+    image = _shaded(both, light=light, shadow=ShadowMap(depth, axes, 48.0, 28.0))
     lit = ALBEDO * (LIGHT * 0.8 + SKY.mean(axis=0))
     dark = ALBEDO * SKY.mean(axis=0)
 
     def at(x: float, y: float, z: float) -> NDArray[np.float64]:
         column, row = np.array([x, -y]) * CAMERA / (CAMERA - z) * SIDE / 2.2 + SIDE / 2
-        return picture[int(row), int(column), :3]
+        return image[int(row), int(column), :3]
 
-    assert np.allclose(at(0.0, 0.0, 0.6), lit, atol=1e-4)  # does not darken itself
+    assert np.allclose(at(0.0, 0.0, 0.6), lit, atol=1e-4)  # casts no shadow on itself
     for x in np.linspace(-0.88, 0.88, 17):
         for y in (-0.7, -0.2, 0.2, 0.7):
             hidden = max(abs(x), abs(y)) < 0.46

@@ -1,4 +1,4 @@
-"""What changes from picture to picture stays within the ranges that cameras and days have."""
+"""Days and shots stay within their ranges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workbench.synthfaces.shot import (
 
 
 def _flat(day: Session) -> dict[str, Any]:
-    """Attributes of a day and of its look, by name."""
+    """The attributes of a day and of its look, by name."""
     parts = {field.name: getattr(day, field.name) for field in fields(Session)}
     return parts | {
         f"look.{field.name}": getattr(day.look, field.name) for field in fields(day.look)
@@ -75,7 +75,7 @@ def test_shots_follow_from_their_stream(head: Anatomy) -> None:
     assert mild(stream(6, 1)) != mild(stream(6, 2))
 
 
-def test_a_day_is_the_same_however_often_it_is_asked_for(head: Anatomy) -> None:
+def test_a_day_is_a_function_of_its_number(head: Anatomy) -> None:
     for number in range(20):
         who = person(head, number)
         once, again, next_day = (
@@ -140,9 +140,9 @@ def test_hair_turns_grey_with_the_years(head: Anatomy) -> None:
 
 
 @pytest.mark.parametrize("age", [40.0, 60.0, 80.0])
-def test_only_the_years_change_on_a_plain_day(head: Anatomy, age: float) -> None:
-    # The sweep over ages compares pictures of the same day: all but skin, hair's colour and
-    # hairline must stay.
+def test_only_the_age_changes_on_a_plain_day(head: Anatomy, age: float) -> None:
+    # The sweep over ages compares images of the same day: only the skin, the colour of the hair and
+    # the hairline may change.
     for number in range(60):
         who = person(head, number)
         young, old = (_flat(session(who, 6000, years, plain=True)) for years in (30.0, age))

@@ -1,4 +1,4 @@
-"""What every piece of a scene must be."""
+"""The conditions that every piece of a scene fulfils."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from workbench.synthfaces.hair import Piece
 
 
 def check(piece: Piece) -> None:
-    """What the renderer relies on.
-
-    It looks nothing up out of bounds, so a wrong index would read foreign memory.
-    """
+    """Checks what the renderer relies on: it does not check bounds, so each index must be valid."""
     count, triangles = len(piece.vertices), len(piece.triangles)
     assert piece.vertices.shape == piece.rest.shape == (count, 3)
     assert piece.triangles.shape == (triangles, 3)

@@ -121,7 +121,7 @@ def test_colours_are_rgb_unless_said_otherwise() -> None:
 
 
 def test_an_imported_model_has_no_settings_to_train_with() -> None:
-    _refused("loss 'imported' stands for a model from elsewhere", loss="imported")
+    _refused("loss 'imported' means that the model was imported", loss="imported")
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

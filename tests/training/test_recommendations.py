@@ -57,15 +57,22 @@ def test_a_run_records_the_scale_says_what_is_too_short_and_loads_again(
             picture = Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8))
             picture.save(tmp_path / "faces" / str(person) / f"{number}.png")
     settings = {
-        "data": f"folder:{tmp_path / 'faces'}", "image_size": 16, "embedding_dim": 4,
-        "batch_size": 8, "epochs": 1, "device": "cpu", "loss": "adaface",
-        "backbone_options": {"width": 8}, "runs_dir": str(tmp_path), "name": "run",
-    }  # fmt: skip
+        "data": f"folder:{tmp_path / 'faces'}",
+        "image_size": 16,
+        "embedding_dim": 4,
+        "batch_size": 8,
+        "epochs": 1,
+        "device": "cpu",
+        "loss": "adaface",
+        "backbone_options": {"width": 8},
+        "runs_dir": str(tmp_path),
+        "name": "run",
+    }
     run = wb.train(settings, progress=True)
     assert run.config["backbone_options"] == {"width": 8, "scale": "none"}
     assert (
-        "note: adaface: the moving standard deviation starts at 100, and after 2 steps 98% of "
-        "that is left" in capsys.readouterr().err
+        "note: adaface: the moving standard deviation starts at 100, "
+        "and after 2 steps 98% of that is left" in capsys.readouterr().err
     )
     state = torch.load(run.path / "last.ckpt", weights_only=True)["backbone"]
     assert torch.equal(state["head.4.weight"], torch.ones(4))

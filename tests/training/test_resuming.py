@@ -1,6 +1,4 @@
-"""A run is one thing: what may change when it is resumed, who may train it, and what its files say
-when it ends.
-"""
+"""Resuming a run: settings that may change, the lock, and its files after every kind of end."""
 
 from __future__ import annotations
 
@@ -135,7 +133,7 @@ def test_a_setting_that_is_what_the_run_is_cannot_be_changed(
     run = _stop_at(settings, monkeypatch, 0)
     before = run.config.get(setting)
     kept = (run.path / runs.CHECKPOINT).read_bytes(), (run.path / runs.METRICS).read_bytes()
-    said = f"cannot go on with {setting} from "
+    said = f"cannot be resumed with {setting} from "
     message = _refused(said, lambda: _resume(run, **{setting: value}))
     assert f"{setting} from {before!r} to {value!r}" in message
     assert runs.Run(run.path).config[setting] == before
@@ -314,7 +312,7 @@ def test_a_second_process_is_refused_while_one_trains(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_is_resumed_at_once(settings: dict[str, Any], workers: int) -> None:
     code = (
-        "import json, sys, workbench as wb; from workbench.training import records; "
+        "import json, sys, workbench as wb; from workbench.training import records;"
         "records.EPOCH_CHECKPOINT_SECONDS = 0.0;"
         "wb.train(json.loads(sys.argv[1]), progress=False)"
     )
@@ -381,7 +379,7 @@ def test_a_learning_rate_far_too_high_fails_with_a_diagnosis(
         r"at step \d+; in a new run, lower lr \(it was 1e\+06\)",
         lambda: _train(settings, data="folder:six", image_size=32, epochs=3, lr=1e6),
     )
-    assert "no checkpoint had been saved before" in message
+    assert "no checkpoint was saved before" in message
     run = runs.open("runs/a")
     assert run.state == "failed"
     assert run.status["checkpoint"] is None
@@ -417,7 +415,7 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
     message = _refused(
         rf"the model at step {2 * STEPS}: .*{named}.*lower lr", lambda: _train(settings)
     )
-    assert f"the checkpoint of step {STEPS} is from before" in message
+    assert f"the checkpoint of step {STEPS} is kept" in message
     run = runs.open("runs/a")
     assert (run.state, run.status["checkpoint"], _state_of(run)["step"]) == ("failed", STEPS, STEPS)
 
@@ -437,8 +435,7 @@ def test_embeddings_as_evaluation_makes_them_are_looked_at(
 
     monkeypatch.setattr(wb.backbones.Backbone, "forward", forward)
     _refused(
-        rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* used as in evaluation; in a "
-        rf"new run",
+        rf"at step {EPOCHS * STEPS}, 1 of {BATCH} embeddings .* as in evaluation; in a new run",
         lambda: _train(settings),
     )
     assert runs.open("runs/a").state == "failed"

@@ -47,9 +47,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Settings of a one-second run, in a folder of its own that is the same to every run
-    ("runs").
-    """
+    """Settings of a run of one second, in a folder of its own with the relative path "runs"."""
     monkeypatch.chdir(tmp_path)
     return _settings(faces)
 
@@ -114,10 +112,7 @@ def _assert_same_model(run: runs.Run, other: runs.Run) -> None:
 
 
 def _rows(run: runs.Run) -> list[dict[str, Any]]:
-    """metrics.jsonl without the only column that may differ between two equal runs.
-
-    Every line must be whole.
-    """
+    """metrics.jsonl without the only column that may differ between two equal runs."""
     rows = [json.loads(line) for line in (run.path / runs.METRICS).read_text().splitlines()]
     return [
         {key: value for key, value in row.items() if key != "images_per_second"} for row in rows
@@ -673,7 +668,7 @@ def test_a_truncated_checkpoint_is_refused(stopped: runs.Run) -> None:
 def test_a_checkpoint_of_another_model_is_refused(stopped: runs.Run) -> None:
     config = stopped.config | {"backbone_options": {"width": 12}}
     runs.write_text(stopped.path / runs.CONFIG, yaml.safe_dump(config))
-    _assert_not_resumed(stopped, "cannot go on with backbone_options from")
+    _assert_not_resumed(stopped, "cannot be resumed with backbone_options from")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"data": {}}', '{"data": null}', '{"data": 3}', "["])
@@ -784,8 +779,10 @@ def test_a_broken_picture_fails_the_run_in_one_line_that_names_it(
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """PyTorch 2.15 on a CPU can corrupt its memory in backward, for small batches of an odd size
-    with more than one thread.
+    """One thread.
+
+    With more, PyTorch 2.15 can corrupt its memory on a CPU in the backward pass of small batches of
+    an odd size.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -815,8 +812,8 @@ def test_broken_pictures_are_left_out_and_named_once(
         f"{tmp_path / 'own' / name}: {lines[0].partition(': ')[2]}" for name in names
     )
     shown = [line for line in capfd.readouterr().err.splitlines() if "left out: " in line]
-    assert len(shown) == records.LeftOut.MOST_SHOWN
-    assert f"others only in {run.path / runs.BROKEN}" in shown[-1]
+    assert len(shown) == records.LeftOut.MAX_SHOWN
+    assert f"further images are listed only in {run.path / runs.BROKEN}" in shown[-1]
 
 
 def test_a_picture_is_not_missed_where_none_is_broken(

@@ -88,7 +88,7 @@ def test_the_training_images_are_given_to_the_nearest_mean_of_the_others(run: ru
     assert isinstance(result, ClosedSetResult)
     assert result.accuracy > 0.7
     assert "no class centres" in result.note
-    assert "training images: says how well" in result.note
+    assert "training images: shows how well" in result.note
     assert "nearest class mean, by cosine" in result.protocol["prediction"]
     assert "itself left out" in result.protocol["prediction"]
     assert load_result(run, "train").protocol == result.protocol

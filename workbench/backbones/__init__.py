@@ -1,4 +1,4 @@
-"""Backbones: `names()`, `create(name, embedding_dim=..., image_size=..., **options)`, `register(name)` for one's own."""
+"""Backbones: `names()` lists them, `create(name, ...)` makes one, `register(name)` adds yours."""
 
 from __future__ import annotations
 
@@ -48,36 +48,58 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Registered backbones, sorted."""
+    """Returns the names of all registered backbones, sorted.
+
+    Example:
+        >>> import workbench as wb
+        >>> wb.backbones.names()[:2]
+        ['fashion_cnn', 'iresnet100']
+    """
     return BACKBONES.names()
 
 
 def create(name: str, **options: Any) -> Backbone:
-    """Make a backbone by name, e.g. `create("seresnet18", embedding_dim=512, image_size=112)`.
+    """Creates a backbone by name.
 
-    Names with a colon are models of other libraries, `timm:NAME` and `torchvision:NAME`; see `external.External` for their
-    options.
+    Names with a colon are models of other libraries: `timm:NAME` and `torchvision:NAME`. For their
+    options see `external.External`.
+
+    Args:
+        name: Name of a backbone; see `names`.
+        **options: Options of the backbone, such as `embedding_dim` and `image_size`.
+
+    Returns:
+        The backbone, a `torch.nn.Module` that maps (N, 3, H, W) images to (N, D) embeddings.
 
     Raises:
-        WorkbenchError: unknown name or option (the nearest is suggested), or a size it cannot take.
+        WorkbenchError: If the name or an option is unknown (the message suggests the nearest one),
+            or the backbone does not support the image size.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> net = wb.backbones.create("smallresnet", embedding_dim=32, image_size=28)
+        >>> net(torch.zeros(2, 3, 28, 28)).shape
+        torch.Size([2, 32])
     """
     make = external.create if ":" in str(name) else BACKBONES.create
-    return make(name, **_with_side(options))
-
-
-def _with_side(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options in which a square `image_size` is one number, which is all that some backbones take."""
-    size = options.get("image_size")
-    if isinstance(size, tuple | list) and len(size) == 2 and size[0] == size[1]:
-        return {**options, "image_size": size[0]}
-    return dict(options)
+    return make(name, **_with_square_as_int(options))
 
 
 def accepts(name: str, option: str) -> bool:
-    """Whether a backbone has an option of that name.
+    """Returns whether a backbone has an option of a given name.
+
+    Args:
+        name: Name of a backbone, as in `create`.
+        option: Name of the option.
 
     Raises:
-        WorkbenchError: there is no such backbone; the nearest is suggested.
+        WorkbenchError: If the backbone is unknown. The message suggests the nearest name.
+
+    Example:
+        >>> import workbench as wb
+        >>> wb.backbones.accepts("iresnet50", "dropout")
+        True
     """
     library, colon, _ = str(name).partition(":")
     factory = external.LIBRARIES.get(library) if colon else BACKBONES.get(name)
@@ -85,5 +107,24 @@ def accepts(name: str, option: str) -> bool:
 
 
 def without_fetching(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a backbone whose weights are about to be loaded: without asking a library for its pretrained ones."""
+    """Returns options that create the same backbone without downloading pretrained weights.
+
+    It is for backbones whose weights are loaded from a file anyway.
+
+    Args:
+        options: Options of a backbone.
+
+    Example:
+        >>> import workbench as wb
+        >>> wb.backbones.without_fetching({"pretrained": True, "dropout": 0.1})
+        {'pretrained': False, 'dropout': 0.1}
+    """
     return {**options, "pretrained": False} if "pretrained" in options else dict(options)
+
+
+def _with_square_as_int(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces a square `image_size` by a single number, since some backbones only accept that."""
+    size = options.get("image_size")
+    if isinstance(size, tuple | list) and len(size) == 2 and size[0] == size[1]:
+        return {**options, "image_size": size[0]}
+    return dict(options)

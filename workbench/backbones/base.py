@@ -1,4 +1,4 @@
-"""What every backbone offers: images to embeddings, and the pieces that several of them share."""
+"""The base class of backbones, and the layers that several of them share."""
 
 from __future__ import annotations
 
@@ -11,24 +11,39 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 
 LARGEST_SIDE = 4096
-"""Pixels of a side of the input; more is a slip, and would end for want of memory."""
+"""Largest side of the input in pixels. A larger value is taken for a mistake, as such images would
+not fit into memory."""
 Activation = Callable[[int], nn.Module]
-"""Makes the activation for a number of channels."""
+"""Creates the activation for a number of channels."""
 
 
 class Backbone(nn.Module):
-    """A network from images to embeddings.
+    """Base class of all backbones: maps images to embeddings.
+
+    The input is (N, 3, H, W) floats in RGB order, scaled as `(x / 255 - 0.5) / 0.5`. The output is
+    (N, D) embeddings, not normalised. Subclasses define `embed(images)`.
 
     Args:
-        embedding_dim: length D of an embedding, > 0.
-        image_size: height and width of the input in pixels; an int means a square.
-        smallest: the least height and width this architecture can take.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width of the input in pixels; an int means a square.
+        smallest: Smallest height and width that the architecture supports.
 
-    Input is (N, 3, H, W) floats, RGB, scaled as `(x / 255 - 0.5) / 0.5`; output is (N, D), not normalised.
+    Attributes:
+        paper: Source of the architecture, such as "Deng et al., ArcFace, CVPR 2019", for tables.
+
+    Raises:
+        WorkbenchError: If a size is out of range.
+
+    Example:
+        >>> import torch
+        >>> class Mean(Backbone):
+        ...     def embed(self, images):
+        ...         return images.mean((2, 3))
+        >>> Mean(embedding_dim=3, image_size=8, smallest=1)(torch.ones(2, 3, 8, 8)).shape
+        torch.Size([2, 3])
     """
 
     paper: ClassVar[str] = ""
-    """Where the architecture comes from, e.g. "Deng et al., ArcFace, CVPR 2019", for tables of backbones."""
 
     def __init__(
         self, embedding_dim: int, image_size: int | tuple[int, int], smallest: int
@@ -41,11 +56,22 @@ class Backbone(nn.Module):
         if min(self.image_size) < smallest:
             height, width = self.image_size
             raise WorkbenchError(
-                f"{type(self).__name__} needs images of at least {smallest} x {smallest}, got {height} x {width}"
+                f"{type(self).__name__} needs images of at least {smallest} x {smallest}, "
+                f"got {height} x {width}"
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, D). Raises WorkbenchError for images of another shape."""
+        """Computes the embeddings of images.
+
+        Args:
+            images: (N, 3, H, W) images.
+
+        Returns:
+            (N, D) embeddings.
+
+        Raises:
+            WorkbenchError: If the images have another shape.
+        """
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.image_size):
             height, width = self.image_size
             raise WorkbenchError(
@@ -54,19 +80,19 @@ class Backbone(nn.Module):
         return self.embed(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        """The network itself, images already checked."""
+        """Computes the embeddings of images whose shape was checked; see `forward`."""
         raise NotImplementedError
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention: scale each channel by a gate computed from all channels' means.
+    """Channel attention: multiplies each channel by a gate computed from the means of all channels.
 
     Hu et al., "Squeeze-and-excitation networks", CVPR 2018, eq. 2-4.
 
     Args:
-        channels: of the map.
-        reduction: how many times narrower the layer between is; it has at least 4 channels.
-        act: between the two layers; ReLU in the paper.
+        channels: Number of channels of the feature map.
+        reduction: Factor by which the hidden layer is narrower. It has at least 4 channels.
+        act: Activation between the two layers; by default ReLU, as in the paper.
     """
 
     def __init__(self, channels: int, reduction: int = 16, act: Activation | None = None) -> None:
@@ -77,21 +103,24 @@ class SqueezeExcite(nn.Module):
         self.excite = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns a feature map of the same shape."""
         gate: Tensor = self.excite(self.act(self.squeeze(x.mean((2, 3), keepdim=True))))
         return x * gate.sigmoid()
 
 
 class ImprovedResidual(nn.Module):
-    """The residual block of face networks: BN - conv - BN - PReLU - conv (stride) - BN, then squeeze-and-excite.
+    """Residual block of face networks: BN - conv - BN - PReLU - conv (stride) - BN - SE.
 
-    The pre-activation layout of He et al., "Identity mappings in deep residual networks", ECCV 2016, with the changes
-    of Deng et al., "ArcFace", CVPR 2019, section 3.1 (InsightFace's code calls it "IR"); nothing follows the addition.
+    SE is squeeze-and-excitation. The block has the pre-activation layout of He et al., "Identity
+    mappings in deep residual networks", ECCV 2016, with the changes of Deng et al., "ArcFace", CVPR
+    2019, section 3.1 (called "IR" in InsightFace's code). Nothing follows the addition.
 
     Args:
-        channels_in, channels: of the map before and after.
-        stride: of the second convolution.
-        act: between the convolutions.
-        gate_act: between the two layers of squeeze-and-excite; None: ReLU.
+        channels_in: Number of channels of the input.
+        channels: Number of channels of the output.
+        stride: Stride of the second convolution.
+        act: Activation between the convolutions.
+        gate_act: Activation between the two layers of SE; by default ReLU.
     """
 
     def __init__(
@@ -115,12 +144,23 @@ class ImprovedResidual(nn.Module):
         self.shortcut = shortcut(channels_in, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns the output feature map."""
         out: Tensor = self.shortcut(x) + self.body(x)
         return out
 
 
 def shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
-    """What the input of a residual block goes through before the addition: nothing, or what gives it the shape of the output."""
+    """Creates the shortcut of a residual block.
+
+    Args:
+        channels_in: Number of channels of the input.
+        channels: Number of channels of the output.
+        stride: Stride of the block.
+
+    Returns:
+        The identity if input and output have the same shape, and otherwise a 1x1 convolution with
+        batch normalisation.
+    """
     if stride == 1 and channels_in == channels:
         return nn.Identity()
     return nn.Sequential(
@@ -129,7 +169,16 @@ def shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
 
 
 def stem(channels: int, stride: int = 1, act: Activation = nn.PReLU) -> nn.Sequential:
-    """First layer of a face network: one 3x3 convolution, so that no detail of a 112-pixel face is lost at once."""
+    """Creates the first layer of a face network: a 3x3 convolution, which keeps fine detail.
+
+    Args:
+        channels: Number of channels of the output.
+        stride: Stride of the convolution.
+        act: Activation.
+
+    Returns:
+        Convolution, batch normalisation and activation.
+    """
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(channels),
@@ -138,12 +187,22 @@ def stem(channels: int, stride: int = 1, act: Activation = nn.PReLU) -> nn.Seque
 
 
 def relu(channels: int) -> nn.Module:
-    """ReLU as an `Activation`: it has no parameter per channel. On a CPU it is much cheaper than PReLU."""
+    """Creates a ReLU as an `Activation`. On a CPU it is much faster than PReLU.
+
+    Args:
+        channels: Not used, as ReLU has no parameters.
+    """
     return nn.ReLU(inplace=True)
 
 
 def initialise(module: nn.Module) -> None:
-    """He-normal for convolutions, Xavier-normal for linear layers, zero biases."""
+    """Initialises a layer: He-normal for convolutions, Xavier-normal for linear layers.
+
+    Biases are set to 0. Other layers stay unchanged. Use it with `net.apply(initialise)`.
+
+    Args:
+        module: The layer.
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):
@@ -153,11 +212,26 @@ def initialise(module: nn.Module) -> None:
 
 
 def as_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """`112` -> (112, 112); (height, width) stays. Raises WorkbenchError for anything else."""
+    """Converts an image size to (height, width).
+
+    Args:
+        image_size: Height and width in pixels; an int means a square.
+
+    Returns:
+        (height, width).
+
+    Raises:
+        WorkbenchError: If it is neither a whole number nor a pair of them, or too large.
+
+    Example:
+        >>> as_size(112)
+        (112, 112)
+    """
     try:
-        height, width = (
-            image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-        )
+        if isinstance(image_size, tuple | list):
+            height, width = image_size
+        else:
+            height, width = image_size, image_size
         size = index(height), index(width)
     except (TypeError, ValueError):
         raise WorkbenchError(

@@ -1,4 +1,4 @@
-"""A plain convolutional network for small pictures, whose embeddings of 2 or 3 numbers can be drawn as they are."""
+"""A small plain convolutional network for small images, with embeddings of 2 or 3 numbers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,31 @@ from workbench.backbones.registry import register
 
 @register("fashion_cnn")
 class FashionCNN(Backbone):
-    """LeNets++: three stages of two 5x5 convolutions with PReLU and 2x2 max-pooling, of 32, 64 and 128 channels; then one FC.
+    """LeNets++: three stages of two 5x5 convolutions, then one FC.
 
-    Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016, table 1: the network behind
-    its pictures of ten classes in the plane, on which SphereFace and ArcFace show their margins too.
+    Each convolution is followed by PReLU, and each stage by 2x2 max-pooling. The stages have 32, 64
+    and 128 channels. Wen et al., "A discriminative feature learning approach for deep face
+    recognition", ECCV 2016, table 1. The paper plots ten classes in the plane with this network.
+    SphereFace and ArcFace show their margins with it, too.
 
     Args:
-        embedding_dim: D; 2 or 3 to be drawn without a projection.
-        image_size: pixels, at least 8.
-        norm: batch normalisation after each convolution and after the FC. The paper has none; with it the network learns at the
-            workbench's usual rate of 0.1.
-        head: `flatten`, `gap` or `gdc`, see `heads.embedding_head`.
-        dropout: share of what enters the FC that is dropped in training, 0..1.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
+        embedding_dim: Length D of an embedding, >= 1. 2 or 3 can be drawn without a projection.
+        image_size: Height and width in pixels, at least 8; an int means a square.
+        norm: Whether to use batch normalisation after each convolution and after the FC. The paper
+            has none. With it, the network can be trained at the default learning rate of 0.1.
+        head: "flatten", "gap" or "gdc"; see `heads.embedding_head`.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> net = wb.backbones.create("fashion_cnn", embedding_dim=2, image_size=28)
+        >>> net(torch.zeros(2, 3, 28, 28)).shape
+        torch.Size([2, 2])
     """
 
     paper: ClassVar[str] = "Wen et al., A discriminative feature learning approach, ECCV 2016"
@@ -52,14 +64,15 @@ class FashionCNN(Backbone):
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.features(images))
         return embeddings
 
 
 def _conv(channels_in: int, channels: int, norm: bool) -> list[nn.Module]:
-    middle = [nn.BatchNorm2d(channels)] if norm else []
+    norms = [nn.BatchNorm2d(channels)] if norm else []
     return [
         nn.Conv2d(channels_in, channels, 5, padding=2, bias=not norm),
-        *middle,
+        *norms,
         nn.PReLU(channels),
     ]

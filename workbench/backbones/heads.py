@@ -1,4 +1,7 @@
-"""The embedding heads: from the last map of a backbone to an embedding. Every backbone takes one of them as `head=`."""
+"""Embedding heads: the layers from the last feature map of a backbone to an embedding.
+
+Every backbone selects one of them with its option `head`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from torch import nn
 from workbench.errors import unknown_name
 
 Head = Literal["gap", "flatten", "gdc"]
-"""Name of an embedding head."""
+"""Names of the embedding heads; see `embedding_head`."""
 Scale = Literal["trained", "frozen", "none"]
-"""What becomes of the scale of the batch normalisation (BN) that closes a head; see `closing_norm`."""
+"""Settings of the scale of the last batch normalisation (BN) of a head; see `closing_norm`."""
 
 
 def embedding_head(
@@ -25,26 +28,37 @@ def embedding_head(
     ends_in_norm: bool = True,
     scale: Scale = "trained",
 ) -> nn.Sequential:
-    """Layers from a map (N, channels, *size) to embeddings (N, D), not normalised.
+    """Creates the layers from a feature map (N, channels, *size) to embeddings (N, D).
 
-    - `gap`: global average pooling - FC - BN; the same number of weights for any size of image.
-    - `flatten`: BN - dropout - FC on the whole map - BN, the head of Deng et al., "ArcFace", CVPR 2019, section 3.1
-      ("BN-Dropout-FC-BN"; InsightFace's code calls it "E"). The first BN is that of the trunk where it ends in one.
-    - `gdc`: global depthwise convolution - BN - FC without bias - BN; Chen et al., "MobileFaceNets", CCBR 2018,
-      section 3.1. Each place of the map is weighed by channel, as the eyes of an aligned face always stand at the same place.
+    - "gap": global average pooling - FC - BN. The number of weights does not depend on the size.
+    - "flatten": BN - dropout - FC on the whole map - BN, the head of Deng et al., "ArcFace", CVPR
+      2019, section 3.1 ("BN-Dropout-FC-BN", called "E" in InsightFace's code). If the trunk ends in
+      a BN, that one is the first BN.
+    - "gdc": global depthwise convolution - BN - FC without bias - BN, the head of Chen et al.,
+      "MobileFaceNets", CCBR 2018, section 3.1. It has a weight for each position and channel, since
+      the eyes of an aligned face are always at the same position.
 
     Args:
-        kind: which.
-        channels: of the map.
-        size: height and width of the map.
-        embedding_dim: D.
-        dropout: share of what enters the FC that is dropped in training, 0..1.
-        norm: False leaves out every BN, for networks that have none.
-        ends_in_norm: whether the map comes out of a BN; if not, `flatten` begins with one.
-        scale: of the closing BN, see `closing_norm`; without effect where `norm` is False.
+        kind: "gap", "flatten" or "gdc".
+        channels: Number of channels of the feature map.
+        size: Height and width of the feature map.
+        embedding_dim: Length D of an embedding.
+        dropout: Share of the inputs of the FC that is dropped in training, 0..1.
+        norm: Whether to use BN. False is for networks without BN.
+        ends_in_norm: Whether the trunk ends in a BN. If not, "flatten" starts with one.
+        scale: Setting of the last BN; see `closing_norm`. Without `norm` it has no effect.
+
+    Returns:
+        The layers. The embeddings are not normalised.
 
     Raises:
-        WorkbenchError: there is no such head or scale; the nearest is suggested.
+        WorkbenchError: If the head or the scale is unknown. The message suggests the nearest one.
+
+    Example:
+        >>> import torch
+        >>> head = embedding_head("gdc", channels=16, size=(7, 7), embedding_dim=8)
+        >>> head(torch.zeros(2, 16, 7, 7)).shape
+        torch.Size([2, 8])
     """
     try:
         make = _HEADS[kind]
@@ -55,28 +69,42 @@ def embedding_head(
     )
     if kind == "flatten" and not ends_in_norm:
         layers.insert(0, nn.BatchNorm2d(channels))
-    return (
-        layers
-        if norm
-        else nn.Sequential(
-            *(layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d))
-        )
-    )
+    if norm:
+        return layers
+    without_norm = [
+        layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+    ]
+    return nn.Sequential(*without_norm)
 
 
 def closing_norm(embedding_dim: int, scale: Scale) -> nn.BatchNorm1d:
-    """The BN that closes a head. Each coordinate of an embedding is normalised over the batch, and then
+    """Creates the last BN of a head.
 
-    - `trained`: multiplied by a trained scale and shifted by a trained bias, so that embeddings can become longer or shorter
-      on the whole;
-    - `frozen`: only shifted, the scale stays at 1, as in arcface_torch's iresnet: over a batch, the mean of the squared
-      lengths is D plus the squared length of the bias;
-    - `none`: neither, as in AdaFace's network: over a batch, the mean of the squared lengths is D.
+    It normalises each coordinate of the embeddings over the batch. Then,
 
-    All have the same names in a state dict: with `none` there are a weight and a bias too, which stay at 1 and 0.
+    - with "trained", it multiplies by a trained scale and adds a trained bias, so that the
+      embeddings can become longer or shorter overall,
+    - with "frozen", it only adds the bias, and the scale stays at 1, as in the iresnet of
+      arcface_torch. The mean squared length over a batch is D plus the squared length of the bias.
+    - with "none", it does neither, as in AdaFace's network. The mean squared length is D.
+
+    All three have the same names in a state dict. With "none" the weight and the bias exist but
+    stay at 1 and 0.
+
+    Args:
+        embedding_dim: Length D of an embedding.
+        scale: "trained", "frozen" or "none".
+
+    Returns:
+        The BN.
 
     Raises:
-        WorkbenchError: there is no such scale; the nearest is suggested.
+        WorkbenchError: If the scale is unknown. The message suggests the nearest one.
+
+    Example:
+        >>> norm = closing_norm(8, "frozen")
+        >>> norm.weight.requires_grad, norm.bias.requires_grad
+        (False, True)
     """
     if scale not in get_args(Scale):
         raise unknown_name("scale of the head", scale, get_args(Scale))
@@ -87,7 +115,21 @@ def closing_norm(embedding_dim: int, scale: Scale) -> nn.BatchNorm1d:
 
 
 def halved(size: tuple[int, int], times: int) -> tuple[int, int]:
-    """Height and width of the map after `times` layers of stride 2, padded so that a map of n gives one of ceil(n / 2)."""
+    """Returns the size of a feature map after several layers with stride 2.
+
+    The layers are padded so that a side n becomes ceil(n / 2).
+
+    Args:
+        size: Height and width.
+        times: Number of layers with stride 2.
+
+    Returns:
+        Height and width.
+
+    Example:
+        >>> halved((112, 96), times=4)
+        (7, 6)
+    """
     height, width = (-(-side // 2**times) for side in size)
     return height, width
 
@@ -115,9 +157,8 @@ def _gdc(channels: int, size: tuple[int, int], embedding_dim: int, dropout: floa
     return nn.Sequential(
         nn.Conv2d(channels, channels, size, groups=channels, bias=False),
         nn.BatchNorm2d(channels),
-        nn.Sequential(
-            nn.Dropout(dropout), nn.Flatten()
-        ),  # in one, so that the weights keep the names they have in stored runs
+        # One layer, so that the weights keep the names that they have in stored runs.
+        nn.Sequential(nn.Dropout(dropout), nn.Flatten()),
         nn.Linear(channels, embedding_dim, bias=False),
     )
 

@@ -1,4 +1,4 @@
-"""The residual networks of arcface_torch, whose published weights load into them as they are."""
+"""The residual networks of arcface_torch, with the same names and shapes of weights."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from workbench.backbones.registry import register
 
 
 class IResNet(Backbone):
-    """Improved residual blocks without squeeze-and-excitation, and a fully connected embedding head.
+    """Improved residual blocks without squeeze-and-excitation, and a fully connected head.
 
-    The networks of Deng et al., "ArcFace", CVPR 2019, section 3.1, as InsightFace's arcface_torch has them: the names and
-    shapes of the weights are the same there. (InsightFace's older code calls them LResNet-E-IR; the paper does not.)
+    The networks of Deng et al., "ArcFace", CVPR 2019, section 3.1, as implemented in InsightFace's
+    arcface_torch. The names and shapes of the weights are the same, so its published weights can be
+    loaded. (InsightFace's older code calls these networks LResNet-E-IR. The paper does not.)
 
     Args:
-        embedding_dim: D; 512 in published weights.
-        image_size: pixels, at least 16; 112 in published weights.
-        dropout: share of what enters the last FC that is dropped in training, 0..1.
-        head: `flatten` (its layers are named as in arcface_torch), `gdc` or `gap`, see `heads.embedding_head`.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`; None: `frozen` with the head
-            `flatten`, as in arcface_torch, else `trained`.
+        embedding_dim: Length D of an embedding, >= 1. Published weights have 512.
+        image_size: Height and width in pixels, at least 16; an int means a square. Published
+            weights have 112.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        head: "flatten" (with the layer names of arcface_torch), "gdc" or "gap"; see
+            `heads.embedding_head`.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`. By
+            default it is "frozen" with the head "flatten", as in arcface_torch, and otherwise
+            "trained".
+
+    Attributes:
+        blocks: Number of blocks in each of the four stages.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
     """
 
     paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019"
     blocks: ClassVar[tuple[int, int, int, int]]
-    """Number of blocks in each stage."""
 
     def __init__(
         self,
@@ -60,16 +69,20 @@ class IResNet(Backbone):
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         x = self.prelu(self.bn1(self.conv1(images)))
         x = self.bn2(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
-        embeddings: Tensor = (
-            self.head(x) if self.head else self.features(self.fc(self.flatten(self.dropout(x))))
-        )
+        if self.head is not None:
+            x = self.head(x)
+        else:
+            x = self.dropout(x)
+            x = self.features(self.fc(self.flatten(x)))
+        embeddings: Tensor = x
         return embeddings
 
 
 class _Block(nn.Module):
-    """`ImprovedResidual` without squeeze-and-excitation, its layers named as in arcface_torch."""
+    """`ImprovedResidual` without squeeze-and-excitation, with the layer names of arcface_torch."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -82,9 +95,9 @@ class _Block(nn.Module):
         self.downsample = shortcut(channels_in, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.downsample(x) + self.bn3(
-            self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x)))))
-        )
+        residual = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        residual = self.bn3(self.conv2(residual))
+        out: Tensor = self.downsample(x) + residual
         return out
 
 
@@ -97,27 +110,27 @@ def _stage(channels_in: int, channels: int, blocks: int) -> nn.Sequential:
 
 @register("iresnet18")
 class IResNet18(IResNet):
-    """arcface_torch's r18: 24.03 million parameters at 112 pixels and D = 512."""
+    """The network r18 of arcface_torch: 24.03 million parameters at 112 pixels and D = 512."""
 
     blocks = (2, 2, 2, 2)
 
 
 @register("iresnet34")
 class IResNet34(IResNet):
-    """arcface_torch's r34: 34.14 million parameters at 112 pixels and D = 512."""
+    """The network r34 of arcface_torch: 34.14 million parameters at 112 pixels and D = 512."""
 
     blocks = (3, 4, 6, 3)
 
 
 @register("iresnet50")
 class IResNet50(IResNet):
-    """arcface_torch's r50: 43.59 million parameters at 112 pixels and D = 512."""
+    """The network r50 of arcface_torch: 43.59 million parameters at 112 pixels and D = 512."""
 
     blocks = (3, 4, 14, 3)
 
 
 @register("iresnet100")
 class IResNet100(IResNet):
-    """arcface_torch's r100: 65.16 million parameters at 112 pixels and D = 512."""
+    """The network r100 of arcface_torch: 65.16 million parameters at 112 pixels and D = 512."""
 
     blocks = (3, 13, 30, 3)

@@ -1,4 +1,4 @@
-"""The network for faces on phones."""
+"""MobileFaceNet: a small and fast network for mobile devices."""
 
 from __future__ import annotations
 
@@ -12,28 +12,40 @@ from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
 HIDDEN = (128, 256, 256)
-"""Channels between the two pointwise convolutions of a bottleneck, by stage; 128, 256 and 512 where it halves the map."""
+"""Hidden channels of a bottleneck without stride, by stage. The bottlenecks with stride 2 have 128,
+256 and 512."""
 
 
 @register("mobilefacenet")
 class MobileFaceNet(Backbone):
-    """Inverted bottlenecks with PReLU, depthwise convolutions, and a global depthwise convolution in place of pooling.
+    """Inverted bottlenecks with PReLU, and a global depthwise convolution instead of pooling.
 
-    Chen et al., "MobileFaceNets: Efficient CNNs for accurate real-time face verification on mobile devices", CCBR 2018,
-    table 1. The default is InsightFace's arcface_torch `mbf`, whose results are the ones reported today: the channels between
-    bottlenecks are twice those of the paper, inside them they stay; 2.06 million parameters at 112 pixels and D = 512.
-    `width=1, embedding_dim=128` is the paper's network: 1.00 million and 221 million multiply-adds. `mbf_large` there is
-    `width=4, blocks=(2, 8, 12, 4)`.
+    Chen et al., "MobileFaceNets: Efficient CNNs for accurate real-time face verification on mobile
+    devices", CCBR 2018, table 1. The default is `mbf` of InsightFace's arcface_torch, for which
+    results are reported today. It has twice as many channels between the bottlenecks as the paper,
+    and the same number inside them: 2.06 million parameters at 112 pixels and D = 512. The paper's
+    network is `width=1, embedding_dim=128`, with 1.00 million parameters and 221 million
+    multiply-adds. `mbf_large` of arcface_torch is `width=4, blocks=(2, 8, 12, 4)`.
 
     Args:
-        embedding_dim: D.
-        image_size: pixels, at least 16.
-        width: channels between bottlenecks, in multiples of the paper's 64 and 128.
-        blocks: units of the first layer and the three stages, of those that leave the map's size alone. One unit in the first
-            layer is a single 3x3 convolution in 64 groups.
-        head: `gdc`, `flatten` or `gap`, see `heads.embedding_head`.
-        dropout: share of what enters the last FC that is dropped in training, 0..1.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels, at least 16; an int means a square.
+        width: Factor on the paper's numbers of channels between bottlenecks, 64 and 128; >= 1.
+        blocks: Number of units without stride in the first layer and in the three stages, each
+            >= 1. A single unit in the first layer is a 3x3 convolution with 64 groups.
+        head: "gdc", "flatten" or "gap"; see `heads.embedding_head`.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> net = wb.backbones.create("mobilefacenet", embedding_dim=8, image_size=16)
+        >>> net(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 8])
     """
 
     paper: ClassVar[str] = "Chen et al., MobileFaceNets, CCBR 2018"
@@ -53,7 +65,8 @@ class MobileFaceNet(Backbone):
             raise WorkbenchError(f"mobilefacenet: width must be positive, got {width}")
         if len(blocks) != 4 or min(blocks) < 1:
             raise WorkbenchError(
-                f"mobilefacenet: blocks must be four positive numbers, e.g. (1, 4, 6, 2), got {tuple(blocks)}"
+                "mobilefacenet: blocks must be four positive numbers, e.g. (1, 4, 6, 2), "
+                f"got {tuple(blocks)}"
             )
         narrow, wide, last = 64 * width, 128 * width, 512
         first: list[nn.Module] = [_conv(narrow, narrow, 3, groups=64)]
@@ -82,14 +95,16 @@ class MobileFaceNet(Backbone):
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.features(images))
         return embeddings
 
 
 class _Bottleneck(nn.Module):
-    """Pointwise up, depthwise 3x3, pointwise down without activation; added to its input where the shape stays.
+    """Bottleneck: pointwise convolution, depthwise 3x3 convolution, linear pointwise convolution.
 
-    Sandler et al., "MobileNetV2", CVPR 2018, table 1, with PReLU.
+    It is added to its input if it has no stride. Sandler et al., "MobileNetV2", CVPR 2018, table 1,
+    with PReLU.
     """
 
     def __init__(self, channels_in: int, channels: int, hidden: int, stride: int = 1) -> None:

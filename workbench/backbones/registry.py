@@ -1,4 +1,4 @@
-"""The table of backbones."""
+"""The registry of backbones."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from workbench.backbones.base import Backbone
 from workbench.registry import Registry
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
+"""Backbones by name."""
 register = BACKBONES.register

@@ -1,4 +1,4 @@
-"""The residual networks that everybody knows, out of torchvision, with an embedding in place of the classes."""
+"""The residual networks of torchvision, with an embedding head instead of the classifier."""
 
 from __future__ import annotations
 
@@ -13,24 +13,33 @@ from workbench.backbones.registry import register
 from workbench.errors import unknown_name
 
 Stem = Literal["face", "imagenet"]
-"""First layers: a 3x3 convolution without stride, or 7x7 with stride 2 and max-pooling, which leaves a sixteenth of the places."""
+"""First layers. "face" is a 3x3 convolution without stride. "imagenet" is a 7x7 convolution with
+stride 2 and max-pooling, which leaves 1/16 of the positions."""
 
 HALVINGS: dict[str, int] = {"face": 3, "imagenet": 5}
+"""Number of times that the network halves the image, by stem."""
 
 
 class ResNet(Backbone):
-    """torchvision's ResNet up to its last map; the weights of `trunk` are named as there.
+    """ResNet of torchvision up to its last feature map, with an embedding head.
 
-    He et al., "Deep residual learning for image recognition", CVPR 2016, table 1. A 112-pixel face keeps 14 x 14 places on the
-    last map with the stem `face`, 4 x 4 with `imagenet`.
+    He et al., "Deep residual learning for image recognition", CVPR 2016, table 1. For images of 112
+    pixels, the last feature map has 14 x 14 positions with the stem "face", and 4 x 4 with
+    "imagenet". The weights of `trunk` have the same names as in torchvision.
 
     Args:
-        embedding_dim: D.
-        image_size: pixels, at least 16.
-        stem: `face` or `imagenet`.
-        head: `gap`, `flatten` or `gdc`, see `heads.embedding_head`.
-        dropout: share of what enters the last FC that is dropped in training, 0..1.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels, at least 16; an int means a square.
+        stem: First layers: "face" keeps the resolution, "imagenet" is torchvision's.
+        head: "gap", "flatten" or "gdc"; see `heads.embedding_head`.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+
+    Attributes:
+        torchvision_name: Name of the network in torchvision.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
     """
 
     paper: ClassVar[str] = "He et al., Deep residual learning for image recognition, CVPR 2016"
@@ -48,7 +57,7 @@ class ResNet(Backbone):
         super().__init__(embedding_dim, image_size, smallest=16)
         if stem not in HALVINGS:
             raise unknown_name("stem", stem, HALVINGS)
-        from torchvision import models  # takes seconds
+        from torchvision import models  # imported here because it takes seconds
 
         net = models.get_model(self.torchvision_name, weights=None)
         channels = net.fc.in_features
@@ -71,6 +80,7 @@ class ResNet(Backbone):
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.trunk(images))
         return embeddings
 

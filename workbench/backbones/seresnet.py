@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation residual networks in the layout used for faces."""
+"""Residual networks with squeeze-and-excitation, in the layout used for faces."""
 
 from __future__ import annotations
 
@@ -11,34 +11,42 @@ from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
 
 INSIGHTFACE_EPS = 2e-5
-"""Added to the variance by every BN of InsightFace's MXNet networks."""
+"""Epsilon that every BN of InsightFace's MXNet networks adds to the variance."""
 
 
 class SEResNet(Backbone):
-    """Improved residual blocks with squeeze-and-excitation, and a fully connected embedding head.
+    """Improved residual blocks with squeeze-and-excitation, and a fully connected head.
 
-    The blocks and the head of Deng et al., "ArcFace", CVPR 2019, section 3.1, with the gates of Hu et al.: a 3x3 stem without
-    stride, four stages that each halve the image, and BN - dropout - FC - BN on the flattened map.
+    The blocks and the head are those of Deng et al., "ArcFace", CVPR 2019, section 3.1, with the
+    gates of Hu et al.: a 3x3 stem without stride, four stages that each halve the image, and
+    BN - dropout - FC - BN on the flattened map.
 
-    InsightFace's MXNet code (src/symbols/fresnet.py) has the same network under the name SE-LResNet-E-IR, which the paper does
-    not use, with three differences: a PReLU between the two layers of a gate where Hu et al. and this class have a ReLU, a
-    closing BN whose scale is fixed at 1, and 2e-5 added to the variances of every BN, not 1e-5. `exact` takes these.
+    InsightFace's MXNet code (src/symbols/fresnet.py) has the same network under the name
+    SE-LResNet-E-IR, which the paper does not use, with three differences: the activation between
+    the two layers of a gate is PReLU instead of the ReLU of Hu et al., the scale of the last BN is
+    fixed at 1, and the epsilon of every BN is 2e-5 instead of 1e-5. `exact` selects that variant.
 
     Args:
-        embedding_dim: D.
-        image_size: pixels, at least 16.
-        dropout: share of what enters the last FC that is dropped in training, 0..1.
-        head: `flatten`, `gdc` or `gap`, see `heads.embedding_head`.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`; None: `frozen` where `exact`, else
-            `trained`.
-        exact: InsightFace's variant, see above. Its state has other weights than the default's.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels, at least 16; an int means a square.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        head: "flatten", "gdc" or "gap"; see `heads.embedding_head`.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`. By
+            default it is "frozen" with `exact`, and otherwise "trained".
+        exact: Whether to use InsightFace's variant. Its state dict has other entries than that of
+            the default.
+
+    Attributes:
+        blocks: Number of blocks in each of the four stages.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
     """
 
     paper: ClassVar[str] = (
         "Deng et al., ArcFace, CVPR 2019; Hu et al., Squeeze-and-excitation networks, CVPR 2018"
     )
     blocks: ClassVar[tuple[int, int, int, int]]
-    """Number of blocks in each stage."""
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class SEResNet(Backbone):
                 layer.eps = INSIGHTFACE_EPS
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.features(images))
         return embeddings
 
@@ -96,6 +105,6 @@ class SEResNet34(SEResNet):
 
 @register("seresnet50")
 class SEResNet50(SEResNet):
-    """24 blocks of two convolutions, as in the paper, none with a bottleneck; 43.8 million parameters."""
+    """24 blocks of two convolutions without bottleneck, 43.8 million parameters."""
 
     blocks = (3, 4, 14, 3)

@@ -1,4 +1,4 @@
-"""A small network that a laptop without GPU trains in a minute."""
+"""A small network that trains in about a minute on a laptop without a GPU."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from workbench.errors import WorkbenchError
 
 @register("smallresnet")
 class SmallResNet(Backbone):
-    """One improved residual block per scale, on narrow maps; global depthwise head.
+    """One improved residual block for each scale with few channels, and a global depthwise head.
 
-    0.3 million parameters.
+    It has 0.3 million parameters by default. Images of at least 48 pixels are halved by the first
+    layer.
 
     Args:
-        embedding_dim: D.
-        image_size: pixels, at least 16.
-        width: channels of the first scale; the others are 2, 4 and 8 times as wide.
-        head: `gdc`, `flatten` or `gap`, see `heads.embedding_head`.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels, at least 16; an int means a square.
+        width: Number of channels of the first scale, >= 1. The others have 2, 4 and 8 times that.
+        head: "gdc", "flatten" or "gap"; see `heads.embedding_head`.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=28)
+        >>> net(torch.zeros(2, 3, 28, 28)).shape
+        torch.Size([2, 8])
     """
 
     paper: ClassVar[str] = (
@@ -42,21 +53,24 @@ class SmallResNet(Backbone):
         if width < 1:
             raise WorkbenchError(f"smallresnet: width must be positive, got {width}")
         channels = (width, 2 * width, 4 * width, 8 * width)
-        # Pictures of 28 pixels have none to spare; larger ones are halved at once, which costs a quarter of the time.
+        # Images of 28 pixels keep their resolution. The first layer halves larger ones, which
+        # reduces the time to a quarter.
         stride = 2 if min(self.image_size) >= 48 else 1
         blocks = [
             ImprovedResidual(before, after, stride=1 if before == after else 2, act=relu)
             for before, after in zip((width, *channels), channels, strict=False)
         ]
         last = channels[-1]
+        halvings = 4 if stride == 2 else 3
         self.features = nn.Sequential(
             stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last)
         )
         self.head = embedding_head(
-            head, last, halved(self.image_size, 3 + (stride == 2)), embedding_dim, scale=scale
+            head, last, halved(self.image_size, halvings), embedding_dim, scale=scale
         )
         self.apply(initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.features(images))
         return embeddings

@@ -1,4 +1,4 @@
-"""The networks of SphereFace: residual, and without any batch normalisation."""
+"""The residual networks of SphereFace, without batch normalisation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from workbench.backbones.registry import register
 
 
 class SphereFaceNet(Backbone):
-    """Four stages, each a convolution of stride 2 and residual units of conv - PReLU - conv - PReLU; then one FC.
+    """Four stages of a convolution with stride 2 and residual units, then one FC.
 
-    Liu et al., "SphereFace: deep hypersphere embedding for face recognition", CVPR 2017, table 2. Biases and initial weights
-    are as in the authors' Caffe code: without normalisation the units must begin near zero, or the maps grow from unit to unit.
+    A unit is conv - PReLU - conv - PReLU. Liu et al., "SphereFace: Deep hypersphere embedding for
+    face recognition", CVPR 2017, table 2. Biases and initial weights are as in the authors' Caffe
+    code. Without normalisation the initial outputs of the units must be close to zero, because
+    otherwise the activations grow from unit to unit.
 
     Args:
-        embedding_dim: D; 512 in the paper.
-        image_size: pixels, at least 16; 112 x 96 in the paper.
-        dropout: share of what enters the last FC that is dropped in training, 0..1.
-        head: `flatten`, `gdc` or `gap`, see `heads.embedding_head`, here without BN, so `flatten` is the paper's plain FC.
+        embedding_dim: Length D of an embedding, >= 1; 512 in the paper.
+        image_size: Height and width in pixels, at least 16; an int means a square. The paper has
+            112 x 96.
+        dropout: Share of the inputs of the last FC that is dropped in training, 0..1.
+        head: "flatten", "gdc" or "gap"; see `heads.embedding_head`. There is no BN, so "flatten" is
+            the plain FC of the paper.
+
+    Attributes:
+        units: Number of residual units in each of the four stages.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
     """
 
     paper: ClassVar[str] = "Liu et al., SphereFace, CVPR 2017"
     units: ClassVar[tuple[int, int, int, int]]
-    """Number of residual units in each stage."""
 
     def __init__(
         self,
@@ -53,11 +62,14 @@ class SphereFaceNet(Backbone):
         self.apply(_initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         embeddings: Tensor = self.head(self.features(images))
         return embeddings
 
 
 class _Unit(nn.Module):
+    """Residual unit: two convolutions with PReLU, added to the input."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
@@ -73,8 +85,11 @@ class _Unit(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal of 0.01 inside a unit, Caffe's "xavier" (uniform, variance 1 / fan-in) elsewhere."""
-    if isinstance(module, _Unit):  # comes after its convolutions
+    """Initialises a unit with a normal distribution of standard deviation 0.01.
+
+    Other layers get Caffe's "xavier": a uniform distribution of variance 1 / fan-in.
+    """
+    if isinstance(module, _Unit):  # `apply` calls it after its convolutions
         for layer in module.body:
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)

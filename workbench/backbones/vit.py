@@ -1,4 +1,4 @@
-"""Vision transformers in the layout used for faces: small patches, no class token."""
+"""Vision transformers in the layout used for faces: small patches and no class token."""
 
 from __future__ import annotations
 
@@ -15,35 +15,45 @@ from workbench.backbones.registry import register
 from workbench.errors import WorkbenchError
 
 GRID = 12
-"""Patches along the shorter side that the default size of a patch comes nearest to: 9 pixels of 108 in arcface_torch."""
+"""Number of patches along the shorter side that the default patch size should give. It comes from
+patches of 9 pixels on 108 pixels in arcface_torch."""
 
 
 class FaceViT(Backbone):
-    """Patches to tokens, positions learned, pre-norm transformer blocks; all tokens enter the embedding.
+    """Vision transformer whose embedding is computed from all tokens.
 
-    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, eq. 1-4, with the changes of InsightFace's arcface_torch:
-    no class token, ReLU6 in place of GELU, no biases for queries, keys and values, and the embedding from the map of all
-    tokens by FC - BN - FC - BN. There patches have 9 pixels, and the last 4 of 112 are left out; here they fill the image.
+    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, eq. 1-4, with the changes of
+    InsightFace's arcface_torch: no class token, ReLU6 instead of GELU, no biases for queries, keys
+    and values, and the embedding from the map of all tokens by FC - BN - FC - BN. In arcface_torch,
+    patches have 9 pixels and the last 4 of 112 pixels are unused. Here the patches cover the image.
 
     Args:
-        embedding_dim: D.
-        image_size: pixels, at least 16.
-        patch: side of a patch in pixels, a divisor of height and width. By default the one that gives the shorter side nearest
-            to 12 patches, of two as near the larger one: 8 for 112 and 64, 2 for 28, 16 for 160 and 224.
-        depth: number of transformer blocks.
-        heads: attention heads of a block, a divisor of the tokens' width.
-        drop_path: share of the images for which the last block is skipped in training, 0 <= drop_path < 1; earlier blocks are
-            skipped less, in proportion to their number (Huang et al., "Deep networks with stochastic depth", ECCV 2016, eq. 4).
-        head: `flatten`, `gap` or `gdc`, see `heads.embedding_head`, on the map of tokens.
-        dropout: share of the map of tokens that is dropped in training, 0..1.
-        scale: of the closing BN, `trained`, `frozen` or `none`, see `heads.closing_norm`.
+        embedding_dim: Length D of an embedding, >= 1.
+        image_size: Height and width in pixels, at least 16; an int means a square.
+        patch: Side of a patch in pixels, a divisor of height and width; see `patch_size`. By
+            default it is the one that gives closest to 12 patches along the shorter side (the
+            larger of two equally close ones): 8 for 112 and 64 pixels, 2 for 28, 16 for 160 and
+            224.
+        depth: Number of transformer blocks, >= 1.
+        heads: Number of attention heads of a block, a divisor of the length of a token.
+        drop_path: Share of the images for which the last block is skipped in training,
+            0 <= drop_path < 1. The share grows linearly from 0 at the first block (Huang et al.,
+            "Deep networks with stochastic depth", ECCV 2016, eq. 4).
+        head: "flatten", "gap" or "gdc"; see `heads.embedding_head`. It acts on the map of tokens.
+        dropout: Share of the map of tokens that is dropped in training, 0..1.
+        scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+
+    Attributes:
+        width: Length of a token.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
     """
 
     paper: ClassVar[str] = (
         "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
     )
     width: ClassVar[int]
-    """Length of a token."""
 
     def __init__(
         self,
@@ -88,6 +98,7 @@ class FaceViT(Backbone):
         self.apply(_initialise)
 
     def embed(self, images: Tensor) -> Tensor:
+        """Computes the embeddings of checked images; see `Backbone.forward`."""
         grid = self.patches(images)
         tokens = self.norm(self.blocks(grid.flatten(2).transpose(1, 2) + self.positions))
         embeddings: Tensor = self.head(tokens.transpose(1, 2).reshape(grid.shape))
@@ -96,23 +107,36 @@ class FaceViT(Backbone):
 
 @register("vit_tiny")
 class ViTTiny(FaceViT):
-    """arcface_torch's vit_t: tokens of 256."""
+    """The network vit_t of arcface_torch, with tokens of length 256."""
 
     width = 256
 
 
 @register("vit_small")
 class ViTSmall(FaceViT):
-    """arcface_torch's vit_s: tokens of 512."""
+    """The network vit_s of arcface_torch, with tokens of length 512."""
 
     width = 512
 
 
 def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
-    """The side of a patch in pixels, checked, or chosen where it is None.
+    """Checks the side of a patch, or selects one.
+
+    Args:
+        image_size: Height and width in pixels.
+        patch: Side of a patch in pixels, or None to select the one that gives closest to 12 patches
+            along the shorter side.
+
+    Returns:
+        The side in pixels.
 
     Raises:
-        WorkbenchError: it does not divide height and width, or none does that cuts the shorter side into 6 to 24 patches.
+        WorkbenchError: If the patch does not divide height and width, or no patch gives 6 to 24
+            along the shorter side.
+
+    Example:
+        >>> patch_size((112, 112))
+        8
     """
     height, width = image_size
     common = gcd(height, width)
@@ -121,19 +145,23 @@ def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
         if patch not in divisors:
             listed = ", ".join(map(str, divisors))
             raise WorkbenchError(
-                f"patches of {patch} x {patch} do not fill images of {height} x {width}; sides that do: {listed}"
+                f"patches of {patch} x {patch} do not fill images of {height} x {width}; "
+                f"sides that do: {listed}"
             )
         return patch
     shorter = min(image_size)
-    natural = [side for side in divisors if GRID // 2 <= shorter // side <= 2 * GRID]
-    if not natural:
+    suitable = [side for side in divisors if GRID // 2 <= shorter // side <= 2 * GRID]
+    if not suitable:
         raise WorkbenchError(
-            f"no square patch cuts {height} x {width} into 6 to 24 along the shorter side; say patch=..., or take 112"
+            f"no square patch divides {height} x {width} into 6 to 24 along the shorter side; "
+            "give patch=..., or an image_size such as 112"
         )
-    return min(natural, key=lambda side: (abs(shorter // side - GRID), -side))
+    return min(suitable, key=lambda side: (abs(shorter // side - GRID), -side))
 
 
 class _Block(nn.Module):
+    """Pre-norm transformer block: attention, then a two-layer perceptron."""
+
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.attention = nn.Sequential(
@@ -154,7 +182,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Multi-head self-attention: (N, T, width) -> the same shape."""
+    """Multi-head self-attention on (N, T, width) tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -172,7 +200,7 @@ class _Attention(nn.Module):
 
 
 class _DropPath(nn.Module):
-    """Zero for a share of the images in training, the others scaled up so that the mean stays."""
+    """Sets a share of the images to zero in training, and scales the others to keep the mean."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -186,7 +214,7 @@ class _DropPath(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Truncated normal of 0.02 for linear layers, zero biases; the patches' convolution keeps torch's own."""
+    """Initialises linear layers with a truncated normal distribution of standard deviation 0.02."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""`workbench data ...`: look at data sets and benchmarks, render, pack and align them."""
+"""The commands `workbench data ...`, which inspect, convert, align and render data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.cli.options import sides
+from workbench.cli.options import BrokenChoice, BrokenOption, WorkersOption, examples, sides
 from workbench.errors import WorkbenchError, WorkbenchWarning
 from workbench.files import atomic_path
 
@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     from workbench.data import Benchmark, ClosedSet, Dataset, Identification, Templates
     from workbench.data.writers.common import Written
 
-MOST_SHOWN = 20
-data_app = typer.Typer(
-    no_args_is_help=True, help="Look at data sets and benchmarks; render, pack and align them."
+MAX_LISTED = 20
+"""At most this many names or files are printed in a list."""
+
+SpecArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Data set or benchmark, as KIND:PATH (folder:DIR, bin:FILE, ...) or a registered name."
+    ),
+]
+
+data_commands = typer.Typer(
+    no_args_is_help=True,
+    help="Inspect, convert, align and render data sets and benchmarks.",
 )
 
 
 class PackFormat(StrEnum):
-    """What a data set is written as."""
+    """Format in which a data set is written."""
 
     pack = "pack"
     rec = "rec"
@@ -33,97 +43,134 @@ class PackFormat(StrEnum):
     folder = "folder"
 
 
-class BrokenChoice(StrEnum):
-    """What is done about an image that cannot be read."""
-
-    stop = "stop"
-    skip = "skip"
-
-
-@data_app.command("info")
+@data_commands.command(
+    "info",
+    epilog=examples(
+        "workbench data info folder:photos",
+        "workbench data info recordio:ms1m --verify --out broken.csv",
+    ),
+)
 def data_info(
-    spec: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
+    spec: SpecArgument,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every image, to find those that are damaged.")
+        bool, typer.Option("--verify", help="Read every image to find those that are damaged.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="With --verify: CSV file for all damaged images.")
+        Path | None,
+        typer.Option(help="CSV file to which --verify writes the list of all damaged images."),
     ] = None,
 ) -> None:
-    """Say what a data set or benchmark holds; with --verify, exit code 1 says that something in it is damaged."""
+    """Describe a data set or benchmark: images, identities, sizes and what was left out.
+
+    With --verify the exit code is 1 if an image cannot be read.
+    """
     from workbench import data
     from workbench.data.inspect import summary
 
     if out is not None and not verify:
-        raise WorkbenchError(f"--out {out}: lists what --verify finds; give both")
+        raise WorkbenchError(f"--out {out}: is only written with --verify; give both")
     with warnings.catch_warnings():
         if data.is_source(spec):
-            warnings.simplefilter("ignore", WorkbenchWarning)  # its note says it
-        opened = _opened(spec)
+            # The summary holds the text of this warning.
+            warnings.simplefilter("ignore", WorkbenchWarning)
+        opened = _open(spec)
     typer.echo("\n".join(summary.describe(opened, spec)))
     if not verify:
         return
-    held = _held(opened)
-    broken = summary.find_broken(held.images)
+    images = _with_images(opened).images
+    broken = summary.find_broken(images)
     if out is not None:
         summary.write_broken(broken, out)
     if broken:
-        _tell_broken(broken, f"of {len(held.images):,} images cannot be read")
-        hint = "to go on without them: train with --set broken=skip; evaluate, embed, alignment, pack and pairs with --broken skip"
-        typer.echo(hint, err=True)
+        _print_broken(broken, f"of {len(images):,} images cannot be read")
+        typer.echo(
+            "to skip these images: train with --set broken=skip; evaluate, embed, alignment, "
+            "pack and pairs with --broken skip",
+            err=True,
+        )
         raise typer.Exit(1)
-    typer.echo(f"all {len(held.images):,} images can be read")
+    typer.echo(f"all {len(images):,} images can be read")
 
 
-@data_app.command("pack")
+@data_commands.command(
+    "pack",
+    epilog=examples(
+        "workbench data pack recordio:ms1m /fast/ms1m",
+        "workbench data pack folder:photos photos.rec",
+        "workbench data pack pairs:pairs.txt@lfw.zip lfw.bin",
+        "workbench data pack folder:faces@100x20 some --format folder",
+    ),
+)
 def data_pack(
     spec: Annotated[
         str,
         typer.Argument(
-            help="Data set, e.g. folder:DIR@exclude=FILE; for a .bin also a benchmark of pairs."
+            help="Data set, e.g. folder:DIR@exclude=FILE. A .bin file can also be made of a "
+            "benchmark of pairs."
         ),
     ],
     out: Annotated[
         Path,
         typer.Argument(
-            help="Its name may say the format: .bin (a file), .rec, .tar, else a pack (all folders)."
+            help="File or folder to write. The ending .bin, .rec or .tar selects that format; "
+            "any other name becomes a pack. All but .bin are folders."
         ),
     ],
     kind: Annotated[
         PackFormat | None,
-        typer.Option("--format", help="pack (fast, of this workbench), rec (MXNet), ..."),
+        typer.Option(
+            "--format",
+            help="pack (the workbench's own format, the fastest to read), rec (MXNet RecordIO), "
+            "bin (verification pack), tar (WebDataset shards) or folder (a folder per identity); "
+            "by default the ending of OUT decides.",
+        ),
     ] = None,
-    broken: Annotated[
-        BrokenChoice, typer.Option(help="At an image that cannot be read: stop, or skip it.")
-    ] = BrokenChoice.stop,
+    broken: BrokenOption = BrokenChoice.stop,
 ) -> None:
-    """Write a data set, or the pairs of a benchmark, in another format."""
+    """Write a data set, or a benchmark of pairs, in another format.
+
+    Image files are copied without encoding them anew, if the format allows it.
+    """
     from workbench import data
-    from workbench.data import writers as writing
+    from workbench.data import writers
 
-    chosen = kind.value if kind else writing.format_of(out)
-    opened = (
-        data.benchmark(spec) if chosen == "bin" and not data.is_drawn(spec) else data.open(spec)
-    )
-    _tell_written(writing.write(opened, out, chosen, broken=broken.value), chosen)
+    chosen = kind.value if kind else writers.format_of(out)
+    is_benchmark = chosen == "bin" and not data.is_drawn(spec)
+    opened = data.benchmark(spec) if is_benchmark else data.open(spec)
+    _print_written(writers.write(opened, out, chosen, broken=broken.value), chosen)
 
 
-@data_app.command("pairs")
+@data_commands.command(
+    "pairs",
+    epilog=examples(
+        "workbench data pairs folder:other-people mine.bin",
+        "workbench data pairs folder:other-people mine.txt --folds 5 --pairs 600",
+    ),
+)
 def data_pairs(
     spec: Annotated[str, typer.Argument(help="Data set with identities, e.g. folder:DIR.")],
     out: Annotated[
-        Path, typer.Argument(help="NAME.bin, a verification pack, or NAME.txt, a list.")
+        Path,
+        typer.Argument(
+            help="File to write: NAME.bin for a verification pack, NAME.txt for a list of pairs."
+        ),
     ],
-    folds: Annotated[int, typer.Option(min=2, help="Folds with nobody in two of them.")] = 10,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Number of folds. No person is in two of them.")
+    ] = 10,
     pairs: Annotated[
-        int, typer.Option(min=1, help="Most genuine, and as many impostor pairs in a fold.")
+        int,
+        typer.Option(
+            min=1, help="Largest number of genuine pairs in a fold; impostor pairs are as many."
+        ),
     ] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
-    broken: Annotated[
-        BrokenChoice, typer.Option(help="At an image that cannot be read: stop, or skip it.")
-    ] = BrokenChoice.stop,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random draw of pairs.")] = 0,
+    broken: BrokenOption = BrokenChoice.stop,
 ) -> None:
-    """Make a verification benchmark of a data set, as LFW's was made of LFW."""
+    """Draw genuine and impostor pairs from a data set to make a verification benchmark.
+
+    The pairs and folds follow the protocol of LFW.
+    """
     from workbench import data
     from workbench.data.dataset import source_of
     from workbench.data.writers.pairs import write_pairs
@@ -131,99 +178,136 @@ def data_pairs(
     opened = data.open(spec)
     written = write_pairs(opened, out, folds=folds, per_fold=pairs, seed=seed, broken=broken.value)
     root = getattr(source_of(opened.images, 0)[0], "root", "ROOT")
-    _tell_written(written, out.suffix.lower().lstrip("."), root)
+    _print_written(written, out.suffix.lower().lstrip("."), root)
 
 
-@data_app.command("overlap")
+@data_commands.command(
+    "overlap",
+    epilog=examples(
+        "workbench data overlap folder:faces pairs:pairs.txt@lfw.zip --out overlap.txt",
+        "workbench train --data folder:faces@exclude=overlap.txt",
+    ),
+)
 def data_overlap(
-    source: Annotated[str, typer.Argument(help="Data set to be trained on.")],
-    benchmark: Annotated[str, typer.Argument(help="Benchmark, or another data set.")],
+    source: Annotated[str, typer.Argument(help="Data set to train on.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark, or a second data set.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="File for the names, which SOURCE@exclude=FILE then leaves out."),
+        typer.Option(
+            help="File for the shared names, which SOURCE@exclude=FILE leaves out in training."
+        ),
     ] = None,
 ) -> None:
-    """Find the people whom a data set shares with a benchmark, by name: accuracy on people trained on says little."""
+    """Find people who are both in a training set and in a benchmark, by their names.
+
+    The accuracy on people who were in the training set says little about other people.
+    """
     from workbench import data
     from workbench.data.joining import write_names
 
-    names = [
-        list(_held(opened).identity_names) for opened in (data.open(source), _opened(benchmark))
-    ]
-    shared = data.overlap(*names)
+    source_names = list(_with_images(data.open(source)).identity_names)
+    benchmark_names = list(_with_images(_open(benchmark)).identity_names)
+    shared = data.overlap(source_names, benchmark_names)
     typer.echo(
-        f"{len(shared):,} of {len(names[0]):,} identities of {source} are in {benchmark} too, which has {len(names[1]):,}"
+        f"{len(shared):,} of the {len(source_names):,} identities of {source} "
+        f"are among the {len(benchmark_names):,} of {benchmark}"
     )
     if out is None:
-        typer.echo("".join(f"  {name}\n" for name in shared[:MOST_SHOWN]), nl=False)
-        if len(shared) > MOST_SHOWN:
-            typer.echo(f"  ... and {len(shared) - MOST_SHOWN:,} more; --out FILE writes them all")
-    elif len(shared) == len(names[0]):
-        typer.echo(f"{out} is not written: nobody would be left")
-    elif shared:
+        for name in shared[:MAX_LISTED]:
+            typer.echo(f"  {name}")
+        if len(shared) > MAX_LISTED:
+            typer.echo(f"  ... and {len(shared) - MAX_LISTED:,} more; --out FILE writes them all")
+    elif not shared:
+        typer.echo(f"{out} is not written: the two share no names")
+    elif len(shared) == len(source_names):
+        typer.echo(f"{out} is not written: it would exclude every identity of {source}")
+    else:
         write_names(shared, out)
         parts = data.parts(source)
         option = f"{',' if parts[-1].options else '@'}exclude={out}"
-        wanted = (
-            f"workbench train --data {source}{option}"
-            if len(parts) == 1
-            else f"put {option} behind the sets with these people"
-        )
-        typer.echo(f"{out}. Next: {wanted}")
-    else:
-        typer.echo(f"{out} is not written, as there is nobody to leave out")
+        if len(parts) == 1:
+            next_step = f"workbench train --data {source}{option}"
+        else:
+            next_step = f"add {option} to each joined set that holds these people"
+        typer.echo(f"{out}. Next: {next_step}")
 
 
-@data_app.command("render")
+@data_commands.command(
+    "render",
+    epilog=examples(
+        "workbench data render synthfaces", "workbench data render synthfaces:500x20,seed=3,size=64"
+    ),
+)
 def data_render(
     name: Annotated[
         str,
-        typer.Argument(help="synthfaces, synthfaces:500x20,seed=3,size=64, synthfaces-pose, ..."),
+        typer.Argument(
+            help="Synthetic data set or benchmark: synthfaces, synthfaces:500x20,seed=3,size=64, "
+            "synthfaces-pose, ..."
+        ),
     ],
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")
-    ] = None,
+    workers: WorkersOption = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Throw away what is there, e.g. because it is damaged.")
+        bool,
+        typer.Option("--again", help="Delete the stored images, e.g. damaged ones, first."),
     ] = False,
 ) -> None:
-    """Render synthetic people ahead of time; else that is done when they are first used."""
+    """Render synthetic people and print the folders that hold them.
+
+    Without this command they are rendered when they are first used.
+    """
     from workbench import data
 
     for folder in data.render(name, workers=workers, again=again):
         typer.echo(folder)
 
 
-@data_app.command("align")
+@data_commands.command(
+    "align",
+    epilog=examples(
+        "workbench data align folder:photos aligned",
+        "workbench data align folder:photos aligned --size 112x96 --miss crop --format png",
+    ),
+)
 def data_align(
     source: Annotated[str, typer.Argument(help="Data set, e.g. folder:photos.")],
     out: Annotated[
-        Path, typer.Argument(help="Folder for the aligned faces; folder:OUT opens them.")
+        Path, typer.Argument(help="Folder for the aligned faces, which folder:OUT then opens.")
     ],
     size: Annotated[
-        str, typer.Option(help="Side of the crops in pixels, or HEIGHTxWIDTH.")
+        str, typer.Option(help="Size of the aligned images in pixels, SIDE or HEIGHTxWIDTH.")
     ] = "112",
     which: Annotated[
-        str, typer.Option(help="Face where there are several: largest, central.")
+        str,
+        typer.Option(help="Face to use if an image shows several: largest or central."),
     ] = "largest",
     detector: Annotated[
         str, typer.Option(help="Face detector: auto, retinaface, centerface, ...")
     ] = "auto",
     miss: Annotated[
-        str, typer.Option(help="Where no face is found: skip the image, or crop its middle.")
+        str,
+        typer.Option(
+            help="What to do with an image in which no face is found: skip it, or crop its middle."
+        ),
     ] = "skip",
     broken: Annotated[
-        str, typer.Option(help="At an image that cannot be read: skip it and report it, or stop.")
+        str,
+        typer.Option(
+            help="What to do with an image that cannot be read: skip and report it, or stop."
+        ),
     ] = "skip",
-    image_format: Annotated[str, typer.Option("--format", help="jpg (quality 95) or png.")] = "jpg",
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; as many as there are cores by default.")
-    ] = None,
+    image_format: Annotated[
+        str, typer.Option("--format", help="Image format: jpg (quality 95) or png.")
+    ] = "jpg",
+    workers: WorkersOption = None,
 ) -> None:
-    """Find and align the faces of a data set, into a folder per identity; called again it does what is new or has changed."""
+    """Detect and align the faces of a data set and write them to a folder per identity.
+
+    A second call processes only images that are new or have changed.
+    """
     from workbench import data
 
-    done = data.align(
+    alignment = data.align(
         source,
         out,
         size=sides(size, "--size"),
@@ -234,26 +318,33 @@ def data_align(
         format=image_format,
         workers=workers,
     )
-    typer.echo(f"{done}\neach image: {done.table}. Next: workbench data info folder:{done.path}")
+    typer.echo(alignment)
+    typer.echo(f"each image: {alignment.table}. Next: workbench data info folder:{alignment.path}")
 
 
-@data_app.command("show")
+@data_commands.command(
+    "show",
+    epilog=examples(
+        "workbench data show synthfaces",
+        "workbench data show bin:lfw.bin --people 20 --out lfw.png",
+    ),
+)
 def data_show(
-    name: Annotated[str, typer.Argument(help="KIND:PATH or a known name.")],
+    name: SpecArgument,
     out: Annotated[Path | None, typer.Option(help="PNG file; NAME.png by default.")] = None,
-    people: Annotated[int, typer.Option(min=1, help="Most rows.")] = 10,
-    images: Annotated[int, typer.Option(min=1, help="Most pictures in a row.")] = 12,
-    scale: Annotated[int, typer.Option(min=1, help="Enlarge that many times.")] = 2,
+    people: Annotated[int, typer.Option(min=1, help="Largest number of rows.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Largest number of images in a row.")] = 12,
+    scale: Annotated[int, typer.Option(min=1, help="Factor by which images are enlarged.")] = 2,
 ) -> None:
-    """Write a contact sheet of a data set or benchmark: a row a person."""
+    """Write a contact sheet of a data set or benchmark, with one row of images per person."""
     from workbench import data
     from workbench.images import to_png
 
-    held = _held(_opened(name))
-    file = out or Path(f"{held.name}.png")
+    opened = _with_images(_open(name))
+    file = out or Path(f"{opened.name}.png")
     if file.suffix.lower() != ".png":
-        raise WorkbenchError(f"--out {file}: a PNG is written, give it a name that ends in .png")
-    sheet = to_png(data.contact_sheet(held, people, images, scale))
+        raise WorkbenchError(f"--out {file}: expected a file name that ends in .png")
+    sheet = to_png(data.contact_sheet(opened, people, images, scale))
     try:
         with atomic_path(file) as temporary:
             temporary.write_bytes(sheet)
@@ -262,42 +353,43 @@ def data_show(
     typer.echo(file)
 
 
-def _opened(spec: str) -> Dataset | Benchmark | ClosedSet | Identification | Templates:
+def _open(spec: str) -> Dataset | Benchmark | ClosedSet | Identification | Templates:
+    """Opens a data set, or a benchmark if the spec names no data set."""
     from workbench import data
 
-    return (
-        data.open(spec) if isinstance(spec, str) and data.is_source(spec) else data.benchmark(spec)
-    )
+    return data.open(spec) if data.is_source(spec) else data.benchmark(spec)
 
 
-def _held(
+def _with_images(
     opened: Dataset | Benchmark | ClosedSet | Identification | Templates,
 ) -> Dataset | Benchmark | Identification | Templates:
-    """What has images and identities."""
+    """Returns the object that holds the images and the names of the identities."""
     from workbench import data
 
     return opened.dataset if isinstance(opened, data.ClosedSet) else opened
 
 
-def _tell_written(written: Written, kind: str, root: object = "") -> None:
+def _print_written(written: Written, kind: str, root: object = "") -> None:
+    """Prints what was written, and the spec that opens it."""
     from workbench.data.inspect.summary import in_bytes
 
-    what = f"{written.images:,} images" + (
-        f" of {written.identities:,} identities" if written.identities else ""
-    )
-    opener = {"rec": "recordio", "tar": "webdataset", "txt": "pairs"}.get(kind, kind)
-    typer.echo(
-        f"{written.path}: {what}, {in_bytes(written.bytes)}; {opener}:{written.path}{f'@{root}' * (kind == 'txt')} opens it"
-    )
+    content = f"{written.images:,} images"
+    if written.identities:
+        content += f" of {written.identities:,} identities"
+    source_kind = {"rec": "recordio", "tar": "webdataset", "txt": "pairs"}.get(kind, kind)
+    spec = f"{source_kind}:{written.path}"
+    if kind == "txt":
+        spec += f"@{root}"
+    typer.echo(f"{written.path}: {content}, {in_bytes(written.bytes)}; {spec} opens it")
     if written.note:
         typer.echo(f"note: {written.note}")
     if written.broken:
-        _tell_broken(written.broken, "images cannot be read and were left out")
+        _print_broken(written.broken, "images cannot be read and were left out")
 
 
-def _tell_broken(broken: list[tuple[str, str]], what: str) -> None:
-    typer.echo(f"{len(broken):,} {what}:")
-    for where, reason in broken[:MOST_SHOWN]:
+def _print_broken(broken: list[tuple[str, str]], title: str) -> None:
+    typer.echo(f"{len(broken):,} {title}:")
+    for where, reason in broken[:MAX_LISTED]:
         typer.echo(f"  {where}: {reason}")
-    if len(broken) > MOST_SHOWN:
-        typer.echo(f"  ... and {len(broken) - MOST_SHOWN:,} more")
+    if len(broken) > MAX_LISTED:
+        typer.echo(f"  ... and {len(broken) - MAX_LISTED:,} more")

@@ -1,4 +1,4 @@
-"""How commands print tables."""
+"""Prints tables as text, CSV or LaTeX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TableFormat(StrEnum):
-    """How a table is printed."""
+    """Format in which a table is printed."""
 
     text = "text"
     csv = "csv"
@@ -20,19 +20,36 @@ class TableFormat(StrEnum):
 
 
 def print_table(table: DataFrame, table_format: TableFormat, decimals: int = 4) -> None:
-    """Without an index; text stands on the left, what is missing is "-", and LaTeX's own characters are escaped."""
+    """Prints a table without its index.
+
+    Args:
+        table: table to print.
+        table_format: `text` aligns text columns to the left and shows missing values as "-",
+            `latex` escapes LaTeX's special characters, and `csv` prints every digit of a number.
+        decimals: digits after the decimal point in text and LaTeX.
+    """
     if table_format is TableFormat.csv:
         typer.echo(table.to_csv(index=False), nl=False)
-    elif table_format is TableFormat.latex:
-        typer.echo(
-            table.to_latex(index=False, float_format=f"%.{decimals}f", na_rep="-", escape=True)
+        return
+    float_format = f"%.{decimals}f"
+    if table_format is TableFormat.latex:
+        typer.echo(table.to_latex(index=False, float_format=float_format, na_rep="-", escape=True))
+        return
+    text_columns = table.select_dtypes(exclude="number").astype(object)
+    text_columns = text_columns.where(text_columns.notna(), "-").astype(str)
+    left_aligned = {
+        str(column): f"{{:<{text_columns[column].str.len().max()}}}".format
+        for column in text_columns
+    }
+    lines = (
+        table.assign(**text_columns)
+        .to_string(
+            index=False,
+            float_format=float_format,
+            na_rep="-",
+            formatters=left_aligned,
+            justify="left",
         )
-    else:
-        texts = table.select_dtypes(exclude="number").astype(object)
-        words = texts.where(texts.notna(), "-").astype(str)
-        left = {str(column): f"{{:<{words[column].str.len().max()}}}".format for column in words}
-        told = table.assign(**words)
-        shown = told.to_string(
-            index=False, float_format=f"%.{decimals}f", na_rep="-", formatters=left, justify="left"
-        )
-        typer.echo("\n".join(line.rstrip() for line in shown.splitlines()))
+        .splitlines()
+    )
+    typer.echo("\n".join(line.rstrip() for line in lines))

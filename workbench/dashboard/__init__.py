@@ -1,1 +1,4 @@
-"""The Streamlit dashboard. Reads run directories; never imports the trainer, and torch only for the photo page."""
+"""The Streamlit dashboard, which shows run directories.
+
+It never imports the trainer. Only the page of two photos imports torch.
+"""

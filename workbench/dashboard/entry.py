@@ -1,4 +1,4 @@
-"""What `workbench app` hands to Streamlit; the same as app.py of a checkout, for an installed package."""
+"""The script that `workbench app` runs in Streamlit. It does what app.py does in a checkout."""
 
 from workbench.dashboard.main import main
 

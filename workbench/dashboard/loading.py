@@ -1,11 +1,12 @@
-"""Reading runs for the pages, cached by what the files are, so that a new evaluation shows at the next click."""
+"""Reads runs and benchmarks for the pages. What was read is cached until its files change."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,105 +16,177 @@ from numpy.typing import NDArray
 from workbench import data, evaluation, faces, images, runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import results
+from workbench.evaluation.evaluators import Target
+from workbench.evaluation.kinds import of_type
 from workbench.evaluation.results import left_out_numbers
-from workbench.evaluation.sources import TRAIN, Target, open_training_set
+from workbench.evaluation.sources import TRAIN, open_training_set
 
 if TYPE_CHECKING:
     from workbench.evaluation.model import Model
 
-Stamp = tuple[int, int]
+P = ParamSpec("P")
+T = TypeVar("T")
+Stamp = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the sidebar says: the runs to compare, and on which benchmark."""
+    """The choices in the sidebar.
+
+    Attributes:
+        runs_dir: folder of the run directories, as it was typed.
+        chosen: the runs to compare.
+        benchmark: name of the evaluation to show; None if no chosen run has been evaluated.
+    """
 
     runs_dir: str
     chosen: tuple[runs.Run, ...]
     benchmark: str | None
 
     def evaluated(self) -> list[runs.Run]:
-        """The selected runs that were evaluated on the selected benchmark."""
+        """Returns the chosen runs that were evaluated on the chosen benchmark."""
         return [run for run in self.chosen if self.benchmark in run.evaluations()]
 
 
 def list_runs(folder: str) -> list[runs.Run]:
-    """The runs in a folder that someone typed, newest first; none where it cannot be one."""
+    """Returns the runs in a folder, newest first.
+
+    Args:
+        folder: path as a user typed it; it may begin with "~".
+
+    Returns:
+        The runs. The list is empty if the folder cannot be read or the text is not a valid path.
+    """
     try:
         return runs.list(Path(folder).expanduser())
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ):  # not ours to read, or too long; a user who is not there; a zero byte
+    except (OSError, RuntimeError, ValueError):
+        # OSError: no permission, or the name is too long. RuntimeError: "~user" names no user.
+        # ValueError: the text holds a zero byte.
         return []
 
 
 def _stamp(path: Path) -> Stamp:
-    """Changes when the file does."""
+    """Returns a value that changes when the file does."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
-        return (0, 0)
-    return found.st_mtime_ns, found.st_size
+        return str(path), 0, 0
+    return str(path), status.st_mtime_ns, status.st_size
 
 
-def _evaluation_stamp(run: runs.Run, name: str) -> Stamp:
-    return _stamp(run.path / runs.EVALUATION / f"{name}.json")
+def cached_by_files(
+    files: Callable[..., Iterable[Path]], cache: Any = st.cache_data, **options: Any
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator that caches a function until one of the files that it reads changes.
+
+    Args:
+        files: called with the arguments of the function, returns the files that it reads.
+        cache: Streamlit's cache. `st.cache_data` gives each caller a copy of the value,
+            `st.cache_resource` shares one object, such as a model, between all callers.
+        options: options of the cache, such as `max_entries`.
+
+    Returns:
+        The decorator. It keeps the signature of the function, whose arguments must be hashable by
+        Streamlit or runs, which are identified by their folders.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        uncached: Callable[..., T] = function
+
+        @wraps(function)
+        def read(*args: Any, stamps: tuple[Stamp, ...], **kwargs: Any) -> T:
+            return uncached(*args, **kwargs)
+
+        by_folder = {runs.Run: lambda run: str(run.path)}
+        cached_read = cache(**{"show_spinner": False} | options, hash_funcs=by_folder)(read)
+
+        @wraps(function)
+        def read_if_changed(*args: P.args, **kwargs: P.kwargs) -> T:
+            stamps = tuple(_stamp(path) for path in files(*args, **kwargs))
+            value: T = cached_read(*args, stamps=stamps, **kwargs)
+            return value
+
+        return read_if_changed
+
+    return decorate
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _result(path: Path, name: str, stamp: Stamp) -> evaluation.Result:
-    return evaluation.load_result(runs.Run(path), name)
+def _evaluation_file(run: runs.Run, name: str, *_: Any) -> list[Path]:
+    # The .json file of an evaluation is written after its .npz file, so one stamp stands for both.
+    return [run.path / runs.EVALUATION / f"{name}.json"]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _angles(path: Path, name: str, stamp: Stamp) -> evaluation.Angles | None:
-    return evaluation.load_angles(runs.Run(path), name)
+@cached_by_files(_evaluation_file, max_entries=64)
+def result(run: runs.Run, name: str) -> evaluation.Result:
+    """Returns a stored result. Raises WorkbenchError as `evaluation.load_result` does."""
+    return evaluation.load_result(run, name)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _gaps(path: Path, name: str, stamp: Stamp) -> evaluation.Gaps | None:
-    return evaluation.load_gaps(runs.Run(path), name)
+@cached_by_files(_evaluation_file, max_entries=64)
+def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
+    """Returns the stored angles to class centres; None if there are none."""
+    return evaluation.load_angles(run, name)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _invariance(
-    path: Path, name: str, stamp: Stamp, factor: str, far: float
-) -> evaluation.InvarianceCurve:
-    return evaluation.invariance_curves(runs.Run(path), name, far=far, factors=[factor])[factor]
+@cached_by_files(_evaluation_file, max_entries=64)
+def gaps(run: runs.Run, name: str) -> evaluation.Gaps | None:
+    """Returns the stored differences between the images of each pair; None if there are none."""
+    return evaluation.load_gaps(run, name)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _projection(
-    path: Path, name: str, stamp: Stamp
-) -> tuple[evaluation.Projection, list[str]] | None:
-    return evaluation.load_projection(runs.Run(path), name)
+@cached_by_files(_evaluation_file, max_entries=256)
+def invariance(run: runs.Run, name: str, factor: str, far: float) -> evaluation.InvarianceCurve:
+    """Returns an invariance curve. Raises WorkbenchError as `evaluation.invariance_curves` does."""
+    return evaluation.invariance_curves(run, name, far=far, factors=[factor])[factor]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _metrics(path: Path, stamp: Stamp) -> pd.DataFrame:
-    return runs.Run(path).metrics()
+@cached_by_files(_evaluation_file, max_entries=64)
+def projection(run: runs.Run, name: str) -> tuple[evaluation.Projection, list[str]] | None:
+    """Returns the stored projection and the names of its identities; None if there is none."""
+    return evaluation.load_projection(run, name)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _leaderboard(paths: Sequence[Path], stamps: Sequence[Stamp]) -> pd.DataFrame:
-    return evaluation.leaderboard([runs.Run(path) for path in paths])
+@cached_by_files(lambda run: [run.path / runs.METRICS], max_entries=64)
+def metrics(run: runs.Run) -> pd.DataFrame:
+    """Returns the metrics that were logged during training, one row for each logged step."""
+    return run.metrics()
 
 
-@st.cache_data(max_entries=64, show_spinner="Comparing the runs pair by pair ...")
-def _clearly_best(paths: Sequence[Path], name: str, stamps: Sequence[Stamp]) -> str | None:
-    results = {path.name: evaluation.load_result(runs.Run(path), name) for path in paths}
-    return evaluation.clearly_best(
-        {run: one for run, one in results.items() if isinstance(one, evaluation.VerificationResult)}
-    )
+def _all_evaluation_files(chosen: Sequence[runs.Run]) -> list[Path]:
+    return [
+        path for run in chosen for name in run.evaluations() for path in _evaluation_file(run, name)
+    ]
 
 
-@st.cache_resource(
-    max_entries=6, show_spinner="Loading the model (the first one takes some seconds) ..."
+@cached_by_files(_all_evaluation_files, max_entries=16)
+def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
+    """Returns the table of all evaluations of the runs."""
+    return evaluation.leaderboard(list(chosen))
+
+
+@cached_by_files(
+    lambda chosen, name: [path for run in chosen for path in _evaluation_file(run, name)],
+    max_entries=64,
+    show_spinner="Comparing the runs pair by pair ...",
 )
-def _model(path: Path, stamp: Stamp) -> Model:
-    return evaluation.load_model(runs.Run(path), device="cpu")
+def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
+    """Returns the name of the run that is more accurate than every other run; None if none is.
+
+    Raises WorkbenchError as `evaluation.clearly_best` does.
+    """
+    results = {run.name: evaluation.load_result(run, name) for run in chosen}
+    return evaluation.clearly_best(of_type(results, evaluation.VerificationResult))
+
+
+@cached_by_files(
+    lambda run: [run.model_path],
+    st.cache_resource,
+    max_entries=6,
+    show_spinner="Loading the model (the first one takes some seconds) ...",
+)
+def model(run: runs.Run) -> Model:
+    """Returns the network of a run, on the CPU. Imports torch."""
+    return evaluation.load_model(run, device="cpu")
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
@@ -124,105 +197,79 @@ def _benchmark(
         return data.open_without(spec, unreadable)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
-def _training_set(path: Path, training_data: str | None, stamp: Stamp) -> data.Dataset:
-    return open_training_set(runs.Run(path), training_data)
-
-
-def result(run: runs.Run, name: str) -> evaluation.Result:
-    """The run's stored result; raises WorkbenchError as `evaluation.load_result`."""
-    return _result(run.path, name, _evaluation_stamp(run, name))
-
-
-def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
-    return _angles(run.path, name, _evaluation_stamp(run, name))
-
-
-def gaps(run: runs.Run, name: str) -> evaluation.Gaps | None:
-    return _gaps(run.path, name, _evaluation_stamp(run, name))
-
-
-def invariance(run: runs.Run, name: str, factor: str, far: float) -> evaluation.InvarianceCurve:
-    """The run's curve; raises WorkbenchError as `evaluation.invariance_curves`."""
-    return _invariance(run.path, name, _evaluation_stamp(run, name), factor, far)
-
-
-def projection(run: runs.Run, name: str) -> tuple[evaluation.Projection, list[str]] | None:
-    return _projection(run.path, name, _evaluation_stamp(run, name))
-
-
-def metrics(run: runs.Run) -> pd.DataFrame:
-    return _metrics(run.path, _stamp(run.path / runs.METRICS))
-
-
-def leaderboard(chosen: Sequence[runs.Run]) -> pd.DataFrame:
-    stamps = [_evaluation_stamp(run, name) for run in chosen for name in run.evaluations()]
-    return _leaderboard([run.path for run in chosen], stamps)
-
-
-def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
-    """Name of the run that is more accurate than every other one; raises WorkbenchError as `evaluation.clearly_best`."""
-    return _clearly_best(
-        [run.path for run in chosen], name, [_evaluation_stamp(run, name) for run in chosen]
-    )
-
-
-def model(run: runs.Run) -> Model:
-    """The run's network, on the CPU; imports torch."""
-    return _model(run.path, _stamp(run.model_path))
+@cached_by_files(
+    lambda run, *_: [run.path / runs.CONFIG],
+    st.cache_resource,
+    max_entries=4,
+    show_spinner="Opening the pictures ...",
+)
+def _training_set(run: runs.Run, training_data: str | None) -> data.Dataset:
+    return open_training_set(run, training_data)
 
 
 def benchmark_of(run: runs.Run, name: str) -> Target | data.Dataset:
-    """The pictures behind an evaluation.
+    """Opens the images that a run was evaluated on.
 
     Raises:
-        WorkbenchError: the files are no longer there, or hold other pairs than those evaluated.
+        WorkbenchError: if the files are missing, or are not those that were evaluated.
     """
     figures, _ = run.evaluation(name)
     spec, unreadable = str(figures.get("benchmark")), left_out_numbers(figures)
     if spec == TRAIN:
-        return _training_set(run.path, figures.get("training_data"), _stamp(run.path / runs.CONFIG))
-    # The fingerprint is that of the whole benchmark, whose pictures are the same before faces are looked for.
+        return _training_set(run, figures.get("training_data"))
+    # The fingerprint is that of the whole benchmark before faces are detected.
     whole = _benchmark(data.unprepared(spec) if unreadable else spec)
     if whole.fingerprint() != figures.get("fingerprint"):
         raise WorkbenchError(
-            f"{spec}: has changed since {run.name} was evaluated on it; run `workbench evaluate` again"
+            f"{spec}: has changed since {run.name} was evaluated on it; "
+            "run `workbench evaluate` again"
         )
     return _benchmark(spec, unreadable) if unreadable else whole
 
 
 def is_stale(run: runs.Run, name: str) -> bool:
-    """Whether the run was trained on since it was evaluated on this benchmark."""
+    """Returns whether the run was trained on after it was evaluated on this benchmark."""
     try:
         return results.is_stale(run, run.figures(name))
-    except WorkbenchError:  # the pages say what is wrong with it
+    except WorkbenchError:  # the pages show the reason
         return False
 
 
 def pictures_of(run: runs.Run, name: str) -> data.Images:
-    """Reader of the pictures behind an evaluation; raises as `benchmark_of`."""
-    opened = benchmark_of(run, name)
-    return opened.dataset.images if isinstance(opened, data.ClosedSet) else opened.images
+    """Returns the reader of the images of an evaluation. Raises as `benchmark_of` does."""
+    return benchmark_of(run, name).images
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for faces ...")
 def faces_on(content: bytes) -> list[faces.Face]:
-    """The faces on a photo, which is an image file's bytes, the largest first; imports onnxruntime.
+    """Returns the faces on a photo, the largest first. Imports onnxruntime.
+
+    Args:
+        content: bytes of an image file.
 
     Raises:
-        WorkbenchError: not an image, or there is no detector.
+        WorkbenchError: if the bytes are not an image, or no face detector is available.
     """
-    found = [face for face in faces.detect(images.decode(content)) if faces.can_be_aligned(face)]
-    return sorted(found, key=lambda face: -face.size[0] * face.size[1])
+    detected = faces.detect(images.decode(content))
+    usable = [face for face in detected if faces.can_be_aligned(face)]
+    return sorted(usable, key=lambda face: -face.size[0] * face.size[1])
 
 
-def embed(chosen: Model, pictures: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Embed single pictures as the evaluation does: fitted to the input, mirror image added."""
-    return chosen.embed(pictures, flip="add")
+def embed(network: Model, photos: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Embeds single images as an evaluation does.
+
+    Args:
+        network: network of a run.
+        photos: (H, W, 3) images; each is fitted to the network's input.
+
+    Returns:
+        (N, D) embeddings, to which those of the mirrored images are added.
+    """
+    return network.embed(photos, flip="add")
 
 
 def thumbnail(reader: data.Images, number: int, side: int = 96) -> NDArray[np.uint8]:
-    """A picture as a small square; a grey one where it cannot be read or is no longer there."""
+    """Returns an image as a small square, or a grey square if the image cannot be read."""
     try:
         return images.fit(reader[number], (side, side))
     except (WorkbenchError, IndexError):

@@ -1,4 +1,4 @@
-"""Sidebar and navigation; `app.py` calls `main`."""
+"""The sidebar and the navigation of the dashboard."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
     ("Two photos", "photos", ":material/compare:", photos.show),
 )
 DEFAULT_RUNS = 6
+"""Number of runs that are chosen until the user chooses others."""
 
 
 def main() -> None:
-    """Draw the page that the address names."""
-    # Without an icon of our own the browser would fetch that of the current page from Google.
+    """Draws the page that the address names."""
+    # Without an own icon, Streamlit makes the browser load the icon of the page from Google.
     st.set_page_config(
         page_title="Margin workbench", page_icon=Path(__file__).with_name("icon.png"), layout="wide"
     )
@@ -61,7 +62,10 @@ def main() -> None:
 
 
 def _warn_of_stale(selection: Selection) -> None:
-    """On every page: figures of a model that is no longer there beside photos embedded by the one that is."""
+    """Warns on every page if a run was trained on after its evaluation.
+
+    The stored figures then belong to an earlier model than the one that embeds uploaded photos.
+    """
     name = selection.benchmark
     stale = [
         run.name
@@ -70,8 +74,8 @@ def _warn_of_stale(selection: Selection) -> None:
     ]
     if stale:
         st.warning(
-            f"Trained on since the evaluation on {name}: {', '.join(stale)}. The figures are of the model as it was; run "
-            "`workbench evaluate` again.",
+            f"Trained on since the evaluation on {name}: {', '.join(stale)}. "
+            "The figures are those of the earlier model; run `workbench evaluate` again.",
             icon=":material/history:",
         )
 
@@ -84,21 +88,22 @@ def _sidebar() -> Selection:
             value=os.environ.get("WORKBENCH_RUNS", "runs"),
             key="runs",
             bind="query-params",
-            on_change=_choose_anew,
-            help="Where `workbench train` put its run directories.",
+            on_change=_choose_default_runs,
+            help="The folder in which `workbench train` created its run directories.",
         )
-        found = loading.list_runs(folder)
-        names = [run.name for run in found]
+        available = loading.list_runs(folder)
+        names = [run.name for run in available]
+        use_defaults = not st.session_state.pop("defaults are set", False)
         picked = st.multiselect(
             "Runs",
             names,
-            default=None if st.session_state.pop("chosen anew", False) else _default_runs(found),
+            default=_default_runs(available) if use_defaults else None,
             key="run",
             bind="query-params",
             placeholder="choose the runs to compare",
             disabled=not names,
         )
-        selected = tuple(run for run in found if run.name in picked)
+        selected = tuple(run for run in available if run.name in picked)
         benchmarks = sorted(
             {name for run in selected for name in run.evaluations()},
             key=lambda name: (name == "train", name),
@@ -106,19 +111,23 @@ def _sidebar() -> Selection:
         benchmark = st.selectbox(
             "Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks
         )
-        st.caption("The address of this page holds what you chose here; send it to share the view.")
+        st.caption(
+            "The address of this page holds these choices; bookmark it to return to the view."
+        )
     return Selection(folder, selected, benchmark)
 
 
-def _choose_anew() -> None:
-    """In another folder, choose its newest runs; else what was chosen in the one before stays, as far as it is there."""
+def _choose_default_runs() -> None:
+    """Chooses the newest runs of a folder that was just typed.
+
+    Otherwise Streamlit keeps those runs of the previous folder that exist in the new one, too.
+    """
     st.session_state["run"] = _default_runs(loading.list_runs(st.session_state["runs"]))
-    st.session_state["chosen anew"] = (
-        True  # Streamlit warns of a default beside a value set like this
-    )
+    # Streamlit warns if a widget has both a default and a value that was set like this.
+    st.session_state["defaults are set"] = True
 
 
-def _default_runs(found: list[runs.Run]) -> list[str]:
-    """The newest runs that have something to show."""
-    shown = [run.name for run in found if run.evaluations()] or [run.name for run in found]
-    return shown[:DEFAULT_RUNS]
+def _default_runs(available: list[runs.Run]) -> list[str]:
+    """Returns the newest runs that have an evaluation; if none has one, the newest runs."""
+    evaluated = [run.name for run in available if run.evaluations()]
+    return (evaluated or [run.name for run in available])[:DEFAULT_RUNS]

@@ -1,4 +1,7 @@
-"""`python -m workbench.dashboard.serve OPTIONS`: Streamlit with what the pages need imported before the first visitor comes."""
+"""Starts Streamlit: `python -m workbench.dashboard.serve OPTIONS`.
+
+The modules that the pages need are imported first, so that the first page opens quickly.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from streamlit.web import cli
 
 
 def main() -> None:
-    """Serve the dashboard; the arguments are those of `streamlit run`."""
+    """Serves the dashboard. The command-line arguments are those of `streamlit run`."""
     for name in ("pandas", "plotly.graph_objects", "workbench.evaluation", "workbench.plots"):
         import_module(name)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("entry.py")), *sys.argv[1:]]

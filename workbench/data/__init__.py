@@ -1,12 +1,12 @@
-"""Data: `open(spec)` for training sets, `benchmark(spec)` for what runs are measured on.
+"""Data: `open(spec)` opens training sets, `benchmark(spec)` what runs are evaluated on.
 
-Specs are `KIND:PATH` or a known name; each kind has a file of its own in this folder. Nothing here needs torch until a
-sample or a batch is asked for.
+A spec is `KIND:PATH` or a known name. Each kind of source has a file in `sources/`, and each kind
+of benchmark a file in `benchmarks/`. torch is imported only when a sample or a batch is asked for.
 """
 
 from __future__ import annotations
 
-from workbench.data import benchmarks, rendered, sources  # noqa: F401  (they register)
+from workbench.data import benchmarks, rendered, sources  # noqa: F401  (importing registers)
 from workbench.data.benchmark import (
     Benchmark,
     ClosedSet,

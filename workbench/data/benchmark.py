@@ -1,4 +1,7 @@
-"""The three types of benchmark: pairs to verify, labelled images of known classes, people to find among strangers."""
+"""Types of benchmarks: verification of pairs, classification, and identification.
+
+The fourth type, verification of templates, is in `templates.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,30 @@ from workbench.errors import WorkbenchError
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Verification: are the two images of a pair of the same person?
+    """Verification: do the two images of a pair show the same person?
 
     Attributes:
-        name: what to call it in figures and file names.
-        images: reader of M images, `images[i]` is (H, W, 3) uint8.
+        name: name for figures and file names.
+        images: reader of M images.
         pairs: (P, 2) int64 numbers of images.
         same: (P,) bool, True for a genuine pair.
-        folds: (P,) int64, 0..F-1: which fold a pair is tested in.
-        identities: (M,) int64 who is on each image, where it is known; -1 where not.
-        identity_names: names of the identities, where known.
-        note: what a reader of the figures must know.
-        attributes: columns of M values each (age, yaw, ...), where known: what invariance curves are drawn over.
+        folds: (P,) int64, 0..F-1, the fold in which a pair is tested.
+        identities: (M,) int64 identity of each image, -1 if it is unknown; None if all are.
+        identity_names: names of the identities, if they are known.
+        note: what a reader of the results must know.
+        attributes: columns of M values each (age, yaw, ...), over which invariance curves are
+            drawn.
+
+    Raises:
+        WorkbenchError: if the shapes do not agree, or a pair names an image that does not exist.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Benchmark
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 50, 100)]
+        >>> pairs, same = np.array([[0, 1], [0, 2]]), np.array([True, False])
+        >>> Benchmark("toy", images, pairs, same, folds=np.array([0, 1]))
+        <Benchmark toy: 1 genuine and 1 impostor pairs>
     """
 
     name: str
@@ -42,10 +57,15 @@ class Benchmark:
 
     def __repr__(self) -> str:
         genuine = int(self.same.sum())
-        return f"<Benchmark {self.name}: {genuine:,} genuine and {len(self.same) - genuine:,} impostor pairs>"
+        impostor = len(self.same) - genuine
+        return f"<Benchmark {self.name}: {genuine:,} genuine and {impostor:,} impostor pairs>"
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when the pairs, their kind or the identities do (not with pixels or attributes)."""
+        """Returns 16 hexadecimal digits that identify the benchmark.
+
+        They change with the pairs, with which of them are genuine, and with the identities. They do
+        not depend on pixels or attributes.
+        """
         digest = hashlib.sha256(self.pairs.astype("<i8").tobytes() + self.same.tobytes())
         if self.identities is not None:
             digest.update(self.identities.astype("<i8").tobytes())
@@ -53,60 +73,73 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         count = len(self.pairs)
-        if (
-            self.pairs.shape != (count, 2)
-            or self.same.shape != (count,)
-            or self.folds.shape != (count,)
-        ):
+        shapes = (self.pairs.shape, self.same.shape, self.folds.shape)
+        if shapes != ((count, 2), (count,), (count,)):
             raise WorkbenchError(
-                f"{self.name}: pairs {self.pairs.shape}, same {self.same.shape} and folds {self.folds.shape} do not belong together"
+                f"{self.name}: pairs {self.pairs.shape}, same {self.same.shape} and "
+                f"folds {self.folds.shape} do not belong together"
             )
         if count and not (self.pairs.min() >= 0 and self.pairs.max() < len(self.images)):
             raise WorkbenchError(
                 f"{self.name}: a pair names image {self.pairs.max()}, there are {len(self.images)}"
             )
-        for column, values in self.attributes.items():
-            if np.shape(values) != (len(self.images),):
-                shape = np.shape(values)
-                raise WorkbenchError(
-                    f"{self.name}: attribute {column!r} has shape {shape}, expected ({len(self.images)},)"
-                )
+        _check_attributes(self.name, self.attributes, len(self.images))
 
 
 @dataclass(frozen=True)
 class ClosedSet:
-    """Classification: images of classes that the run was trained on; accuracy is that of the highest logit."""
+    """Classification: images of the classes that a run was trained on.
+
+    The predicted class is that of the highest logit.
+
+    Attributes:
+        dataset: images with identities.
+        note: what a reader of the results must know.
+    """
 
     dataset: Dataset
     note: str = ""
 
     @property
     def name(self) -> str:
+        """Name of the data set."""
         return self.dataset.name
 
+    @property
+    def images(self) -> Images:
+        """Reader of the data set's images."""
+        return self.dataset.images
+
     def fingerprint(self) -> str:
-        """That of the data set."""
+        """Returns the fingerprint of the data set."""
         return self.dataset.fingerprint()
 
 
 @dataclass(frozen=True)
 class Identification:
-    """Identification: who of the gallery is on a probe, among strangers?
+    """Identification: which person of the gallery does a probe show, among distractors?
 
-    Kemelmacher-Shlizerman et al., "The MegaFace benchmark: 1 million faces for recognition at scale", CVPR 2016.
+    Kemelmacher-Shlizerman et al., "The MegaFace benchmark: 1 million faces for recognition at
+    scale", CVPR 2016.
 
     Attributes:
-        name: what to call it in figures and file names.
-        images: reader of M images, `images[i]` is (H, W, 3) uint8.
-        identities: (M,) int64 who is on each image; -1, a stranger without a number, for distractors only.
-        gallery: (G,) int64 numbers of the images of enrolled people, at least one of every person of a probe.
+        name: name for figures and file names.
+        images: reader of M images.
+        identities: (M,) int64 identity of each image; -1 if it is unknown, which is allowed only
+            for distractors.
+        gallery: (G,) int64 numbers of the images of enrolled people, at least one of every person
+            of a probe.
         probes: (Q,) int64 numbers of the images to be recognised, none of which is in the gallery.
-        distractors: (E,) int64 numbers of images of people who are on no probe and not in the gallery.
-        identity_names: names of the identities, where known.
-        note: what a reader of the figures must know.
+        distractors: (E,) int64 numbers of images of other people.
+        identity_names: names of the identities, if they are known.
+        note: what a reader of the results must know.
         attributes: columns of M values each (age, yaw, ...).
-        candidates: "gallery", a probe is compared with everybody in the gallery and the distractors; "megaface", with one other
-            image of its person at a time and the distractors (`workbench.evaluation.identification`).
+        candidates: what a probe is compared with. "gallery": all images of the gallery and the
+            distractors. "megaface": one other image of its person at a time, and the distractors
+            (`workbench.evaluation.identification`).
+
+    Raises:
+        WorkbenchError: if the shapes do not agree, or the parts contradict each other.
     """
 
     name: str
@@ -121,16 +154,21 @@ class Identification:
     candidates: str = "gallery"
 
     def __repr__(self) -> str:
-        parts = f"{len(self.probes):,} probes, {len(self.gallery):,} enrolled images, {len(self.distractors):,} distractors"
-        return f"<Identification {self.name}: {parts}>"
+        return (
+            f"<Identification {self.name}: {len(self.probes):,} probes, "
+            f"{len(self.gallery):,} enrolled images, {len(self.distractors):,} distractors>"
+        )
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when the identities or the parts images play do (not with pixels or attributes)."""
+        """Returns 16 hexadecimal digits that identify the benchmark.
+
+        They change with the identities and with the images of gallery, probes and distractors. They
+        do not depend on pixels or attributes.
+        """
         digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
         for numbers in (self.gallery, self.probes, self.distractors):
-            digest.update(
-                np.append(numbers, -1).astype("<i8").tobytes()
-            )  # -1: where one list ends and the next begins
+            # The -1 marks where one list ends and the next begins.
+            digest.update(np.append(numbers, -1).astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     def __post_init__(self) -> None:
@@ -140,68 +178,112 @@ class Identification:
                 f"{self.name}: {count} images but identities of shape {self.identities.shape}"
             )
         for part in ("gallery", "probes", "distractors"):
-            numbers = getattr(self, part)
-            if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
-                raise WorkbenchError(
-                    f"{self.name}: {part} are {numbers.dtype} of shape {numbers.shape}, expected at least one number of an image"
-                )
-            if outside := [
-                int(number) for number in (numbers.min(), numbers.max()) if not 0 <= number < count
-            ]:
-                raise WorkbenchError(
-                    f"{self.name}: {part} name image {outside[0]}, there are {count}"
-                )
-            if len(np.unique(numbers)) < len(numbers):
-                raise WorkbenchError(f"{self.name}: {part} name an image twice")
+            self._check_numbers(part, getattr(self, part))
+        self._check_people()
+        _check_attributes(self.name, self.attributes, count)
+
+    def _check_numbers(self, part: str, numbers: NDArray[np.int64]) -> None:
+        """Checks that a part names existing images, each once."""
+        count = len(self.images)
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
+            raise WorkbenchError(
+                f"{self.name}: {part} are {numbers.dtype} of shape {numbers.shape}, "
+                "expected at least one number of an image"
+            )
+        for number in (int(numbers.min()), int(numbers.max())):
+            if not 0 <= number < count:
+                raise WorkbenchError(f"{self.name}: {part} name image {number}, there are {count}")
+        if len(np.unique(numbers)) < len(numbers):
+            raise WorkbenchError(f"{self.name}: {part} name an image twice")
+
+    def _check_people(self) -> None:
+        """Checks that gallery, probes and distractors show the people that they may show."""
         if len(both := np.intersect1d(self.gallery, self.probes)):
             raise WorkbenchError(
-                f"{self.name}: image {both[0]} is both in the gallery and a probe; it would find itself"
+                f"{self.name}: image {both[0]} is both in the gallery and a probe; "
+                "it would find itself"
             )
-        enrolled, asked = self.identities[self.gallery], self.identities[self.probes]
-        if min(enrolled.min(), asked.min()) < 0:
+        enrolled, probed = self.identities[self.gallery], self.identities[self.probes]
+        if min(enrolled.min(), probed.min()) < 0:
             raise WorkbenchError(
-                f"{self.name}: an image of the gallery or a probe has no identity; only distractors may have -1"
+                f"{self.name}: an image of the gallery or a probe has no identity; "
+                "only distractors may have -1"
             )
-        if len(missing := np.setdiff1d(asked, enrolled)):
+        if len(missing := np.setdiff1d(probed, enrolled)):
             raise WorkbenchError(
-                f"{self.name}: nobody in the gallery is identity {missing[0]}, who is on a probe"
+                f"{self.name}: identity {missing[0]} is on a probe, but not in the gallery"
             )
-        if len(known := np.intersect1d(enrolled, self.identities[self.distractors])):
+        if len(common := np.intersect1d(enrolled, self.identities[self.distractors])):
             raise WorkbenchError(
-                f"{self.name}: identity {known[0]} is in the gallery and on a distractor; these must be strangers"
+                f"{self.name}: identity {common[0]} is in the gallery and on a distractor; "
+                "distractors must show other people"
             )
-        for column, values in self.attributes.items():
-            if np.shape(values) != (count,):
-                raise WorkbenchError(
-                    f"{self.name}: attribute {column!r} has shape {np.shape(values)}, expected ({count},)"
-                )
+
+
+def _check_attributes(name: str, attributes: Mapping[str, NDArray[Any]], count: int) -> None:
+    for column, values in attributes.items():
+        if np.shape(values) != (count,):
+            raise WorkbenchError(
+                f"{name}: attribute {column!r} has shape {np.shape(values)}, expected ({count},)"
+            )
 
 
 def consecutive_folds(count: int, folds: int) -> NDArray[np.int64]:
-    """Fold of each of `count` pairs when they are cut into `folds` runs, as `KFold(folds, shuffle=False)` cuts them."""
+    """Cuts pairs into folds in their order, as scikit-learn's `KFold(folds, shuffle=False)` does.
+
+    Args:
+        count: number of pairs.
+        folds: number of folds, at least 2.
+
+    Returns:
+        (count,) int64 fold of each pair, 0..folds-1.
+
+    Raises:
+        WorkbenchError: if there are fewer than two folds, or fewer pairs than folds.
+
+    Example:
+        >>> from workbench.data import consecutive_folds
+        >>> consecutive_folds(7, 3)
+        array([0, 0, 0, 1, 1, 2, 2])
+    """
     if not 2 <= folds <= count:
         raise WorkbenchError(
-            f"{count} pairs cannot be cut into {folds} folds; at least 2 folds with a pair each are needed"
+            f"{count} pairs cannot be cut into {folds} folds; "
+            "at least 2 folds with a pair each are needed"
         )
-    return np.repeat(
-        np.arange(folds), [len(part) for part in np.array_split(np.arange(count), folds)]
-    )
+    sizes = [len(part) for part in np.array_split(np.arange(count), folds)]
+    return np.repeat(np.arange(folds), sizes)
 
 
 def balanced_folds(same: NDArray[np.bool_], folds: int = 10) -> NDArray[np.int64]:
-    """Fold of each pair when each fold has its share of the genuine and its share of the impostor pairs, in their order.
+    """Cuts pairs into folds so that each has its share of the genuine and of the impostor pairs.
 
-    Lists with all genuine pairs first would else give folds of one kind; where consecutive folds are balanced, these are they.
-    With fewer than `folds` pairs of a kind there are fewer folds.
+    A list that has all genuine pairs first would otherwise give folds of one kind. Pairs of a kind
+    are assigned in their order. If consecutive folds are balanced, the result is the same.
+
+    Args:
+        same: (P,) bool, True for a genuine pair.
+        folds: wanted number of folds; there are fewer if there are fewer pairs of a kind.
+
+    Returns:
+        (P,) int64 fold of each pair.
 
     Raises:
-        WorkbenchError: fewer than two pairs of a kind.
+        WorkbenchError: if there are fewer than two genuine or fewer than two impostor pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import balanced_folds
+        >>> balanced_folds(np.array([True, True, True, True, False, False]), folds=2)
+        array([0, 0, 1, 1, 0, 1])
     """
     genuine = int(same.sum())
-    count = min(folds, genuine, len(same) - genuine)
+    impostor = len(same) - genuine
+    count = min(folds, genuine, impostor)
     if count < 2:
         raise WorkbenchError(
-            f"{genuine} genuine and {len(same) - genuine} impostor pairs; at least two of each are needed to make folds"
+            f"{genuine} genuine and {impostor} impostor pairs; "
+            "at least two of each are needed to make folds"
         )
     fold_of = np.empty(len(same), dtype=np.int64)
     for kind in (same, ~same):
@@ -210,46 +292,51 @@ def balanced_folds(same: NDArray[np.bool_], folds: int = 10) -> NDArray[np.int64
 
 
 def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int = 0) -> Benchmark:
-    """A verification benchmark from any identity data set, as LFW's View 2 was made from LFW.
+    """Draws a verification benchmark from a data set, as LFW's View 2 was made from LFW.
 
-    The identities are dealt out to the folds, so that no person is in two of them. Each fold gets at most `per_fold`
-    genuine and as many impostor pairs, drawn without repetition. With fewer than `2 * folds` identities of two or more
-    images there are fewer folds.
+    The identities are divided among the folds, so that no person is in two of them. Each fold gets
+    genuine pairs and as many impostor pairs, drawn without repetition.
 
     Args:
-        dataset: at least 4 identities with two images.
-        folds: wanted number of folds.
+        dataset: must have at least 4 identities with two images.
+        folds: wanted number of folds. There are fewer if fewer than `2 * folds` identities have
+            two images.
         per_fold: most pairs of each kind in a fold.
-        seed: of the draw.
+        seed: seed of the draw.
+
+    Returns:
+        The benchmark, over all images of the data set.
 
     Raises:
-        WorkbenchError: too few identities.
+        WorkbenchError: if there are too few identities.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Dataset, draw_pairs
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in range(12)]
+        >>> dataset = Dataset("toy", images, np.arange(12) // 3, list("abcd"))
+        >>> draw_pairs(dataset)
+        <Benchmark toy: 12 genuine and 12 impostor pairs>
     """
     rng = np.random.default_rng(seed)
     counts = np.bincount(dataset.identities, minlength=dataset.num_identities)
-    members = np.split(np.argsort(dataset.identities, kind="stable"), np.cumsum(counts)[:-1])
+    images_of = np.split(np.argsort(dataset.identities, kind="stable"), np.cumsum(counts)[:-1])
     usable = rng.permutation(
-        [identity for identity, images in enumerate(members) if len(images) >= 2]
+        [identity for identity, images in enumerate(images_of) if len(images) >= 2]
     )
     folds = min(folds, len(usable) // 2)
     if folds < 2:
         raise WorkbenchError(
-            f"{dataset.name}: {len(usable)} identities with two or more images, at least 4 are needed to draw pairs"
+            f"{dataset.name}: {len(usable)} identities with two or more images, "
+            "at least 4 are needed to draw pairs"
         )
     pairs, same, fold_of = [], [], []
     for fold in range(folds):
-        # A genuine pair each is enough; the couples of all the people of a large set would not fit into memory.
-        people = [members[identity] for identity in usable[fold::folds][: max(per_fold, 2)]]
-        genuine = _draw(rng, per_fold, [len(images) * (len(images) - 1) // 2 for images in people])
-        couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
-        impostor = _draw(rng, len(genuine), [len(a) * len(b) for a, b in couples])
-        genuine = genuine[: len(impostor)]
-        for person, number in genuine:
-            first, second = _unordered_pair(number, len(people[person]))
-            pairs.append((people[person][first], people[person][second]))
-        for couple, number in impostor:
-            a, b = couples[couple]
-            pairs.append((a[number // len(b)], b[number % len(b)]))
+        # One genuine pair of each person is enough. The pairs of all people of a large data set
+        # would not fit into memory.
+        people = [images_of[identity] for identity in usable[fold::folds][: max(per_fold, 2)]]
+        genuine, impostor = _draw_fold(rng, people, per_fold)
+        pairs += genuine + impostor
         same += [True] * len(genuine) + [False] * len(impostor)
         fold_of += [fold] * (len(genuine) + len(impostor))
     return Benchmark(
@@ -264,26 +351,54 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
     )
 
 
+_Pair = tuple[np.int64, np.int64]
+
+
+def _draw_fold(
+    rng: np.random.Generator, people: list[NDArray[np.int64]], count: int
+) -> tuple[list[_Pair], list[_Pair]]:
+    """Draws at most `count` genuine pairs of images, and as many impostor pairs.
+
+    Args:
+        rng: source of random numbers.
+        people: numbers of the images of each person.
+        count: most pairs of each kind.
+    """
+    genuine = _draw(rng, count, [len(images) * (len(images) - 1) // 2 for images in people])
+    couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
+    impostor = _draw(rng, len(genuine), [len(a) * len(b) for a, b in couples])
+    genuine_pairs = []
+    for person, number in genuine[: len(impostor)]:
+        first, second = _unordered_pair(number, len(people[person]))
+        genuine_pairs.append((people[person][first], people[person][second]))
+    impostor_pairs = []
+    for couple, number in impostor:
+        a, b = couples[couple]
+        impostor_pairs.append((a[number // len(b)], b[number % len(b)]))
+    return genuine_pairs, impostor_pairs
+
+
 def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
-    """`count` different (group, number within group), evenly over the groups first, as far as they go."""
-    left: dict[
-        int, list[int]
-    ] = {}  # made when a group's turn comes, which with many groups it never does
-    drawn: list[tuple[int, int]] = []
+    """Draws `count` different (group, number within the group), evenly over the groups.
+
+    Fewer are returned if the groups are too small.
+    """
+    # The numbers of a group are drawn when its turn comes, which with many groups may be never.
+    remaining: dict[int, list[int]] = {}
+    pairs: list[tuple[int, int]] = []
     groups = [group for group in rng.permutation(len(sizes)).tolist() if sizes[group]]
-    while groups and len(drawn) < count:
-        for group in groups[: count - len(drawn)]:
-            if group not in left:
-                left[group] = rng.choice(
-                    sizes[group], min(sizes[group], count), replace=False
-                ).tolist()
-            drawn.append((group, left[group].pop()))
-        groups = [group for group in groups if group not in left or left[group]]
-    return drawn
+    while groups and len(pairs) < count:
+        for group in groups[: count - len(pairs)]:
+            size = sizes[group]
+            if group not in remaining:
+                remaining[group] = rng.choice(size, min(size, count), replace=False).tolist()
+            pairs.append((group, remaining[group].pop()))
+        groups = [group for group in groups if group not in remaining or remaining[group]]
+    return pairs
 
 
 def _unordered_pair(number: int, count: int) -> tuple[int, int]:
-    """The `number`-th of the count * (count - 1) / 2 pairs i < j."""
+    """Returns the pair with this number among the count * (count - 1) / 2 pairs i < j."""
     for first in range(count):
         if number < count - 1 - first:
             return first, first + 1 + number

@@ -1,4 +1,4 @@
-"""The one type of training set: images, each with an identity, whatever file they come from."""
+"""The type of a training set: images, each with an identity, whatever files they come from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 Broken = Literal["stop", "skip"]
 """What to do about an image that cannot be read: raise its error, or leave it out and report it."""
-HINT = "to go on without images that cannot be read give --broken skip (broken='skip' in Python)"
+HINT = (
+    "to continue without images that cannot be read, give --broken skip (broken='skip' in Python)"
+)
 
 
 class Images(Protocol):
-    """Random access to decoded pictures: `images[i]` is (H, W, 3) uint8. Readers can be pickled, for loader processes."""
+    """Random access to decoded images.
+
+    `len(images)` is their number, and `images[i]` is a (H, W, 3) uint8 array in RGB. A list of
+    arrays is one. Readers of files can be pickled, so that worker processes can use them.
+    """
 
     def __len__(self) -> int: ...
 
@@ -32,25 +38,39 @@ class Images(Protocol):
 
 
 class EncodedImages(ABC):
-    """Base of readers of image files, wherever those are kept: a subclass says how many there are and where their bytes are."""
+    """Base of readers of image files, wherever the files are stored.
+
+    A subclass knows how many images there are and where their bytes are; decoding is the same for
+    all of them.
+    """
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def encoded(self, index: int) -> bytes:
-        """The file's bytes, as they are stored. Raises WorkbenchError, with `where`, if they cannot be read."""
+        """Returns the bytes of the image file, as they are stored.
+
+        Raises:
+            WorkbenchError: if they cannot be read; the message begins with `where(index)`.
+        """
 
     @abstractmethod
     def where(self, index: int) -> str:
-        """What to call the image in an error: a path, a record's key."""
+        """Returns the name of an image for error messages, such as its path."""
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         return images.decode(self.encoded(index), self.where(index))
 
 
 class Sample(NamedTuple):
-    """One training example: image (3, H, W) uint8, identity 0..C-1, whatever else is known of the picture."""
+    """One training example.
+
+    Attributes:
+        image: (3, H, W) uint8 tensor.
+        identity: number of the identity, 0..C-1.
+        attributes: value of each attribute (age, yaw, file, ...).
+    """
 
     image: Tensor
     identity: int
@@ -62,12 +82,26 @@ class Dataset:
     """Images with identities, ready for a `torch.utils.data.DataLoader`.
 
     Attributes:
-        name: what to call it in figures and file names.
-        images: reader, `images[i]` is (H, W, 3) uint8.
-        identities: (N,) int64, 0..C-1, every number in use.
-        identity_names: C names, e.g. of folders.
+        name: name for figures and file names.
+        images: reader of N images.
+        identities: (N,) int64, 0..C-1; every number occurs.
+        identity_names: C names, such as those of folders.
         attributes: columns of N values each (age, yaw, file, ...).
-        note: what its user must know, e.g. what was left out where it was read.
+        note: what a user must know, such as what was left out when the files were read.
+
+    Raises:
+        WorkbenchError: if there are no images, or the numbers of images, identities and names do
+            not agree.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Dataset
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 50, 100)]
+        >>> dataset = Dataset("toy", images, np.array([0, 0, 1]), ["anna", "bert"])
+        >>> dataset
+        <Dataset toy: 3 images of 2 identities>
+        >>> dataset[2].identity
+        1
     """
 
     name: str
@@ -78,24 +112,20 @@ class Dataset:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.images) == 0:
+        count, identities = len(self.images), self.identities
+        if count == 0:
             raise WorkbenchError(f"{self.name}: no images")
-        if self.identities.shape != (len(self.images),):
+        if identities.shape != (count,):
             raise WorkbenchError(
-                f"{self.name}: {len(self.images)} images but identities of shape {self.identities.shape}"
+                f"{self.name}: {count} images but identities of shape {identities.shape}"
             )
-        low, high = (
-            int(self.identities.min()),
-            int(self.identities.max()),
-        )  # not np.unique, which sorts a copy of millions
-        used = (
-            np.count_nonzero(np.bincount(self.identities))
-            if low >= 0 and high < len(self.identity_names)
-            else -1
-        )
+        # np.unique would sort a copy of millions of numbers, so it is only called for the error.
+        in_range = identities.min() >= 0 and identities.max() < len(self.identity_names)
+        used = np.count_nonzero(np.bincount(identities)) if in_range else -1
         if used != len(self.identity_names):
             raise WorkbenchError(
-                f"{self.name}: {len(self.identity_names)} identity names, but the images use {len(np.unique(self.identities))}"
+                f"{self.name}: {len(self.identity_names)} identity names, "
+                f"but the images use {len(np.unique(identities))}"
             )
 
     def __repr__(self) -> str:
@@ -103,16 +133,18 @@ class Dataset:
 
     @property
     def num_identities(self) -> int:
+        """Number of identities, C."""
         return len(self.identity_names)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        """The image with its identity and attributes.
+        """Returns an image with its identity and attributes.
 
         Raises:
-            IndexError: past the end. WorkbenchError: the picture is broken; the message names it.
+            IndexError: if there is no such image.
+            WorkbenchError: if the image cannot be read; the message names it.
         """
         import torch
 
@@ -120,47 +152,56 @@ class Dataset:
             raise IndexError(f"{self.name} has {len(self)} images, no number {index}")
         index = index % len(self)
         image = torch.from_numpy(np.ascontiguousarray(self.images[index].transpose(2, 0, 1)))
-        return Sample(
-            image,
-            int(self.identities[index]),
-            {key: _plain(column[index]) for key, column in self.attributes.items()},
-        )
+        attributes = {key: _plain(column[index]) for key, column in self.attributes.items()}
+        return Sample(image, int(self.identities[index]), attributes)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change when identities, their names, the number or order of images or a draw of them do.
+        """Returns 16 hexadecimal digits that identify the data set.
 
-        Pixels are not looked at.
+        They change with the identities and their names, with the number and order of images, and
+        with the images that a subset keeps. They do not depend on pixels.
         """
         digest = hashlib.sha256(self.identities.astype("<i8").tobytes())
         digest.update("\0".join(self.identity_names).encode("utf-8", "surrogateescape"))
-        for drawn in _drawn(self.images):
-            digest.update(drawn.astype("<i8").tobytes())
+        for keep in _selections(self.images):
+            digest.update(keep.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     def subset(self, name: str, keep: NDArray[np.int64]) -> Dataset:
-        """The images with numbers `keep`, identities renumbered to those that remain."""
+        """Returns some of the images, with the identities that remain numbered anew.
+
+        Args:
+            name: name of the new data set.
+            keep: (n,) int64 numbers of the images to keep.
+        """
         used, identities = np.unique(self.identities[keep], return_inverse=True)
+        attributes = {
+            key: column[keep] if isinstance(column, np.ndarray) else [column[i] for i in keep]
+            for key, column in self.attributes.items()
+        }
         return Dataset(
             name,
             Picked(self.images, keep),
             identities.astype(np.int64),
             [self.identity_names[i] for i in used],
-            {
-                key: column[keep] if isinstance(column, np.ndarray) else [column[i] for i in keep]
-                for key, column in self.attributes.items()
-            },
+            attributes,
             self.note,
         )
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's scalars as Python's, which print as what they are."""
+    """Returns a NumPy scalar as a Python value, which is easier to read when it is printed."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)
 class Picked:
-    """A selection of another reader's images."""
+    """Reader of a selection of another reader's images.
+
+    Attributes:
+        images: the other reader.
+        keep: (n,) int64 numbers of the images in it.
+    """
 
     images: Images
     keep: NDArray[np.int64]
@@ -173,14 +214,19 @@ class Picked:
 
 
 class Changed(ABC):
-    """Base of readers that show another reader's images in another way, each under the number that it has there."""
+    """Base of readers that change another reader's images, and keep their numbers."""
 
     images: Images
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The images of several readers, one after the other."""
+    """Reader of the images of several readers, one reader after the other.
+
+    Attributes:
+        parts: the readers.
+        starts: number of the first image of each reader, and the number of all images.
+    """
 
     parts: tuple[Images, ...]
     starts: NDArray[np.int64] = field(init=False, repr=False, compare=False)
@@ -196,7 +242,11 @@ class Joined:
         return part[number]
 
     def at(self, index: int) -> tuple[Images, int]:
-        """The reader that has an image, and the image's number in it. Raises IndexError past the end."""
+        """Returns the reader that has an image, and the image's number in it.
+
+        Raises:
+            IndexError: if there is no such image.
+        """
         index = int(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{len(self)} images, no number {index}")
@@ -205,48 +255,53 @@ class Joined:
         return self.parts[part], index - int(self.starts[part])
 
 
-def _drawn(reader: Images) -> Iterator[NDArray[np.int64]]:
-    """The numbers of the images that selections have kept."""
+def _selections(reader: Images) -> Iterator[NDArray[np.int64]]:
+    """Yields the numbers of the images that each selection in a reader keeps."""
     if isinstance(reader, Picked):
         yield reader.keep
-        yield from _drawn(reader.images)
+        yield from _selections(reader.images)
     elif isinstance(reader, Joined):
         for part in reader.parts:
-            yield from _drawn(part)
+            yield from _selections(part)
 
 
 def source_of(reader: Images, index: int) -> tuple[Images, int]:
-    """The reader that an image comes from, behind selections and joins, and the image's number there."""
+    """Returns the reader that an image originally comes from, and the image's number there.
+
+    Selections (`Picked`) and joins (`Joined`) are resolved.
+    """
     while isinstance(reader, Picked | Joined):
-        reader, index = (
-            reader.at(index)
-            if isinstance(reader, Joined)
-            else (reader.images, int(reader.keep[index]))
-        )
+        if isinstance(reader, Joined):
+            reader, index = reader.at(index)
+        else:
+            index = int(reader.keep[index])
+            reader = reader.images
     return reader, index
 
 
 def is_encoded(reader: Images, index: int) -> bool:
-    """Whether an image is kept as an image file, not as pixels."""
+    """Returns whether an image is stored as an image file, and not as pixels."""
     return isinstance(source_of(reader, index)[0], EncodedImages)
 
 
 def encoded_image(reader: Images, index: int) -> bytes:
-    """An image as a file: byte for byte as it is stored where it is one, else as PNG.
+    """Returns an image as an image file.
+
+    Returns:
+        The bytes as they are stored, or a PNG if the image is stored as pixels. Whether they can be
+        decoded is not checked.
 
     Raises:
-        WorkbenchError: it cannot be read. That the bytes can be decoded is not looked at.
+        WorkbenchError: if the image cannot be read.
     """
     source, number = source_of(reader, index)
-    return (
-        source.encoded(number)
-        if isinstance(source, EncodedImages)
-        else images.to_png(source[number])
-    )
+    if isinstance(source, EncodedImages):
+        return source.encoded(number)
+    return images.to_png(source[number])
 
 
 def image_name(reader: Images, index: int) -> str:
-    """What to call an image in an error: its path, its record's key, or just its number."""
+    """Returns the name of an image for error messages: its path, its record's key or its number."""
     source, number = source_of(reader, index)
     while isinstance(source, Changed):
         source, number = source_of(source.images, number)
@@ -254,22 +309,34 @@ def image_name(reader: Images, index: int) -> str:
 
 
 def where_and_why(where: str, message: str) -> tuple[str, str]:
-    """An error's line without the place it begins with, which stands beside it."""
+    """Splits an error message that begins with the name of an image into the name and the reason.
+
+    Example:
+        >>> where_and_why("a.jpg", "a.jpg: empty file")
+        ('a.jpg', 'empty file')
+    """
     return where, message.removeprefix(where).lstrip(": ")
 
 
 def number_identities(labels: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels of any kind -> (N,) identities 0..C-1 in the labels' sorted order, and their C names."""
+    """Numbers labels of any kind.
+
+    Args:
+        labels: N labels, such as names or numbers.
+
+    Returns:
+        (N,) int64 identities 0..C-1 in the sorted order of the labels, and the C labels as texts.
+
+    Example:
+        >>> number_identities(["bert", "anna", "bert"])
+        (array([1, 0, 1]), ['anna', 'bert'])
+    """
     values = np.asarray(labels)
-    if (
-        values.dtype.kind == "i"
-        and len(values)
-        and values.min() >= 0
-        and values.max() < 4 * len(values) + 2**16
-    ):
-        used = np.bincount(values) > 0  # the same without sorting millions
-        return (np.cumsum(used, dtype=np.int64) - 1)[values], [
-            str(name) for name in np.flatnonzero(used).tolist()
-        ]
+    countable = values.dtype.kind == "i" and len(values) > 0 and values.min() >= 0
+    if countable and values.max() < 4 * len(values) + 2**16:
+        # Counting gives the same as np.unique without sorting millions of numbers.
+        used = np.bincount(values) > 0
+        identities = (np.cumsum(used, dtype=np.int64) - 1)[values]
+        return identities, [str(label) for label in np.flatnonzero(used).tolist()]
     names, identities = np.unique(values, return_inverse=True)
     return identities.astype(np.int64), [str(name) for name in names]

@@ -1,4 +1,7 @@
-"""Benchmarks without the images that cannot be read: what needs such an image is left out with it, and counted."""
+"""Benchmarks without the images that cannot be read.
+
+What needs such an image is left out with it, and counted.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,23 @@ from workbench.data.templates import Templates
 from workbench.errors import WorkbenchError, printable
 
 MOST_NAMED = 3
+"""Images that a text names."""
 Reduced = Benchmark | Identification | Templates
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What is missing from a figure.
+    """What was left out of a result.
 
     Attributes:
         images: {number: (where, reason)} of the images that cannot be read.
-        of: how many were looked at.
-        parts: {"pairs": (left out, of how many), ...}, what went with them.
+        of: number of images that were read.
+        parts: {"pairs": (left out, all), ...}, what was left out with the images.
+
+    Example:
+        >>> from workbench.data import LeftOut
+        >>> print(LeftOut({7: ("7.jpg", "empty file")}, of=12, parts={"pairs": (2, 30)}))
+        1 of 12 images, which cannot be read (7.jpg), 2 of 30 pairs
     """
 
     images: Mapping[int, tuple[str, str]] = field(default_factory=dict)
@@ -35,51 +44,61 @@ class LeftOut:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """(n,) numbers of the images, ascending."""
+        """(n,) int64 numbers of the images, ascending."""
         return np.array(sorted(self.images), dtype=np.int64)
 
     def __str__(self) -> str:
-        """For people; empty where nothing is left out."""
+        """Returns a text for users; empty if nothing was left out."""
         if not self.images:
             return ""
         names = [where for where, _ in self.images.values()]
-        rest = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-        told = f"{len(names):,} of {self.of:,} images, which cannot be read ({', '.join(names[:MOST_NAMED])}{rest})"
-        return told + "".join(
-            f", {lost:,} of {count:,} {what}" for what, (lost, count) in self.parts.items()
-        )
+        named = ", ".join(names[:MOST_NAMED])
+        if len(names) > MOST_NAMED:
+            named += f" and {len(names) - MOST_NAMED:,} more"
+        texts = [f"{len(names):,} of {self.of:,} images, which cannot be read ({named})"]
+        texts += [f"{lost:,} of {count:,} {part}" for part, (lost, count) in self.parts.items()]
+        return ", ".join(texts)
 
 
 def find_unreadable(
     reader: Images, numbers: NDArray[np.int64], title: str = ""
 ) -> dict[int, tuple[str, str]]:
-    """Read images, to find those that cannot be.
+    """Reads images to find those that cannot be read.
 
     Args:
-        reader: images.
-        numbers: of those wanted.
-        title: of a progress bar; none if empty.
+        reader: reader of the images.
+        numbers: numbers of the images to read.
+        title: title of a progress bar; empty for no progress bar.
 
     Returns:
-        {number: (where, reason)}.
+        {number: (where, reason)} of the images that cannot be read.
 
     Raises:
-        WorkbenchError: half of them or more cannot be read.
+        WorkbenchError: if half of the images or more cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import find_unreadable
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in range(4)]
+        >>> find_unreadable(images, np.arange(4))
+        {}
     """
-    found = {}
+    unreadable = {}
     for number in tqdm(
         numbers.tolist(), desc=title, unit="image", disable=not title, dynamic_ncols=True
     ):
         try:
             _ = reader[number]
         except WorkbenchError as error:
-            found[number] = where_and_why(printable(image_name(reader, number)), str(error))
-    if found and len(found) >= len(numbers) / 2:
-        where, reason = next(iter(found.values()))
+            where = printable(image_name(reader, number))
+            unreadable[number] = where_and_why(where, str(error))
+    if unreadable and len(unreadable) >= len(numbers) / 2:
+        where, reason = next(iter(unreadable.values()))
         raise WorkbenchError(
-            f"{len(found):,} of {len(numbers):,} images cannot be read, too many to leave out; the first is {where}: {reason}"
+            f"{len(unreadable):,} of {len(numbers):,} images cannot be read, too many to leave "
+            f"out; the first is {where}: {reason}"
         )
-    return found
+    return unreadable
 
 
 @overload
@@ -91,23 +110,33 @@ def without(target: Reduced, unreadable: Collection[int]) -> Reduced: ...
 
 
 def without(target: Reduced, unreadable: Collection[int]) -> Reduced:
-    """A benchmark without whatever needs one of these images; all images keep their numbers.
+    """Returns a benchmark without everything that needs one of these images.
 
-    Pairs with such an image are left out. So are images of a gallery, distractors, and probes, also those whose person nobody
-    in the gallery is any longer. A template keeps its other images; without any, its pairs are left out.
+    All images keep their numbers. Pairs with such an image are left out. So are images of the
+    gallery, distractors and probes, and probes whose person is no longer in the gallery. A template
+    keeps its other images; if it has none, its pairs are left out.
 
     Args:
-        target: benchmark.
+        target: the benchmark.
         unreadable: numbers of images.
 
     Raises:
-        WorkbenchError: half of the pairs of a kind, or of a part of an identification, or more are lost.
+        WorkbenchError: if half or more of the genuine pairs, of the impostor pairs, or of a part of
+            an identification are left out.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Dataset, draw_pairs, without
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in range(12)]
+        >>> dataset = Dataset("toy", images, np.arange(12) // 3, list("abcd"))
+        >>> without(draw_pairs(dataset), [3])
+        <Benchmark toy: 10 genuine and 11 impostor pairs>
     """
     lost = np.array(sorted(unreadable), dtype=np.int64)
     if not len(lost):
         return target
     if isinstance(target, Identification):
-        return _smaller_identification(target, lost)
+        return _identification_without(target, lost)
     if isinstance(target, Templates):
         templates = target.templates.copy()
         templates[lost] = target.templates.min() - 1  # a number that is in no pair
@@ -124,15 +153,23 @@ def without(target: Reduced, unreadable: Collection[int]) -> Reduced:
 
 
 def lost_parts(whole: Reduced, reduced: Reduced) -> dict[str, tuple[int, int]]:
-    """{"pairs": (left out, of how many)}, or the same of gallery, probes and distractors."""
-    names = (
-        ("gallery", "probes", "distractors") if isinstance(whole, Identification) else ("pairs",)
-    )
-    counts = {name: (len(getattr(whole, name)), len(getattr(reduced, name))) for name in names}
-    return {name: (before - after, before) for name, (before, after) in counts.items()}
+    """Counts what `without` has left out.
+
+    Args:
+        whole: the benchmark before.
+        reduced: the benchmark after.
+
+    Returns:
+        {"pairs": (left out, all)}, or the same for "gallery", "probes" and "distractors".
+    """
+    parts: tuple[str, ...] = ("pairs",)
+    if isinstance(whole, Identification):
+        parts = ("gallery", "probes", "distractors")
+    counts = {part: (len(getattr(whole, part)), len(getattr(reduced, part))) for part in parts}
+    return {part: (before - after, before) for part, (before, after) in counts.items()}
 
 
-def _smaller_identification(target: Identification, lost: NDArray[np.int64]) -> Identification:
+def _identification_without(target: Identification, lost: NDArray[np.int64]) -> Identification:
     gallery, probes, distractors = (
         numbers[~np.isin(numbers, lost)]
         for numbers in (target.gallery, target.probes, target.distractors)
@@ -149,9 +186,10 @@ def _check_pairs(target: Benchmark | Templates, kept: NDArray[np.bool_]) -> None
         _check_kept(target.name, f"{kind} pairs", int((kept & of_kind).sum()), int(of_kind.sum()))
 
 
-def _check_kept(name: str, what: str, kept: int, count: int) -> None:
-    """Figures on a rest are no figures of the benchmark."""
+def _check_kept(name: str, part: str, kept: int, count: int) -> None:
+    """Checks that more than half of a part is kept; otherwise it is another benchmark."""
     if count and kept <= count / 2:
         raise WorkbenchError(
-            f"{name}: of {count:,} {what} only {kept:,} are left without the images that cannot be read; more than half are needed"
+            f"{name}: of {count:,} {part} only {kept:,} remain without the images that cannot be "
+            "read; more than half are needed"
         )

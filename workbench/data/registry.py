@@ -1,4 +1,4 @@
-"""The tables of sources and benchmarks, and the names `KIND:PATH` that lead into them."""
+"""The registries of sources and benchmarks, and the specs `KIND:PATH` that name their entries."""
 
 from __future__ import annotations
 
@@ -21,58 +21,100 @@ BENCHMARKS: Registry[Benchmark | ClosedSet | Identification | Templates] = Regis
 
 
 def open(spec: str) -> Dataset:
-    """Open a training set by name.
+    """Opens a training set by its spec.
+
+    The sources are:
+
+    - `folder:DIR`, one folder per identity; `folder:DIR,list=FILE`, the images of a list
+    - `recordio:DIR`, `tfrecord:FILE`, `packed:PREFIX`, `webdataset:PATTERN` and `pack:DIR`, packed
+      formats
+    - `utkface:DIR`, `celeba:ROOT`, `lfw-people:ROOT`, `orl` and `fashion-mnist`, published sets
+    - `synthfaces` (200 synthetic people x 40 images, rendered when first opened),
+      `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), and any other size as
+      `synthfaces:500x20,seed=3,size=64`
+    - any source that was registered in `SOURCES`
+
+    Options after an @, separated by commas, select a part of a source: `@100x20` (100 identities
+    with at most 20 images each, * for all), `@min=5` (identities with at least 5 images),
+    `@exclude=FILE` (without the names in a list) and `@seed=1` (seed of the draw). A + between
+    sources joins them: `folder:a@100x20+recordio:b`.
 
     Args:
-        spec: `folder:DIR`, `recordio:DIR`, `tfrecord:FILE`, `packed:PREFIX`, `webdataset:PATTERN`, `pack:DIR`, `utkface:DIR`,
-            `celeba:ROOT`, `lfw-people:ROOT`, `orl`, `fashion-mnist`, `synthfaces` (200 synthetic people x 40 pictures, rendered
-            when first opened), `synthfaces-mini` (20 x 10), `synthfaces-large` (10,000 x 50), any other size as
-            `synthfaces:500x20,seed=3,size=64`, or any source registered since. Behind an @ a part is cut out:
-            `@100x20` (100 identities with at most 20 images each, * for all), `@min=5` (identities with at least 5 images),
-            `@exclude=FILE` (without the names in a list), `@seed=1` (of the draw), with commas between them. Several sets with
-            + between them are joined: `folder:a@100x20+recordio:b`.
+        spec: `KIND:PATH`, or several of them.
+
+    Returns:
+        The data set.
 
     Raises:
-        WorkbenchError: unknown kind or option (the nearest is suggested), missing or damaged files.
+        WorkbenchError: if the kind or an option is unknown (the most similar one is suggested), or
+            files are missing or damaged.
+
+    Example:
+        >>> from workbench import data
+        >>> dataset = data.open("synthfaces-mini")  # doctest: +SKIP
+        >>> dataset  # doctest: +SKIP
+        <Dataset synthfaces-mini: 200 images of 20 identities>
     """
     _check(spec)
     return join([_open_part(part) for part in parts(spec)])
 
 
 def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
-    """Open a benchmark by name.
+    """Opens a benchmark by its spec.
+
+    The benchmarks are:
+
+    - `lfw`, `cfp_fp`, `cfp_ff`, `agedb_30`, `calfw` and `cplfw`, InsightFace's packs, from the
+      usual places or as `lfw:FOLDER`; `bin:FILE`, any such pack
+    - `pairs:PAIRS.TXT@ROOT`, a list in LFW's format or of lines "PATH_A PATH_B LABEL"; ROOT is a
+      folder or a zip archive
+    - `cfp:DIR`, frontal against profile; `cfp:DIR,protocol=ff`, only frontal
+    - `ijb:DIR`, templates of IJB-B or IJB-C; `,norm=no` and `,score=no` disable weights of
+      embeddings
+    - `megaface:PROBES@DISTRACTORS`, people of one data set among images of another one
+    - `orl` and `fashion-mnist`
+    - `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` and
+      `-id`, synthetic people that are in no training set
+    - a training source, such as `folder:DIR@min=4`, from which pairs are drawn (`draw_pairs`)
+    - `cropped:SPEC` and `aligned:SPEC`, a benchmark whose faces are first detected, and then
+      cropped or aligned
 
     Args:
-        spec: `lfw`, `cfp_fp`, `cfp_ff`, `agedb_30`, `calfw`, `cplfw` (InsightFace's packs, from the usual places or as
-            `lfw:FOLDER`), `bin:FILE` (any such pack), `pairs:PAIRS.TXT@ROOT` (LFW list, or "PATH_A PATH_B LABEL" a line;
-            ROOT a folder or zip), `cfp:DIR` (frontal against profile, `cfp:DIR,protocol=ff` frontal alone), `ijb:DIR` (templates
-            of IJB-B or IJB-C; `,norm=no` and `,score=no` take away weights of embeddings), `orl`,
-            `megaface:PROBES@DISTRACTORS` (people of one set among images of another),
-            `fashion-mnist`, `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` or `-id`
-            (synthetic people whom no training set holds), or training sources such as `folder:DIR@min=4`, from which pairs
-            are drawn (`draw_pairs`). `cropped:SPEC` and
-            `aligned:SPEC` are a benchmark of pairs whose faces are found first, and cut out or aligned.
+        spec: `KIND:PATH`.
+
+    Returns:
+        The benchmark.
 
     Raises:
-        WorkbenchError: unknown kind (the nearest is suggested), missing or damaged files.
+        WorkbenchError: if the kind is unknown (the most similar one is suggested), or files are
+            missing or damaged.
+
+    Example:
+        >>> from workbench import data
+        >>> lfw = data.benchmark("bin:faces_emore/lfw.bin")  # doctest: +SKIP
+        >>> lfw  # doctest: +SKIP
+        <Benchmark lfw: 3,000 genuine and 3,000 impostor pairs>
     """
     _check(spec)
     if is_drawn(spec):
         return draw_pairs(open(spec))
     kind, _, path = spec.partition(":")
     if kind not in BENCHMARKS.names():
-        known = {*BENCHMARKS.names(), *SOURCES.names()}
-        raise unknown_name(
-            "benchmark",
-            next((part.kind for part in parts(spec) if part.kind not in known), kind),
-            known,
-        )
+        kinds = {*BENCHMARKS.names(), *SOURCES.names()}
+        unknown = [part.kind for part in parts(spec) if part.kind not in kinds]
+        raise unknown_name("benchmark", unknown[0] if unknown else kind, kinds)
     return BENCHMARKS.create(kind, path=path)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One data set of a spec: `KIND:PATH@OPTIONS`."""
+    """One data set of a spec, `KIND:PATH@OPTIONS`.
+
+    Attributes:
+        kind: name of the source.
+        path: what follows the colon; empty if there is none.
+        options: what follows the @; empty if there is none.
+    """
 
     kind: str
     path: str
@@ -80,15 +122,24 @@ class Part:
 
     @property
     def source(self) -> tuple[str, Path]:
-        """Kind and place, so that folder:a and folder:./a/ are the same."""
+        """Kind and resolved path, which are the same for folder:a and folder:./a/."""
         return self.kind, Path(os.path.expanduser(self.path)).resolve()
 
 
 def parts(spec: str) -> list[Part]:
-    """The data sets of a spec. Whether they are there is not looked at.
+    """Splits a spec into its data sets, which do not have to exist.
 
-    A + divides only where a known source follows, and an @ only where everything behind it are options: both can be in a path.
-    What is the path of a file or folder as it stands is not divided at all.
+    A path may contain + and @. A + only separates data sets if the name of a source follows, and an
+    @ only begins options if everything after it is an option. A path that exists as it stands is
+    not split at all.
+
+    Args:
+        spec: as `open` takes it.
+
+    Example:
+        >>> from workbench.data import parts
+        >>> [part.kind for part in parts("folder:a@100x20+recordio:b")]
+        ['folder', 'recordio']
     """
     kind, _, path = spec.partition(":")
     if kind in SOURCES.names() and _exists(path):
@@ -98,23 +149,45 @@ def parts(spec: str) -> list[Part]:
 
 
 def is_source(spec: str) -> bool:
-    """Whether a spec is of data sets with identities, which can be trained on."""
+    """Returns whether a spec names data sets with identities, which a run can be trained on.
+
+    Example:
+        >>> from workbench.data import is_source
+        >>> is_source("folder:faces"), is_source("lfw")
+        (True, False)
+    """
     return all(part.kind in SOURCES.names() for part in parts(spec))
 
 
 def is_drawn(spec: str) -> bool:
-    """Whether `benchmark` draws pairs from the data sets of a spec, as they are no benchmark themselves."""
-    found = parts(spec)
-    of_its_own = len(found) == 1 and not found[0].options and found[0].kind in BENCHMARKS.names()
-    return is_source(spec) and not of_its_own
+    """Returns whether `benchmark` draws pairs from the data sets of a spec.
+
+    It does so for data sets that are not benchmarks themselves.
+
+    Example:
+        >>> from workbench.data import is_drawn
+        >>> is_drawn("folder:faces"), is_drawn("orl")
+        (True, False)
+    """
+    data_sets = parts(spec)
+    first = data_sets[0]
+    is_benchmark = len(data_sets) == 1 and not first.options and first.kind in BENCHMARKS.names()
+    return is_source(spec) and not is_benchmark
 
 
 def same_source(spec: str, other: str) -> bool:
-    """Whether two specs have a data set in common, or parts of one."""
+    """Returns whether two specs have a data set in common, or parts of one data set.
+
+    Example:
+        >>> from workbench.data import same_source
+        >>> same_source("folder:a@10x5", "folder:a@min=3+folder:b")
+        True
+    """
     return bool({part.source for part in parts(spec)} & {part.source for part in parts(other)})
 
 
 def _part(text: str) -> Part:
+    """Parses `KIND:PATH@OPTIONS`."""
     kind, _, options = text.partition("@")
     if kind in SOURCES.names():
         return Part(kind, "", options)
@@ -123,8 +196,8 @@ def _part(text: str) -> Part:
         with suppress(WorkbenchError):
             if kind in SOURCES.names() and parse_options(text[at + 1 :]):
                 return Part(kind, path, text[at + 1 :])
-    kind, *behind = re.split("[:@]", text, maxsplit=1)
-    return Part(kind, "".join(behind))
+    kind, *rest = re.split("[:@]", text, maxsplit=1)
+    return Part(kind, "".join(rest))
 
 
 def _open_part(part: Part) -> Dataset:
@@ -132,19 +205,27 @@ def _open_part(part: Part) -> Dataset:
         if part.kind in BENCHMARKS.names():
             spec = f"{part.kind}:{part.path}".rstrip(":")
             raise WorkbenchError(
-                f"{spec!r} is a benchmark, to be evaluated on; here a data set is wanted, e.g. folder:DIR"
+                f"{spec!r} is a benchmark, to be evaluated on; "
+                "a data set is needed here, e.g. folder:DIR"
             )
         raise unknown_name("data source", part.kind, SOURCES.names())
     options = parse_options(part.options) if part.options else None
     try:
-        opened = SOURCES.create(part.kind, path=part.path)
+        dataset = SOURCES.create(part.kind, path=part.path)
     except WorkbenchError as error:
-        raise _slip(part) or error from None
-    return apply(opened, options) if options else opened
+        raise _mistake_in_path(part) or error from None
+    return apply(dataset, options) if options else dataset
 
 
-def _slip(part: Part) -> WorkbenchError | None:
-    """What is misspelt in a path that could not be opened: another data set behind a +, or options behind an @."""
+def _mistake_in_path(part: Part) -> WorkbenchError | None:
+    """Returns an error for what may be misspelt in a path that cannot be opened.
+
+    It may contain another data set after a +, or options after an @.
+    """
+    return _mistake_after_plus(part) or _mistake_after_at(part)
+
+
+def _mistake_after_plus(part: Part) -> WorkbenchError | None:
     for word, colon in re.findall(r"\+([A-Za-z][\w-]*)(:|(?=[@+]|$))", part.path):
         if word in BENCHMARKS.names():
             return WorkbenchError(
@@ -152,20 +233,26 @@ def _slip(part: Part) -> WorkbenchError | None:
             )
         if colon or get_close_matches(word, SOURCES.names(), n=1, cutoff=0.75):
             return unknown_name("data source", word, SOURCES.names())
-    before, plus, behind = part.path.rpartition("+")
+    before, plus, after = part.path.rpartition("+")
     if plus and _exists(before):
         return WorkbenchError(
-            f"{behind!r} behind the + is no data set; join them as {part.kind}:{before}+KIND:PATH"
+            f"{after!r} after the + is not a data set; join them as {part.kind}:{before}+KIND:PATH"
         )
-    before, at, behind = part.path.rpartition("@")
-    if at and part.options and _exists(before):
+    return None
+
+
+def _mistake_after_at(part: Part) -> WorkbenchError | None:
+    before, at, after = part.path.rpartition("@")
+    if not at:
+        return None
+    if part.options and _exists(before):
         return WorkbenchError(
-            f"{part.kind}:{before}: all options stand behind one @, @{behind},{part.options}"
+            f"{part.kind}:{before}: all options must follow one @, @{after},{part.options}"
         )
-    looks = any(re.match(r"[0-9*]+x|[A-Za-z]+=", field) for field in behind.split(","))
-    if at and (looks or not before or _exists(before)):
+    seems_options = any(re.match(r"[0-9*]+x|[A-Za-z]+=", field) for field in after.split(","))
+    if seems_options or not before or _exists(before):
         try:
-            parse_options(behind)
+            parse_options(after)
         except WorkbenchError as error:
             return WorkbenchError(f"{part.kind}:{part.path}: {error}")
     return None
@@ -173,9 +260,7 @@ def _slip(part: Part) -> WorkbenchError | None:
 
 def _check(spec: str) -> None:
     if not isinstance(spec, str) or not spec:
-        raise WorkbenchError(
-            f"data are named KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}"
-        )
+        raise WorkbenchError(f"expected KIND or KIND:PATH, e.g. 'folder:photos', got {spec!r}")
     if spec.partition(":")[0] not in {*SOURCES.names(), *BENCHMARKS.names()} and _exists(spec):
         raise WorkbenchError(
             f"{spec!r} is a path; say what it is, e.g. 'folder:{spec}' or 'recordio:{spec}'"
@@ -187,23 +272,25 @@ def _exists(path: str) -> bool:
 
 
 def existing(path: str, kind: str, what: str) -> Path:
-    """The path behind `KIND:`, with `~` expanded.
+    """Returns the path after `KIND:`, with `~` expanded.
 
     Args:
+        path: the path in the spec.
+        kind: name of the source or benchmark, for error messages.
         what: "folder" or "file".
 
     Raises:
-        WorkbenchError: empty, missing, or a file where a folder is meant.
+        WorkbenchError: if the path is empty, does not exist, or is a file where a folder is
+            expected or the other way round.
     """
     if not path:
-        raise WorkbenchError(f"{kind}: needs a path behind the colon, {kind}:{what.upper()}")
-    found = os.path.expanduser(
-        path
-    )  # os.path answers no where pathlib raises: a name too long, a user who is not there
-    if not (os.path.isdir(found) if what == "folder" else os.path.isfile(found)):
-        other = "file" if what == "folder" else "folder"
-        reason = f"is a {other}, expected a {what}" if os.path.exists(found) else f"no such {what}"
-        raise WorkbenchError(
-            f"{kind}:{path}: {reason}{'; unpack it' * (found.endswith('.zip') and os.path.isfile(found))}"
-        )
-    return Path(found)
+        raise WorkbenchError(f"{kind}: needs a path after the colon, {kind}:{what.upper()}")
+    # pathlib raises an error for a name that is too long or an unknown user; os.path does not.
+    expanded = os.path.expanduser(path)
+    is_file = os.path.isfile(expanded)
+    if is_file if what == "file" else os.path.isdir(expanded):
+        return Path(expanded)
+    other = "file" if what == "folder" else "folder"
+    reason = f"is a {other}, expected a {what}" if os.path.exists(expanded) else f"no such {what}"
+    hint = "; unpack it" if is_file and expanded.endswith(".zip") else ""
+    raise WorkbenchError(f"{kind}:{path}: {reason}{hint}")

@@ -1,4 +1,7 @@
-"""Training sets whose names come out of a run: relative paths are meant from the folder in which the run began."""
+"""Training sets whose specs are stored in a run.
+
+Relative paths in them are relative to the folder in which the run began.
+"""
 
 from __future__ import annotations
 
@@ -13,50 +16,68 @@ from workbench.errors import WorkbenchError
 
 
 def open_stored(spec: str, folder: str | None, stored_in: str, remedy: str) -> Dataset:
-    """Open the training set that a file of a run names, also where the program now runs in another folder.
+    """Opens the training set of a run, also if the program now runs in another folder.
 
-    A relative path is looked for in the folder in which the run began, then in the current one.
+    A relative path is looked up in the folder in which the run began, and then in the current one.
 
     Args:
         spec: as `open` takes it.
-        folder: where the run began (`Run.data_folder`); None where it is not known.
-        stored_in: the file that holds the name, for the message.
-        remedy: how the reader can give another path, to end the message with.
+        folder: where the run began (`Run.data_folder`); None if it is unknown.
+        stored_in: the file that contains the spec, for error messages.
+        remedy: how a user can give another path, for error messages.
+
+    Returns:
+        The data set.
 
     Raises:
-        WorkbenchError: as `open`; the message says that the path was stored, what it is relative to, and ends with `remedy`.
+        WorkbenchError: as `open`. The message also says where the spec is stored and what a
+            relative path is relative to, and ends with `remedy`.
+
+    Example:
+        >>> from workbench.data import open_stored
+        >>> open_stored("folder:faces", "/work", "config.yaml", "use --data")  # doctest: +SKIP
+        <Dataset faces: 400 images of 20 identities>
     """
     with stored_names():
         try:
             return open(spec if folder is None else anchor(spec, folder))
         except WorkbenchError as error:
-            relative = any(part.path and _is_relative(part) for part in parts(spec))
-            began = f" of a run that began in {folder}" if relative and folder is not None else ""
+            is_relative = any(part.path and _is_relative(part) for part in parts(spec))
+            began = ""
+            if is_relative and folder is not None:
+                began = f" of a run that began in {folder}"
             raise WorkbenchError(
                 f"{error}; {spec!r} is stored in {stored_in}{began}; {remedy}"
             ) from None
 
 
 def anchor(spec: str, folder: str) -> str:
-    """The spec with its relative paths made absolute, those that lead to something in `folder`."""
+    """Returns the spec with those relative paths made absolute that exist in `folder`.
+
+    Args:
+        spec: as `open` takes it.
+        folder: an absolute path.
+    """
     return "+".join(_anchored(part, folder) for part in parts(spec))
 
 
 def _anchored(part: Part, folder: str) -> str:
-    path = os.path.join(folder, part.path)
-    path = path if part.path and _is_relative(part) and _leads_somewhere(path) else part.path
-    return f"{part.kind}{':' * bool(path)}{path}{'@' * bool(part.options)}{part.options}"
+    path = part.path
+    if path and _is_relative(part):
+        in_folder = os.path.join(folder, path)
+        path = in_folder if _leads_somewhere(in_folder) else path
+    spec = f"{part.kind}:{path}" if path else part.kind
+    return f"{spec}@{part.options}" if part.options else spec
 
 
 def _is_relative(part: Part) -> bool:
-    """Whether its path may be one from the current folder; `pipe:` and `https:` are no paths."""
-    return not (
-        os.path.isabs(part.path) or part.path.startswith("~") or re.match(r"[a-z0-9]+:", part.path)
-    )
+    """Returns whether a path may be relative; `pipe:` and `https:` do not begin a path."""
+    path = part.path
+    return not (os.path.isabs(path) or path.startswith("~") or re.match(r"[a-z0-9]+:", path))
 
 
 def _leads_somewhere(path: str) -> bool:
-    """Whether there is a file or folder of that name, or files of that pattern or prefix."""
+    """Returns whether a file or folder has that name, or files match that pattern or prefix."""
     if os.path.exists(path):
         return True
     without_options = re.sub(r"(,[a-z_]+=[^,]*)+$", "", path)

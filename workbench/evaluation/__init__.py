@@ -1,6 +1,7 @@
-"""Evaluation: `evaluate(run, benchmark)` measures and stores; `verification(scores, same)` is the protocol by itself.
+"""Evaluation: `evaluate(run, benchmark)` measures a run, `verification(...)` scored pairs.
 
-What needs torch (`evaluate`, `load_model`) is imported when first used, so that stored results are read without it.
+What needs torch (`evaluate`, `embed`, `load_model`) is imported when it is first used, so that
+stored results are read without torch.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 from workbench.evaluation import arcface_torch, templates
 from workbench.evaluation.angles import Angles, similarity, to_centres, to_identity_means
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
+from workbench.evaluation.evaluators import (
+    EvaluationContext,
+    Evaluator,
+    Measurement,
+    evaluates,
+)
 from workbench.evaluation.identification import IdentificationResult, identification
 from workbench.evaluation.invariance import FACTORS, Gaps, InvarianceCurve, invariance
+from workbench.evaluation.kinds import Headline, Result, register_result
 from workbench.evaluation.leaderboard import leaderboard
 from workbench.evaluation.open_set import FPIRS, OpenSetResult, open_set
 from workbench.evaluation.paired import Difference, clearly_best, differences, paired_difference
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import PRESETS, Protocol
 from workbench.evaluation.results import (
-    Result,
     invariance_curves,
     load_angles,
     load_gaps,
@@ -43,9 +50,13 @@ __all__ = [
     "ClosedSetResult",
     "Difference",
     "Embeddings",
+    "EvaluationContext",
+    "Evaluator",
     "Gaps",
+    "Headline",
     "IdentificationResult",
     "InvarianceCurve",
+    "Measurement",
     "Model",
     "OpenSetResult",
     "Projection",
@@ -60,6 +71,7 @@ __all__ = [
     "differences",
     "embed",
     "evaluate",
+    "evaluates",
     "identification",
     "invariance",
     "invariance_curves",
@@ -73,6 +85,7 @@ __all__ = [
     "open_set",
     "paired_difference",
     "project",
+    "register_result",
     "roc",
     "similarity",
     "stream_roc",
@@ -95,8 +108,7 @@ _WITH_TORCH = {
 def __getattr__(name: str) -> Any:
     if name in _WITH_TORCH:
         value = getattr(import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
-        globals()[name] = (
-            value  # the module evaluate.py would else hide the function of the same name
-        )
+        # The module evaluate.py would otherwise hide the function of the same name.
+        globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""The figures of arcface_torch's eval/verification.py, digit for digit, by counting once instead of once a threshold.
+"""Reproduces the figures of arcface_torch's eval/verification.py, without its loop over thresholds.
 
-For whoever must print the numbers that others print. Distances are sorted into the intervals between thresholds, fold by fold and
-kind by kind; a cumulative sum then says how many lie below each threshold.
+The distances are counted once in the intervals between thresholds, separately for each fold and for
+genuine and impostor pairs. A cumulative sum then gives the number of pairs below each threshold.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Precision = TypeVar("Precision", bound=np.floating)
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 VAL_THRESHOLDS = np.arange(0, 4, 0.001)
@@ -23,65 +22,69 @@ FAR_TARGET = 1e-3
 
 
 class ArcfaceTorch(NamedTuple):
-    """What its `evaluate` returns, in that order."""
+    """The return values of arcface_torch's `evaluate`, in its order."""
 
     tpr: Floats
-    """(400,) mean over the folds of the share of genuine pairs below each of `ACCURACY_THRESHOLDS`"""
+    """(400,) share of genuine pairs below each of `ACCURACY_THRESHOLDS`, mean over the folds"""
     fpr: Floats
-    """(400,) likewise of impostor pairs"""
+    """(400,) share of impostor pairs below each of `ACCURACY_THRESHOLDS`, mean over the folds"""
     accuracy: Floats
-    """(F,) by fold, at the threshold that is best on the others; of equally good ones the lowest"""
+    """(F,) accuracy of each fold at the best threshold on the other folds, the lowest of ties"""
     val: float
-    """mean TAR over the folds at a threshold whose FAR on the others is `FAR_TARGET`"""
+    """TAR at a threshold whose FAR on the other folds is `FAR_TARGET`, mean over the folds"""
     val_std: float
-    """population standard deviation of it"""
+    """population standard deviation of that TAR over the folds"""
     far: float
-    """mean FAR of the folds at that threshold"""
+    """FAR at that threshold, mean over the folds"""
 
 
 def evaluate(
     embeddings: NDArray[np.floating], issame: ArrayLike, nrof_folds: int = 10
 ) -> ArcfaceTorch:
-    """The LFW protocol as arcface_torch has it: thresholds on squared distances, 10 consecutive folds.
+    """Evaluate pairs by the LFW protocol of arcface_torch: squared distances, 10 consecutive folds.
 
-    TAR at FAR is read at a threshold interpolated between those of `VAL_THRESHOLDS` on the other folds. Many of them have the
-    same FAR there. arcface_torch hands them to `scipy.interpolate.interp1d(kind="slinear")`, which up to SciPy 1.8 went from
-    the highest threshold with a FAR of at most the target to the next one (and gave 0 where the target is the highest FAR and
-    several thresholds reach it), and which today raises "Expect x to not have duplicates". Here it is as with SciPy 1.8.1. Where
-    no threshold has so high a FAR, it is 0.
+    The threshold for TAR at FAR is interpolated between those of `VAL_THRESHOLDS` on the other
+    folds. Many of these thresholds have the same FAR. arcface_torch passes them to
+    `scipy.interpolate.interp1d(kind="slinear")`, which up to SciPy 1.8 interpolated between the
+    highest threshold whose FAR does not exceed the target and the next one. It returned 0 where the
+    target is the highest FAR and several thresholds reach it. Today it raises "Expect x to not have
+    duplicates". This function does what SciPy 1.8.1 did. If no threshold reaches the target FAR,
+    the threshold is 0.
 
     Args:
-        embeddings: (2 P, D), pair i in rows 2 i and 2 i + 1, of length 1 as a rule; distances are computed in their precision and
-            compared in float64, as by NumPy 2.
+        embeddings: (2 P, D) embeddings, usually of length 1; pair i is in rows 2 i and 2 i + 1.
+            Distances are computed in their precision and compared in float64, as by NumPy 2.
         issame: (P,) True for genuine pairs.
-        nrof_folds: number of consecutive folds; 1 tests on the pairs that the threshold was chosen on.
+        nrof_folds: number of consecutive folds; with 1, the pairs are tested at the threshold that
+            was chosen on them.
+
+    Returns:
+        TAR, FAR and accuracy, as arcface_torch returns them.
 
     Raises:
-        WorkbenchError: shapes do not fit, an embedding is not finite, or a fold is without genuine or without impostor pairs, so
-            that it has no TAR or FAR (arcface_torch divides by zero).
+        WorkbenchError: if the shapes do not match, an embedding is not finite, or a fold has no
+            genuine or no impostor pairs, where arcface_torch would divide by zero.
+
+    Example:
+        >>> import numpy as np
+        >>> pairs = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]] * 2)
+        >>> evaluate(pairs, [True, False, True, False], nrof_folds=2).accuracy
+        array([1., 1.])
     """
     labels = _check(embeddings, issame)
     distances = squared_distances(embeddings[0::2], embeddings[1::2]).astype(np.float64)
-    if not np.isfinite(distances).all():  # which is quicker to see than among the embeddings
+    # Distances are fewer than numbers in embeddings, so they are quicker to check.
+    if not np.isfinite(distances).all():
         _check_finite(embeddings)
-    folds = (
-        consecutive_folds(len(labels), nrof_folds)
-        if nrof_folds != 1
-        else np.zeros(len(labels), dtype=np.int64)
-    )
-    size = np.stack(
-        [np.bincount(folds[labels == kind], minlength=nrof_folds) for kind in (True, False)]
-    )  # (2, F)
-    if len(empty := np.flatnonzero((size == 0).any(axis=0))):
-        kind = "genuine" if size[0, empty[0]] == 0 else "impostor"
-        raise WorkbenchError(
-            f"fold {empty[0] + 1} of {nrof_folds} has no {kind} pairs; arcface_torch's TAR and FAR need some in each"
-        )
+    folds = np.zeros(len(labels), dtype=np.int64)
+    if nrof_folds != 1:
+        folds = consecutive_folds(len(labels), nrof_folds)
+    size = _fold_sizes(labels, folds, nrof_folds)
 
     below = _below(distances, labels, folds, nrof_folds, ACCURACY_THRESHOLDS)
-    right = below[0] + size[1][:, None] - below[1]
-    best = _on_others(right).argmax(axis=1)
-    accuracy = right[np.arange(nrof_folds), best] / size.sum(axis=0)
+    correct = below[0] + size[1][:, None] - below[1]
+    best = _on_other_folds(correct).argmax(axis=1)
+    accuracy = correct[np.arange(nrof_folds), best] / size.sum(axis=0)
     tpr, fpr = (
         np.mean(count / total[:, None], axis=0) for count, total in zip(below, size, strict=True)
     )
@@ -92,23 +95,43 @@ def evaluate(
     )
 
 
+def _fold_sizes(labels: Bools, folds: Integers, nrof_folds: int) -> Integers:
+    """Return the (2, F) numbers of genuine and of impostor pairs in each fold, none of them 0."""
+    size: Integers = np.stack(
+        [np.bincount(folds[labels == kind], minlength=nrof_folds) for kind in (True, False)]
+    )
+    if len(empty := np.flatnonzero((size == 0).any(axis=0))):
+        kind = "genuine" if size[0, empty[0]] == 0 else "impostor"
+        raise WorkbenchError(
+            f"fold {empty[0] + 1} of {nrof_folds} has no {kind} pairs; arcface_torch's TAR and FAR "
+            "need some in each"
+        )
+    return size
+
+
 def squared_distances(first: NDArray[Precision], second: NDArray[Precision]) -> NDArray[Precision]:
-    """(P, D), (P, D) -> (P,) squared Euclidean distances, in the embeddings' own precision."""
-    apart = np.subtract(first, second)
-    distances: NDArray[Precision] = np.sum(np.square(apart, out=apart), 1)
+    """Compute squared Euclidean distances, in the precision of the embeddings.
+
+    Args:
+        first: (P, D) embeddings.
+        second: (P, D) embeddings.
+
+    Returns:
+        (P,) squared distances.
+    """
+    difference = np.subtract(first, second)
+    distances: NDArray[Precision] = np.sum(np.square(difference, out=difference), 1)
     return distances
 
 
 def _at_target(
-    distances: Floats, labels: NDArray[np.bool_], folds: Integers, size: Integers
+    distances: Floats, labels: Bools, folds: Integers, size: Integers
 ) -> tuple[Floats, Floats]:
-    """TAR and FAR of each fold at the threshold that has the target FAR on the others."""
+    """Return each fold's TAR and FAR at the threshold with the target FAR on the other folds."""
     count = size.shape[1]
     impostors = _below(distances, labels, folds, count, VAL_THRESHOLDS)[1]
-    rates = _on_others(impostors) / _on_others(size[1][:, None])
-    thresholds = np.array(
-        [_interpolated(of_others) if of_others.max() >= FAR_TARGET else 0.0 for of_others in rates]
-    )
+    rates = _on_other_folds(impostors) / _on_other_folds(size[1][:, None])
+    thresholds = np.array([_threshold_at_target(far) for far in rates])
     accepted = distances < thresholds[folds]
     val, far = (
         np.bincount(folds[accepted & (labels == kind)], minlength=count) / total
@@ -118,32 +141,34 @@ def _at_target(
 
 
 def _below(
-    distances: Floats, labels: NDArray[np.bool_], folds: Integers, count: int, thresholds: Floats
+    distances: Floats, labels: Bools, folds: Integers, count: int, thresholds: Floats
 ) -> tuple[Integers, Integers]:
-    """(F, T) numbers of genuine and of impostor pairs below each threshold, by fold."""
-    interval = np.searchsorted(
-        thresholds, distances, side="right"
-    )  # the first threshold above has this number
+    """Return the (F, T) numbers of genuine and of impostor pairs below each threshold, by fold."""
+    # Number of the first threshold above each distance.
+    interval = np.searchsorted(thresholds, distances, side="right")
     columns = len(thresholds) + 1
-    found = []
+    by_kind = []
     for kind in (True, False):
         cells = folds[labels == kind] * columns + interval[labels == kind]
-        found.append(
-            np.bincount(cells, minlength=count * columns)
-            .reshape(count, columns)
-            .cumsum(axis=1)[:, :-1]
-        )
-    return found[0], found[1]
+        counts = np.bincount(cells, minlength=count * columns).reshape(count, columns)
+        by_kind.append(counts.cumsum(axis=1)[:, :-1])
+    return by_kind[0], by_kind[1]
 
 
-def _on_others(by_fold: Integers) -> Integers:
-    """Sum over all folds but one, for each of them; a single fold is its own other."""
+def _on_other_folds(by_fold: Integers) -> Integers:
+    """Return, for each fold, the sum over all other folds; a single fold keeps its own value."""
     total: Integers = by_fold.sum(axis=0)
     return total - by_fold if len(by_fold) > 1 else by_fold
 
 
-def _interpolated(rates: Floats) -> float:
-    """The threshold of `VAL_THRESHOLDS` at the target FAR, on the line that a spline of order 1 takes through repeated rates."""
+def _threshold_at_target(rates: Floats) -> float:
+    """Interpolate the threshold at the target FAR as a spline of order 1 does with repeated rates.
+
+    Args:
+        rates: (T,) FAR at each of `VAL_THRESHOLDS`.
+    """
+    if rates.max() < FAR_TARGET:
+        return 0.0
     last = len(rates) - 2
     at = min(int(np.searchsorted(rates, FAR_TARGET, side="right")) - 1, last)
     low, high = rates[at], rates[at + 1]
@@ -156,7 +181,7 @@ def _interpolated(rates: Floats) -> float:
     )
 
 
-def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> NDArray[np.bool_]:
+def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> Bools:
     labels = np.asarray(issame)
     if (
         embeddings.ndim != 2
@@ -165,7 +190,8 @@ def _check(embeddings: NDArray[np.floating], issame: ArrayLike) -> NDArray[np.bo
         or not len(labels)
     ):
         raise WorkbenchError(
-            f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, D) and (P,)"
+            f"embeddings have shape {embeddings.shape} and issame {labels.shape}, expected (2 P, "
+            "D) and (P,)"
         )
     if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise WorkbenchError("issame must hold True or False (or 1 and 0) for each pair")

@@ -1,91 +1,141 @@
-"""Closed-set classification: images of classes the run knows, labelled by the highest logit or the nearest mean."""
+"""Closed-set classification: a class of the training set is predicted for each image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.errors import WorkbenchError
+from workbench.arrays import Floats, Integers
+from workbench.errors import WorkbenchError, printable
 from workbench.evaluation.angles import CHUNK, normalised
 from workbench.evaluation.intervals import LEVEL
+from workbench.evaluation.kinds import Headline, Result, interval_in_words, register_result
 
 NEAREST_MEAN = "nearest class mean"
-"""How the protocol's "prediction" begins where no class centres were learned."""
+"""Beginning of the protocol's entry "prediction" where no class centres were learned."""
 
 
+@register_result
 @dataclass(frozen=True)
-class ClosedSetResult:
-    """Accuracy on classes known from training.
+class ClosedSetResult(Result):
+    """Accuracy on the classes of the training set.
 
     Attributes:
-        accuracy: share of images whose highest logit, without margin, is that of their class; of a run without class
-            centres, those whose nearest mean is (`nearest_mean`).
-        interval: 95 % Wilson interval of it.
-        labels, predicted: (N,) class numbers.
-        class_names: C names.
+        accuracy: share of images whose class is predicted correctly: by the highest logit without
+            margin, or by the nearest class mean (`nearest_mean`) if there are no class centres.
+        interval: 95 % Wilson interval of the accuracy.
+        labels: (N,) true class of each image.
+        predicted: (N,) predicted class of each image.
+        class_names: names of the C classes.
     """
 
     accuracy: float
     interval: tuple[float, float]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    labels: Integers
+    predicted: Integers
     class_names: list[str]
-    name: str = ""
-    note: str = ""
-    protocol: dict[str, Any] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "closed-set"
+    description: ClassVar[str] = "is a closed set: it has classes"
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
-        """(C, C) counts, a row per true class, a column per predicted one."""
+    def confusion(self) -> Integers:
+        """(C, C) numbers of images; rows are true classes, columns are predicted classes."""
         count = len(self.class_names)
         return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(
             count, count
         )
 
+    @property
+    def headline(self) -> Headline:
+        """The accuracy."""
+        return Headline("accuracy", "Accuracy", self.accuracy, self.interval)
+
+    def summary(self) -> str:
+        """The accuracy with its interval, in one line."""
+        return f"accuracy {self.accuracy:.2%} {interval_in_words(self.interval)}"
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "class_names": [printable(name) for name in self.class_names],
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file."""
+        return {"labels": self.labels, "predicted": self.predicted}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and arrays."""
+        low, high = figures["interval"]
+        return cls(
+            accuracy=figures["accuracy"],
+            interval=(low, high),
+            labels=arrays["labels"],
+            predicted=arrays["predicted"],
+            class_names=list(figures["class_names"]),
+        )
+
 
 def closed_set(labels: ArrayLike, predicted: ArrayLike, class_names: list[str]) -> ClosedSetResult:
-    """Compare predicted classes with the true ones.
+    """Compare predicted classes with true classes.
 
     Args:
-        labels, predicted: (N,) integers 0..C-1.
-        class_names: C names.
+        labels: (N,) true classes, integers 0..C-1.
+        predicted: (N,) predicted classes, integers 0..C-1.
+        class_names: names of the C classes.
+
+    Returns:
+        The accuracy with its 95 % interval.
 
     Raises:
-        WorkbenchError: shapes or ranges do not fit.
+        WorkbenchError: if the shapes do not match, or a class is out of range.
+
+    Example:
+        >>> result = closed_set([0, 1, 1, 0], [0, 1, 0, 0], ["cat", "dog"])
+        >>> result.accuracy
+        0.75
+        >>> result.confusion
+        array([[2, 0],
+               [1, 1]])
     """
-    true, guessed = np.asarray(labels), np.asarray(predicted)
-    if true.shape != guessed.shape or true.ndim != 1 or not len(true):
+    true, guess = np.asarray(labels), np.asarray(predicted)
+    if true.shape != guess.shape or true.ndim != 1 or not len(true):
         raise WorkbenchError(
-            f"labels have shape {true.shape} and predictions {guessed.shape}, expected (N,) both, N > 0"
+            f"labels have shape {true.shape} and predictions {guess.shape}, expected (N,) both, N "
+            "> 0"
         )
-    for what, values in (("labels", true), ("predictions", guessed)):
+    for what, values in (("labels", true), ("predictions", guess)):
         if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= len(class_names):
             raise WorkbenchError(f"{what} must be integers 0 to {len(class_names) - 1}")
-    right = int((true == guessed).sum())
+    right = int((true == guess).sum())
     return ClosedSetResult(
         right / len(true),
         wilson(right, len(true)),
         true.astype(np.int64),
-        guessed.astype(np.int64),
+        guess.astype(np.int64),
         list(class_names),
     )
 
 
-def identity_means(
-    embeddings: NDArray[np.floating], labels: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Mean direction of each class, to stand for the centres that a loss without centres has not learned.
+def identity_means(embeddings: NDArray[np.floating], labels: Integers) -> Floats:
+    """Compute the mean direction of each class, which replaces class centres that were not learned.
 
     Args:
-        embeddings: (N, D).
-        labels: (N,) 0..C-1.
+        embeddings: (N, D) embeddings of any length.
+        labels: (N,) class of each embedding, 0..C-1.
 
     Returns:
-        (C, D), summed up: cosines take no notice of the length. Zeros for a class of which there is no image.
+        (C, D) sums of the directions, as only their direction matters; 0 for a class without
+        images.
     """
     unit = normalised(embeddings)
     sums = np.zeros((int(labels.max()) + 1, unit.shape[1]))
@@ -94,42 +144,56 @@ def identity_means(
 
 
 def nearest_mean(
-    known: NDArray[np.floating],
-    labels: NDArray[np.int64],
+    training: NDArray[np.floating],
+    labels: Integers,
     embeddings: NDArray[np.floating] | None = None,
-) -> NDArray[np.int64]:
-    """Class of the nearest mean direction, by cosine.
+) -> Integers:
+    """Predict the class whose mean direction is nearest, by cosine.
 
     Args:
-        known: (M, D) embeddings of training images.
-        labels: (M,) their classes, 0..C-1; nothing is taken for one that is not among them.
-        embeddings: (N, D) to be classified. By default the known ones themselves, each left out of the mean of its class:
-            else it would be drawn towards itself, and even random embeddings would be told apart. The only image of a
-            class is then given another.
+        training: (M, D) embeddings of training images.
+        labels: (M,) their classes, 0..C-1; a class without training images is never predicted.
+        embeddings: (N, D) embeddings to classify. By default the training embeddings themselves,
+            each left out of the mean of its class: otherwise the mean would be biased towards it,
+            and even random embeddings would be classified correctly. The only image of a class is
+            then given another class.
 
     Returns:
-        (N,) classes.
+        (N,) predicted classes.
     """
-    sums = identity_means(known, labels)
-    unit, means, counts = (
-        normalised(known if embeddings is None else embeddings),
-        normalised(sums),
-        np.bincount(labels),
-    )
+    sums = identity_means(training, labels)
+    unit = normalised(training if embeddings is None else embeddings)
+    means, counts = normalised(sums), np.bincount(labels)
     classes = np.empty(len(unit), dtype=np.int64)
-    for begin in range(0, len(unit), CHUNK):  # (N, C) may be large
+    for begin in range(0, len(unit), CHUNK):  # the (N, C) cosines may not fit into memory
         part = slice(begin, begin + CHUNK)
         cosines = np.where(counts > 0, unit[part] @ means.T, -np.inf)
         if embeddings is None:
             own = labels[part]
-            to_others = np.einsum("nd,nd->n", unit[part], normalised(sums[own] - unit[part]))
-            cosines[np.arange(len(own)), own] = np.where(counts[own] > 1, to_others, -np.inf)
+            to_rest = np.einsum("nd,nd->n", unit[part], normalised(sums[own] - unit[part]))
+            cosines[np.arange(len(own)), own] = np.where(counts[own] > 1, to_rest, -np.inf)
         classes[part] = cosines.argmax(axis=1)
     return classes
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Interval of a proportion at `LEVEL`: Wilson, "Probable inference, the law of succession", JASA 1927."""
+    """Compute the confidence interval of a proportion at `LEVEL`.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    American Statistical Association 1927.
+
+    Args:
+        successes: number of successes.
+        trials: number of trials, at least 1.
+
+    Returns:
+        (low, high), both in [0, 1].
+
+    Example:
+        >>> low, high = wilson(8, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.49, 0.943)
+    """
     from statistics import NormalDist
 
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -138,6 +202,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     half = (
         z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
     )
-    return max(0.0, min(float(middle - half), share)), min(
-        1.0, max(float(middle + half), share)
-    )  # rounding may part them
+    # Rounding could put the share itself outside of the interval.
+    low = max(0.0, min(float(middle - half), share))
+    high = min(1.0, max(float(middle + half), share))
+    return low, high

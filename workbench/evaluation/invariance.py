@@ -1,8 +1,9 @@
-"""Invariance: how the similarity of genuine pairs falls as their two pictures differ more and more in one factor.
+"""Invariance: how the similarity of genuine pairs falls as their images differ in one factor.
 
-A threshold is fixed by the impostor pairs, as the one that lets through a given share of them (the FAR). Genuine pairs are
-sorted into bins by their gap, such as the difference in yaw. Where the median of a bin falls below the threshold, every
-second genuine pair is refused: that gap, the crossing, says in degrees or years how far a run's embeddings bear the factor.
+The threshold is determined by the impostor pairs: it accepts a given share of them, the FAR.
+Genuine pairs are sorted into bins by their gap, such as their difference in yaw. Where the median
+similarity of a bin falls below the threshold, half of its genuine pairs are rejected. This gap is
+called the crossing. It says up to which difference, in degrees or years, a run recognises a person.
 """
 
 from __future__ import annotations
@@ -14,21 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.intervals import LEVEL
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 class Factor(NamedTuple):
-    """What two pictures of a person can differ in, and how the difference is written."""
+    """A factor in which two images of a person can differ, and the unit of the difference."""
 
     title: str
     unit: str
 
     def text(self, gap: float) -> str:
-        """A gap as people read it: 45°, 12 years, 30 %."""
+        """Return a gap with its unit: 45°, 12 years, 30%."""
         return {"degrees": f"{gap:.0f}°", "years": f"{gap:.0f} years", "share": f"{gap:.0%}"}[
             self.unit
         ]
@@ -40,45 +39,50 @@ FACTORS = {
     "illumination": Factor("Difference in light angle", "degrees"),
     "occlusion": Factor("Difference in occluded share", "share"),
 }
-"""Attributes of a benchmark's images that curves are drawn over; shares are 0..1."""
+"""Attributes of a benchmark's images over which curves are drawn; shares are in [0, 1]."""
 VARIED, NOTHING = "factor", "none"
-"""The attribute that says what an image of a controlled sweep varies, and its value for one that varies nothing."""
+"""Attribute that names the varied factor in a controlled sweep, and its value for no factor."""
 MOST_LEVELS, QUANTILE_BINS = 20, 10
 SPREAD = (0.1, 0.9)
 MIN_RESAMPLED = 5
-"""Fewer people (or pairs, where people are not known) than that in a bin give no interval: a bootstrap would be blind."""
+"""Bins with fewer people get no interval, as a bootstrap of so few is unreliable.
+
+Pairs are counted where people are unknown.
+"""
 
 
 class Gaps(NamedTuple):
-    """How far apart the two images of each pair are."""
+    """Differences between the two images of each pair."""
 
     by_factor: dict[str, Floats]
-    """(P,) for each factor, NaN where unknown or where something else differs too"""
-    people: Ints | None
-    """(P, 2) identities of the two images, where all are known"""
+    """{factor: (P,) differences}; NaN where unknown or where another factor differs too"""
+    people: Integers | None
+    """(P, 2) identities of the two images; None if any is unknown"""
     controlled: bool
-    """whether in each pair nothing but the one factor differs"""
+    """whether the images of each pair differ in one factor only"""
 
 
 @dataclass(frozen=True)
 class InvarianceCurve:
-    """Genuine similarity against the gap in one factor, in B bins.
+    """Similarity of genuine pairs against the gap in one factor, in B bins.
 
     Attributes:
         factor: one of `FACTORS`.
-        far, threshold: the lowest threshold that accepts no larger share of the impostor pairs.
+        far: wanted false accept rate.
+        threshold: lowest threshold at which no larger share of the impostor pairs is accepted.
         impostor_mean: mean similarity of the impostor pairs.
-        gap: (B,) mean gap of each bin's genuine pairs, rising, in the factor's unit.
-        count: (B,) genuine pairs.
-        mean, median: (B,) their similarity; the median of an even number is the lower of the middle two.
-        median_interval: (2, B) 95 % bootstrap interval of the median; NaN in bins of fewer than 5 people; None if not asked
-            for or with fewer than 5 people in all.
-        spread: (2, B) similarity that 10 % and 90 % of the genuine pairs stay below.
-        tar: (B,) share of genuine pairs that the threshold accepts.
-        tar_interval: (2, B) of it, the threshold being chosen anew in each resample.
-        crossing: gap at which the median falls below the threshold for the first time, on a straight line between two bins;
-            the smallest gap where it is below from the start, infinite where it never falls below.
-        crossing_interval: of it; its upper end may be infinite.
+        gap: (B,) mean gap of the genuine pairs in each bin, ascending, in the factor's unit.
+        count: (B,) number of genuine pairs in each bin.
+        mean: (B,) mean similarity in each bin.
+        median: (B,) median similarity in each bin; of an even number, the lower of the middle two.
+        median_interval: (2, B) 95 % bootstrap interval of the median; NaN in bins of fewer than 5
+            people; None if not requested or with fewer than 5 people in all.
+        spread: (2, B) 10 % and 90 % quantiles of the similarity in each bin.
+        tar: (B,) share of genuine pairs that are accepted.
+        tar_interval: (2, B) its 95 % interval; the threshold is chosen anew in each resample.
+        crossing: gap at which the median first falls below the threshold, interpolated linearly
+            between two bins; the smallest gap if the first median is below; infinite if none is.
+        crossing_interval: its 95 % interval; the upper end may be infinite.
     """
 
     factor: str
@@ -86,7 +90,7 @@ class InvarianceCurve:
     threshold: float
     impostor_mean: float
     gap: Floats
-    count: Ints
+    count: Integers
     mean: Floats
     median: Floats
     median_interval: Floats | None
@@ -98,23 +102,23 @@ class InvarianceCurve:
 
     @property
     def title(self) -> str:
-        """What the gap is: "Difference in yaw"."""
+        """Title of the gap, such as "Difference in yaw"."""
         return FACTORS[self.factor].title
 
     @property
     def unit(self) -> str:
-        """degrees, years or share."""
+        """Unit of the gap: degrees, years or share."""
         return FACTORS[self.factor].unit
 
     def text(self, gap: float) -> str:
-        """A gap as people read it; an infinite one lies beyond all that was measured."""
+        """Return a gap with its unit; an infinite one as "> " and the largest measured gap."""
         if np.isinf(gap):
             return f"> {FACTORS[self.factor].text(self.gap[-1])}"
         return FACTORS[self.factor].text(gap)
 
     @property
     def crossing_text(self) -> str:
-        """The crossing with its interval: 74° [71°, 78°], > 90°."""
+        """The crossing with its interval, such as 74° [71°, 78°] or > 90°."""
         at_once = self.crossing == self.gap[0] and self.median[0] < self.threshold
         text = f"≤ {self.text(self.crossing)}" if at_once else self.text(self.crossing)
         if self.crossing_interval is None or self.crossing_interval[0] == self.crossing_interval[1]:
@@ -126,17 +130,22 @@ class InvarianceCurve:
 # From attributes of images to gaps of pairs
 
 
-def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Ints) -> dict[str, Floats]:
-    """|difference| between the two images of each pair in every known factor: a sweep to both sides is one sweep.
+def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Integers) -> dict[str, Floats]:
+    """Compute the absolute difference between the two images of each pair, for every known factor.
+
+    A difference to the left counts as the same difference to the right.
 
     Args:
-        attributes: {name: (M,) values}, of which those in `FACTORS` are used.
+        attributes: {name: (M,) values of the images}; only those in `FACTORS` are used.
         pairs: (P, 2) numbers of images.
 
+    Returns:
+        {factor: (P,) differences}.
+
     Raises:
-        WorkbenchError: a factor's values are not numbers.
+        WorkbenchError: if the values of a factor are not numbers.
     """
-    found = {}
+    by_factor = {}
     for factor in FACTORS:
         if factor in attributes:
             if attributes[factor].dtype.kind not in "biuf":
@@ -144,43 +153,48 @@ def gaps(attributes: Mapping[str, NDArray[Any]], pairs: Ints) -> dict[str, Float
                     f"attribute {factor!r} holds {attributes[factor].dtype}, expected numbers"
                 )
             values = attributes[factor].astype(np.float64)
-            found[factor] = np.abs(values[pairs[:, 0]] - values[pairs[:, 1]])
-    return found
+            by_factor[factor] = np.abs(values[pairs[:, 0]] - values[pairs[:, 1]])
+    return by_factor
 
 
-def alone(varied: NDArray[Any], pairs: Ints, factor: str) -> NDArray[np.bool_]:
-    """Pairs of a controlled sweep in which nothing but `factor` differs.
+def alone(varied: NDArray[Any], pairs: Integers, factor: str) -> Bools:
+    """Find the pairs of a controlled sweep whose images differ in nothing but one factor.
 
-    They are those of a picture that varies nothing with one that varies the factor, or with another that varies nothing.
+    At least one image of such a pair varies nothing; the other varies the factor or nothing.
 
     Args:
-        varied: (M,) what each image varies: "none", "yaw", ...
+        varied: (M,) factor that is varied in each image: "none", "yaw", ...
         pairs: (P, 2) numbers of images.
         factor: one of the names in `varied`.
+
+    Returns:
+        (P,) True for these pairs.
     """
     both = varied[pairs]
-    found: NDArray[np.bool_] = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(
-        axis=1
-    )
-    return found
+    is_pair: Bools = np.isin(both, (NOTHING, factor)).all(axis=1) & (both == NOTHING).any(axis=1)
+    return is_pair
 
 
 def pair_gaps(
     attributes: Mapping[str, NDArray[Any]],
-    pairs: Ints,
-    same: NDArray[np.bool_],
-    identities: Ints | None = None,
+    pairs: Integers,
+    same: Bools,
+    identities: Integers | None = None,
 ) -> Gaps | None:
-    """The gaps that a benchmark's attributes allow to draw curves over; None where no genuine pair differs in a known factor.
+    """Compute the gaps of a benchmark's pairs, as far as curves can be drawn over them.
 
     Args:
-        attributes: {name: (M,) values}; with "factor" among them, pairs in which something else differs too get NaN.
+        attributes: {name: (M,) values of the images}; if "factor" is among them, the benchmark is a
+            controlled sweep, and pairs in which another factor differs get NaN.
         pairs: (P, 2) numbers of images.
         same: (P,) True for genuine pairs.
-        identities: (M,) who is on each image, -1 where not known.
+        identities: (M,) identity of each image; -1 where unknown.
+
+    Returns:
+        The gaps of the factors in which genuine pairs differ; None if there are none.
 
     Raises:
-        WorkbenchError: a factor's values are not numbers.
+        WorkbenchError: if the values of a factor are not numbers.
     """
     controlled = VARIED in attributes and bool((attributes[VARIED] == NOTHING).any())
     by_factor = gaps(attributes, pairs)
@@ -193,11 +207,9 @@ def pair_gaps(
     by_factor = {factor: gap for factor, gap in by_factor.items() if (gap[same] > 0).any()}
     if not by_factor:
         return None
-    people = (
-        None
-        if identities is None or (identities[pairs] < 0).any()
-        else identities[pairs].astype(np.int64)
-    )
+    people = None
+    if identities is not None and (identities[pairs] >= 0).all():
+        people = identities[pairs].astype(np.int64)
     return Gaps(by_factor, people, controlled)
 
 
@@ -216,26 +228,33 @@ def invariance(
     people: ArrayLike | None = None,
     seed: int = 0,
 ) -> InvarianceCurve:
-    """Similarity of genuine pairs, and the share of them that is accepted, against their gap in one factor.
+    """Compute similarity and TAR of genuine pairs against their gap in one factor.
 
     Args:
         scores: (P,) similarities, finite.
-        same: (P,) True for genuine pairs. All impostor pairs count for the threshold, whatever their gap.
+        same: (P,) True for genuine pairs. All impostor pairs determine the threshold, whatever
+            their gap.
         gap: (P,) difference in the factor, >= 0; genuine pairs with NaN are left out.
-        factor: one of `FACTORS`, for the units.
-        far: false accept rate that fixes the threshold, in (0, 1).
-        edges: (B + 1,) rising edges of the bins, the last bin with its upper edge. By default a bin for each of the gaps that
-            there are, to three decimals, where those are at most 20; else one for gap 0, and ten with equally many pairs.
-            Bins without a genuine pair are left out.
+        factor: one of `FACTORS`, which gives the unit.
+        far: false accept rate that determines the threshold, in (0, 1).
+        edges: (B + 1,) ascending edges of the bins; the last bin includes its upper edge. By
+            default, each distinct gap, rounded to three decimals, has a bin if there are at most 20
+            of them; otherwise gap 0 has a bin, and the other pairs are divided into ten bins of
+            equal size. Bins without a genuine pair are left out.
         bootstrap: resamples for the 95 % intervals; 0 for none.
-        people: (P, 2) identities of the two images. Pairs that share a person are not independent, so people are redrawn, and
-            a pair is there as often as both its people are (Snijders and Borgatti, "Non-parametric standard errors and tests
-            for network statistics", Connections 1999). Without it pairs are redrawn, and the intervals are too narrow.
-        seed: of the resampling.
+        people: (P, 2) identities of the two images. Pairs that share a person are not independent,
+            so people are resampled, and a pair occurs as often as the product of its people
+            (Snijders and Borgatti, "Non-parametric standard errors and tests for network
+            statistics", Connections 1999). Without `people`, pairs are resampled, and the intervals
+            are too narrow.
+        seed: seed of the resampling.
+
+    Returns:
+        The curve.
 
     Raises:
-        WorkbenchError: shapes do not fit, a score is NaN or infinite, a gap negative, no genuine pair has a gap, or there are
-            fewer than 1 / FAR impostor pairs.
+        WorkbenchError: if the shapes do not match, a score is NaN or infinite, a gap is negative,
+            no genuine pair has a gap, or there are fewer than 1 / FAR impostor pairs.
     """
     if factor not in FACTORS:
         raise unknown_name("factor", factor, FACTORS)
@@ -245,12 +264,13 @@ def invariance(
         raise WorkbenchError(
             f"bootstrap must be a number of resamples or 0 for none, got {bootstrap}"
         )
-    values, genuine, distance, drawn = _check(scores, same, gap, people, factor)
+    values, genuine, distance, units = _check(scores, same, gap, people, factor)
     impostors = int((~genuine).sum())
     if impostors * far < 1 - 1e-9:
         needed = int(np.ceil(1 / far - 1e-9))
         raise WorkbenchError(
-            f"a false accept rate of {far:g} takes at least {needed:,} impostor pairs, there are {impostors:,}"
+            f"a false accept rate of {far:g} needs at least {needed:,} impostor pairs, there are "
+            f"{impostors:,}"
         )
     bin_of = np.where(genuine, _bins(distance, genuine, edges), -1)
     if not (bin_of >= 0).any():
@@ -261,19 +281,12 @@ def invariance(
     centres = np.array([distance[pairs].mean() for pairs in members])
 
     point = table.figures(np.ones(len(table.scores)), centres)
-    median_interval = tar_interval = crossing_interval = None
-    if bootstrap and len(np.unique(drawn[kept])) >= MIN_RESAMPLED:
-        resamples = _resamples(drawn[kept], bootstrap, np.random.default_rng(seed))
+    intervals = _Intervals(None, None, None)
+    if bootstrap and len(np.unique(units[kept])) >= MIN_RESAMPLED:
+        resamples = _resamples(units[kept], bootstrap, np.random.default_rng(seed))
         draws = [table.figures(weights, centres) for weights in resamples]
-        few = [len(np.unique(drawn[pairs, 0])) < MIN_RESAMPLED for pairs in members]
-        median_interval = np.where(
-            few, np.nan, _interval(np.array([draw.median for draw in draws]), point.median)
-        )
-        tar_interval = np.where(
-            few, np.nan, _interval(np.array([draw.tar for draw in draws]), point.tar)
-        )
-        low, high = _interval(np.array([draw.crossing for draw in draws]), np.array(point.crossing))
-        crossing_interval = (float(low), float(high))
+        few = [len(np.unique(units[pairs, 0])) < MIN_RESAMPLED for pairs in members]
+        intervals = _intervals(draws, point, few)
     return InvarianceCurve(
         factor=factor,
         far=far,
@@ -283,12 +296,12 @@ def invariance(
         count=np.array([len(pairs) for pairs in members]),
         mean=np.array([values[pairs].mean() for pairs in members]),
         median=point.median,
-        median_interval=median_interval,
+        median_interval=intervals.median,
         spread=np.array([np.quantile(values[pairs], SPREAD) for pairs in members]).T,
         tar=point.tar,
-        tar_interval=tar_interval,
+        tar_interval=intervals.tar,
         crossing=point.crossing,
-        crossing_interval=crossing_interval,
+        crossing_interval=intervals.crossing,
     )
 
 
@@ -299,17 +312,31 @@ class _Figures(NamedTuple):
     crossing: float
 
 
-class _Table:
-    """Pairs sorted once, so that each bootstrap resample is a reweighting and a cumulative sum."""
+class _Intervals(NamedTuple):
+    median: Floats | None
+    tar: Floats | None
+    crossing: tuple[float, float] | None
 
-    def __init__(self, scores: Floats, bin_of: Ints, far: float) -> None:
-        """bin_of: bin of each genuine pair, -1 for impostor pairs."""
+
+def _intervals(draws: list[_Figures], point: _Figures, few: list[bool]) -> _Intervals:
+    """Return the intervals over all resamples; those of bins with too few people are NaN."""
+    median = _interval(np.array([draw.median for draw in draws]), point.median)
+    tar = _interval(np.array([draw.tar for draw in draws]), point.tar)
+    low, high = _interval(np.array([draw.crossing for draw in draws]), np.array(point.crossing))
+    crossing = (float(low), float(high))
+    return _Intervals(np.where(few, np.nan, median), np.where(few, np.nan, tar), crossing)
+
+
+class _Table:
+    """Pairs that are sorted once, so that a resample needs only a cumulative sum of weights."""
+
+    def __init__(self, scores: Floats, bin_of: Integers, far: float) -> None:
+        """Sort the pairs; `bin_of` is the bin of each genuine pair, and -1 for impostor pairs."""
         self.scores, self.far, self.bins = scores, far, int(bin_of.max()) + 1
         impostors = np.flatnonzero(bin_of < 0)
-        self.impostors = impostors[np.argsort(-scores[impostors], kind="stable")]  # highest first
-        self.genuine = np.lexsort((scores, bin_of))[
-            len(impostors) :
-        ]  # bin by bin, lowest score first
+        # Impostor pairs with the highest score first; genuine pairs by bin, with the lowest first.
+        self.impostors = impostors[np.argsort(-scores[impostors], kind="stable")]
+        self.genuine = np.lexsort((scores, bin_of))[len(impostors) :]
         self.bin_of = bin_of[self.genuine]
         self.ends = np.searchsorted(self.bin_of, np.arange(self.bins), side="right") - 1
 
@@ -320,7 +347,7 @@ class _Table:
         )
 
     def threshold(self, weights: Floats) -> float:
-        """Just above the first impostor pair that must be refused; NaN where the resample has none."""
+        """Return the threshold just above the first rejected impostor pair; NaN without any."""
         accepted = np.cumsum(weights[self.impostors])
         if not accepted[-1]:
             return float("nan")
@@ -328,32 +355,30 @@ class _Table:
         return float(np.nextafter(self.scores[self.impostors[first]], np.inf))
 
     def medians(self, weights: Floats) -> Floats:
-        """Lowest score that half of a bin's pairs do not exceed; NaN for a bin that the resample left empty."""
-        upto = np.cumsum(weights[self.genuine])
-        after = upto[self.ends]
+        """Return the lowest score that half of a bin's pairs do not exceed; NaN if it is empty."""
+        total = np.cumsum(weights[self.genuine])
+        after = total[self.ends]
         before = np.append(0.0, after[:-1])
-        middle = np.searchsorted(upto, (before + after) / 2)
+        middle = np.searchsorted(total, (before + after) / 2)
         return np.where(after > before, self.scores[self.genuine[middle]], np.nan)
 
     def tar(self, weights: Floats, threshold: float) -> Floats:
-        """Share of each bin's pairs that are accepted; NaN for an empty bin."""
-        drawn = weights[self.genuine]
+        """Return the share of each bin's pairs that are accepted; NaN for an empty bin."""
+        of_genuine = weights[self.genuine]
         if np.isnan(threshold):
             return np.full(self.bins, np.nan)
-        total = np.bincount(self.bin_of, drawn)
-        accepted = np.bincount(self.bin_of, drawn * (self.scores[self.genuine] >= threshold))
+        total = np.bincount(self.bin_of, of_genuine)
+        accepted = np.bincount(self.bin_of, of_genuine * (self.scores[self.genuine] >= threshold))
         return np.where(total > 0, accepted / np.maximum(total, 1), np.nan)
 
 
-def _bins(gap: Floats, genuine: NDArray[np.bool_], edges: ArrayLike | None) -> Ints:
-    """Bin of each pair, numbered so that each has a genuine pair; -1 for pairs in none."""
-    limits = (
-        _default_edges(gap[genuine & np.isfinite(gap)])
-        if edges is None
-        else np.asarray(edges, dtype=np.float64)
-    )
+def _bins(gap: Floats, genuine: Bools, edges: ArrayLike | None) -> Integers:
+    """Return the bin of each pair, -1 for none; bins without a genuine pair have no number."""
+    if edges is None:
+        edges = _default_edges(gap[genuine & np.isfinite(gap)])
+    limits = np.asarray(edges, dtype=np.float64)
     if limits.ndim != 1 or len(limits) < 2 or not (np.diff(limits) > 0).all():
-        raise WorkbenchError(f"edges must be at least two rising numbers, got {limits.tolist()}")
+        raise WorkbenchError(f"edges must be at least two ascending numbers, got {limits.tolist()}")
     inside = (gap >= limits[0]) & (gap <= limits[-1])
     place = np.minimum(np.searchsorted(limits, gap, side="right") - 1, len(limits) - 2)
     used = np.unique(place[inside & genuine])
@@ -362,16 +387,24 @@ def _bins(gap: Floats, genuine: NDArray[np.bool_], edges: ArrayLike | None) -> I
     return np.where(inside, number[place], -1)
 
 
-def _default_edges(known: Floats) -> Floats:
-    levels = np.unique(known.round(3))
+def _default_edges(gap: Floats) -> Floats:
+    """Return edges of one bin per distinct gap, or of ten bins of equal size for many gaps."""
+    levels = np.unique(gap.round(3))
     if len(levels) <= MOST_LEVELS:
         return np.concatenate([[-np.inf], (levels[:-1] + levels[1:]) / 2, [np.inf]])
-    apart = known[known > 0]
-    return np.unique(np.append(0.0, np.quantile(apart, np.linspace(0, 1, QUANTILE_BINS + 1))))
+    quantiles = np.quantile(gap[gap > 0], np.linspace(0, 1, QUANTILE_BINS + 1))
+    return np.unique(np.append(0.0, quantiles))
 
 
-def _resamples(units: Ints, count: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """How often each pair is there when people are redrawn; units: (P, 2) people, or twice the pair itself."""
+def _resamples(units: Integers, count: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield how often each pair occurs in each resample of people.
+
+    Args:
+        units: (P, 2) the two people of each pair; where people are unknown, twice the number of the
+            pair.
+        count: number of resamples.
+        rng: random numbers.
+    """
     numbers, which = np.unique(units, return_inverse=True)
     first, second = which.reshape(units.shape).T
     for _ in range(count):
@@ -382,7 +415,7 @@ def _resamples(units: Ints, count: int, rng: np.random.Generator) -> Iterator[Fl
 
 
 def _crossing(gap: Floats, median: Floats, threshold: float) -> float:
-    """Where the line through the medians first falls below the threshold."""
+    """Return the gap at which the line through the medians first falls below the threshold."""
     if np.isnan(threshold):
         return float("nan")
     gap, height = gap[np.isfinite(median)], (median - threshold)[np.isfinite(median)]
@@ -397,8 +430,11 @@ def _crossing(gap: Floats, median: Floats, threshold: float) -> float:
 
 
 def _interval(draws: Floats, point: Floats) -> Floats:
-    """(2, ...) percentile interval at `LEVEL` over the draws that are numbers, infinite ones among them; it holds the point."""
-    ordered, numbers = np.sort(draws, axis=0), (~np.isnan(draws)).sum(axis=0)  # NaN come last
+    """Return the (2, ...) percentile interval over the resamples, extended to include the point.
+
+    Resamples that are NaN are left out; infinite ones count.
+    """
+    ordered, numbers = np.sort(draws, axis=0), (~np.isnan(draws)).sum(axis=0)  # NaN are last
     ends = []
     for share, rounded, further in (
         ((1 - LEVEL) / 2, np.floor, np.minimum),
@@ -411,16 +447,18 @@ def _interval(draws: Floats, point: Floats) -> Floats:
 
 def _check(
     scores: ArrayLike, same: ArrayLike, gap: ArrayLike, people: ArrayLike | None, factor: str
-) -> tuple[Floats, NDArray[np.bool_], Floats, Ints]:
-    """Scores, kinds, gaps, and what is redrawn for each pair: its two people, or twice the pair itself."""
-    values, kinds, distance = (
-        np.asarray(scores, dtype=np.float64),
-        np.asarray(same),
-        np.asarray(gap, dtype=np.float64),
-    )
+) -> tuple[Floats, Bools, Floats, Integers]:
+    """Check the arguments.
+
+    Returns:
+        Scores, kinds, gaps, and the units that are resampled: (P, 2) the two people of each pair,
+        or twice the number of the pair.
+    """
+    values, kinds = np.asarray(scores, dtype=np.float64), np.asarray(same)
+    distance = np.asarray(gap, dtype=np.float64)
     if values.ndim != 1 or not values.shape == kinds.shape == distance.shape:
         raise WorkbenchError(
-            f"scores {values.shape}, same {kinds.shape} and gap {distance.shape} must be (P,) all three"
+            f"scores {values.shape}, same {kinds.shape} and gap {distance.shape} must all be (P,)"
         )
     if kinds.dtype != np.bool_ and not np.isin(kinds, (0, 1)).all():
         raise WorkbenchError("same must hold True or False (or 1 and 0) for each pair")
@@ -434,11 +472,12 @@ def _check(
             f"the difference in {factor} must be 0 or more and finite (NaN where it is not known)"
         )
     if people is None:
-        drawn = np.repeat(np.arange(len(values))[:, None], 2, axis=1)
+        units = np.repeat(np.arange(len(values))[:, None], 2, axis=1)
     else:
-        drawn = np.asarray(people)
-        if drawn.shape != (len(values), 2) or drawn.dtype.kind not in "iu":
+        units = np.asarray(people)
+        if units.shape != (len(values), 2) or units.dtype.kind not in "iu":
             raise WorkbenchError(
-                f"people are {drawn.dtype} of shape {drawn.shape}, expected integers of shape ({len(values)}, 2)"
+                f"people are {units.dtype} of shape {units.shape}, expected integers of shape "
+                f"({len(values)}, 2)"
             )
-    return values, kinds.astype(bool), distance, drawn.astype(np.int64)
+    return values, kinds.astype(bool), distance, units.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Runs side by side: one table of runs x benchmarks."""
+"""Compares runs in one table with a row per run and benchmark."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.errors import WorkbenchError
-from workbench.evaluation.closed_set import ClosedSetResult
-from workbench.evaluation.identification import IdentificationResult
 from workbench.evaluation.results import is_stale, load_result
-from workbench.evaluation.templates import IJB_PROTOCOL
-from workbench.evaluation.verification import VerificationResult
 from workbench.runs import Run
 
 _NAMES = ("run", "loss", "backbone", "benchmark", "protocol", "kind")
@@ -28,24 +24,21 @@ COLUMNS = (
     "left_out",
 )
 
-_KINDS = {
-    VerificationResult: "verification",
-    ClosedSetResult: "closed-set",
-    IdentificationResult: "identification",
-}
-
 
 def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per run and benchmark that it was evaluated on.
+    """Build a table with one row per run and benchmark on which it was evaluated.
 
     Args:
-        chosen: runs. benchmarks: names to keep; all by default.
+        chosen: runs.
+        benchmarks: names of evaluations to keep; by default all.
 
     Returns:
-        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std, accuracy_low, accuracy_high, auc, eer,
-        stale (whether the model was trained on since), left_out (the images that could not be read, in words), and for each FAR
-        tar@FAR with _low, _high and _supported; missing figures are NaN. The accuracy of an identification is its rank-1; one of
-        templates has none, as nearly all of IJB's pairs are impostors. Damaged evaluations are left out.
+        Columns run, loss, backbone, benchmark, protocol (of pairs), kind, accuracy, std,
+        accuracy_low, accuracy_high, auc, eer, stale (whether the run was trained on since its
+        evaluation), left_out (description of images that could not be read), and for each FAR
+        tar@FAR with _low, _high and _supported. A kind of result may add columns. Missing figures
+        are NaN. The accuracy of an identification is its rank-1 rate. Templates have no accuracy,
+        as nearly all pairs of IJB are impostor pairs. Damaged evaluations are left out.
     """
     rows = []
     for run in chosen:
@@ -62,30 +55,14 @@ def leaderboard(chosen: Sequence[Run], benchmarks: Sequence[str] | None = None) 
 
 def _row(run: Run, name: str) -> dict[str, Any]:
     result = load_result(run, name)
-    row: dict[str, Any] = {
+    return {
         "run": run.name,
         "loss": run.config.get("loss"),
         "backbone": run.config.get("backbone"),
         "benchmark": name,
         "protocol": result.protocol.get("protocol"),
-        "kind": _KINDS[type(result)],
+        "kind": result.kind,
         "stale": is_stale(run, run.figures(name)),
         "left_out": result.protocol.get("left out", ""),
+        **result.columns(),
     }
-    if row["protocol"] != IJB_PROTOCOL:
-        row["accuracy"] = result.accuracy
-    if isinstance(result, ClosedSetResult):
-        row["accuracy_low"], row["accuracy_high"] = result.interval
-        return row
-    row |= {f"tar@{far:g}": tar for far, tar in result.tar_at_far.items()}
-    row |= {f"tar@{far:g}_supported": result.supported(far) for far in result.tar_at_far}
-    if isinstance(result, IdentificationResult):
-        row["accuracy_low"], row["accuracy_high"] = result.interval or (float("nan"), float("nan"))
-        return row
-    row |= {"auc": result.auc, "eer": result.eer}
-    if "accuracy" in row:
-        row["std"] = result.std
-    for key, (low, high) in result.intervals.items():
-        if key in row:
-            row[f"{key}_low"], row[f"{key}_high"] = low, high
-    return row

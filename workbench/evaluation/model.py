@@ -1,4 +1,4 @@
-"""A trained model as a run directory holds it, ready to embed images. Knows nothing of the trainer."""
+"""Loads the trained model of a run directory, to embed images; independent of the training code."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from workbench import backbones, losses, runs
+from workbench.arrays import Integers
 from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
@@ -34,12 +35,15 @@ class Model:
 
     Attributes:
         net: the backbone.
-        loss: the loss with its class centres; None where it is not registered here, as one that a notebook defined, and where
-            the model was imported.
-        centres: (C, D) learned class centres; None where the loss has none, as the triplet loss.
-        pixel_mean, pixel_std: how the run scaled its input; one number, or one for each channel in the order of `channels`.
-        step: training steps that it has seen.
-        channels: order of the colours in its input, "rgb" or "bgr".
+        loss: the loss with its class centres; None if it is not registered, as a loss defined in a
+            notebook, or if the model was imported.
+        centres: (C, D) learned class centres; None if the loss has none, as the triplet loss.
+        pixel_mean: mean with which the run scales its input: one number, or one per channel in the
+            order of `channels`.
+        pixel_std: standard deviation with which the run scales its input, likewise.
+        device: device of the network.
+        step: number of training steps; None if unknown.
+        channels: order of the colour channels of its input, "rgb" or "bgr".
     """
 
     net: backbones.Backbone
@@ -53,9 +57,10 @@ class Model:
 
     @property
     def scaling(self) -> str:
-        """What is done with an image before the network sees it, to be printed beside figures."""
+        """Description of how an image is prepared for the network, for the protocol."""
         height, width = self.net.image_size
-        return f"{formula(self.pixel_mean, self.pixel_std)}, {self.channels.upper()}, {height} x {width}"
+        scaled = formula(self.pixel_mean, self.pixel_std)
+        return f"{scaled}, {self.channels.upper()}, {height} x {width}"
 
     @torch.inference_mode()
     def embed(
@@ -66,23 +71,26 @@ class Model:
         batch_size: int = 128,
         progress: str = "",
     ) -> NDArray[np.float32]:
-        """Embed images, in float32 whatever the run was trained in.
+        """Embed images, in float32 whatever precision the run was trained with.
 
         Args:
-            images: reader; pictures of another size are fitted.
-            order: numbers of the images wanted; all by default.
-            flip: "add" sums the embeddings of the image and its mirror image, as arcface_torch does, "concatenate" puts the
-                latter behind the former, as SphereFace does; "none" leaves it out.
-            progress: title of a progress bar; none if empty.
+            images: reader of images; images of another size are resized.
+            order: numbers of the images to embed; by default all.
+            flip: "add" adds the embedding of the mirror image, as arcface_torch does; "concatenate"
+                concatenates it, as SphereFace does; "none" does not use it.
+            batch_size: images per batch.
+            progress: title of a progress bar; empty for none.
 
         Returns:
-            (N, D), or (N, 2 D) if concatenated; finite, not normalised, none of length 0.
+            (N, D) embeddings, or (N, 2 D) if concatenated; finite, not normalised, none of length
+            0.
 
         Raises:
-            WorkbenchError: an image cannot be read, or its embedding is not finite or of length 0; the message names the image.
+            WorkbenchError: if an image cannot be read, or its embedding is not finite or has length
+                0; the message names the image.
         """
         numbers = range(len(images)) if order is None else order
-        found = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
+        result = np.empty((len(numbers), embedding_length(self, flip)), dtype=np.float32)
         done = 0
         with tqdm(
             total=len(numbers),
@@ -95,52 +103,61 @@ class Model:
                 pixels = to_network(
                     batch.to(self.device), self.pixel_mean, self.pixel_std, self.channels
                 )
-                embeddings = self.net(pixels)
-                if flip != "none":
-                    mirrored = self.net(
-                        pixels.flip(-1).contiguous(memory_format=torch.channels_last)
-                    )
-                    embeddings = (
-                        embeddings + mirrored
-                        if flip == "add"
-                        else torch.cat([embeddings, mirrored], dim=1)
-                    )
-                part = found[done : done + len(batch)] = embeddings.float().cpu().numpy()
+                embeddings = self._embed_batch(pixels, flip)
+                part = result[done : done + len(batch)] = embeddings.float().cpu().numpy()
                 _check_embeddings(part, of_batch.tolist(), images)
                 done += len(batch)
                 bar.update(len(batch))
-        return found
+        return result
+
+    def _embed_batch(self, pixels: Tensor, flip: Flip) -> Tensor:
+        """Embed a batch of prepared images, with or without their mirror images."""
+        embeddings: Tensor = self.net(pixels)
+        if flip == "none":
+            return embeddings
+        mirrored: Tensor = self.net(pixels.flip(-1).contiguous(memory_format=torch.channels_last))
+        if flip == "add":
+            return embeddings + mirrored
+        return torch.cat([embeddings, mirrored], dim=1)
 
     @torch.inference_mode()
-    def classify(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(N, D) -> (N,) class of the highest logit, without margin. Labels are never an input.
+    def classify(self, embeddings: NDArray[np.float32]) -> Integers:
+        """Predict the class with the highest logit, without margin. Labels are not an input.
+
+        Args:
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            (N,) classes.
 
         Raises:
-            WorkbenchError: the loss is not registered here, or has no class centres.
+            WorkbenchError: if the loss is not registered, or has no class centres.
         """
         if self.loss is None:
             raise WorkbenchError(
-                "the run's loss is not known here; import what registers it to predict classes"
+                "the run's loss is not registered; import the file that registers it to predict "
+                "classes"
             )
         if not isinstance(self.loss, losses.ClassificationLoss):
             raise WorkbenchError(
-                "the run's loss has no class centres to predict classes with; `nearest_mean` does without"
+                "the run's loss has no class centres to predict classes with; use `nearest_mean`, "
+                "which needs none"
             )
         parts = torch.split(torch.from_numpy(embeddings).to(self.device), 1024)
         classes = torch.cat([self.loss.predicted_class(part) for part in parts])
-        found: NDArray[np.int64] = classes.cpu().numpy()
-        return found
+        predicted: Integers = classes.cpu().numpy()
+        return predicted
 
 
 def embedding_length(model: Model, flip: Flip) -> int:
-    """Numbers in an embedding that `Model.embed` makes."""
+    """Return the length of the embeddings that `Model.embed` returns."""
     return model.net.embedding_dim * (2 if flip == "concatenate" else 1)
 
 
 def _read(
     images: Images, order: Sequence[int], size: tuple[int, int], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an order; the error of an image that cannot be read says how to go on."""
+    """Yield batches; the error for an image that cannot be read says how to leave it out."""
     try:
         yield from batches(images, order, size, batch_size)
     except WorkbenchError as error:
@@ -150,33 +167,41 @@ def _read(
 def _check_embeddings(
     embeddings: NDArray[np.float32], numbers: Sequence[int], images: Images
 ) -> None:
-    """Every figure is computed of embeddings that went through here, so this is the one place to find out what is none.
+    """Check a batch of embeddings; every figure is computed from embeddings that passed this check.
 
     Raises:
-        WorkbenchError: one is not finite, or has no direction as its length is 0.
+        WorkbenchError: if one is not finite, or has length 0 and so no direction.
     """
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
         where = image_name(images, numbers[int(np.argmin(finite))])
         raise WorkbenchError(
-            f"{where}: the network's embedding of this image holds NaN or infinity, so nothing can be said of it; the network is "
-            "damaged, its training went wrong (train again with a lower lr), or its input is scaled in another way than in training"
+            f"{where}: the network's embedding of this image holds NaN or infinity; the network is "
+            "damaged, its training diverged (train again with a lower lr), or its input is scaled "
+            "differently than in training"
         )
-    directed = embeddings.any(axis=1)
-    if not directed.all():
-        where = image_name(images, numbers[int(np.argmin(directed))])
+    has_direction = embeddings.any(axis=1)
+    if not has_direction.all():
+        where = image_name(images, numbers[int(np.argmin(has_direction))])
         raise WorkbenchError(
-            f"{where}: the network's embedding of this image is 0 throughout, so that it has no direction and cannot be compared; "
-            "the training went wrong, e.g. by a too high lr"
+            f"{where}: the network's embedding of this image is 0 throughout, so it has no "
+            "direction and cannot be compared; the training diverged, e.g. with too high an lr"
         )
 
 
 def load_model(run: runs.Run, device: str = "auto") -> Model:
-    """Load a run's model.safetensors into the network that its config.yaml names, or its model.onnx.
+    """Load the model of a run: model.safetensors with the network in config.yaml, or model.onnx.
+
+    Args:
+        run: run directory.
+        device: "auto", "cpu", "cuda", ...
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
-        WorkbenchError: no weights yet, a damaged file, weights or buffers that are not finite, weights that do not fit the
-            network, or a config.yaml that was changed since they were trained.
+        WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do
+            not fit the network, or config.yaml was changed since the training.
     """
     path = run.model_path
     if not path.is_file():
@@ -190,19 +215,46 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
     except (SafetensorError, OSError) as error:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
     check_tensors(tensors, str(path), _DIVERGED)
-    config = run.config
     _check_unchanged(run, metadata)
-    missing = [
-        key
-        for key in ("backbone", "loss", "image_size", "pixel_mean", "pixel_std")
-        if key not in config
-    ]
+    net, loss = _create(run, path, tensors, metadata)
+    mean, std, channels = _checked_scaling(run)
+    _fill(net, "backbone", tensors, run)
     weight = tensors.get("loss.weight")
-    if missing:
+    if loss is not None:
+        if weight is None and isinstance(loss, losses.ClassificationLoss):
+            raise _no_centres(path)
+        _fill(loss, "loss", tensors, run)
+    centres = loss.centres.detach() if isinstance(loss, losses.ClassificationLoss) else weight
+    if (
+        centres is not None and centres.ndim != 2
+    ):  # with sub-centres, of a loss that is not registered
+        centres = None
+    on_device = resolve_device(device)
+    step = metadata.get("step", "")
+    return Model(
+        net=net.to(on_device).to(memory_format=torch.channels_last).eval(),
+        loss=None if loss is None else loss.to(on_device).eval(),
+        centres=None if centres is None else centres.float().cpu().numpy(),
+        pixel_mean=mean,
+        pixel_std=std,
+        device=on_device,
+        step=int(step) if step.isdigit() else None,
+        channels=channels,
+    )
+
+
+def _create(
+    run: runs.Run, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[backbones.Backbone, losses.Loss | None]:
+    """Create the network and the loss in config.yaml; the loss is None if not registered."""
+    config, weight = run.config, tensors.get("loss.weight")
+    needed = ("backbone", "loss", "image_size", "pixel_mean", "pixel_std")
+    if missing := [key for key in needed if key not in config]:
         raise WorkbenchError(f"{run.path / runs.CONFIG}: lacks {', '.join(missing)}")
     if ("embedding_dim" not in config) if weight is None else (weight.ndim not in (2, 3)):
         raise _no_centres(path)
-    # Without class centres the file's metadata say C, where it matters. Between C and D there may be sub-centres.
+    # The shape of class centres is (C, D), or (C, K, D) with sub-centres. Without class centres, C
+    # is in the file's metadata, if the loss needs it.
     num_classes = int(metadata.get("num_classes", "1")) if weight is None else weight.shape[0]
     embedding_dim = config["embedding_dim"] if weight is None else weight.shape[-1]
     size: Any = config["image_size"]
@@ -213,42 +265,42 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
             image_size=tuple(size) if isinstance(size, list) else size,
             **backbones.without_fetching(config.get("backbone_options", {})),
         )
-        loss = None
-        if losses.is_known(config["loss"]):
-            options = config.get("loss_options", {})
-            loss = losses.create(
-                config["loss"], embedding_dim=embedding_dim, num_classes=num_classes, **options
-            )
-        mean, std, channels = _scaling(config)
+        if not losses.is_known(config["loss"]):
+            return net, None
+        loss = losses.create(
+            config["loss"],
+            embedding_dim=embedding_dim,
+            num_classes=num_classes,
+            **config.get("loss_options", {}),
+        )
     except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
-        raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
-    _fill(net, "backbone", tensors, run)
-    if loss is not None:
-        if weight is None and isinstance(loss, losses.ClassificationLoss):
-            raise _no_centres(path)
-        _fill(loss, "loss", tensors, run)
-    centres = loss.centres.detach() if isinstance(loss, losses.ClassificationLoss) else weight
-    where = resolve_device(device)
-    return Model(
-        net.to(where).to(memory_format=torch.channels_last).eval(),
-        None if loss is None else loss.to(where).eval(),
-        None if centres is None or centres.ndim != 2 else centres.float().cpu().numpy(),
-        mean,
-        std,
-        where,
-        int(step) if (step := metadata.get("step", "")).isdigit() else None,
-        channels,
-    )
+        raise _wrong_config(run, error) from None
+    return net, loss
+
+
+def _wrong_config(run: runs.Run, error: Exception) -> WorkbenchError:
+    """Return the error for a setting in config.yaml that cannot be used."""
+    return WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}")
+
+
+def _checked_scaling(run: runs.Run) -> tuple[PerChannel, PerChannel, str]:
+    """Return mean, standard deviation and channel order of a run's input."""
+    try:
+        return _scaling(run.config)
+    except (TypeError, ValueError) as error:  # WorkbenchError is a ValueError
+        raise _wrong_config(run, error) from None
 
 
 _DIVERGED = "the training has diverged; train again, e.g. with a lower lr or a longer warm-up"
 
 
 def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
-    """Compare config.yaml with what the weights say they were trained with; files of older versions say nothing.
+    """Check that config.yaml is the one with which the weights were trained.
+
+    Files of older versions do not record their settings, and pass.
 
     Raises:
-        WorkbenchError: a setting differs that the network's input or shape depends on.
+        WorkbenchError: if a setting differs on which the network's input or shape depends.
     """
     try:
         stored = json.loads(metadata.get(runs.MADE_WITH, "{}"))
@@ -256,19 +308,22 @@ def _check_unchanged(run: runs.Run, metadata: Mapping[str, str]) -> None:
         stored = None
     if not isinstance(stored, dict):
         raise WorkbenchError(
-            f"{run.model_path}: its metadata {runs.MADE_WITH!r} is damaged, no JSON object; train again"
+            f"{run.model_path}: its metadata {runs.MADE_WITH!r} is not a JSON object, so the file "
+            "is damaged; train again"
         )
     now = runs.made_with(run.config)
     if differing := [key for key, value in now.items() if key in stored and stored[key] != value]:
         key = differing[0]
         rest = f" (and {', '.join(differing[1:])})" if differing[1:] else ""
         raise WorkbenchError(
-            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was trained with "
-            f"{stored[key]!r}{rest}; put the old value back, or train a new run with the new one"
+            f"{run.path / runs.CONFIG}: {key} is {now[key]!r}, but {run.model_path.name} was "
+            f"trained with {stored[key]!r}{rest}; restore the old value, or train a new run with "
+            "the new one"
         )
 
 
 def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
+    """Load the model of a run that was imported as an ONNX file."""
     from workbench.evaluation.onnx_network import OnnxNetwork
 
     try:
@@ -278,14 +333,14 @@ def _from_onnx(run: runs.Run, path: Path, device: torch.device) -> Model:
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError) as error:  # WorkbenchError is a ValueError
-        raise WorkbenchError(f"{run.path / runs.CONFIG}: {' '.join(str(error).split())}") from None
+        raise _wrong_config(run, error) from None
     net = OnnxNetwork(content, str(path), image_size, device, run.config.get("output"))
     net.check_scaling(mean, std, str(run.path / runs.CONFIG))
     return Model(net.eval(), None, None, mean, std, device, None, channels)
 
 
 def _scaling(config: Mapping[str, Any]) -> tuple[PerChannel, PerChannel, str]:
-    """Mean, standard deviation and order of the channels of a run's input; runs from before there were others are RGB."""
+    """Return mean, standard deviation and channel order; runs of older versions are all RGB."""
     channels = config.get("channels", "rgb")
     if channels not in CHANNELS:
         raise unknown_name("order of channels", channels, CHANNELS)
@@ -298,7 +353,7 @@ def _no_centres(path: Path) -> WorkbenchError:
 
 
 def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
-    """Load the tensors of this part ("backbone" or "loss") into the module."""
+    """Load the tensors of one part, "backbone" or "loss", into its module."""
     own = {
         key.removeprefix(f"{part}."): value
         for key, value in tensors.items()
@@ -307,7 +362,7 @@ def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Ru
     try:
         module.load_state_dict(own)
     except RuntimeError as error:
-        what = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:160]
         raise WorkbenchError(
-            f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({what})"
+            f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({reason})"
         ) from None

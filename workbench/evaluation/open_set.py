@@ -1,30 +1,31 @@
-"""Open-set identification: those who ask need not be enrolled, so a threshold must say when nobody is found.
+"""Open-set identification: a probe may show a person who is not enrolled, so a threshold is needed.
 
-Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271, 2019, section 3; ISO/IEC
-19795-1. A search is mated where the person on the probe is enrolled. FPIR is the share of non-mated searches in which
-somebody is found, that is, in which the highest score reaches the threshold. FNIR is the share of mated searches in which the
-right person is not: its score stays below the threshold, or it is not among the first R. Ties count against the model.
+Grother, Ngan and Hanaoka, "Face recognition vendor test part 2: identification", NIST IR 8271,
+2019, section 3; ISO/IEC 19795-1. A search is mated if the person on the probe is enrolled. FPIR is
+the share of non-mated searches that return somebody, that is, whose highest score reaches the
+threshold. FNIR is the share of mated searches that do not return the right person: its score is
+below the threshold, or it is not among the first R. Ties count against the model.
 
-With more people enrolled more can be mistaken for a stranger: both rates belong to the size of the gallery.
+With more enrolled people, more of them can be mistaken for a stranger, so both rates depend on the
+size of the gallery.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import BAND_FPIRS, Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import LEVEL, bootstrap_in_words, supported
 from workbench.evaluation.search import (
     BLOCK,
     Enrolled,
-    Floats,
-    Integers,
     Strangers,
     among_enrolled,
     blocks,
@@ -33,12 +34,10 @@ from workbench.evaluation.search import (
 )
 
 FPIRS = (0.1, 0.01, 0.001)
-BAND_FPIRS = np.logspace(-6, 0, 121)
-"""False positive identification rates at which the curve's confidence band is given."""
 
 
 class OpenSetCurve(NamedTuple):
-    """Operating points from the strictest threshold (nobody is found) to the laxest (in every search somebody is)."""
+    """Operating points, from the highest threshold (nobody is returned) to the lowest."""
 
     fpir: Floats
     fnir: Floats
@@ -47,18 +46,19 @@ class OpenSetCurve(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenSetResult:
-    """Searches of people who are enrolled and of strangers who are not.
+    """Identification figures of mated and non-mated probes.
 
     Attributes:
-        fnir_at_fpir: {FPIR: lowest FNIR whose false positives do not exceed FPIR}.
-        intervals: {FPIR: bootstrap interval (low, high) of that FNIR}, people redrawn; empty if not asked for.
+        fnir_at_fpir: {FPIR: lowest FNIR at which FPIR is not exceeded}.
+        intervals: {FPIR: bootstrap interval (low, high) of that FNIR}, people resampled; empty if
+            not requested.
         band: (2, len(BAND_FPIRS)) low and high FNIR at `BAND_FPIRS`, or None.
         mated: (Q,) score of each mated probe with its own person.
-        ranks: (Q,) place of that person in the gallery, 1 is best.
-        nonmated: (E,) highest score of each non-mated probe with anybody in the gallery.
-        rank: R, among the first of how many the right person must be; None where any place will do.
+        ranks: (Q,) rank of that person in the gallery; 1 is best.
+        nonmated: (E,) highest score of each non-mated probe with any enrolled person.
+        rank: R, the lowest rank that counts as a hit; None if every rank counts.
         enrolled: number of people in the gallery.
-        protocol: how the figures were made, to be printed beside them.
+        protocol: how the figures were made.
     """
 
     fnir_at_fpir: dict[float, float]
@@ -73,36 +73,74 @@ class OpenSetResult:
 
     @cached_property
     def curve(self) -> OpenSetCurve:
-        """FPIR and FNIR at every threshold that matters, one point a distinct score."""
+        """FPIR and FNIR with one point per distinct score."""
         thresholds = np.append(np.inf, np.unique(np.concatenate([self.mated, self.nonmated]))[::-1])
-        hits = np.sort(self.mated[self._in_place])
-        false = len(self.nonmated) - np.searchsorted(np.sort(self.nonmated), thresholds)
-        right = len(hits) - np.searchsorted(hits, thresholds)
-        return OpenSetCurve(
-            false / len(self.nonmated), (len(self.mated) - right) / len(self.mated), thresholds
-        )
+        hits = np.sort(self.mated[self._has_rank])
+        false_alarms = len(self.nonmated) - np.searchsorted(np.sort(self.nonmated), thresholds)
+        misses = len(self.mated) - len(hits) + np.searchsorted(hits, thresholds)
+        return OpenSetCurve(false_alarms / len(self.nonmated), misses / len(self.mated), thresholds)
 
     def threshold_at(self, fpir: float) -> float:
-        """The lowest score that as a threshold keeps FPIR within this; infinity where none does."""
+        """Return the lowest threshold that does not exceed an FPIR; infinity if none does."""
         curve = self.curve
         return float(
             curve.thresholds[np.searchsorted(curve.fpir, fpir * (1 + 1e-9), side="right") - 1]
         )
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
-        """(FPIR, FNIR) at a threshold."""
-        found = self._in_place & (self.mated >= threshold)
-        return float((self.nonmated >= threshold).mean()), float((~found).mean())
+        """Return (FPIR, FNIR) at a threshold."""
+        hits = self._has_rank & (self.mated >= threshold)
+        return float((self.nonmated >= threshold).mean()), float((~hits).mean())
 
     def supported(self, fpir: float) -> bool:
-        """Whether at least 10 false positives are expected at this FPIR among the non-mated searches."""
+        """Whether at least 10 false positives are expected at an FPIR."""
         return supported(len(self.nonmated), fpir)
 
-    @property
-    def _in_place(self) -> NDArray[np.bool_]:
-        return (
-            np.ones(len(self.ranks), dtype=bool) if self.rank is None else self.ranks <= self.rank
+    def summary(self) -> str:
+        """FNIR at the supported FPIRs, in one line; empty where no FPIR is supported."""
+        rates = self.fnir_at_fpir.items()
+        words = [f"{100 * fpir:g}%: {fnir:.1%}" for fpir, fnir in rates if self.supported(fpir)]
+        return f"FNIR at FPIR {', '.join(words)}" if words else ""
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file of the identification that this is part of."""
+        intervals = {f"{fpir:g}": list(interval) for fpir, interval in self.intervals.items()}
+        return {
+            "fnir_at_fpir": {f"{fpir:g}": fnir for fpir, fnir in self.fnir_at_fpir.items()},
+            "intervals": intervals,
+            "rank": self.rank,
+            "enrolled": self.enrolled,
+            "protocol": self.protocol,
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file of the identification that this is part of."""
+        stored = {key: getattr(self, key) for key in (*_ARRAYS, "band")}
+        return {f"{_PREFIX}{key}": values for key, values in stored.items() if values is not None}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and from the arrays of the identification."""
+        intervals = figures["intervals"].items()
+        return cls(
+            fnir_at_fpir={float(fpir): fnir for fpir, fnir in figures["fnir_at_fpir"].items()},
+            intervals={float(fpir): (low, high) for fpir, (low, high) in intervals},
+            band=arrays.get(f"{_PREFIX}band"),
+            rank=figures["rank"],
+            enrolled=figures["enrolled"],
+            protocol=figures["protocol"],
+            **{key: arrays[f"{_PREFIX}{key}"] for key in _ARRAYS},
         )
+
+    @property
+    def _has_rank(self) -> Bools:
+        """(Q,) whether the right person is among the first R."""
+        if self.rank is None:
+            return np.ones(len(self.ranks), dtype=bool)
+        return self.ranks <= self.rank
+
+
+_PREFIX, _ARRAYS = "open_set_", ("mated", "ranks", "nonmated")
 
 
 def open_set(
@@ -119,25 +157,42 @@ def open_set(
     seed: int = 0,
     block: int = BLOCK,
 ) -> OpenSetResult:
-    """Search a gallery for people who are enrolled and for strangers, by the cosine of embeddings.
+    """Compute open-set identification figures, by the cosine of embeddings.
 
-    The figures do not depend on `block`, nor on the order of images or how the non-mated probes are cut into blocks.
+    The figures do not depend on `block`, the order of the images, or the blocks in which the
+    non-mated probes are passed.
 
     Args:
-        probes: (Q, D) mated probes. gallery: (G, D), people are scored by the best of their images.
-        nonmated: (E, D) probes of people who are not enrolled; in memory, an `np.memmap`, or an iterable of blocks (n, D).
-        probe_ids: (Q,) integers, each of which is in the gallery. gallery_ids: (G,) integers.
-        nonmated_ids: (E,) integers, for the bootstrap; -1 where it is not known who it is. By default nobody is on two of them.
-        rank: R, among the first of how many the right person must be; None for any place.
-        fpirs: false positive identification rates to give the FNIR at, in (0, 1].
-        bootstrap: resamples for the 95 % intervals; 0 for none. Both the people on the mated and those on the non-mated
-            probes are redrawn, with all their probes, and thresholds chosen anew; the gallery stays.
-        seed: of the resampling.
-        block: embeddings of either side to compare at once, at most block x block scores are held.
+        probes: (Q, D) embeddings of mated probes.
+        gallery: (G, D) embeddings of the gallery; people are ranked by the best of their images.
+        nonmated: (E, D) embeddings of probes of people who are not enrolled: in memory, an
+            `np.memmap`, or an iterable of blocks (n, D).
+        probe_ids: (Q,) identity of each mated probe, an integer that is in the gallery.
+        gallery_ids: (G,) identity of each gallery image, an integer.
+        nonmated_ids: (E,) identity of each non-mated probe, for the bootstrap; -1 where unknown. By
+            default all are different people.
+        rank: R, the lowest rank that counts as a hit; None if every rank counts.
+        fpirs: false positive identification rates at which FNIR is computed, in (0, 1].
+        bootstrap: resamples for the 95 % intervals; 0 for none. The people on the mated and those
+            on the non-mated probes are resampled, with all their probes, and thresholds are chosen
+            anew; the gallery stays the same.
+        seed: seed of the resampling.
+        block: embeddings of either side that are compared at once; at most block x block scores are
+            held.
+
+    Returns:
+        The figures, with the scores they were computed from.
 
     Raises:
-        WorkbenchError: shapes do not fit, an embedding is not finite, a person on a mated probe is not in the gallery, or one
-            on a non-mated probe is.
+        WorkbenchError: if the shapes do not match, an embedding is not finite, the person on a
+            mated probe is not in the gallery, or the person on a non-mated probe is.
+
+    Example:
+        >>> import numpy as np
+        >>> gallery = np.eye(3)[:2]
+        >>> result = open_set(gallery, gallery, np.eye(3)[2:], [0, 1], [0, 1], bootstrap=0)
+        >>> result.fnir_at_fpir[0.1]
+        0.0
     """
     if any(not 0 < fpir <= 1 for fpir in fpirs):
         raise WorkbenchError(
@@ -145,119 +200,136 @@ def open_set(
         )
     if bootstrap < 0 or block < 1 or (rank is not None and rank < 1):
         raise WorkbenchError(
-            f"rank and block must be at least 1 and bootstrap 0, got {rank}, {block} and {bootstrap}"
+            "rank and block must be at least 1, and bootstrap at least 0; got "
+            f"{rank}, {block} and {bootstrap}"
         )
-    known = enrol(probes, gallery, probe_ids, gallery_ids)
-    best, before, _ = among_enrolled(known, block)
-    highest = np.concatenate(
-        [
-            _highest(others, known, block)
-            for others in blocks(nonmated, probes.shape[1], block, "non-mated probes")
-        ]
-    )
-    strangers = _strangers(nonmated_ids, len(highest), known)
+    enrolled = enrol(probes, gallery, probe_ids, gallery_ids)
+    best, before, _ = among_enrolled(enrolled, block)
+    of_blocks = blocks(nonmated, probes.shape[1], block, "non-mated probes")
+    highest = np.concatenate([_highest(part, enrolled, block) for part in of_blocks])
+    strangers = _strangers(nonmated_ids, len(highest), enrolled)
     table = _Sorted(best, before < (np.inf if rank is None else rank), highest)
-    asked = np.array([*fpirs, *BAND_FPIRS])
-    fnirs = table.fnir(np.ones(len(best)), np.ones(len(highest)), asked)
-    edges = _edges(table, known.wanted, strangers, asked, bootstrap, seed)
+    all_fpirs = np.array([*fpirs, *BAND_FPIRS])
+    fnirs = table.fnir(np.ones(len(best)), np.ones(len(highest)), all_fpirs)
+    edges = _edges(table, enrolled.probe_ids, strangers, all_fpirs, bootstrap, seed)
     count = len(fpirs)
-    people = f"{len(np.unique(known.wanted)):,} people and {len(np.unique(strangers)):,} strangers"
+    intervals: dict[float, tuple[float, float]] = {}
+    if edges is not None:
+        for fpir, low, high in zip(fpirs, *edges[:, :count], strict=True):
+            intervals[fpir] = (float(low), float(high))
+    people = len(np.unique(enrolled.probe_ids)), len(np.unique(strangers))
     return OpenSetResult(
         fnir_at_fpir=dict(zip(fpirs, fnirs[:count].tolist(), strict=True)),
-        intervals={}
-        if edges is None
-        else {
-            fpir: (float(low), float(high))
-            for fpir, low, high in zip(fpirs, *edges[:, :count], strict=True)
-        },
+        intervals=intervals,
         band=None if edges is None else edges[:, count:],
         mated=best,
         ranks=1 + before,
         nonmated=highest,
         rank=rank,
-        enrolled=len(np.unique(known.people)),
-        protocol={
-            "found": "score reaches the threshold"
-            + _PLACES.get(rank, f" and the person is among the first {rank}"),
-            "threshold": "lowest with which no more of the non-mated probes find somebody; candidates are the scores",
-            "interval": "none" if edges is None else bootstrap_in_words(people, bootstrap),
-        },
+        enrolled=len(np.unique(enrolled.gallery_ids)),
+        protocol=_protocol_in_words(rank, people, bootstrap if edges is not None else 0),
     )
 
 
-_PLACES = {None: "", 1: " and the person comes first in the gallery"}
-
-
-def _highest(others: Floats, known: Enrolled, block: int) -> Floats:
-    """(n,) best score of each with anybody in the gallery."""
-    best: Floats = np.max(
-        [(others @ known.gallery[part].T).max(axis=1) for part in parts(len(known.gallery), block)],
-        axis=0,
-    )
-    return best
-
-
-def _strangers(ids: ArrayLike | None, count: int, known: Enrolled) -> Integers:
-    """(E,) 0..P-1 who is on each non-mated probe; everybody of whom that is not known is somebody else."""
-    given = np.full(count, -1) if ids is None else np.asarray(ids)
-    if given.shape != (count,) or given.dtype.kind not in "iu":
-        raise WorkbenchError(
-            f"nonmated_ids are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)"
+def _protocol_in_words(rank: int | None, people: tuple[int, int], bootstrap: int) -> dict[str, Any]:
+    """Describe how the figures were made; `people` are the numbers of mated and other people."""
+    places = {None: "", 1: " and the person comes first in the gallery"}
+    place = places.get(rank, f" and the person is among the first {rank}")
+    interval = "none"
+    if bootstrap:
+        interval = bootstrap_in_words(
+            f"{people[0]:,} people and {people[1]:,} strangers", bootstrap
         )
-    if len(both := np.intersect1d(given[given >= 0], known.people)):
+    return {
+        "found": f"score reaches the threshold{place}",
+        "threshold": (
+            "lowest with which no more of the non-mated probes find somebody; candidates are the "
+            "scores"
+        ),
+        "interval": interval,
+    }
+
+
+def _highest(embeddings: Floats, enrolled: Enrolled, block: int) -> Floats:
+    """Return the (n,) highest score of each embedding with any gallery image."""
+    gallery = enrolled.gallery
+    by_part = [(embeddings @ gallery[part].T).max(axis=1) for part in parts(len(gallery), block)]
+    highest: Floats = np.max(by_part, axis=0)
+    return highest
+
+
+def _strangers(ids: ArrayLike | None, count: int, enrolled: Enrolled) -> Integers:
+    """Return the (E,) person on each non-mated probe, 0..P-1; unknown people are all different."""
+    identities = np.full(count, -1) if ids is None else np.asarray(ids)
+    if identities.shape != (count,) or identities.dtype.kind not in "iu":
         raise WorkbenchError(
-            f"identity {both[0]} is on a non-mated probe and in the gallery; these must be strangers"
+            f"nonmated_ids are {identities.dtype} of shape {identities.shape}, expected integers "
+            f"of shape ({count},)"
         )
-    unknown = np.flatnonzero(given < 0)
-    apart = given.astype(np.int64)
-    apart[unknown] = -1 - np.arange(len(unknown))
-    return np.unique(apart, return_inverse=True)[1].astype(np.int64)
+    if len(both := np.intersect1d(identities[identities >= 0], enrolled.gallery_ids)):
+        raise WorkbenchError(
+            f"identity {both[0]} is on a non-mated probe and in the gallery; these must be "
+            "strangers"
+        )
+    unknown = np.flatnonzero(identities < 0)
+    distinct = identities.astype(np.int64)
+    distinct[unknown] = -1 - np.arange(len(unknown))
+    return np.unique(distinct, return_inverse=True)[1].astype(np.int64)
 
 
 class _Sorted:
-    """Both kinds of searches sorted once, highest score first, so that each resample is a reweighting and a cumulative sum."""
+    """Searches that are sorted once, so that a resample needs only a cumulative sum of weights.
 
-    def __init__(self, mated: Floats, in_place: NDArray[np.bool_], nonmated: Floats) -> None:
-        self.hits = np.flatnonzero(in_place)[np.argsort(-mated[in_place], kind="stable")]
+    Args:
+        mated: (Q,) score of each mated search.
+        has_rank: (Q,) whether the right person is among the first R.
+        nonmated: (E,) highest score of each non-mated search.
+    """
+
+    def __init__(self, mated: Floats, has_rank: Bools, nonmated: Floats) -> None:
+        self.hits = np.flatnonzero(has_rank)[np.argsort(-mated[has_rank], kind="stable")]
         self.order = np.argsort(-nonmated, kind="stable")
-        falling = nonmated[self.order]
-        self.ends = np.flatnonzero(
-            np.append(np.diff(falling) != 0, True)
-        )  # equal scores cannot be parted
-        rising = mated[self.hits][::-1]
-        # above[k]: hits that a threshold accepts which shuts out the k-th highest distinct non-mated score; the last: all.
-        self.above = np.append(
-            len(rising) - np.searchsorted(rising, falling[self.ends], side="right"), len(rising)
-        )
+        descending = nonmated[self.order]
+        # A threshold cannot separate equal scores, so only the last of them is an operating point.
+        self.ends = np.flatnonzero(np.append(np.diff(descending) != 0, True))
+        ascending = mated[self.hits][::-1]
+        # above[k]: number of hits above the k-th highest distinct non-mated score; at the end all.
+        below = np.searchsorted(ascending, descending[self.ends], side="right")
+        self.above = np.append(len(ascending) - below, len(ascending))
 
     def fnir(self, mated_weights: Floats, nonmated_weights: Floats, fpirs: Floats) -> Floats:
-        """Lowest FNIR with FPIR <= each of these (a hair more, so that 3 of 30 is a rate of 0.1)."""
-        false = np.cumsum(nonmated_weights[self.order])[self.ends]
-        allowed = np.searchsorted(false / false[-1], fpirs * (1 + 1e-9), side="right")
-        right = np.append(0.0, np.cumsum(mated_weights[self.hits]))
+        """Return the lowest FNIR at each FPIR; a tolerance makes 3 of 30 a rate of 0.1."""
+        false_alarms = np.cumsum(nonmated_weights[self.order])[self.ends]
+        allowed = np.searchsorted(false_alarms / false_alarms[-1], fpirs * (1 + 1e-9), side="right")
+        hits = np.append(0.0, np.cumsum(mated_weights[self.hits]))
         searches = mated_weights.sum()
-        fnir: Floats = (searches - right[self.above[allowed]]) / searches
+        fnir: Floats = (searches - hits[self.above[allowed]]) / searches
         return fnir
 
 
 def _edges(
-    table: _Sorted, wanted: Integers, strangers: Integers, fpirs: Floats, bootstrap: int, seed: int
+    table: _Sorted,
+    probe_ids: Integers,
+    strangers: Integers,
+    fpirs: Floats,
+    bootstrap: int,
+    seed: int,
 ) -> Floats | None:
-    """(2, K) low and high FNIR at the FPIRs when the people on both kinds of probes, with all their probes, are drawn anew."""
-    mated = np.unique(wanted, return_inverse=True)[1]
+    """Return the (2, K) bootstrap interval of FNIR at each FPIR; None with a single person."""
+    mated = np.unique(probe_ids, return_inverse=True)[1]
     if not bootstrap or mated.max() == 0 or strangers.max() == 0:
         return None
     rng = np.random.default_rng(seed)
     draws = [
-        table.fnir(_redrawn(mated, rng), _redrawn(strangers, rng), fpirs) for _ in range(bootstrap)
+        table.fnir(_resampled(mated, rng), _resampled(strangers, rng), fpirs)
+        for _ in range(bootstrap)
     ]
     return np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
-def _redrawn(person: NDArray[np.integer], rng: np.random.Generator) -> Floats:
-    """How often each probe is drawn when as many people as there are are drawn with replacement."""
+def _resampled(person: NDArray[np.integer], rng: np.random.Generator) -> Floats:
+    """Return how often each probe occurs when people are drawn with replacement."""
     people = int(person.max()) + 1
-    times: Floats = np.bincount(rng.integers(people, size=people), minlength=people)[person].astype(
-        np.float64
-    )
+    drawn = rng.integers(people, size=people)
+    times: Floats = np.bincount(drawn, minlength=people)[person].astype(np.float64)
     return times

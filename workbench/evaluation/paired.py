@@ -1,15 +1,15 @@
-"""Results on the same pairs: the difference of their accuracies, with an interval that knows that the pairs are the same."""
+"""Compares results on the same pairs by the paired difference of their accuracies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import (
     LEVEL,
@@ -20,7 +20,6 @@ from workbench.evaluation.intervals import (
     two_sided_p,
 )
 from workbench.evaluation.verification import (
-    Floats,
     SortedPairs,
     VerificationResult,
     accuracy_without,
@@ -34,9 +33,9 @@ class Difference:
 
     Attributes:
         value: the difference, in [-1, 1].
-        interval: 95 % interval (low, high); (-1, 1) where there are too few people or pairs to make one.
-        p_value: probability of a difference at least so large if the two were equally accurate on all people.
-        words: what the interval was made of, for captions.
+        interval: 95 % interval (low, high); (-1, 1) if there are too few people or pairs.
+        p_value: probability of a difference at least this large if both were equally accurate.
+        words: how the interval was computed, for captions.
     """
 
     value: float
@@ -46,74 +45,99 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out 0. It speaks of these two runs, not of their losses: another seed gives another run."""
+        """Whether the interval excludes 0.
+
+        This holds for these two runs, not for their losses: another seed gives another run.
+        """
         return self.interval[0] > 0 or self.interval[1] < 0
 
     def __str__(self) -> str:
-        """In percentage points."""
+        """Return the difference and its interval in percentage points."""
         low, high = self.interval
         return f"{100 * self.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def paired_difference(first: VerificationResult, second: VerificationResult) -> Difference:
-    """Accuracy of `first` minus that of `second`, on the same pairs.
+    """Compute the accuracy of `first` minus that of `second`, on the same pairs.
 
-    The difference is computed again without one fold, or group of people, at a time (a delete-one-group jackknife; with folds
-    that hold disjoint people it is the paired t test of the folds' accuracies). What makes a pair or a person hard for both
-    cancels, so that the interval is narrower than two separate ones suggest: two intervals that overlap do not mean that two
-    results cannot be told apart. It says nothing of another training run. A result's scores count, even where its own accuracy
-    is one of a grid.
+    The difference is computed again without one fold, or group of people, at a time (a
+    delete-one-group jackknife; with folds that share no people, it is the paired t test of the
+    folds' accuracies). What makes a pair or a person difficult for both runs cancels, so the
+    interval is narrower than two separate intervals suggest: overlapping intervals do not mean that
+    two results are equally good. The interval does not cover the variation between training runs.
+    Accuracies are computed from the scores with exact thresholds, even if a result's own accuracy
+    used a grid.
 
     Args:
-        first, second: results on one benchmark.
+        first: result on a benchmark.
+        second: result on the same benchmark.
+
+    Returns:
+        The difference with its interval.
 
     Raises:
-        WorkbenchError: the pairs, folds or people are not the same.
+        WorkbenchError: if the pairs, folds or people differ.
+
+    Example:
+        >>> from workbench.evaluation import verification
+        >>> same = [True, False] * 10
+        >>> better = verification([0.9, 0.1] * 10, same, folds=5)
+        >>> worse = verification([0.9, 0.1, 0.1, 0.9] * 5, same, folds=5)
+        >>> paired_difference(better, worse).value
+        0.5
     """
     return _difference(_Accuracies.of(first), _Accuracies.of(second), first, second)
 
 
 def differences(results: Mapping[str, VerificationResult]) -> dict[tuple[str, str], Difference]:
-    """All paired differences of several results, their p values raised for the number of comparisons (Holm).
+    """Compute all paired differences of several results, with p values adjusted by Holm's method.
 
     Args:
         results: {name: result} on one benchmark.
 
     Returns:
-        {(first name, second name): difference}, each couple once. `interval` and `clear` are of one comparison by itself.
+        {(first name, second name): difference}, once for each combination. `interval` and `clear`
+        are not adjusted: they are those of a single comparison.
 
     Raises:
-        WorkbenchError: as `paired_difference`.
+        WorkbenchError: if the pairs, folds or people differ.
     """
-    known = {name: _Accuracies.of(result) for name, result in results.items()}
-    found = {
-        (a, b): _difference(known[a], known[b], results[a], results[b])
+    accuracies = {name: _Accuracies.of(result) for name, result in results.items()}
+    by_names = {
+        (a, b): _difference(accuracies[a], accuracies[b], results[a], results[b])
         for a, b in combinations(results, 2)
     }
-    raised = holm([one.p_value for one in found.values()])
+    adjusted = holm([difference.p_value for difference in by_names.values()])
     return {
-        couple: Difference(one.value, one.interval, float(p_value), one.words)
-        for (couple, one), p_value in zip(found.items(), raised, strict=True)
+        names: replace(difference, p_value=float(p_value))
+        for (names, difference), p_value in zip(by_names.items(), adjusted, strict=True)
     }
 
 
 def clearly_best(results: Mapping[str, VerificationResult]) -> str | None:
-    """The result that is more accurate than every other one on the same pairs, after Holm's correction; None if there is none.
+    """Find the result that is more accurate than all others, after Holm's correction.
 
-    Among equally good results one is called the best in at most 5 % of benchmarks, however many results there are.
+    Among equally good results, one is named in at most 5 % of benchmarks, however many results
+    there are.
+
+    Args:
+        results: {name: result} on one benchmark.
+
+    Returns:
+        Name of the best result; None if none is clearly the best.
 
     Raises:
-        WorkbenchError: as `paired_difference`.
+        WorkbenchError: if the pairs, folds or people differ.
     """
     if len(results) < 2:
         return None
     best = max(results, key=lambda name: results[name].accuracy)
-    of_best = [one for couple, one in differences(results).items() if best in couple]
-    return best if all(one.p_value < 1 - LEVEL for one in of_best) else None
+    p_values = [one.p_value for names, one in differences(results).items() if best in names]
+    return best if all(p_value < 1 - LEVEL for p_value in p_values) else None
 
 
 class _Accuracies(NamedTuple):
-    """Accuracy of a result by its scores, with all pairs and without each of the groups."""
+    """Accuracy of a result from its scores, on all pairs and without each of the groups."""
 
     value: float
     without: Floats
@@ -124,9 +148,9 @@ class _Accuracies(NamedTuple):
     def of(cls, result: VerificationResult) -> _Accuracies:
         table = SortedPairs(result.scores, result.same, result.folds)
         accuracy, threshold = table.ten_fold(np.ones(len(result.same)))
-        right = right_decisions(result.scores, result.same, result.folds, threshold)
+        correct = right_decisions(result.scores, result.same, result.folds, threshold)
         groups = groups_of(result.same, result.folds, result.people)
-        without = accuracy_without(right, result.folds, groups.left_out)
+        without = accuracy_without(correct, result.folds, groups.left_out)
         return cls(
             float(accuracy.mean()),
             without,
@@ -147,7 +171,8 @@ def _difference(
         )
     ):
         raise WorkbenchError(
-            f"{first.name} and {second.name}: not the same pairs, folds and people, so they cannot be compared pair by pair"
+            f"{first.name} and {second.name}: not the same pairs, folds and people, so they cannot "
+            "be compared pair by pair"
         )
     value = one.value - other.value
     error = float(standard_error(one.without - other.without))
@@ -158,5 +183,5 @@ def _difference(
     return Difference(value, (value - reach, value + reach), p_value, one.words)
 
 
-def _people(result: VerificationResult) -> NDArray[np.int64]:
+def _people(result: VerificationResult) -> Integers:
     return np.empty((0, 2), dtype=np.int64) if result.people is None else result.people

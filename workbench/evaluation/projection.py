@@ -1,4 +1,4 @@
-"""Embeddings on a plane: PCA, which keeps distances as far as two axes can, and UMAP, which keeps neighbours."""
+"""Projects embeddings to two dimensions: PCA preserves distances, UMAP preserves neighbours."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.evaluation.angles import normalised
 
-Floats = NDArray[np.float64]
 MAX_POINTS, MAX_IDENTITIES, MIN_UMAP_POINTS = 2000, 20, 12
 NEIGHBOURS = 15
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Some of the embeddings, in two dimensions.
+    """A selection of embeddings in two dimensions.
 
     Attributes:
         points: (n,) numbers of the images shown.
         labels: (n,) their identities.
-        pca: (n, 2).
-        explained: (2,) share of the variance that each PCA axis carries.
-        umap: (n, 2), or None for fewer than 12 points.
+        pca: (n, 2) PCA coordinates.
+        explained: (2,) share of the variance along each PCA axis.
+        umap: (n, 2) UMAP coordinates; None for fewer than 12 points.
     """
 
-    points: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    points: Integers
+    labels: Integers
     pca: Floats
     explained: Floats
     umap: Floats | None
 
 
-def project(
-    embeddings: NDArray[np.floating], labels: NDArray[np.int64], seed: int = 0
-) -> Projection:
-    """Project the identities with the most images, at most 20 of them and 2,000 images, so that colours can be told apart.
+def project(embeddings: NDArray[np.floating], labels: Integers, seed: int = 0) -> Projection:
+    """Project the embeddings of the identities with the most images.
 
-    The embeddings are normalised first: verification sees only directions.
+    At most 20 identities and 2,000 images are shown, so that colours can be distinguished. The
+    embeddings are normalised first, as verification compares only directions.
 
     Args:
-        embeddings: (N, D). labels: (N,) identities; -1 (unknown) is shown only where nothing else is.
-        seed: of the draw and of UMAP.
+        embeddings: (N, D) embeddings.
+        labels: (N,) identities; -1 (unknown) is shown only if no identity is known.
+        seed: seed of the selection and of UMAP.
+
+    Returns:
+        The projection.
     """
     points = choose_points(labels, seed)
     unit = normalised(embeddings[points])
@@ -51,14 +54,22 @@ def project(
     return Projection(points, labels[points], coordinates, explained, _umap(unit, seed))
 
 
-def choose_points(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Numbers of the images to show, in order."""
-    known = np.flatnonzero(labels >= 0)
-    if not len(known):
-        known = np.arange(len(labels))
-    identities, counts = np.unique(labels[known], return_counts=True)
+def choose_points(labels: Integers, seed: int) -> Integers:
+    """Select the images to show.
+
+    Args:
+        labels: (N,) identities; -1 where unknown.
+        seed: seed of the selection.
+
+    Returns:
+        Numbers of the images, ascending.
+    """
+    usable = np.flatnonzero(labels >= 0)
+    if not len(usable):
+        usable = np.arange(len(labels))
+    identities, counts = np.unique(labels[usable], return_counts=True)
     shown = identities[np.argsort(-counts, kind="stable")[:MAX_IDENTITIES]]
-    candidates = known[np.isin(labels[known], shown)]
+    candidates = usable[np.isin(labels[usable], shown)]
     if len(candidates) > MAX_POINTS:
         candidates = np.sort(
             np.random.default_rng(seed).choice(candidates, MAX_POINTS, replace=False)
@@ -67,7 +78,14 @@ def choose_points(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def pca(vectors: Floats) -> tuple[Floats, Floats]:
-    """First two principal components, (n, 2), and the share of the variance of each, (2,). Signs are fixed."""
+    """Compute the first two principal components, with fixed signs.
+
+    Args:
+        vectors: (n, D) vectors.
+
+    Returns:
+        (n, 2) coordinates, and (2,) share of the variance along each axis.
+    """
     centred = vectors - vectors.mean(axis=0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
     axes = np.pad(axes[:2], ((0, max(2 - len(axes), 0)), (0, 0)))
@@ -77,16 +95,16 @@ def pca(vectors: Floats) -> tuple[Floats, Floats]:
 
 
 def _umap(unit: Floats, seed: int) -> Floats | None:
-    """McInnes et al., "UMAP: Uniform manifold approximation and projection", 2018; cosine distance.
+    """Compute UMAP coordinates by cosine distance; None for too few points.
 
-    Never call it from two threads at once: numba's default threading layer then ends the process.
+    McInnes et al., "UMAP: Uniform manifold approximation and projection", 2018. It must not be
+    called from two threads at once, as numba's default threading layer then ends the process.
     """
     if len(unit) < MIN_UMAP_POINTS:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of its dependencies, and that a fixed seed means one thread
+        # UMAP warns of its dependencies, and that a fixed seed restricts it to one thread.
+        warnings.simplefilter("ignore")
         from umap import UMAP
 
         coordinates = UMAP(

@@ -1,7 +1,8 @@
-"""Verification protocols: the choices between embeddings and figures that papers differ in, stated with every result.
+"""Verification protocols: the choices between embeddings and figures in which papers differ.
 
-Numbers of two papers can be compared only where these agree: what is done with the mirror image, whether a mean embedding is
-subtracted, how two embeddings are compared, and which thresholds are tried. Each preset is a `Protocol` with a name.
+Figures of two papers can only be compared if these choices agree: how the mirror image is used,
+whether a mean embedding is subtracted, how two embeddings are compared, and which thresholds are
+candidates. Each preset is a named `Protocol`, and every result states its protocol.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.angles import normalised, similarity
 from workbench.evaluation.arcface_torch import ACCURACY_THRESHOLDS, squared_distances
 from workbench.evaluation.verification import VerificationResult
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Flip = Literal["none", "add", "concatenate"]
 Mean = Literal["none", "subtract"]
 Distance = Literal["cosine", "euclidean", "euclidean-raw"]
@@ -46,27 +46,39 @@ SCORES = {
     "euclidean": "minus the squared Euclidean distance of the embeddings at length 1",
     "euclidean-raw": "minus the squared Euclidean distance of the embeddings as they are",
 }
-_GRID = "best on the other folds, of equally good ones the strictest; candidates are the squared distances 0, 0.01, ..., 3.99"
+_GRID = (
+    "best on the other folds, of equally good ones the strictest; candidates are the squared "
+    "distances 0, 0.01, ..., 3.99"
+)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How pairs are scored and the folds' thresholds chosen.
+    """How pairs are scored and how the folds' thresholds are chosen.
 
     Attributes:
-        flip: the mirror image's embedding is left out ("none"), added to the image's ("add"), or put behind it
-            ("concatenate", which makes embeddings twice as long).
-        mean: "subtract": before they are compared, the mean embedding of the pairs of all *other* folds is subtracted from both
-            embeddings of a pair, an image counting as often as it is in a pair. A pair has one score: that with the mean of
-            the folds it is not in.
-        distance: "cosine"; "euclidean", the squared distance of embeddings brought to length 1; "euclidean-raw", that of
-            embeddings as they are. A score is a similarity, so a distance counts with a minus sign.
-        threshold: "exact", the candidates are the scores; "grid", the squared distances 0, 0.01, ..., 3.99 as arcface_torch
-            has them, a pair being accepted below. For cosines these are 1 - distance / 2.
-        folds: cut the pairs into so many consecutive folds; by default the benchmark's own folds.
+        flip: the embedding of the mirror image is not used ("none"), added to that of the image
+            ("add"), or concatenated to it ("concatenate", which doubles the length).
+        mean: "subtract": before they are compared, the mean embedding of the pairs of all *other*
+            folds is subtracted from both embeddings of a pair. An image counts as often as it is in
+            a pair. A pair has one score: that with the mean of the folds that do not contain it.
+        distance: "cosine"; "euclidean": squared distance of embeddings of length 1;
+            "euclidean-raw": squared distance of embeddings as they are. A score is a similarity, so
+            a distance has a minus sign.
+        threshold: "exact": every score is a candidate; "grid": the candidates are the squared
+            distances 0, 0.01, ..., 3.99 of arcface_torch, and a pair with a smaller distance is
+            accepted. For cosines these are 1 - distance / 2.
+        folds: number of consecutive folds into which the pairs are cut; by default the benchmark's
+            own folds.
 
     Raises:
-        WorkbenchError: an option that does not exist, or a grid for distances that it cannot fit.
+        WorkbenchError: if an option does not exist, or the grid does not fit the distance.
+
+    Example:
+        >>> Protocol(flip="none").name
+        'workbench+flip-none'
+        >>> PRESETS["arcface_torch"].distance
+        'euclidean'
     """
 
     flip: Flip = "add"
@@ -81,40 +93,45 @@ class Protocol:
                 raise unknown_name(f"{option} of a protocol", str(getattr(self, option)), choices)
         if self.folds is not None and (not isinstance(self.folds, int) or self.folds < 2):
             raise WorkbenchError(
-                f"folds of a protocol must be a number from 2 on, or None for the benchmark's own, got {self.folds!r}"
+                "folds of a protocol must be a number from 2 on, or None for the benchmark's own, "
+                f"got {self.folds!r}"
             )
         if self.distance == "euclidean-raw" and self.threshold == "grid":
             raise WorkbenchError(
-                "the grid of thresholds from 0 to 4 is for embeddings of length 1; distance 'euclidean-raw' takes threshold 'exact'"
+                "the grid of thresholds from 0 to 4 is for embeddings of length 1; distance "
+                "'euclidean-raw' takes threshold 'exact'"
             )
 
     @property
     def name(self) -> str:
-        """The preset that it is, or differs from in one option, else the default and what differs: workbench+flip-none."""
+        """Name of the preset, then the options that differ from it: workbench+flip-none.
+
+        The preset is the one that differs in at most one option; otherwise the default.
+        """
         return "+".join(self._nearest())
 
     @property
     def suffix(self) -> str:
-        """What tells its results from those of the default in the name of an evaluation; empty for the default."""
+        """Suffix of the names of evaluations; empty for the default protocol."""
         preset, *changes = self._nearest()
         return "".join(f"+{part}" for part in ([preset] * (preset != DEFAULT) + changes))
 
     def _nearest(self) -> list[str]:
+        """Return the name of the nearest preset, then the options that differ from it."""
         by_preset = []
-        for preset, known in PRESETS.items():
+        for name, preset in PRESETS.items():
             changed = [
                 option.name
                 for option in fields(self)
-                if getattr(self, option.name) != getattr(known, option.name)
+                if getattr(self, option.name) != getattr(preset, option.name)
             ]
-            by_preset.append([preset, *(f"{option}-{getattr(self, option)}" for option in changed)])
-        usual, *others = by_preset
-        return min(
-            [usual, *(parts for parts in others if len(parts) <= 2)], key=len
-        )  # of equally near ones the default
+            by_preset.append([name, *(f"{option}-{getattr(self, option)}" for option in changed)])
+        default, *others = by_preset
+        # The default comes first, so that it is chosen of equally near presets.
+        return min([default, *(parts for parts in others if len(parts) <= 2)], key=len)
 
     def words(self) -> dict[str, str]:
-        """What is done with embeddings, to be printed beside figures; `verification` says the rest."""
+        """Describe how embeddings are compared; `verification` describes the rest."""
         return {
             "protocol": self.name,
             "score": SCORES[self.distance],
@@ -124,44 +141,49 @@ class Protocol:
 
     @property
     def candidates(self) -> Floats | None:
-        """Thresholds on scores to choose from, accepted where a score reaches them; None for the scores themselves."""
+        """Candidate thresholds on scores; None if every score is a candidate."""
         if self.threshold == "exact":
             return None
-        reached = (
-            1.0 - ACCURACY_THRESHOLDS / 2 if self.distance == "cosine" else -ACCURACY_THRESHOLDS
-        )
-        accepted: Floats = np.nextafter(
-            reached, np.inf
-        )  # arcface_torch's `distance < threshold` leaves out equality
-        return accepted
+        thresholds = -ACCURACY_THRESHOLDS
+        if self.distance == "cosine":
+            thresholds = 1.0 - ACCURACY_THRESHOLDS / 2
+        # A score that equals the threshold is accepted, but arcface_torch's `distance < threshold`
+        # excludes equality, so the threshold is the next larger number.
+        larger: Floats = np.nextafter(thresholds, np.inf)
+        return larger
 
     @property
     def candidates_in_words(self) -> dict[str, str]:
-        """The line that replaces what `verification` says of its candidates."""
+        """Entry that replaces the one of `verification` for thresholds; empty for none."""
         return {} if self.threshold == "exact" else {"threshold": _GRID}
 
     def folds_of(self, folds: Integers) -> Integers:
-        """(P,) the folds of a benchmark's pairs under this protocol."""
+        """Return the (P,) folds of pairs under this protocol.
+
+        Args:
+            folds: (P,) folds of the benchmark.
+        """
         return folds if self.folds is None else consecutive_folds(len(folds), self.folds)
 
     def scores(self, embeddings: NDArray[np.floating], pairs: Integers, folds: Integers) -> Floats:
-        """Similarities of pairs of embeddings. Labels are not an input.
+        """Compute the similarities of pairs of embeddings. Labels are not an input.
 
         Args:
-            embeddings: (M, D), mirrored images already dealt with.
+            embeddings: (M, D) embeddings, in which mirror images are already included.
             pairs: (P, 2) numbers of embeddings.
-            folds: (P,) the pairs' folds, of which at least two differ; used where a mean is subtracted.
+            folds: (P,) fold of each pair, at least two different ones; used if a mean is
+                subtracted.
 
         Returns:
-            (P,), higher for pairs that are more alike.
+            (P,) similarities; higher for pairs that are more alike.
         """
         if self.mean == "none":
             return self._compared(embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])
-        found = np.empty(len(pairs))
+        scores = np.empty(len(pairs))
         for fold, mean in _other_folds_means(embeddings, pairs, folds).items():
             first, second = (embeddings[pairs[folds == fold, side]] - mean for side in (0, 1))
-            found[folds == fold] = self._compared(first, second)
-        return found
+            scores[folds == fold] = self._compared(first, second)
+        return scores
 
     def _compared(self, first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
         if self.distance == "cosine":
@@ -177,18 +199,30 @@ DEFAULT = "workbench"
 PRESETS: Mapping[str, Protocol] = {
     DEFAULT: Protocol(),
     "arcface_torch": Protocol(distance="euclidean", threshold="grid"),
-    # Its own code takes the middle of the best thresholds on a grid of 0.0001, which is nearly exact, and scores the pairs on
-    # which a fold's threshold is chosen with that fold's mean: at most a few pairs fall otherwise.
+    # SphereFace's own code takes the middle of the best thresholds on a grid of 0.0001, which is
+    # nearly exact. It also scores the pairs on which a fold's threshold is chosen with the mean of
+    # that fold. At most a few pairs are decided differently.
     "sphereface": Protocol(flip="concatenate", mean="subtract"),
 }
-"""By the repositories whose protocol it is: deepinsight/insightface (recognition/arcface_torch) and wy1iu/sphereface."""
+"""Protocols by name.
+
+"arcface_torch" is that of deepinsight/insightface (recognition/arcface_torch), "sphereface" that of
+wy1iu/sphereface.
+"""
 
 
 def resolve(protocol: str | Protocol, **changes: Any) -> Protocol:
-    """A preset by its name, or a protocol, with those options changed that are not None.
+    """Return a protocol with some options changed.
+
+    Args:
+        protocol: name of a preset, or a protocol.
+        changes: options to change; None leaves an option as it is.
+
+    Returns:
+        The protocol.
 
     Raises:
-        WorkbenchError: no such preset or option.
+        WorkbenchError: if there is no such preset or option.
     """
     if isinstance(protocol, str):
         if protocol not in PRESETS:
@@ -200,7 +234,14 @@ def resolve(protocol: str | Protocol, **changes: Any) -> Protocol:
 
 
 def as_cosines(result: VerificationResult) -> VerificationResult | None:
-    """The result with cosines for scores and thresholds, where they can be told from its distances; else None."""
+    """Convert the scores and thresholds of a result to cosines.
+
+    Args:
+        result: result of any protocol.
+
+    Returns:
+        The converted result; None if its distances do not determine cosines.
+    """
     score = result.protocol.get("score", SCORES["cosine"])
     if score == SCORES["euclidean"]:
         return replace(
@@ -210,30 +251,38 @@ def as_cosines(result: VerificationResult) -> VerificationResult | None:
 
 
 def of_two_photos(result: VerificationResult) -> VerificationResult | None:
-    """The result as cosines, where it was made as two photos by themselves are compared: mirror image added, no mean known.
+    """Convert a result to cosines if its scores are comparable with that of two photos.
 
-    Scores of whole templates, which are pooled from many pictures, are higher than those of two.
+    That is the case if the embedding of the mirror image is added and no mean is subtracted. Scores
+    of templates, which are pooled from many images, are higher than those of two images.
+
+    Args:
+        result: result of any protocol.
+
+    Returns:
+        The converted result; None if its scores cannot be compared.
     """
-    usual = {
+    expected = {
         "flip": (FLIPS["add"],),
         "mean subtracted": (MEANS["none"],),
         "score": tuple(SCORES.values()),
     }
-    alike = all(result.protocol.get(key, values[0]) in values for key, values in usual.items())
-    return as_cosines(result) if alike else None
+    comparable = all(
+        result.protocol.get(key, values[0]) in values for key, values in expected.items()
+    )
+    return as_cosines(result) if comparable else None
 
 
 def _other_folds_means(
     embeddings: NDArray[np.floating], pairs: Integers, folds: Integers
 ) -> dict[int, Floats]:
-    """{fold: mean embedding of the images in pairs of all other folds}."""
+    """Return {fold: mean embedding of the images in pairs of all other folds}."""
     counts, sums = {}, {}
     for fold in np.unique(folds).tolist():
         members = pairs[folds == fold].ravel()
         counts[fold] = len(members)
-        times = np.bincount(
-            members, minlength=len(embeddings)
-        )  # not a copy of the embeddings for every pair
+        # Weights per image, so that the embeddings are not copied for every pair.
+        times = np.bincount(members, minlength=len(embeddings))
         sums[fold] = times @ embeddings.astype(np.float64)
-    total, every = sum(sums.values()), sum(counts.values())
-    return {fold: (total - sums[fold]) / (every - counts[fold]) for fold in counts}
+    sum_of_all, count = sum(sums.values()), sum(counts.values())
+    return {fold: (sum_of_all - sums[fold]) / (count - counts[fold]) for fold in counts}

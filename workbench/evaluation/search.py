@@ -1,7 +1,8 @@
-"""What closed-set and open-set identification share: exact cosines in blocks, and a gallery that is searched.
+"""Exact cosines in blocks and the gallery search, for closed-set and open-set identification.
 
-A score must not depend on the block in which it is computed, as ties decide ranks: embeddings are normalised and rounded to
-multiples of 2^-26, about the precision they have in float32, so that the sums in a cosine are exact in float64.
+A score must not depend on the block in which it is computed, as ties decide ranks. Embeddings are
+therefore normalised and rounded to multiples of 2^-26, which is about their precision in float32,
+so that the sums in a cosine are exact in float64.
 """
 
 from __future__ import annotations
@@ -12,33 +13,39 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.angles import normalised
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Strangers = NDArray[np.floating] | Iterable[NDArray[np.floating]]
-"""(E, D) embeddings in memory or in a file (`np.memmap`), or blocks (n, D) of them, one after the other."""
+"""(E, D) embeddings in memory or in a file (`np.memmap`), or blocks (n, D) of them."""
 BLOCK = 2048
-"""Scores are computed for this many embeddings of either side at once: 32 MiB."""
+"""Scores are computed for this many embeddings of either side at once, which takes 32 MiB."""
 GRID = 2.0**26
 
 
 class Enrolled(NamedTuple):
-    """Probes and gallery on the grid; the gallery is sorted by identity."""
+    """Probes and gallery, rounded to the grid; the gallery is sorted by identity."""
 
     probes: Floats
-    wanted: Integers
+    """(Q, D)"""
+    probe_ids: Integers
+    """(Q,) identity of each probe"""
     gallery: Floats
-    people: Integers
+    """(G, D)"""
+    gallery_ids: Integers
+    """(G,) identity of each gallery image, ascending"""
 
 
-class Found(NamedTuple):
-    """(Q,) best score of each probe with its person, (Q,) how many others of the gallery reach it; genuine scores, sorted."""
+class GallerySearch(NamedTuple):
+    """The result of searching the gallery for each probe."""
 
     best: Floats
+    """(Q,) highest score of each probe with its own identity"""
     before: Integers
+    """(Q,) number of other enrolled people who score at least as high"""
     genuine: Floats
+    """scores of all genuine pairs, ascending"""
 
 
 def enrol(
@@ -47,67 +54,101 @@ def enrol(
     probe_ids: ArrayLike,
     gallery_ids: ArrayLike,
 ) -> Enrolled:
-    """Check probes and gallery, and bring them to the grid.
+    """Check probes and gallery, and round their embeddings to the grid.
+
+    Args:
+        probes: (Q, D) embeddings of the probes.
+        gallery: (G, D) embeddings of the gallery.
+        probe_ids: (Q,) identity of each probe, an integer.
+        gallery_ids: (G,) identity of each gallery image, an integer.
+
+    Returns:
+        Probes and gallery.
 
     Raises:
-        WorkbenchError: shapes do not fit, an embedding is not finite, or a person on a probe is not in the gallery.
+        WorkbenchError: if the shapes do not match, an embedding is not finite, or the identity of a
+            probe is not in the gallery.
     """
     for what, embeddings in (("probes", probes), ("gallery", gallery)):
         if embeddings.ndim != 2 or not len(embeddings) or embeddings.shape[1] != probes.shape[-1]:
             raise WorkbenchError(
-                f"probes {probes.shape} and gallery {gallery.shape} must be (Q, D) and (G, D), each with at least one row"
+                f"probes {probes.shape} and gallery {gallery.shape} must be (Q, D) and (G, D), "
+                "each with at least one row"
             )
         for part in parts(len(embeddings), BLOCK):
             _check_finite(embeddings[part], part.start, what)
-    wanted, people = np.asarray(probe_ids), np.asarray(gallery_ids)
+    of_probes, of_gallery = np.asarray(probe_ids), np.asarray(gallery_ids)
     for what, identities, embeddings in (
-        ("probe_ids", wanted, probes),
-        ("gallery_ids", people, gallery),
+        ("probe_ids", of_probes, probes),
+        ("gallery_ids", of_gallery, gallery),
     ):
         if identities.shape != embeddings.shape[:1] or identities.dtype.kind not in "iu":
             raise WorkbenchError(
-                f"{what} are {identities.dtype} of shape {identities.shape}, expected integers of shape ({len(embeddings)},)"
+                f"{what} are {identities.dtype} of shape {identities.shape}, expected integers of "
+                f"shape ({len(embeddings)},)"
             )
-    if len(missing := np.setdiff1d(wanted, people)):
+    if len(missing := np.setdiff1d(of_probes, of_gallery)):
         raise WorkbenchError(
-            f"identity {missing[0]} is on a probe, but nobody in the gallery is; {len(missing)} are missing"
+            f"identity {missing[0]} is on a probe, but not in the gallery; {len(missing)} "
+            "identities are missing"
         )
-    order = np.argsort(people, kind="stable")
+    order = np.argsort(of_gallery, kind="stable")
     return Enrolled(
         on_grid(probes),
-        wanted.astype(np.int64),
+        of_probes.astype(np.int64),
         on_grid(gallery[order]),
-        people[order].astype(np.int64),
+        of_gallery[order].astype(np.int64),
     )
 
 
-def among_enrolled(known: Enrolled, block: int) -> Found:
-    """Search for each probe in the gallery, where people are ranked by the best of their images."""
-    asked, wanted, gallery, people = known
-    names, first = np.unique(people, return_index=True)
-    own = np.searchsorted(names, wanted)
-    best, before, genuine = np.empty(len(asked)), np.empty(len(asked), dtype=np.int64), []
-    for part in parts(len(asked), max(1, block * block // len(people))):
-        scores = asked[part] @ gallery.T
-        genuine.append(scores[people == wanted[part, None]])
+def among_enrolled(enrolled: Enrolled, block: int) -> GallerySearch:
+    """Search the gallery for each probe; people are ranked by the best of their gallery images.
+
+    Args:
+        enrolled: probes and gallery.
+        block: at most block x block scores are held at once.
+
+    Returns:
+        Scores and ranks.
+    """
+    probes, probe_ids, gallery, gallery_ids = enrolled
+    people, first = np.unique(gallery_ids, return_index=True)
+    own = np.searchsorted(people, probe_ids)
+    best, before, genuine = np.empty(len(probes)), np.empty(len(probes), dtype=np.int64), []
+    for part in parts(len(probes), max(1, block * block // len(gallery_ids))):
+        scores = probes[part] @ gallery.T
+        genuine.append(scores[gallery_ids == probe_ids[part, None]])
         by_person = np.maximum.reduceat(scores, first, axis=1)
         best[part] = by_person[np.arange(len(by_person)), own[part]]
-        before[part] = (by_person >= best[part, None]).sum(axis=1) - 1  # but for the person itself
-    return Found(best, before, np.sort(np.concatenate(genuine)))
+        before[part] = (by_person >= best[part, None]).sum(axis=1) - 1  # without the probe's person
+    return GallerySearch(best, before, np.sort(np.concatenate(genuine)))
 
 
 def blocks(strangers: Strangers, dim: int, size: int, what: str) -> Iterator[Floats]:
-    """The embeddings on the grid, at most `size` at a time, checked as they come: only these are ever held in float64.
+    """Yield embeddings, rounded to the grid and checked, in blocks.
+
+    Only one block at a time is held in float64.
+
+    Args:
+        strangers: (E, D) embeddings, or blocks of them.
+        dim: length D of an embedding.
+        size: most embeddings in a block.
+        what: what the embeddings are, for errors.
+
+    Yields:
+        (n, D) embeddings.
 
     Raises:
-        WorkbenchError: none at all, rows that are not of length `dim`, or one that is not finite.
+        WorkbenchError: if there are no embeddings, an embedding does not have length D, or one is
+            not finite.
     """
     done = 0
-    for given in (strangers,) if isinstance(strangers, np.ndarray) else strangers:
-        block = np.asarray(given)
+    for rows in (strangers,) if isinstance(strangers, np.ndarray) else strangers:
+        block = np.asarray(rows)
         if block.ndim != 2 or block.shape[1] != dim:
             raise WorkbenchError(
-                f"{what} have shape {block.shape}, they must be (E, D), rows of {dim} numbers as the probes are"
+                f"{what} have shape {block.shape}; they must be (E, D), with {dim} numbers in a "
+                "row, as the probes have"
             )
         for part in parts(len(block), size):
             _check_finite(block[part], done + part.start, what)
@@ -117,20 +158,30 @@ def blocks(strangers: Strangers, dim: int, size: int, what: str) -> Iterator[Flo
         raise WorkbenchError(f"there are no {what}; at least one row is needed")
 
 
-def known_count(strangers: Strangers) -> int | None:
-    """How many there are, where that can be told without going through them."""
+def count_if_known(strangers: Strangers) -> int | None:
+    """Return the number of embeddings; None for a generator, which would have to be consumed."""
     if isinstance(strangers, np.ndarray):
         return len(strangers)
     return sum(len(block) for block in strangers) if isinstance(strangers, Sequence) else None
 
 
 def on_grid(embeddings: NDArray[np.floating]) -> Floats:
-    """Unit vectors of multiples of 2^-26: a product of two has 52 binary places and no sum reaches 2, so none is rounded."""
+    """Normalise embeddings and round them to multiples of 2^-26.
+
+    A product of two such numbers has 52 binary places, and no sum of products reaches 2, so that
+    every cosine is exact in float64.
+
+    Args:
+        embeddings: (N, D) embeddings of any length.
+
+    Returns:
+        (N, D) embeddings of length 1.
+    """
     return np.rint(normalised(embeddings) * GRID) / GRID
 
 
 def parts(count: int, size: int) -> Iterator[slice]:
-    """0..count in slices of `size`."""
+    """Return slices of at most `size` that cover 0..count."""
     return (slice(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 

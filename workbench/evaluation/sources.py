@@ -1,33 +1,32 @@
-"""The images of an evaluation: a benchmark's and a run's training set, with or without those that cannot be read."""
+"""Opens the benchmark and the run's training set, without images that cannot be read."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workbench import data, runs
+from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError
+from workbench.evaluation.evaluators import Target, evaluator_of
 
 TRAIN = "train"
 """Name of the closed-set evaluation on a run's own training data."""
-MOST_IMAGES = 50_000
-"""A benchmark's images that are embedded without being in a pair."""
-Target = data.Benchmark | data.ClosedSet | data.Identification | data.Templates
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The images that an evaluation needs: the benchmark's, and those that the run was trained on.
+    """The images that an evaluation needs, of the benchmark and of the run's training set.
 
     Attributes:
-        run: whose evaluation it is.
-        broken: "stop", "skip", or None for what the run was trained with on its training set, and "stop" on all others.
-        training_data: where the run's training set is now; None where config.yaml is right.
-        progress: show bars.
+        run: the run that is evaluated.
+        broken: "stop" or "skip"; None means "stop", but for the training set what the run was
+            trained with.
+        training_data: where the run's training set is now; None if config.yaml is right.
+        progress: whether progress bars are shown.
     """
 
     run: runs.Run
@@ -36,140 +35,104 @@ class Sources:
     progress: bool = True
 
     def open(self, benchmark: str | Target) -> tuple[Target, str, data.LeftOut]:
-        """The benchmark as it is evaluated; the fingerprint of the whole one; and what it is then without."""
+        """Open a benchmark.
+
+        Args:
+            benchmark: spec of the benchmark, "train", or an opened benchmark.
+
+        Returns:
+            The benchmark without what needs an unreadable image; the fingerprint of the whole
+            benchmark; and what is left out.
+
+        Raises:
+            WorkbenchError: if it cannot be opened, or too many images cannot be read.
+        """
         broken = self.broken or (self.run.config.get("broken") if benchmark == TRAIN else "stop")
         if broken != "skip":
-            target = _open(self.run, benchmark, self.training_data)
+            target = self._open(benchmark)
             return target, target.fingerprint(), data.LeftOut()
-        # Faces are looked for only in what can be read, so what is beneath aligned:SPEC is read first.
-        beneath = data.unprepared(benchmark) if isinstance(benchmark, str) else benchmark
-        whole = _open(self.run, beneath, self.training_data)
-        used, title = used_images(whole), f"{whole.name}: reading" * self.progress
-        if isinstance(whole, data.ClosedSet):  # its classes stay as they are
-            unreadable = data.find_unreadable(whole.dataset.images, used, title)
-            return whole, whole.fingerprint(), data.LeftOut(unreadable, len(used))
-        unreadable = data.find_unreadable(whole.images, used, title)
-        target = data.without(whole, unreadable)
-        left_out = data.LeftOut(unreadable, len(used), data.lost_parts(whole, target))
-        if isinstance(benchmark, str) and beneath != benchmark:
-            return (
-                _open(self.run, benchmark, self.training_data, unreadable),
-                whole.fingerprint(),
-                left_out,
-            )
+        # Faces can be detected only on readable images, so the images of SPEC are read first.
+        original = data.unprepared(benchmark) if isinstance(benchmark, str) else benchmark
+        whole = self._open(original)
+        evaluator = evaluator_of(whole)
+        used = evaluator.used_images(whole)
+        unreadable = data.find_unreadable(whole.images, used, self._bar(whole.name))
+        target, lost_parts = evaluator.without(whole, unreadable)
+        left_out = data.LeftOut(unreadable, len(used), lost_parts)
+        if isinstance(benchmark, str) and original != benchmark:
+            target = self._open(benchmark, unreadable)
         return target, whole.fingerprint(), left_out
 
-    def training_set(self) -> tuple[data.Dataset, NDArray[np.int64]]:
-        """What the run was trained on, and the numbers of its images that are to be used."""
+    def training_set(self) -> tuple[data.Dataset, Integers]:
+        """Open the run's training set.
+
+        Returns:
+            The data set, and the numbers of its images that can be used.
+
+        Raises:
+            WorkbenchError: as `open_training_set`.
+        """
         dataset = open_training_set(self.run, self.training_data)
-        every = np.arange(len(dataset))
+        numbers = np.arange(len(dataset))
         if (self.broken or self.run.config.get("broken")) != "skip":
-            return dataset, every
-        unreadable = data.find_unreadable(
-            dataset.images, every, "training set: reading" * self.progress
-        )
-        return dataset, np.setdiff1d(every, list(unreadable))
+            return dataset, numbers
+        unreadable = data.find_unreadable(dataset.images, numbers, self._bar("training set"))
+        return dataset, np.setdiff1d(numbers, list(unreadable))
+
+    def _bar(self, what: str) -> str:
+        """Return the title of the progress bar while images are read; empty for none."""
+        return f"{what}: reading" if self.progress else ""
+
+    def _open(self, benchmark: str | Target, unreadable: Collection[int] = ()) -> Target:
+        if not isinstance(benchmark, str):
+            return benchmark
+        if benchmark == TRAIN:
+            dataset = open_training_set(self.run, self.training_data)
+            note = "training images: shows how well the run fits them, not how it does on new ones"
+            return data.ClosedSet(dataset, note)
+        target: Target = data.open_without(benchmark, unreadable)
+        # Whether faces are cropped or not, the people are the same.
+        spec = data.unprepared(benchmark)
+        compared: Target = evaluator_of(target).compared_with_training(target, spec, self.run)
+        return compared
 
 
-def used_images(target: Target) -> NDArray[np.int64]:
-    """Numbers of the images that will be embedded."""
-    if isinstance(target, data.ClosedSet):
-        return np.arange(len(target.dataset))
-    if isinstance(target, data.Identification):
-        return np.unique(np.concatenate([target.gallery, target.probes, target.distractors]))
-    return in_templates(target) if isinstance(target, data.Templates) else in_pairs(target)
-
-
-def in_pairs(target: data.Benchmark) -> NDArray[np.int64]:
-    """All the benchmark's images, for angles and map; those in pairs alone where there are very many."""
-    all_of_them = target.identities is not None and len(target.images) <= MOST_IMAGES
-    return np.arange(len(target.images)) if all_of_them else np.unique(target.pairs)
-
-
-def in_templates(target: data.Templates) -> NDArray[np.int64]:
-    """The images of templates that are in a pair."""
-    return np.flatnonzero(np.isin(target.templates, target.pairs))
-
-
-def _open(
-    run: runs.Run,
-    benchmark: str | Target,
-    training_data: str | None,
-    unreadable: Collection[int] = (),
-) -> Target:
-    if not isinstance(benchmark, str):
-        return benchmark
-    trained_on = str(run.config.get("data"))
-    if benchmark == TRAIN:
-        dataset = open_training_set(run, training_data)
-        note = "training images: says how well the run fits them, not how it does on new ones"
-        return data.ClosedSet(dataset, note)
-    target = data.open_without(benchmark, unreadable)
-    benchmark = data.unprepared(benchmark)  # cropped or not, they are the same people
-    kinds = [[part.kind for part in data.parts(spec)] for spec in (benchmark, trained_on)]
-    if isinstance(target, data.ClosedSet) and kinds[0] != kinds[1]:
-        raise other_classes(target, "those", run)
-    if (
-        isinstance(target, data.Benchmark)
-        and data.is_drawn(benchmark)
-        and data.same_source(benchmark, trained_on)
-    ):
-        drawn, known = data.parts(benchmark), data.parts(trained_on)
-        whole = {part.source for part in drawn} <= {part.source for part in known}
-        whole = whole and not any(part.options for part in [*drawn, *known])
-        note = "pairs of the training images: far too good for unseen people"
-        note = (
-            note
-            if whole
-            else "from a data set that was trained on too: far too good if people are in both parts"
-        )
-        return replace(target, note=f"{note}; {target.note}")
-    return target
-
-
-def open_training_set(run: runs.Run, given: str | None = None) -> data.Dataset:
-    """The set that the run was trained on.
+def open_training_set(run: runs.Run, training_data: str | None = None) -> data.Dataset:
+    """Open the data set that a run was trained on.
 
     Args:
-        run: its run directory.
-        given: where the set is now; by default where config.yaml says.
+        run: run directory.
+        training_data: spec of where the set is now; by default where config.yaml says.
+
+    Returns:
+        The data set.
 
     Raises:
-        WorkbenchError: it cannot be opened, is not what the run recorded, or was never known, as the run was imported.
+        WorkbenchError: if it cannot be opened, if it is not what the run recorded, or if the run
+            was imported, so that its training set is not known.
     """
     if run.config.get("loss") == runs.IMPORTED:
         raise WorkbenchError(
-            f"{run.name}: was imported, so what it was trained on is not known; evaluate on a benchmark"
+            f"{run.name}: was imported, so what it was trained on is not known; "
+            "evaluate on a benchmark"
         )
     trained_on = str(run.config.get("data"))
-    if given is None:
+    if training_data is None:
         remedy = "say where it is now with --data SPEC (training_data in Python)"
         dataset = data.open_stored(trained_on, run.data_folder, str(run.path / runs.CONFIG), remedy)
     else:
-        dataset = data.open(given)
+        dataset = data.open(training_data)
     recorded = run.environment.get("data")
-    known = recorded.get("fingerprint") if isinstance(recorded, dict) else None
-    if dataset.fingerprint() == known:
+    fingerprint = recorded.get("fingerprint") if isinstance(recorded, dict) else None
+    if dataset.fingerprint() == fingerprint:
         return dataset
-    if given is None:
+    if training_data is None:
         raise WorkbenchError(
-            f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint {known})"
+            f"{trained_on!r} is no longer what {run.name} was trained on (fingerprint "
+            f"{fingerprint})"
         )
     raise WorkbenchError(
-        f"--data {given}: is not what {run.name} was trained on ({trained_on}): its fingerprint is {dataset.fingerprint()}, "
-        f"not {known}, so it has other images, people or another order of them"
-    )
-
-
-def other_classes(target: data.ClosedSet, known: str, run: runs.Run) -> WorkbenchError:
-    """The error for a closed set whose classes are not those of the run."""
-    imported = run.config.get("loss") == runs.IMPORTED
-    knows = (
-        "was imported and knows none"
-        if imported
-        else f"knows {known} of {run.config.get('data')!r}"
-    )
-    return WorkbenchError(
-        f"{target.name}: {target.dataset.num_identities} classes, but {run.name} {knows}; "
-        "closed-set accuracy needs the classes of the training set"
+        f"--data {training_data}: is not what {run.name} was trained on ({trained_on}): its "
+        f"fingerprint is {dataset.fingerprint()}, not {fingerprint}, so it has other images, "
+        "people or another order of them"
     )

@@ -1,7 +1,8 @@
-"""Exact error rates over more impostor scores than fit into memory: 10^8 of them, or all pairs of a labelled set.
+"""Computes exact error rates from more impostor scores than fit into memory, such as 10^8.
 
-A true accept rate only changes at genuine scores. How many impostor scores reach each of those, and how many exceed it, fixes every
-corner of the ROC, so impostor scores are counted as they come by and none is kept.
+TAR changes only at genuine scores. The numbers of impostor scores that reach and that exceed each
+genuine score determine every corner of the ROC curve. So impostor scores are counted chunk by
+chunk, and none is stored.
 """
 
 from __future__ import annotations
@@ -14,31 +15,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import supported
 from workbench.evaluation.search import BLOCK, blocks, parts
 from workbench.evaluation.verification import Roc, equal_error_rate, tar_at
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 AT_ONCE = 2**18
-"""Impostor scores that are sorted at once, or as many as there are genuine ones: 2 MiB stay in the processor's cache."""
+"""Impostor scores that are sorted at once; 2 MiB fit into a CPU cache."""
 MOST_GENUINE = 500_000_000
-"""Genuine pairs of a labelled set whose scores are held: 4 GB."""
+"""Most genuine pairs of a labelled set; their scores take 4 GB."""
 
 
 @dataclass(frozen=True)
 class StreamedResult:
-    """What genuine and impostor scores say; `wb.plots.roc` and `det` draw it.
+    """Verification figures from a stream of impostor scores; `wb.plots.roc` and `det` draw them.
 
     Attributes:
-        auc: area under the ROC, ties counted half.
-        eer: the rate at which FAR and 1 - TAR meet.
-        tar_at_far: {FAR: highest TAR whose false accepts do not exceed FAR}.
-        roc: the ROC's corners: at each distinct genuine score, and just above it. Between two of them it is level.
-        genuine, impostors: numbers of scores.
-        protocol: how the figures were made, to be printed beside them.
+        auc: area under the ROC curve; ties count half.
+        eer: the rate at which FAR and 1 - TAR are equal.
+        tar_at_far: {FAR: highest TAR at which FAR is not exceeded}.
+        roc: corners of the ROC curve: at each distinct genuine score, and just above it. Between
+            two corners the curve is level.
+        genuine: number of genuine scores.
+        impostors: number of impostor scores.
+        protocol: how the figures were made.
     """
 
     auc: float
@@ -51,10 +53,10 @@ class StreamedResult:
 
     @property
     def band(self) -> None:
-        """There is none: a jackknife would need the scores again."""
+        """Always None: a jackknife would need the scores again."""
 
     def supported(self, far: float) -> bool:
-        """Whether at least 10 false accepts are expected at this FAR."""
+        """Whether at least 10 false accepts are expected at a FAR."""
         return supported(self.impostors, far)
 
 
@@ -66,27 +68,38 @@ def stream_roc(
     progress: str = "",
     total: int | None = None,
 ) -> StreamedResult:
-    """Exact ROC, TAR at FAR, AUC and EER in one pass over the impostor scores.
+    """Compute exact ROC, TAR at FAR, AUC and EER in one pass over the impostor scores.
 
-    Memory is that of the genuine scores, a few times, and of one chunk. The result does not depend on where chunks are cut.
+    The memory needed is a few times that of the genuine scores, and that of one chunk. The result
+    does not depend on how the scores are divided into chunks.
 
     Args:
         genuine: (G,) similarities of genuine pairs, finite.
-        impostor_chunks: arrays (n,) of similarities of impostor pairs, such as a generator makes or slices of a `np.memmap`;
-            some may be empty.
-        fars: false accept rates to give the TAR at, in (0, 1].
-        progress: title of a progress bar; none if empty.
-        total: number of impostor scores, for the bar.
+        impostor_chunks: arrays (n,) of similarities of impostor pairs, from a generator or as
+            slices of a `np.memmap`; chunks may be empty.
+        fars: false accept rates at which TAR is computed, in (0, 1].
+        progress: title of a progress bar; empty for none.
+        total: number of impostor scores, for the progress bar.
+
+    Returns:
+        The figures.
 
     Raises:
-        WorkbenchError: no genuine or no impostor scores, arrays of another shape, or a score that is NaN or infinite.
+        WorkbenchError: if there are no genuine or no impostor scores, an array has another shape,
+            or a score is NaN or infinite.
+
+    Example:
+        >>> result = stream_roc([0.9, 0.8], [[0.1, 0.2], [0.85]], fars=[0.5])
+        >>> result.impostors, result.tar_at_far
+        (3, {0.5: 1.0})
     """
     if any(not 0 < far <= 1 for far in fars):
         raise WorkbenchError(f"false accept rates must be in (0, 1], got {list(fars)}")
-    known, times = np.unique(_checked(genuine, "genuine scores", 0), return_counts=True)
-    reached, above = np.zeros(len(known), dtype=np.int64), np.zeros(len(known), dtype=np.int64)
+    distinct, times = np.unique(_checked(genuine, "genuine scores", 0), return_counts=True)
+    reached = np.zeros(len(distinct), dtype=np.int64)
+    above = np.zeros(len(distinct), dtype=np.int64)
     count, lowest = 0, np.inf
-    if not len(known):
+    if not len(distinct):
         raise WorkbenchError("there are no genuine scores; at least one is needed")
     with tqdm(
         total=total,
@@ -96,15 +109,15 @@ def stream_roc(
         disable=not progress,
         dynamic_ncols=True,
     ) as bar:
-        for chunk in _gathered(impostor_chunks, max(AT_ONCE, len(known))):
-            high = np.sort(chunk[chunk >= known[0]])  # the others reach none
-            reached += len(high) - np.searchsorted(high, known, side="left")
-            above += len(high) - np.searchsorted(high, known, side="right")
+        for chunk in _gathered(impostor_chunks, max(AT_ONCE, len(distinct))):
+            high = np.sort(chunk[chunk >= distinct[0]])  # lower scores reach no genuine score
+            reached += len(high) - np.searchsorted(high, distinct, side="left")
+            above += len(high) - np.searchsorted(high, distinct, side="right")
             count, lowest = count + len(chunk), min(lowest, float(chunk.min()))
             bar.update(len(chunk))
     if not count:
         raise WorkbenchError("there are no impostor scores; at least one is needed")
-    curve = _corners(known, times, reached, above, count, lowest)
+    curve = _corners(distinct, times, reached, above, count, lowest)
     return StreamedResult(
         auc=float(np.trapezoid(curve.tar, curve.far)),
         eer=equal_error_rate(curve.far, curve.tar),
@@ -128,38 +141,80 @@ def all_pairs_roc(
     fars: Sequence[float] = FARS,
     progress: str = "",
 ) -> StreamedResult:
-    """Verification over all pairs of a labelled set: every two images of a person, and of two people.
+    """Compute verification figures over all pairs of a labelled set of images.
 
-    There is no matrix of all scores: they come in blocks, of which two passes are made. The figures do not depend on the size of a
-    block nor on the order of the images, as the sums in a cosine are exact (`search.on_grid`).
+    The scores are computed in blocks, in two passes, without a matrix of all scores. The figures do
+    not depend on the size of a block or the order of the images, as the sums in a cosine are exact
+    (`search.on_grid`).
 
     Args:
-        embeddings: (N, D), in memory or in a file (`np.memmap`); on the grid they take 8 N D bytes.
-        identities: (N,) integers from 0 on.
-        block: images to compare at once with as many others.
-        fars: false accept rates to give the TAR at, in (0, 1].
-        progress: title of a progress bar; none if empty.
+        embeddings: (N, D) embeddings, in memory or in a file (`np.memmap`); a copy in float64 takes
+            8 N D bytes.
+        identities: (N,) identities, integers from 0 on.
+        block: images that are compared at once with as many others.
+        fars: false accept rates at which TAR is computed, in (0, 1].
+        progress: title of a progress bar; empty for none.
+
+    Returns:
+        The figures.
 
     Raises:
-        WorkbenchError: shapes do not fit, an embedding is not finite, an identity is unknown (-1), there are no genuine or no
-            impostor pairs, or more genuine ones than `MOST_GENUINE`.
+        WorkbenchError: if the shapes do not match, an embedding is not finite, an identity is
+            unknown (-1), there are no genuine or no impostor pairs, or more than `MOST_GENUINE`
+            genuine ones.
+
+    Example:
+        >>> import numpy as np
+        >>> all_pairs_roc(np.eye(4)[[0, 0, 1, 1]], [0, 0, 1, 1]).auc
+        1.0
     """
+    people = _checked_people(identities, embeddings)
+    if block < 1:
+        raise WorkbenchError(f"block must be at least 1, got {block}")
+    impostors = _count_impostors(people)
+    order = np.argsort(people, kind="stable")
+    people = people[order]
+    unit = np.empty(embeddings.shape)
+    in_order = (embeddings[order[part]] for part in parts(len(order), block))
+    done = 0
+    for rounded in blocks(in_order, embeddings.shape[1], block, "embeddings"):
+        unit[done : done + len(rounded)] = rounded
+        done += len(rounded)
+    same_person = _compared(unit, people, block, of_one_person=True)
+    genuine = np.concatenate([scores[same] for scores, same in same_person])
+    result = stream_roc(
+        genuine,
+        (scores[~same] for scores, same in _compared(unit, people, block)),
+        fars=fars,
+        progress=progress,
+        total=impostors,
+    )
+    protocol = {
+        "score": "cosine of the embeddings",
+        **result.protocol,
+        "pairs": f"all pairs of {len(people):,} images; {result.protocol['pairs']}",
+    }
+    return replace(result, protocol=protocol)
+
+
+def _checked_people(identities: ArrayLike, embeddings: NDArray[np.floating]) -> Integers:
+    """Check the identities of embeddings."""
     people = np.asarray(identities)
-    if (
-        embeddings.ndim != 2
-        or people.shape != embeddings.shape[:1]
-        or people.dtype.kind not in "iu"
-    ):
+    shapes_match = embeddings.ndim == 2 and people.shape == embeddings.shape[:1]
+    if not shapes_match or people.dtype.kind not in "iu":
         raise WorkbenchError(
-            f"embeddings have shape {embeddings.shape} and identities are {people.dtype} of shape {people.shape}, "
-            "expected (N, D) and integers (N,)"
+            f"embeddings have shape {embeddings.shape} and identities are {people.dtype} of shape "
+            f"{people.shape}, expected (N, D) and integers (N,)"
         )
     if len(people) and people.min() < 0:
         raise WorkbenchError(
             "an identity is -1, so it is not known who is on the image; leave these images out"
         )
-    if block < 1:
-        raise WorkbenchError(f"block must be at least 1, got {block}")
+    return people
+
+
+def _count_impostors(people: Integers) -> int:
+    """Return the number of impostor pairs; raise an error if a kind of pairs is missing."""
     _, counts = np.unique(people, return_counts=True)
     genuine = int((counts * (counts - 1) // 2).sum())
     impostors = len(people) * (len(people) - 1) // 2 - genuine
@@ -169,49 +224,33 @@ def all_pairs_roc(
         )
     if genuine > MOST_GENUINE:
         raise WorkbenchError(
-            f"{genuine:,} genuine pairs are more than the {MOST_GENUINE:,} that are held; take fewer images of each person"
+            f"{genuine:,} genuine pairs are more than the {MOST_GENUINE:,} that are held; use "
+            "fewer images of each person"
         )
-    order = np.argsort(people, kind="stable")
-    people = people[order]
-    unit = np.empty(embeddings.shape)
-    done = 0
-    for part in blocks(
-        (embeddings[order[part]] for part in parts(len(order), block)),
-        embeddings.shape[1],
-        block,
-        "embeddings",
-    ):
-        unit[done : done + len(part)] = part
-        done += len(part)
-    own = np.concatenate(
-        [scores[same] for scores, same in _compared(unit, people, block, of_one_person=True)]
-    )
-    result = stream_roc(
-        own,
-        (scores[~same] for scores, same in _compared(unit, people, block)),
-        fars=fars,
-        progress=progress,
-        total=impostors,
-    )
-    told = {
-        "score": "cosine of the embeddings",
-        **result.protocol,
-        "pairs": f"all pairs of {len(people):,} images; {result.protocol['pairs']}",
-    }
-    return replace(result, protocol=told)
+    return impostors
 
 
 def _compared(
     unit: Floats, people: Integers, block: int, of_one_person: bool = False
-) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
-    """Scores of pairs i < j, and whether both are one person, block by block; `of_one_person` passes over blocks without such."""
+) -> Iterator[tuple[Floats, Bools]]:
+    """Yield the scores of all pairs i < j in blocks, and whether each pair is genuine.
+
+    Args:
+        unit: (N, D) embeddings of length 1, sorted by person.
+        people: (N,) identities, ascending.
+        block: images per block.
+        of_one_person: whether blocks without genuine pairs are skipped.
+
+    Yields:
+        (n,) scores, and (n,) True for genuine pairs.
+    """
     for rows in parts(len(unit), block):
         for columns in parts(len(unit), block):
-            apart = people[columns.start] > people[rows.stop - 1]  # people are sorted
-            if columns.start < rows.start or (of_one_person and apart):
+            no_genuine = people[columns.start] > people[rows.stop - 1]  # people are sorted
+            if columns.start < rows.start or (of_one_person and no_genuine):
                 continue
             scores = unit[rows] @ unit[columns].T
-            if apart:
+            if no_genuine:
                 yield scores.ravel(), np.zeros(scores.size, dtype=bool)
                 continue
             chosen = np.arange(rows.start, rows.stop)[:, None] < np.arange(
@@ -222,21 +261,17 @@ def _compared(
 
 
 def _gathered(chunks: Iterable[ArrayLike], least: int) -> Iterator[Floats]:
-    """Scores in arrays of about `least`, whatever comes in: few passes over many genuine scores, nor more held than that."""
+    """Yield scores in arrays of about `least`, so that chunks of any size take few passes."""
     waiting: list[Floats] = []
     held = 0
-    for number, given in enumerate(chunks):
-        chunk = np.asarray(given)
-        for part in parts(
-            len(chunk) if chunk.ndim == 1 else 1, least
-        ):  # what is no (n,) is refused as a whole
-            scores = _checked(
-                chunk[part] if chunk.ndim == 1 else chunk,
-                f"impostor scores of chunk {number}",
-                part.start,
-            )
-            waiting.append(scores.copy())  # whoever makes them may use the memory again
-            held += len(scores)
+    for number, scores in enumerate(chunks):
+        chunk = np.asarray(scores)
+        # A chunk that is not (n,) is passed on as a whole, to be refused.
+        for part in parts(len(chunk) if chunk.ndim == 1 else 1, least):
+            piece = chunk[part] if chunk.ndim == 1 else chunk
+            checked = _checked(piece, f"impostor scores of chunk {number}", part.start)
+            waiting.append(checked.copy())  # a generator may use its memory again
+            held += len(checked)
             if held >= least:
                 yield np.concatenate(waiting)
                 waiting, held = [], 0
@@ -260,14 +295,23 @@ def _checked(scores: ArrayLike, what: str, first: int) -> Floats:
 
 
 def _corners(
-    known: Floats, times: Integers, reached: Integers, above: Integers, count: int, lowest: float
+    distinct: Floats, times: Integers, reached: Integers, above: Integers, count: int, lowest: float
 ) -> Roc:
-    """The ROC's corners from the strictest threshold to the laxest, each once."""
+    """Compute the corners of the ROC curve, from the highest threshold to the lowest, each once.
+
+    Args:
+        distinct: (K,) distinct genuine scores, ascending.
+        times: (K,) how often each occurs.
+        reached: (K,) number of impostor scores that reach each of them.
+        above: (K,) number of impostor scores that exceed each of them.
+        count: number of impostor scores.
+        lowest: lowest impostor score.
+    """
     genuine = times[::-1].cumsum()
     before = np.append(0, genuine[:-1])
     far = np.stack([above[::-1], reached[::-1]], axis=1).ravel()
     tar = np.stack([before, genuine], axis=1).ravel()
-    thresholds = np.stack([np.nextafter(known, np.inf)[::-1], known[::-1]], axis=1).ravel()
+    thresholds = np.stack([np.nextafter(distinct, np.inf)[::-1], distinct[::-1]], axis=1).ravel()
     far, tar = np.concatenate([[0], far, [count]]), np.concatenate([[0], tar, [genuine[-1]]])
     thresholds = np.concatenate([[np.inf], thresholds, [lowest]])
     kept = np.append(True, (np.diff(far) != 0) | (np.diff(tar) != 0))

@@ -1,21 +1,24 @@
-"""Verification: from scores of pairs to accuracy, ROC, AUC, EER and TAR at FAR, each with a confidence interval.
+"""Verification: from scores of pairs to accuracy, ROC, AUC, EER and TAR at FAR, with intervals.
 
-A score is a similarity, higher for pairs that look more alike; a pair is accepted as genuine where its score reaches the
-threshold. TAR is the share of genuine pairs accepted, FAR the share of impostor pairs accepted.
+A score is a similarity: the more alike the two images of a pair, the higher. A pair is accepted as
+genuine if its score reaches the threshold. TAR is the share of genuine pairs that are accepted, FAR
+the share of impostor pairs that are accepted.
 
-Everything is exact: all scores are candidates for the threshold, not a grid. How intervals are made is in `intervals.py`.
+All figures are exact: every score is a candidate for the threshold, not only those on a grid.
+`intervals.py` describes how the confidence intervals are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.arrays import BAND_FARS, Bools, Floats, Integers
 from workbench.data.benchmark import consecutive_folds
 from workbench.errors import WorkbenchError
 from workbench.evaluation.intervals import (
@@ -29,39 +32,57 @@ from workbench.evaluation.intervals import (
     standard_error,
     supported,
 )
+from workbench.evaluation.kinds import (
+    Headline,
+    Result,
+    interval_in_words,
+    joined,
+    rates_in_words,
+    register_result,
+    tar_columns,
+)
 
-Floats = NDArray[np.float64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
-BAND_FARS = np.logspace(-4, 0, 81)
-"""False accept rates at which the ROC's confidence band is given."""
+IJB_PROTOCOL, IJB_FAR = "IJB 1:1", 1e-4
+"""Name of IJB's protocol in results, and the FAR that publications on IJB-C compare at."""
+SAME_SCORE = 1e-6
+"""Cosines of float32 embeddings that differ by no more are taken to be equal."""
 
 
 class Roc(NamedTuple):
-    """Operating points from the strictest threshold (nothing accepted) to the laxest (all accepted)."""
+    """Operating points, from the highest threshold (none accepted) to the lowest (all)."""
 
     far: Floats
     tar: Floats
     thresholds: Floats
 
 
+@register_result
 @dataclass(frozen=True)
-class VerificationResult:
-    """What one set of scored pairs says.
+class VerificationResult(Result):
+    """Verification figures of one set of scored pairs.
 
     Attributes:
-        accuracy, std: mean and population standard deviation over the folds, each tested at the threshold that is best on
-            all other folds (of equally good ones the strictest, in the middle of the gap between two scores that it lies in). The
-            standard deviation says how much the folds differ, not how exact the accuracy is; that is its interval.
-        fold_accuracy, fold_threshold: (F,) the same by fold.
-        auc: area under the ROC, ties counted half.
-        eer: the rate at which FAR and 1 - TAR meet.
-        tar_at_far: {FAR: highest TAR whose false accepts do not exceed FAR}.
-        intervals: 95 % interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if not asked for, or where
-            there are too few people to make one.
+        accuracy: mean accuracy over the folds. Each fold is tested at the threshold that is best on
+            all other folds: of equally good thresholds the highest, in the middle between the two
+            scores around it.
+        std: population standard deviation of the folds' accuracies. It shows how much the folds
+            differ, not how precise the accuracy is; that is its interval.
+        fold_accuracy: (F,) accuracy of each fold.
+        fold_threshold: (F,) threshold of each fold.
+        auc: area under the ROC curve; ties count half.
+        eer: the rate at which FAR and 1 - TAR are equal.
+        tar_at_far: {FAR: highest TAR at which FAR is not exceeded}.
+        intervals: 95 % interval (low, high) of "accuracy", "auc", "eer", "tar@0.1", ...; empty if
+            not requested, or if there are too few people.
         band: (2, len(BAND_FARS)) low and high TAR at each of `BAND_FARS`, pointwise, or None.
-        scores, same, folds: (P,) the input.
-        people: (P, 2) who is on the two images of each pair; None where it is not known.
-        protocol: how the figures were made, to be printed beside them.
+        scores: (P,) scores of the pairs.
+        same: (P,) True for genuine pairs.
+        folds: (P,) fold of each pair.
+        people: (P, 2) identities of the two images of each pair; None where unknown.
+        name: name of the evaluation.
+        note: what a reader of the figures must know.
+        protocol: how the figures were made.
     """
 
     accuracy: float
@@ -74,39 +95,126 @@ class VerificationResult:
     intervals: dict[str, tuple[float, float]]
     band: Floats | None
     scores: Floats
-    same: NDArray[np.bool_]
-    folds: NDArray[np.int64]
-    name: str = ""
-    note: str = ""
-    protocol: dict[str, Any] = field(default_factory=dict)
-    people: NDArray[np.int64] | None = None
+    same: Bools
+    folds: Integers
+    people: Integers | None = None
+
+    kind: ClassVar[str] = "verification"
+    description: ClassVar[str] = "is a benchmark of pairs"
 
     @property
     def threshold(self) -> float:
-        """Mean of the folds' thresholds."""
+        """Mean threshold over the folds."""
         return float(self.fold_threshold.mean())
 
     @property
     def impostors(self) -> int:
+        """Number of impostor pairs."""
         return int((~self.same).sum())
 
     def supported(self, far: float) -> bool:
-        """Whether at least 10 false accepts are expected at this FAR. With fewer, the TAR at it is biased upwards."""
+        """Whether at least 10 false accepts are expected at a FAR; fewer bias TAR upwards."""
         return supported(self.impostors, far)
 
     def well_supported(self, far: float) -> bool:
-        """Whether at least 30 false accepts are expected at this FAR (Doddington's rule of 30)."""
+        """Whether at least 30 false accepts are expected at a FAR (Doddington's rule of 30)."""
         return supported(self.impostors, far, WELL_SUPPORTED)
 
     @cached_property
     def roc(self) -> Roc:
-        """The ROC curve, one point a distinct score."""
+        """The ROC curve, with one point per distinct score."""
         return roc(self.scores, self.same)
 
     def rates_at(self, threshold: float) -> tuple[float, float]:
-        """(FAR, TAR) at a threshold."""
+        """Return (FAR, TAR) at a threshold."""
         accepted = self.scores >= threshold
         return float(accepted[~self.same].mean()), float(accepted[self.same].mean())
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether the accuracy is shown; not for IJB, where nearly all pairs are impostor pairs."""
+        return self.protocol.get("protocol") != IJB_PROTOCOL
+
+    @property
+    def headline(self) -> Headline:
+        """The accuracy; for IJB, the TAR at a FAR of 1e-4."""
+        if self.has_accuracy:
+            return Headline("accuracy", "Accuracy", self.accuracy, self.intervals.get("accuracy"))
+        column = f"tar@{IJB_FAR:g}"
+        tar = self.tar_at_far.get(IJB_FAR, np.nan)
+        return Headline(column, f"TAR at FAR {IJB_FAR:g}", tar, self.intervals.get(column))
+
+    def summary(self) -> str:
+        """Accuracy, AUC, EER and TAR at the supported FARs, in one line."""
+        rates = rates_in_words("TAR at FAR", self.tar_at_far, self.supported)
+        others = joined(f"AUC {self.auc:.4f}", f"EER {self.eer:.2%}", rates)
+        if not self.has_accuracy:
+            return others
+        interval = interval_in_words(self.intervals.get("accuracy"))
+        spread = f"standard deviation of the folds {self.std:.2%}"
+        return f"accuracy {self.accuracy:.2%} {interval} ({spread}), {others}"
+
+    def columns(self) -> dict[str, Any]:
+        """The figures of the leaderboard's row, each with its interval where there is one."""
+        row: dict[str, Any] = {"accuracy": self.accuracy} if self.has_accuracy else {}
+        row |= tar_columns(self.tar_at_far, self.supported)
+        row |= {"auc": self.auc, "eer": self.eer}
+        if self.has_accuracy:
+            row["std"] = self.std
+        for key, (low, high) in self.intervals.items():
+            if key in row:
+                row |= {f"{key}_low": low, f"{key}_high": high}
+        return row
+
+    def details(self) -> dict[str, Any]:
+        """The protocol, after the numbers of pairs."""
+        genuine = int(self.same.sum())
+        pairs = f"{genuine:,} genuine, {self.impostors:,} impostor"
+        return {"pairs": pairs, **self.protocol}
+
+    def remark(self) -> str:
+        """Says whether all scores are equal, so that the network has collapsed."""
+        if np.ptp(self.scores) > SAME_SCORE:
+            return ""
+        return (
+            f"all {len(self.scores):,} scores are equal: the network maps every image to the same "
+            "embedding, so it has collapsed"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """What is stored in the .json file."""
+        return {
+            "accuracy": self.accuracy,
+            "std": self.std,
+            "auc": self.auc,
+            "eer": self.eer,
+            "tar_at_far": {f"{far:g}": tar for far, tar in self.tar_at_far.items()},
+            "intervals": {key: list(interval) for key, interval in self.intervals.items()},
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is stored in the .npz file."""
+        stored = {key: getattr(self, key) for key in (*_ARRAYS, *_OPTIONAL_ARRAYS)}
+        return {key: values for key, values in stored.items() if values is not None}
+
+    @classmethod
+    def from_stored(cls, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Build the result from stored figures and arrays."""
+        stored: dict[str, Any] = {key: arrays[key] for key in _ARRAYS}
+        stored |= {key: arrays.get(key) for key in _OPTIONAL_ARRAYS}
+        return cls(
+            accuracy=figures["accuracy"],
+            std=figures["std"],
+            auc=figures["auc"],
+            eer=figures["eer"],
+            tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
+            intervals={key: (low, high) for key, (low, high) in figures["intervals"].items()},
+            **stored,
+        )
+
+
+_ARRAYS = ("scores", "same", "folds", "fold_accuracy", "fold_threshold")
+_OPTIONAL_ARRAYS = ("people", "band")
 
 
 def verification(
@@ -119,23 +227,34 @@ def verification(
     fars: Sequence[float] = FARS,
     intervals: bool = True,
 ) -> VerificationResult:
-    """Evaluate scored pairs.
+    """Compute verification figures from scored pairs.
 
     Args:
-        scores: (P,) similarities; any scale, finite.
+        scores: (P,) similarities of any scale, finite.
         same: (P,) True for genuine pairs.
-        folds: (P,) number of each pair's fold, or how many consecutive folds to cut the pairs into, as
-            `KFold(folds, shuffle=False)` does.
-        people: (P, 2) who is on the two images of each pair, as integers; -1 where it is not known. Intervals need it, as pairs
-            that share a person are not independent. Without it pairs of different folds are assumed to share nobody.
-        candidates: (T,) thresholds to choose the folds' from, where others use a grid; by default any threshold. All
-            other figures are exact either way.
-        fars: false accept rates to give the TAR at, in (0, 1].
-        intervals: compute 95 % intervals, by a jackknife over folds or people (`intervals.py`). They say nothing of another
-            training run. Where fewer than 10 false accepts are expected, a TAR at FAR has a lower and an upper bound instead.
+        folds: (P,) fold of each pair; or the number of consecutive folds, cut as by
+            `KFold(folds, shuffle=False)`.
+        people: (P, 2) identities of the two images of each pair, as integers; -1 where unknown.
+            Intervals need them, as pairs that share a person are not independent. Without them,
+            pairs of different folds are assumed to share no person.
+        candidates: (T,) thresholds from which the folds' thresholds are chosen, for protocols with
+            a grid; by default any threshold. All other figures are exact in both cases.
+        fars: false accept rates at which TAR is computed, in (0, 1].
+        intervals: whether 95 % intervals are computed, by a jackknife over folds or people. They do
+            not cover the variation between training runs. If fewer than 10 false accepts are
+            expected at a FAR, the interval of its TAR consists of a lower and an upper bound.
+
+    Returns:
+        The figures, with the scores they were computed from.
 
     Raises:
-        WorkbenchError: shapes do not fit, a score or candidate is NaN or infinite, or there are no genuine or no impostor pairs.
+        WorkbenchError: if the shapes do not match, a score or candidate is NaN or infinite, or
+            there are no genuine or no impostor pairs.
+
+    Example:
+        >>> result = verification([0.9, 0.2, 0.8, 0.1], [True, False, True, False], folds=2)
+        >>> result.accuracy, result.auc, result.eer
+        (1.0, 1.0, 0.0)
     """
     checked_scores, checked_same = _check(scores, same)
     checked_folds = _check_folds(folds, len(checked_scores))
@@ -145,10 +264,11 @@ def verification(
     grid = None if candidates is None else _check_candidates(candidates)
     table = SortedPairs(checked_scores, checked_same, checked_folds, grid)
     figures = table.figures(np.ones(len(checked_scores)), fars)
-    found = _Intervals({}, None, "none")
+    uncertainty = _Intervals({}, None, "none")
     if intervals:
         groups = groups_of(checked_same, checked_folds, checked_people)
-        found = _intervals(table, figures, groups, fars, _units(checked_same, checked_people))
+        units = _units(checked_same, checked_people)
+        uncertainty = _intervals(table, figures, groups, fars, units)
     return VerificationResult(
         accuracy=figures.summary["accuracy"],
         std=float(figures.fold_accuracy.std()),
@@ -157,15 +277,18 @@ def verification(
         auc=figures.summary["auc"],
         eer=figures.summary["eer"],
         tar_at_far={far: figures.summary[f"tar@{far:g}"] for far in fars},
-        intervals=found.by_figure,
-        band=found.band,
+        intervals=uncertainty.by_figure,
+        band=uncertainty.band,
         scores=checked_scores,
         same=checked_same,
         folds=checked_folds,
         protocol={
             "folds": int(checked_folds.max()) + 1,
-            "threshold": f"best on the other folds, of equally good ones the strictest; {_candidates_in_words(grid)}",
-            "interval": found.words,
+            "threshold": (
+                "best on the other folds, of equally good ones the strictest; "
+                f"{_candidates_in_words(grid)}"
+            ),
+            "interval": uncertainty.words,
         },
         people=checked_people,
     )
@@ -178,14 +301,16 @@ class _Intervals(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """Independent trials to count where the data show no spread, as when no pair is judged wrongly."""
+    """Numbers of independent trials that are assumed where the data show no variation."""
 
     of: dict[str, int]
+    """{figure: trials}"""
     genuine: int
+    """trials of a TAR"""
 
 
-def _units(same: NDArray[np.bool_], people: NDArray[np.int64] | None) -> _Units:
-    """People, or pairs where it is not known who is on them."""
+def _units(same: Bools, people: Integers | None) -> _Units:
+    """Count people, or pairs where people are unknown."""
     if people is not None:
         count = len(np.unique(people))
         return _Units({"accuracy": count, "auc": count, "eer": count}, len(np.unique(people[same])))
@@ -197,114 +322,177 @@ def _units(same: NDArray[np.bool_], people: NDArray[np.int64] | None) -> _Units:
 def _intervals(
     table: SortedPairs, figures: _Figures, groups: Groups, fars: Sequence[float], units: _Units
 ) -> _Intervals:
-    """Intervals of all figures, from what they are without each of the groups."""
+    """Compute the intervals of all figures by a jackknife over the groups."""
     kept = ~groups.left_out[:, table.order]
     if not ((kept & table.same).any(axis=1) & (kept & ~table.same).any(axis=1)).all():
-        return _Intervals(
-            {}, None, "none: without one of the people there are no genuine or no impostor pairs"
-        )
+        words = "none: without one of the people there are no genuine or no impostor pairs"
+        return _Intervals({}, None, words)
     without = [table.figures(weights.astype(np.float64), fars) for weights in kept]
-    genuine, impostors = table.genuine, table.impostors
-    right = right_decisions(table.scores, table.same, table.folds, figures.fold_threshold)
-    errors = {
-        key: float(standard_error([other.summary[key] for other in without]))
-        for key in figures.summary
-    }
-    errors["accuracy"] = float(standard_error(accuracy_without(right, table.folds, ~kept)))
-    errors["auc"] = max(errors["auc"], auc_standard_error(table.scores, table.same))
-    most = {"accuracy": len(table.same), "auc": np.inf, "eer": 4 / (1 / genuine + 1 / impostors)}
-    found: dict[str, tuple[float, float]] = {}
-    for key, value in figures.summary.items():
-        counted = units.of.get(key, units.genuine)
-        low, high = proportion_interval(
-            value, errors[key], groups.degrees_of_freedom, counted, most.get(key, genuine)
-        )
-        found[key] = (float(low), float(high))
+    by_figure = _figure_intervals(table, figures, without, groups, kept, units)
+    # At a FAR with few expected false accepts, the jackknife is replaced by bounds.
     far, tar = table.curve(np.ones(len(table.same)))
-    rare = [rate for rate in fars if not supported(impostors, rate)]
-    low, high = bounds_with_few_false_accepts(far, tar, rare, impostors, units.genuine)
-    found |= {
-        f"tar@{rate:g}": (float(a), float(b)) for rate, a, b in zip(rare, low, high, strict=True)
-    }
-
-    band_errors = standard_error([other.band for other in without])
-    edges = np.array(
-        proportion_interval(
-            figures.band, band_errors, groups.degrees_of_freedom, units.genuine, genuine
-        )
-    )
-    few = np.array([not supported(impostors, rate) for rate in BAND_FARS])
-    edges[:, few] = bounds_with_few_false_accepts(
-        far, tar, BAND_FARS[few], impostors, units.genuine
-    )
-    edges[0] = np.minimum.accumulate(edges[0][::-1])[
-        ::-1
-    ]  # TAR rises with FAR, and so do its limits
-    edges[1] = np.maximum.accumulate(edges[1])
-    edges[:, BAND_FARS >= 1] = 1.0
+    rare = [rate for rate in fars if not supported(table.impostors, rate)]
+    low, high = bounds_with_few_false_accepts(far, tar, rare, table.impostors, units.genuine)
+    for rate, lower, upper in zip(rare, low, high, strict=True):
+        by_figure[f"tar@{rate:g}"] = (float(lower), float(upper))
     words = f"{LEVEL:.0%}, pointwise in curves, jackknife over {groups.words}"
-    return _Intervals(found, edges, words)
+    return _Intervals(by_figure, _band(table, figures, without, groups, units), words)
 
 
-def right_decisions(
-    scores: Floats, same: NDArray[np.bool_], folds: NDArray[np.int64], thresholds: Floats
-) -> NDArray[np.bool_]:
-    """(P,) whether each pair is judged rightly at its fold's threshold."""
-    right: NDArray[np.bool_] = (scores >= thresholds[folds]) == same
-    return right
-
-
-def accuracy_without(
-    right: NDArray[np.bool_], folds: NDArray[np.int64], left_out: NDArray[np.bool_]
-) -> Floats:
-    """Accuracy, the mean over the folds, without each group of pairs; thresholds stay as they are.
-
-    Thresholds that are chosen anew jump from group to group and would make the accuracy look less certain than it is. Near
-    the best threshold the accuracy itself hardly depends on it. With the folds as groups, the jackknife's standard error is
-    then that of the mean of the folds' accuracies, which is what LFW's authors report.
+def _figure_intervals(
+    table: SortedPairs,
+    figures: _Figures,
+    without: Sequence[_Figures],
+    groups: Groups,
+    kept: Bools,
+    units: _Units,
+) -> dict[str, tuple[float, float]]:
+    """Compute the interval of each single figure.
 
     Args:
-        right: (P,) whether each pair is judged rightly.
-        folds: (P,) number of its fold.
-        left_out: (G, P) the pairs of each group.
+        table: the sorted pairs.
+        figures: the figures on all pairs.
+        without: the figures without each of the groups.
+        groups: the groups of the jackknife.
+        kept: (G, P) True for the sorted pairs that are kept without each group.
+        units: numbers of independent trials where the data show no variation.
+    """
+    correct = right_decisions(table.scores, table.same, table.folds, figures.fold_threshold)
+    errors = {
+        key: float(standard_error([figure.summary[key] for figure in without]))
+        for key in figures.summary
+    }
+    errors["accuracy"] = float(standard_error(accuracy_without(correct, table.folds, ~kept)))
+    errors["auc"] = max(errors["auc"], auc_standard_error(table.scores, table.same))
+    # Numbers of pairs that a figure is a share of; a TAR is a share of the genuine pairs.
+    genuine, impostors = table.genuine, table.impostors
+    most = {"accuracy": len(table.same), "auc": np.inf, "eer": 4 / (1 / genuine + 1 / impostors)}
+    by_figure: dict[str, tuple[float, float]] = {}
+    for key, value in figures.summary.items():
+        low, high = proportion_interval(
+            value,
+            errors[key],
+            groups.degrees_of_freedom,
+            units.of.get(key, units.genuine),
+            most.get(key, genuine),
+        )
+        by_figure[key] = (float(low), float(high))
+    return by_figure
+
+
+def _band(
+    table: SortedPairs,
+    figures: _Figures,
+    without: Sequence[_Figures],
+    groups: Groups,
+    units: _Units,
+) -> Floats:
+    """Compute the (2, len(BAND_FARS)) band of the ROC curve."""
+    low_and_high = proportion_interval(
+        figures.band,
+        standard_error([figure.band for figure in without]),
+        groups.degrees_of_freedom,
+        units.genuine,
+        table.genuine,
+    )
+    band = np.array(low_and_high)
+    few = np.array([not supported(table.impostors, rate) for rate in BAND_FARS])
+    far, tar = table.curve(np.ones(len(table.same)))
+    band[:, few] = bounds_with_few_false_accepts(
+        far, tar, BAND_FARS[few], table.impostors, units.genuine
+    )
+    # TAR rises with FAR, and so do the limits of its interval.
+    band[0] = np.minimum.accumulate(band[0][::-1])[::-1]
+    band[1] = np.maximum.accumulate(band[1])
+    band[:, BAND_FARS >= 1] = 1.0
+    return band
+
+
+def right_decisions(scores: Floats, same: Bools, folds: Integers, thresholds: Floats) -> Bools:
+    """Decide each pair at its fold's threshold.
+
+    Args:
+        scores: (P,) scores.
+        same: (P,) True for genuine pairs.
+        folds: (P,) fold of each pair.
+        thresholds: (F,) threshold of each fold.
+
+    Returns:
+        (P,) True where the decision is correct.
+    """
+    correct: Bools = (scores >= thresholds[folds]) == same
+    return correct
+
+
+def accuracy_without(correct: Bools, folds: Integers, left_out: Bools) -> Floats:
+    """Compute the accuracy, as mean over the folds, without each group of pairs.
+
+    The thresholds stay the same. If they were chosen anew, they would change from group to group,
+    and the accuracy would look less certain than it is: near the best threshold it hardly depends
+    on the threshold. With the folds as groups, the standard error of the jackknife is that of the
+    mean of the folds' accuracies, which is what the authors of LFW report.
+
+    Args:
+        correct: (P,) True where a pair is decided correctly.
+        folds: (P,) fold of each pair.
+        left_out: (G, P) True for the pairs of each group.
 
     Returns:
         (G,) accuracies.
     """
     kept = (~left_out).astype(np.float64)
-    by_fold = (folds == np.arange(folds.max() + 1)[:, None]).T.astype(np.float64)  # (P, F)
-    counts = kept @ by_fold
-    rights = kept @ (by_fold * right[:, None])
+    in_fold = (folds == np.arange(folds.max() + 1)[:, None]).T.astype(np.float64)  # (P, F)
+    counts = kept @ in_fold
+    correct_counts = kept @ (in_fold * correct[:, None])
+    # A fold that is left out completely has no accuracy: 0 / 0 is NaN, which is then ignored.
     with np.errstate(invalid="ignore"):
-        accuracies: Floats = np.nanmean(
-            rights / counts, axis=1
-        )  # a fold that is left out whole has none
+        accuracies: Floats = np.nanmean(correct_counts / counts, axis=1)
     return accuracies
 
 
-def auc_standard_error(scores: Floats, same: NDArray[np.bool_]) -> float:
-    """Standard error of the AUC of independent pairs, below which no other estimate of it can be believed.
+def auc_standard_error(scores: Floats, same: Bools) -> float:
+    """Compute the standard error of the AUC for independent pairs, a limit for other estimates.
 
-    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating characteristic
-    curves", Biometrics 1988: the variances of the share of impostors that each genuine pair exceeds, and the other way round.
+    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver
+    operating characteristic curves", Biometrics 1988: it is made of the variance of the share of
+    impostor pairs that each genuine pair exceeds, and of the same share for each impostor pair.
+
+    Args:
+        scores: (P,) scores.
+        same: (P,) True for genuine pairs.
+
+    Returns:
+        The standard error.
     """
     genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
     variance = 0.0
     for ours, theirs in ((genuine, impostor), (impostor, genuine)):
         if len(ours) > 1:
-            beaten = (
-                np.searchsorted(theirs, ours, side="left")
-                + np.searchsorted(theirs, ours, side="right")
-            ) / (2 * len(theirs))
-            variance += float(beaten.var(ddof=1)) / len(ours)
+            below = np.searchsorted(theirs, ours, side="left")
+            up_to = np.searchsorted(theirs, ours, side="right")
+            exceeded = (below + up_to) / (2 * len(theirs))  # ties count half
+            variance += float(exceeded.var(ddof=1)) / len(ours)
     return float(np.sqrt(variance))
 
 
 def roc(scores: ArrayLike, same: ArrayLike) -> Roc:
-    """ROC curve with one point per distinct score, from (0, 0) at threshold infinity to (1, 1).
+    """Compute the ROC curve, with one point per distinct score.
+
+    Args:
+        scores: (P,) similarities, finite.
+        same: (P,) True for genuine pairs.
+
+    Returns:
+        Points from (0, 0) at an infinite threshold to (1, 1).
 
     Raises:
-        WorkbenchError: as `verification`.
+        WorkbenchError: if the shapes do not match, a score is NaN or infinite, or there are no
+            genuine or no impostor pairs.
+
+    Example:
+        >>> curve = roc([0.9, 0.6, 0.7, 0.1], [True, True, False, False])
+        >>> curve.far, curve.tar
+        (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
     """
     checked_scores, checked_same = _check(scores, same)
     table = SortedPairs(checked_scores, checked_same, np.zeros(len(checked_scores), dtype=np.int64))
@@ -320,22 +508,29 @@ class _Figures(NamedTuple):
 
 
 class SortedPairs:
-    """Pairs sorted once, highest score first, so that figures without some of them are a reweighting and a cumulative sum."""
+    """Pairs that are sorted once, so that figures without some pairs need only a cumulative sum.
+
+    Args:
+        scores: (P,) scores.
+        same: (P,) True for genuine pairs.
+        folds: (P,) fold of each pair.
+        candidates: (T,) thresholds to choose from, ascending; None for any threshold.
+    """
 
     def __init__(
         self,
         scores: Floats,
-        same: NDArray[np.bool_],
-        folds: NDArray[np.int64],
+        same: Bools,
+        folds: Integers,
         candidates: Floats | None = None,
     ) -> None:
         self.order = np.argsort(-scores, kind="stable")
         self.scores, self.same, self.folds = scores[self.order], same[self.order], folds[self.order]
-        # A threshold cannot part equal scores: only the last of each run of them is an operating point.
+        # A threshold cannot separate equal scores, so only the last of them is an operating point.
         self.ends = np.flatnonzero(np.append(np.diff(self.scores) != 0, True))
         self.in_fold = self.folds == np.arange(self.folds.max() + 1)[:, None]  # (F, P)
         self.genuine, self.impostors = int(same.sum()), int((~same).sum())
-        # How many pairs each threshold that a fold's is chosen from accepts, the strictest first.
+        # Number of pairs that each candidate threshold accepts, the highest threshold first.
         self.candidates = None if candidates is None else candidates[::-1]
         if self.candidates is None:
             self.accepted = np.append(0, self.ends + 1)
@@ -343,12 +538,13 @@ class SortedPairs:
             self.accepted = np.searchsorted(-self.scores, -self.candidates, side="right")
 
     def curve(self, weights: Floats) -> tuple[Floats, Floats]:
-        """(FAR, TAR) at every operating point, the empty one first."""
+        """Return FAR and TAR at every operating point, first where no pair is accepted."""
         genuine = np.cumsum(weights * self.same)[self.ends]
         impostor = np.cumsum(weights * ~self.same)[self.ends]
         return np.append(0.0, impostor / impostor[-1]), np.append(0.0, genuine / genuine[-1])
 
     def figures(self, weights: Floats, fars: Sequence[float]) -> _Figures:
+        """Compute all figures, each pair counting as often as its weight says."""
         far, tar = self.curve(weights)
         fold_accuracy, fold_threshold = self.ten_fold(weights)
         summary = {
@@ -360,44 +556,47 @@ class SortedPairs:
         return _Figures(summary, fold_accuracy, fold_threshold, tar_at(far, tar, BAND_FARS))
 
     def ten_fold(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Accuracy and threshold of each fold that has pairs and others beside it, the sorted pairs counting `weights` times."""
+        """Compute accuracy and threshold of the folds, each pair counting as its weight says.
+
+        Folds without pairs, or without pairs in other folds, are left out.
+        """
         accuracy, threshold = [], []
         for inside in self.in_fold:
-            counts, others = weights[inside], np.where(inside, 0.0, weights)
-            if counts.any() and others.any():
-                chosen = self._best_threshold(others)
-                right = (self.scores[inside] >= chosen) == self.same[inside]
-                accuracy.append(float(counts[right].sum() / counts.sum()))
+            in_fold, in_others = weights[inside], np.where(inside, 0.0, weights)
+            if in_fold.any() and in_others.any():
+                chosen = self._best_threshold(in_others)
+                correct = (self.scores[inside] >= chosen) == self.same[inside]
+                accuracy.append(float(in_fold[correct].sum() / in_fold.sum()))
                 threshold.append(chosen)
         return np.array(accuracy), np.array(threshold)
 
     def _best_threshold(self, weights: Floats) -> float:
-        """The threshold with the most right decisions on pairs that count `weights` times; of equally good ones the strictest."""
-        # Accepting a genuine pair is one right decision more, accepting an impostor one less.
-        won = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
-        best = int(np.argmax(won))
+        """Return the threshold with the most correct decisions; of ties the highest."""
+        # Accepting a genuine pair adds a correct decision, accepting an impostor pair removes one.
+        gain = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
+        best = int(np.argmax(gain))
         if self.candidates is not None:
             return float(self.candidates[best])
         counted = np.flatnonzero(weights > 0)
         reached = int(np.searchsorted(counted, self.accepted[best]))
-        if reached == 0:  # accepting nothing means a threshold above all scores
+        if reached == 0:  # no pair is accepted, so the threshold is above all scores
             return float(np.nextafter(self.scores[counted[0]], np.inf))
         above = self.scores[counted[reached - 1]]
         if reached == len(counted):
             return float(above)
-        # Any threshold between two scores decides alike on these pairs. The middle is the fairest to others.
+        # All thresholds between two scores give the same decisions here; the middle is neutral.
         below = self.scores[counted[reached]]
         middle = below + (above - below) / 2
         return float(middle if middle > below else above)
 
 
 def tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
-    """Highest TAR with FAR <= rate (a hair more, so that 3 of 30 is a rate of 0.1)."""
+    """Return the highest TAR with FAR <= rate; a tolerance makes 3 of 30 a rate of 0.1."""
     return tar[np.searchsorted(far, np.asarray(rate) * (1 + 1e-9), side="right") - 1]
 
 
 def equal_error_rate(far: Floats, tar: Floats) -> float:
-    """Where FAR = 1 - TAR, on the straight line between the two operating points around it."""
+    """Return the rate where FAR = 1 - TAR, interpolated linearly between two operating points."""
     gap = far - (1.0 - tar)  # rises from -1 to 1
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)
@@ -407,11 +606,11 @@ def equal_error_rate(far: Floats, tar: Floats) -> float:
     return float(far[before] + share * (far[after] - far[before]))
 
 
-def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
     values, labels = np.asarray(scores, dtype=np.float64), np.asarray(same)
     if values.ndim != 1 or values.shape != labels.shape:
         raise WorkbenchError(
-            f"scores have shape {values.shape} and same {labels.shape}, expected (P,) both"
+            f"scores have shape {values.shape} and same {labels.shape}, both must be (P,)"
         )
     if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise WorkbenchError("same must hold True or False (or 1 and 0) for each pair")
@@ -423,13 +622,14 @@ def _check(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, NDArray[np.bool_
     labels = labels.astype(bool)
     if not labels.any() or labels.all():
         raise WorkbenchError(
-            f"{labels.sum()} genuine and {(~labels).sum()} impostor pairs; at least one of each is needed"
+            f"{labels.sum()} genuine and {(~labels).sum()} impostor pairs; at least one of each is "
+            "needed"
         )
     return values, labels
 
 
 def _check_candidates(candidates: ArrayLike) -> Floats:
-    """The candidates, ascending."""
+    """Return the candidates in ascending order."""
     values = np.asarray(candidates, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise WorkbenchError(
@@ -441,22 +641,23 @@ def _check_candidates(candidates: ArrayLike) -> Floats:
 def _candidates_in_words(candidates: Floats | None) -> str:
     if candidates is None:
         return "in the middle between two scores"
-    return (
-        f"candidates are {len(candidates)} thresholds from {candidates[0]:g} to {candidates[-1]:g}"
-    )
+    limits = f"from {candidates[0]:g} to {candidates[-1]:g}"
+    return f"candidates are {len(candidates)} thresholds {limits}"
 
 
-def _check_folds(folds: int | ArrayLike, count: int) -> NDArray[np.int64]:
+def _check_folds(folds: int | ArrayLike, count: int) -> Integers:
     if isinstance(folds, int | np.integer):
         return consecutive_folds(count, int(folds))
-    given = np.asarray(folds)
-    if given.shape != (count,) or given.dtype.kind not in "iu":
+    values = np.asarray(folds)
+    if values.shape != (count,) or values.dtype.kind not in "iu":
         raise WorkbenchError(
-            f"folds are {given.dtype} of shape {given.shape}, expected integers of shape ({count},)"
+            f"folds are {values.dtype} of shape {values.shape}, expected integers of shape "
+            f"({count},)"
         )
-    numbers, renumbered = np.unique(given, return_inverse=True)
+    numbers, renumbered = np.unique(values, return_inverse=True)
     if len(numbers) < 2:
         raise WorkbenchError(
-            "all pairs are in one fold; the threshold is chosen on the others, so there must be at least 2"
+            "all pairs are in one fold; the threshold is chosen on the other folds, so at least 2 "
+            "are needed"
         )
     return renumbered.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Models from and for other programs: `import_model(path)` makes a run of one, `export_onnx(run, path)` writes one."""
+"""Models of other programs: `import_model` makes a run of one, `export_onnx` writes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights to the registered backbone that they are of, told by names and shapes."""
+"""Finding the registered backbone that a set of weights belongs to, by names and shapes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,32 @@ from workbench.exchange.state_dict import Checkpoint, StateDict, few
 from workbench.finite import check_tensors
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.", "encoder.")
-"""What data-parallel training, torch.compile and wrapping modules put before names; some checkpoints have it before a part."""
+"""Prefixes that data-parallel training, torch.compile and wrapping modules add to names.
+
+Some checkpoints have them on some of their names only.
+"""
 _HEAD = re.compile(
-    r"head|loss|criterion|margin|classifier|logits|softmax|metric|product|arcface|cosface|partial_fc|prox|centers"
+    r"head|loss|criterion|margin|classifier|logits|softmax|metric|product|arcface|cosface|"
+    r"partial_fc|prox|centers"
 )
+"""Names of modules that may be a classification head."""
 _COUNTER = ".num_batches_tracked"
+"""Ending of the batch counters of batch normalisation, which old files do not contain."""
 _RESHAPED = "of another shape"
 
 Misfit = dict[str, list[str]]
-"""Kind of difference to the names of the weights; empty where they fit."""
+"""The kinds of differences, each with the names of the weights; empty if the weights fit."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A backbone filled with the weights of a checkpoint, in evaluation mode.
+    """A backbone with the weights of a checkpoint, in evaluation mode.
 
     Attributes:
-        name: of the registered backbone.
-        options: of it, beyond the length of embeddings and the size of images.
-        net: the backbone.
-        notes: what was understood and what was left out, a sentence each.
+        name: Name of the registered backbone.
+        options: Its options other than `embedding_dim` and `image_size`.
+        net: The backbone.
+        notes: What was understood and what was left out, one sentence each.
     """
 
     name: str
@@ -46,7 +52,19 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """How far the weights of one part of a checkpoint, read in one way, are those of one backbone."""
+    """The comparison of one state_dict of a checkpoint, read in one way, with one backbone.
+
+    Attributes:
+        part: Place of the state_dict in the checkpoint, as in `Checkpoint.parts`.
+        reading: The state_dict under the names of this package.
+        name: Name of the backbone.
+        expected: The weights of that backbone, on the meta device.
+        prefix: Prefix of the names of the backbone's weights in the state_dict.
+        weights: The weights under this prefix, without it.
+        head: Names of weights of a classification head.
+        outside: Names of weights that do not have the prefix.
+        misfit: The differences between `weights`, without the head, and `expected`.
+    """
 
     part: str
     reading: Reading
@@ -60,6 +78,7 @@ class _Attempt:
 
     @property
     def differences(self) -> int:
+        """Number of weights that differ."""
         return sum(map(len, self.misfit.values()))
 
 
@@ -69,120 +88,134 @@ def fitting_backbone(
     wanted: str | None = None,
     image_size: int | tuple[int, int] = 112,
 ) -> Fit:
-    """The registered backbone whose weights have these names and shapes, filled with them.
+    """Finds the registered backbone that has these weights, and loads them into it.
 
-    Every weight of the backbone must be there; none is left as it was drawn. Weights of a wrapping module's other parts and
-    of a classification head are left out, and named in the notes.
+    Every weight of the backbone must be in the checkpoint; none keeps its random initial value.
+    Weights of other modules and of a classification head are left out and named in the notes.
 
     Args:
-        checkpoint: as `read_checkpoint` gives it.
-        where: what to call it in an error.
-        wanted: name of the backbone; by default each is tried.
-        image_size: that it was trained with: height and width in pixels; an int means a square.
+        checkpoint: The contents of a file, from `read_checkpoint`.
+        where: Name of the file, for error messages.
+        wanted: Name of the backbone; by default every registered one is tried.
+        image_size: Height and width of the images in pixels; an int means a square.
+
+    Returns:
+        The backbone with its weights.
 
     Raises:
-        WorkbenchError: it fits none; which weights are missing or too many in the nearest one. Or they are not finite.
+        WorkbenchError: if the weights fit no backbone, with the missing and unexpected weights of
+            the most similar one; or if weights are not finite.
     """
-    tensors = _Tensors(image_size, wanted)
-    tried: list[_Attempt] = []
+    shapes = _Shapes(image_size, wanted)
+    attempts: list[_Attempt] = []
     for part, state in checkpoint.parts.items():
         for reading in readings(state):
-            for name in tensors.names:
-                for attempt in _attempts(part, reading, name, tensors):
+            for name in shapes.names:
+                for attempt in _attempts(part, reading, name, shapes):
                     if not attempt.misfit and name == (wanted or name):
-                        return _filled(attempt, checkpoint, where, image_size)
-                    tried.append(attempt)
-    raise _no_fit(checkpoint, where, wanted, tried)
+                        return _loaded(attempt, checkpoint, where, image_size)
+                    attempts.append(attempt)
+    raise _no_fit(checkpoint, where, wanted, attempts)
 
 
-class _Tensors:
-    """Names and shapes of the weights of every backbone, without memory for them."""
+class _Shapes:
+    """Names and shapes of the weights of every backbone, on the meta device (without memory)."""
 
     def __init__(self, image_size: int | tuple[int, int], wanted: str | None) -> None:
         self.image_size, self.wanted = image_size, wanted
         self.names = list(dict.fromkeys([*([wanted] if wanted else []), *backbones.names()]))
-        self._known: dict[str, StateDict | None] = {}
+        self._cache: dict[str, StateDict | None] = {}
 
     def of(self, name: str, embedding_dim: int, options: dict[str, Any]) -> StateDict | None:
-        """None where it cannot be made: images too small for it, options that must be given, options of another one."""
+        """Returns the state_dict of a backbone, or None if it cannot be created.
+
+        This happens if the images are too small for it, if it has options without a default, or
+        if it does not have these options. For the wanted backbone the error is raised.
+        """
         key = f"{name} {embedding_dim} {options}"
-        if key not in self._known:
+        if key not in self._cache:
             try:
                 with torch.device("meta"):
-                    made = backbones.create(
+                    net = backbones.create(
                         name, embedding_dim=embedding_dim, image_size=self.image_size, **options
                     )
-                self._known[key] = made.state_dict()
+                self._cache[key] = net.state_dict()
             except WorkbenchError:
                 if name == self.wanted and not options:
                     raise
-                self._known[key] = None
-        return self._known[key]
+                self._cache[key] = None
+        return self._cache[key]
 
 
-def _attempts(part: str, reading: Reading, name: str, tensors: _Tensors) -> Iterator[_Attempt]:
-    usual = tensors.of(name, 1, reading.options)
-    if not usual:
+def _attempts(part: str, reading: Reading, name: str, shapes: _Shapes) -> Iterator[_Attempt]:
+    """Yields the comparisons of a state_dict with a backbone, one for each possible prefix."""
+    of_dim_one = shapes.of(name, 1, reading.options)
+    if not of_dim_one:
         return
-    long = [
-        key for key, tensor in usual.items() if tensor.ndim and tensor.shape[0] == 1
-    ]  # as long as an embedding
-    for prefix, weights in _variants(reading.state, usual):
-        closing = next((weights[key] for key in reversed(long) if key in weights), torch.zeros(1))
-        length = closing.shape[0] if closing.ndim else 0
-        alike = 2 * len(weights.keys() & usual.keys()) > len(
-            usual
-        )  # else it is another network, of whatever length
-        expected = tensors.of(name, max(length, 1), reading.options) if alike else usual
-        if expected is None:
-            continue
-        beyond = [key for key in weights if key not in expected]
-        head = (
-            []
-            if prefix
-            else _head_of(beyond, weights, length, {key.partition(".")[0] for key in expected})
-        )
+    # Weights whose first axis has the length of an embedding; the last one shows that length.
+    closing = [key for key, tensor in of_dim_one.items() if tensor.ndim and tensor.shape[0] == 1]
+    for prefix, weights in _variants(reading.state, of_dim_one):
+        last = next((weights[key] for key in reversed(closing) if key in weights), torch.zeros(1))
+        embedding_dim = last.shape[0] if last.ndim else 0
+        # With fewer than half of the names in common it is another network, of whatever length.
+        is_similar = 2 * len(weights.keys() & of_dim_one.keys()) > len(of_dim_one)
+        expected = of_dim_one
+        if is_similar:
+            of_this_dim = shapes.of(name, max(embedding_dim, 1), reading.options)
+            if of_this_dim is None:
+                continue
+            expected = of_this_dim
+        unexpected = [key for key in weights if key not in expected]
+        head: list[str] = []
+        if not prefix:
+            modules = {key.partition(".")[0] for key in expected}
+            head = _head_of(unexpected, weights, embedding_dim, modules)
         outside = [key for key in reading.state if not key.startswith(prefix)]
-        misfit = _misfit(expected, weights, [key for key in beyond if key not in head])
+        misfit = _misfit(expected, weights, [key for key in unexpected if key not in head])
         yield _Attempt(part, reading, name, expected, prefix, weights, head, outside, misfit)
 
 
 def _variants(state: StateDict, expected: StateDict) -> Iterator[tuple[str, StateDict]]:
-    """What may be the backbone's part of a state dict: all of it, what is under one prefix, all without the usual prefixes."""
+    """Yields the parts of a state_dict that may be the backbone, each with its prefix.
+
+    These are the whole state_dict, the weights under each prefix that most of the expected names
+    share, and the whole state_dict without the prefixes in `PREFIXES`.
+    """
     yield "", state
     first = next(iter(expected))
     prefixes = dict.fromkeys(key.removesuffix(first) for key in state if key.endswith(f".{first}"))
     for prefix in prefixes:
         if sum(prefix + key in state for key in expected) > len(expected) // 2:
-            yield (
-                prefix,
-                {
-                    key.removeprefix(prefix): tensor
-                    for key, tensor in state.items()
-                    if key.startswith(prefix)
-                },
-            )
+            part = {
+                key.removeprefix(prefix): tensor
+                for key, tensor in state.items()
+                if key.startswith(prefix)
+            }
+            yield prefix, part
     stripped = {_stripped(key): tensor for key, tensor in state.items()}
     if len(stripped) == len(state) and stripped.keys() != state.keys():
         yield "", stripped
 
 
 def _stripped(key: str) -> str:
+    """Returns a name without the prefixes in `PREFIXES`."""
     while prefix := next((prefix for prefix in PREFIXES if key.startswith(prefix)), ""):
         key = key.removeprefix(prefix)
     return key
 
 
 def _head_of(
-    beyond: list[str], weights: StateDict, embedding_dim: int, modules: set[str]
+    unexpected: list[str], weights: StateDict, embedding_dim: int, modules: set[str]
 ) -> list[str]:
-    """Weights beside a bare backbone that are a classification head's by name, and by shape: a matrix with a side of D.
+    """Returns the names of those unexpected weights that belong to a classification head.
 
-    What is in one of the backbone's own modules never is: it would be a layer that is not known here.
+    A head is a top-level module whose name matches `_HEAD`, and whose matrices have one side of
+    length `embedding_dim`. Weights in one of the backbone's own modules never belong to it: they
+    would be a layer that the backbone does not have.
     """
-    found: list[str] = []
-    for top in dict.fromkeys(key.partition(".")[0] for key in beyond):
-        group = [key for key in beyond if key.partition(".")[0] == top]
+    head: list[str] = []
+    for top in dict.fromkeys(key.partition(".")[0] for key in unexpected):
+        group = [key for key in unexpected if key.partition(".")[0] == top]
         shapes = [tuple(weights[key].shape) for key in group]
         matrices = [shape for shape in shapes if len(shape) > 1]
         if (
@@ -191,108 +224,116 @@ def _head_of(
             and matrices
             and all(len(shape) == 2 and embedding_dim in shape for shape in matrices)
         ):
-            found += group
-    return found
+            head += group
+    return head
 
 
-def _misfit(expected: StateDict, weights: StateDict, beyond: list[str]) -> Misfit:
-    """What keeps the weights from fitting, in the order of the network; counters of batches, which old files lack, aside."""
-    both = [key for key in expected if key in weights]
-    found = {
+def _misfit(expected: StateDict, weights: StateDict, unexpected: list[str]) -> Misfit:
+    """Returns the differences between weights, in the order of the network.
+
+    Missing batch counters are no difference, as old files do not contain them.
+    """
+    common = [key for key in expected if key in weights]
+    differences = {
         "missing": [key for key in expected if key not in weights and not key.endswith(_COUNTER)],
-        "unexpected": beyond,
+        "unexpected": unexpected,
         _RESHAPED: [
             f"{key} {_shape(weights[key])} instead of {_shape(expected[key])}"
-            for key in both
+            for key in common
             if weights[key].shape != expected[key].shape
         ],
         "not floating point": [
             f"{key} ({weights[key].dtype})"
-            for key in both
+            for key in common
             if expected[key].is_floating_point() and not weights[key].is_floating_point()
         ],
     }
-    return {kind: names for kind, names in found.items() if names}
+    return {kind: names for kind, names in differences.items() if names}
 
 
-def _filled(
+def _loaded(
     attempt: _Attempt, checkpoint: Checkpoint, where: str, image_size: int | tuple[int, int]
 ) -> Fit:
-    taken = {key: tensor for key, tensor in attempt.weights.items() if key in attempt.expected}
-    check_tensors(taken, where, "the file is damaged, or its training went wrong")
+    """Creates the backbone and loads the weights into it."""
+    weights = {key: tensor for key, tensor in attempt.weights.items() if key in attempt.expected}
+    check_tensors(weights, where, "the file is damaged, or its training went wrong")
     last = [tensor for tensor in attempt.expected.values() if tensor.ndim][-1]
     options = attempt.reading.options
     net = backbones.create(
         attempt.name, embedding_dim=last.shape[0], image_size=image_size, **options
     )
     counter = torch.zeros((), dtype=torch.int64)
-    net.load_state_dict({key: taken.get(key, counter) for key in attempt.expected})
-    return Fit(
-        attempt.name,
-        options,
-        net.eval(),
-        _notes(attempt, len(taken) - attempt.reading.added, checkpoint),
-    )
+    net.load_state_dict({key: weights.get(key, counter) for key in attempt.expected})
+    notes = _notes(attempt, len(weights) - attempt.reading.added, checkpoint)
+    return Fit(attempt.name, options, net.eval(), notes)
 
 
-def _notes(attempt: _Attempt, taken: int, checkpoint: Checkpoint) -> list[str]:
+def _notes(attempt: _Attempt, count: int, checkpoint: Checkpoint) -> list[str]:
+    """Returns the notes on what was loaded and what was left out.
+
+    Args:
+        count: Number of tensors of the file that were loaded.
+    """
     part = f" from {attempt.part!r}" if attempt.part else ""
     prefix = f" under {attempt.prefix!r}" if attempt.prefix else ""
-    origin = f", by the names of {attempt.reading.origin}" if attempt.reading.origin else ""
-    notes = [f"{taken} tensors were taken{part}{prefix}{origin}"]
+    origin = ""
+    if attempt.reading.origin:
+        origin = f", with the names of {attempt.reading.origin}"
+    notes = [f"{count} tensors were loaded{part}{prefix}{origin}"]
     left_out = [*attempt.head, *attempt.outside]
     if left_out:
-        notes.append(f"{len(left_out)} tensors beside the backbone were left out: {few(left_out)}")
-    others = [part or "the top level" for part in checkpoint.parts if part != attempt.part]
-    if others:
-        notes.append(f"other tensors in the file were not used: {few(others)}")
+        notes.append(f"{len(left_out)} tensors outside the backbone were left out: {few(left_out)}")
+    unused = [part or "the top level" for part in checkpoint.parts if part != attempt.part]
+    if unused:
+        notes.append(f"other tensors in the file were not used: {few(unused)}")
     if checkpoint.objects:
-        notes.append(
-            f"Python objects beside the weights were passed over: {few(checkpoint.objects)}"
-        )
+        notes.append(f"Python objects in the file were skipped: {few(checkpoint.objects)}")
     return notes
 
 
 def _no_fit(
-    checkpoint: Checkpoint, where: str, wanted: str | None, tried: list[_Attempt]
+    checkpoint: Checkpoint, where: str, wanted: str | None, attempts: list[_Attempt]
 ) -> WorkbenchError:
-    fits = next((attempt for attempt in tried if not attempt.misfit), None)
-    of_interest = [attempt for attempt in tried if attempt.name == wanted] or tried
+    """Makes the error for weights that fit no backbone, with the differences to the nearest one."""
+    candidates = [attempt for attempt in attempts if attempt.name == wanted] or attempts
     nearest = min(
-        (attempt for attempt in of_interest if attempt.misfit),
-        key=lambda one: one.differences,
+        (attempt for attempt in candidates if attempt.misfit),
+        key=lambda attempt: attempt.differences,
         default=None,
     )
     if nearest is None:
         return WorkbenchError(f"{where}: no registered backbone takes images of this size")
-    said = "; ".join(f"{kind} {few(names)}" for kind, names in nearest.misfit.items())
-    if fits is not None:
-        return WorkbenchError(f"{where}: does not fit {nearest.name!r}, but {fits.name!r} ({said})")
-    wrong = len(
-        {
-            name.split()[0]
-            for kind, names in nearest.misfit.items()
-            if kind != "unexpected"
-            for name in names
-        }
-    )
+    differences = "; ".join(f"{kind} {few(names)}" for kind, names in nearest.misfit.items())
+    fitting = next((attempt for attempt in attempts if not attempt.misfit), None)
+    if fitting is not None:
+        return WorkbenchError(
+            f"{where}: does not fit {nearest.name!r}, but {fitting.name!r} ({differences})"
+        )
+    if wanted:
+        problem = f"does not fit {wanted!r}"
+    else:
+        blocks = _blocks(nearest.weights)
+        blocks_text = f", its blocks are {'-'.join(map(str, blocks))}" if blocks else ""
+        problem = f"fits no known backbone{blocks_text}, the nearest is {nearest.name!r}"
     counted = [key for key in nearest.expected if not key.endswith(_COUNTER)]
-    said = f"{len(counted) - wrong} of its {len(counted)} tensors are there; {said}"
-    blocks = _blocks(nearest.weights)
-    built = f", its blocks are {'-'.join(map(str, blocks))}" if blocks else ""
-    what = (
-        f"does not fit {wanted!r}"
-        if wanted
-        else f"fits no known backbone{built}, the nearest is {nearest.name!r}"
-    )
-    remedy = "export it to ONNX where it was trained, and import that"
+    wrong = {
+        name.split()[0]
+        for kind, names in nearest.misfit.items()
+        if kind != "unexpected"
+        for name in names
+    }
+    fit = f"{len(counted) - len(wrong)} of its {len(counted)} tensors fit"
+    remedy = "export it to ONNX with the program that trained it, and import the ONNX file"
     if list(nearest.misfit) == [_RESHAPED]:
-        remedy = "was it trained on images of another size? Say --image-size"
-    return WorkbenchError(f"{where}: {what}: {said}; {remedy}")
+        remedy = "if it was trained on images of another size, set --image-size"
+    return WorkbenchError(f"{where}: {problem}: {fit}; {differences}; {remedy}")
 
 
 def _blocks(state: StateDict) -> list[int]:
-    """Blocks in each stage of a residual network, from names such as layer3.13.conv1.weight; none where it has no such."""
+    """Returns the number of blocks in each stage of a residual network.
+
+    They are counted by names such as layer3.13.conv1.weight; without these the list is empty.
+    """
     places = {
         match.groups() for key in state if (match := re.match(r"layer(\d{1,3})\.(\d{1,4})\.", key))
     }

@@ -1,4 +1,4 @@
-"""Weights as PyTorch stores them, read without running the code of a stranger's file."""
+"""Reading the weights in PyTorch and safetensors files without running code from the file."""
 
 from __future__ import annotations
 
@@ -31,9 +31,14 @@ CONTAINERS = (
     "params",
     "ema",
 )
-"""Where in a checkpoint the network's weights usually are, the likeliest first; other names are looked into after these."""
-_DEEPEST = 3
-_SHOWN = 3
+"""Keys of a checkpoint that usually hold the network's weights, the most likely first.
+
+Other keys are searched after these.
+"""
+_MAX_DEPTH = 3
+"""Levels of nested dictionaries that are searched for weights."""
+_MAX_NAMED = 3
+"""Number of names that a message lists."""
 _PLAIN_MODULES = (
     "argparse",
     "collections",
@@ -52,16 +57,18 @@ _PLAIN_BUILTINS = (
 )
 
 StateDict = dict[str, Tensor]
+"""Tensors by name, as `torch.nn.Module.state_dict` returns them."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of weights holds.
+    """The contents of a file of weights.
 
     Attributes:
-        parts: the state dicts in it by their place, the likeliest first: "" for the file as a whole, "state_dict",
-            "model.ema", ...
-        objects: names of the Python objects beside the weights, such as settings; none of them was made.
+        parts: The state_dicts in the file by their place, the most likely first: "" for the file
+            as a whole, "state_dict", "model.ema", ...
+        objects: Names of the Python objects stored in addition to the weights, such as settings.
+            None of these objects was created.
     """
 
     parts: dict[str, StateDict]
@@ -69,10 +76,10 @@ class Checkpoint:
 
 
 class _Inert:
-    """Stands for every Python object beside the weights: it takes what the object would be made of, and keeps nothing.
+    """Takes the place of Python objects in a file: it accepts all arguments and stores nothing.
 
-    PyTorch's reader of untrusted files finds it under the objects' names, so that it is made in their place and none of their
-    code is imported or called.
+    It is registered with PyTorch's reader of untrusted files under the names of the objects, so
+    that the reader creates it instead of them and imports or calls none of their code.
     """
 
     __slots__ = ()
@@ -88,158 +95,211 @@ class _Inert:
 
 
 class _InertMapping:
-    """Stands for objects that are dictionaries with more to them, such as EasyDict: an ordinary one in their place."""
+    """Takes the place of objects derived from dict, such as EasyDict: creates a plain dict."""
 
     def __new__(cls, *args: Any, **options: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The weights in a file of PyTorch (.pth, .pt, .ckpt, .bin, ...) or of safetensors.
+    """Reads the weights in a file of PyTorch (.pth, .pt, .ckpt, .bin, ...) or safetensors.
 
-    PyTorch's files are read with its allow-list of tensors and plain containers, which cannot run code. Objects of other
-    programs beside the weights, such as settings, are passed over; what the standard library could run is refused.
+    PyTorch files are read with `weights_only=True`, which allows tensors and plain containers and
+    cannot run code. Objects of other programs, such as settings, are skipped. A file that refers
+    to functions of Python's standard library is refused.
+
+    Args:
+        path: The file. The extension .safetensors selects that format; all others mean PyTorch.
+
+    Returns:
+        The state_dicts in the file, and the names of the skipped objects.
 
     Raises:
-        WorkbenchError: cannot be read, is damaged, is an object and no state_dict, or holds no weights.
+        WorkbenchError: if the file cannot be read, is damaged, holds a pickled object instead of
+            a state_dict, or contains no weights.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "net.pth"
+        ...     torch.save({"epoch": 3, "state_dict": {"fc.weight": torch.ones(2, 4)}}, path)
+        ...     checkpoint = read_checkpoint(path)
+        >>> {place: list(state) for place, state in checkpoint.parts.items()}
+        {'state_dict': ['fc.weight']}
     """
+    content: Any
+    objects: list[str] = []
     try:
-        found, objects = (
-            (load_file(path), []) if path.suffix.lower() == ".safetensors" else _load(path)
-        )
+        if path.suffix.lower() == ".safetensors":
+            content = load_file(path)
+        else:
+            content, objects = _load(path)
     except (WorkbenchError, SafetensorError) as error:
         raise WorkbenchError(f"{path}: {error}") from None
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # a damaged file raises RuntimeError, UnpicklingError, EOFError, struct.error, KeyError, ...
+    except Exception as error:
+        # A damaged file raises RuntimeError, UnpicklingError, EOFError, struct.error, KeyError, ...
         raise WorkbenchError(f"{path}: {_refusal(str(error))}") from None
-    if isinstance(found, _Inert):
+    if isinstance(content, _Inert):
         raise WorkbenchError(f"{path}: {_object_refused(objects[0])}")
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise WorkbenchError(
-            f"{path}: holds a {type(found).__name__}, expected a state_dict: names and tensors"
+            f"{path}: contains a {type(content).__name__}, expected a state_dict of names and "
+            "tensors"
         )
-    parts = dict(_parts(found, "", set()))
+    parts = dict(_parts(content, "", set()))
     if not parts:
-        beside = (
-            f" and the Python objects {few(objects)}; have its author save the state_dict"
-            if objects
-            else ""
-        )
+        hint = ""
+        if objects:
+            hint = f" and the Python objects {few(objects)}; ask its author to save the state_dict"
         raise WorkbenchError(
-            f"{path}: no state_dict in it, neither bare nor inside of it; it holds {few(list(found))}{beside}"
+            f"{path}: contains no state_dict, neither at the top nor nested; its keys are "
+            f"{few(list(content))}{hint}"
         )
     return Checkpoint(parts, objects)
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:
+    """Returns the contents of a PyTorch file, and the names of the objects that were skipped."""
     _check_sizes(path)
     objects = _objects(path)
     for name in objects:
         if _could_run_code(name):
             raise WorkbenchError(_object_refused(name))
     try:
-        return _loaded(path, [(_Inert, name) for name in objects]), objects
-    except Exception as error:  # PyTorch's reader puts items into nothing but plain dictionaries
+        return _load_with(path, [(_Inert, name) for name in objects]), objects
+    except Exception as error:  # PyTorch's reader assigns items to plain dictionaries only
         if "Can only SETITEM" not in str(error):
             raise
     kinds = {name: _Inert if name.startswith("numpy.") else _InertMapping for name in objects}
-    return _loaded(path, [(kind, name) for name, kind in kinds.items()]), objects
+    return _load_with(path, [(kind, name) for name, kind in kinds.items()]), objects
 
 
-def _loaded(path: Path, stand_ins: list[Any]) -> Any:
-    with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-        warnings.simplefilter("ignore")  # on a TorchScript file, which is refused all the same
+def _load_with(path: Path, replacements: list[Any]) -> Any:
+    """Loads a file in which other classes take the place of the objects with these names."""
+    with warnings.catch_warnings(), torch.serialization.safe_globals(replacements):
+        warnings.simplefilter("ignore")  # warns of a TorchScript file, which is refused below
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_sizes(path: Path) -> None:
-    """PyTorch stores tensors as they are: what claims to be more than the file is would only fill the memory."""
+    """Refuses archives whose parts are larger than the file, as they would fill the memory.
+
+    PyTorch does not compress its archives.
+    """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        claimed = sum(entry.file_size for entry in archive.infolist())
-    if claimed > path.stat().st_size:
+        stated = sum(entry.file_size for entry in archive.infolist())
+    if stated > path.stat().st_size:
         raise WorkbenchError(
-            f"refused: its parts are {claimed:,} bytes unpacked, more than the file has; PyTorch compresses none"
+            f"refused: its parts are {stated:,} bytes unpacked, more than the file has; PyTorch "
+            "does not compress its files"
         )
 
 
 def _objects(path: Path) -> list[str]:
-    """Names of the Python objects that a file of the current format asks for beyond tensors and plain containers, sorted."""
+    """Returns the sorted names of the Python objects in a file, without plain containers."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except ValueError:  # the format from before PyTorch 1.6, or TorchScript: torch.load tells which
+    except ValueError:  # the format before PyTorch 1.6, or TorchScript; torch.load decides which
         return []
 
 
 def _could_run_code(name: str) -> bool:
-    """Is it something of Python's own library beyond plain data? It would not be made either, but no honest file asks for it."""
+    """Whether an object is a part of Python's standard library other than plain data.
+
+    Such an object would not be created either, but no regular checkpoint refers to one.
+    """
     module, _, attribute = name.partition(".")
-    module = IMPORT_MAPPING.get(module, module)  # the usual pickles call modules as Python 2 did
+    module = IMPORT_MAPPING.get(module, module)  # pickles use the names of Python 2
     if module == "builtins":
         return attribute not in _PLAIN_BUILTINS
     return module in sys.stdlib_module_names and module not in _PLAIN_MODULES
 
 
-def _parts(found: Mapping[Any, Any], place: str, seen: set[int]) -> Iterator[tuple[str, StateDict]]:
-    """The mappings with tensors in them, those of an optimiser left out."""
-    seen.add(id(found))
+def _parts(
+    content: Mapping[Any, Any], place: str, visited: set[int]
+) -> Iterator[tuple[str, StateDict]]:
+    """Yields the nested mappings that contain tensors, without those of an optimiser."""
+    visited.add(id(content))
     tensors = {
         str(key): value
-        for key, value in found.items()
-        if isinstance(value, Tensor) and _plain(value)
+        for key, value in content.items()
+        if isinstance(value, Tensor) and _is_plain(value)
     }
     if tensors:
         yield place, tensors
-    if place.count(".") + bool(place) >= _DEEPEST:
+    depth = place.count(".") + bool(place)
+    if depth >= _MAX_DEPTH:
         return
-    inner = [
+    nested = [
         key
-        for key, value in found.items()
+        for key, value in content.items()
         if isinstance(key, str) and isinstance(value, dict) and "optim" not in key.lower()
     ]
-    for key in sorted(
-        inner, key=lambda key: CONTAINERS.index(key) if key in CONTAINERS else len(CONTAINERS)
-    ):
-        if id(found[key]) not in seen:
-            yield from _parts(found[key], f"{place}.{key}" if place else key, seen)
+    for key in sorted(nested, key=_priority):
+        if id(content[key]) not in visited:
+            yield from _parts(content[key], f"{place}.{key}" if place else key, visited)
 
 
-def _plain(tensor: Tensor) -> bool:
-    """Numbers that are there: neither sparse, nor quantised, nor a shape alone, nor one number repeated without end."""
+def _priority(key: str) -> int:
+    """Returns the position of a key in the order of search."""
+    return CONTAINERS.index(key) if key in CONTAINERS else len(CONTAINERS)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether the file stores every value of the tensor.
+
+    This excludes sparse, quantised and meta tensors, and those that repeat a value by stride 0.
+    """
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _object_refused(name: str) -> str:
-    return f"refused: it holds the Python object {_clean(name)[:80]}, not tensors alone; have its author save the state_dict"
+    return (
+        f"refused: it contains the Python object {_clean(name)[:80]} instead of tensors only; "
+        "ask its author to save the state_dict"
+    )
 
 
 def _refusal(reason: str) -> str:
-    """PyTorch's many lines in one."""
+    """Returns the error message of PyTorch, which has many lines, as one line."""
     if named := re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", reason):
         return _object_refused(named[1])
     if "TorchScript" in reason:
         return (
-            "refused: a TorchScript program, not tensors alone; have its author save the state_dict"
+            "refused: a TorchScript program instead of tensors only; ask its author to save the "
+            "state_dict"
         )
-    own = re.sub(
+    reason = re.sub(
         r".*WeightsUnpickler error:|Check the documentation.*|In PyTorch 2\.6.*",
         "",
         reason,
         flags=re.DOTALL,
     )
-    return f"not a PyTorch checkpoint of tensors ({_clean(own)[:120]})"
+    return f"not a PyTorch checkpoint of tensors ({_clean(reason)[:120]})"
 
 
-def few(words: Sequence[object]) -> str:
-    """The first of some names, and how many more there are; fit to be printed, as they come out of a stranger's file."""
-    shown = ", ".join(_clean(str(word))[:60] for word in words[:_SHOWN])
-    return f"{shown} and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else shown
+def few(names: Sequence[object]) -> str:
+    """Returns the first names of a list, and how many more there are, as printable text.
+
+    Args:
+        names: Names that may come from an untrusted file.
+
+    Example:
+        >>> few(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    shown = ", ".join(_clean(str(name))[:60] for name in names[:_MAX_NAMED])
+    if len(names) > _MAX_NAMED:
+        return f"{shown} and {len(names) - _MAX_NAMED:,} more"
+    return shown
 
 
 def _clean(text: str) -> str:
-    """In one line, without what would move a terminal's cursor."""
+    """Returns the text as one line, without characters that control a terminal."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

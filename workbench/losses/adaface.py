@@ -1,4 +1,4 @@
-"""AdaFace: the margin follows image quality, read from the length of the embedding."""
+"""AdaFace: a margin that depends on image quality, estimated by the length of the embedding."""
 
 from __future__ import annotations
 
@@ -9,49 +9,69 @@ import torch
 from torch import Tensor
 
 from workbench.losses.base import (
-    FORGOTTEN,
+    NEGLIGIBLE,
     HeadScale,
     MarginSoftmax,
     angle,
     at_least_float32,
     in_range,
-    moved,
+    update_average,
 )
 from workbench.losses.registry import register
 
 EPSILON = 1e-3
-"""In radians: so close to 0 and pi the margin may turn an angle. Also keeps a standard deviation off 0. As in the authors' code."""
+"""Distance in radians that the margin keeps from the angles 0 and pi. It is also added to the
+standard deviation before dividing by it. Both as in the authors' code."""
 
-FIRST_SPREAD = 100.0
-"""The moving standard deviation before the first batch, as in the authors' code."""
+INITIAL_STD = 100.0
+"""Moving standard deviation before the first batch, as in the authors' code."""
 
 
 @register("adaface")
 class AdaFace(MarginSoftmax):
-    """Quality-adaptive margin: the target logit is s * (cos(theta_y - m z) - (m + m z)), z the embedding's length as a z-score.
+    """Quality-adaptive margin: the target logit is s * (cos(theta_y - m z) - (m + m z)).
 
-    Kim et al., "AdaFace: Quality adaptive margin for face recognition", CVPR 2022: z = clip((||x|| - mu) /
-    (sigma + 0.001) * h, -1, 1), where mu and sigma are moving averages of the batches' mean and standard deviation of ||x||,
-    clipped to [0.001, 100]. z = -1 (poor) is ArcFace, z = 0 CosFace, z = 1 (good) stresses hard images. No gradient flows
-    through the length.
+    Kim et al., "AdaFace: Quality adaptive margin for face recognition", CVPR 2022. The quality z is
+    the clipped z-score of the length of the embedding:
 
-    As in the authors' code mu and sigma are updated before the batch is gone through, and the margin on the angle does not
-    turn it past 0.001 or pi - 0.001. Their code also clips the cosines of all classes to +-0.999 before, for the sake of the
-    arc cosine's derivative, which is bounded here anyway. `ramp` scales m.
+        z = clip((||x|| - mu) / (sigma + 0.001) * h, -1, 1)
 
-    sigma starts at 100, as there, far above the spread of any network's lengths: after t steps (1 - rate)^t of that is left,
-    2 % after 390 steps at a rate of 0.01. Until then z is near 0 and the loss is nearly CosFace.
+    where mu and sigma are moving averages of the mean and the standard deviation of ||x|| over the
+    batches, and ||x|| is clipped to [0.001, 100]. With z = -1 (poor quality) the margin is that of
+    ArcFace, with z = 0 that of CosFace; with z = 1 (good quality) hard images are emphasised. No
+    gradient flows through the length.
+
+    As in the authors' code, mu and sigma are updated before the loss of a batch is computed, and
+    the margin on the angle keeps it between 0.001 and pi - 0.001. The authors' code also clips all
+    cosines to +-0.999 first, to bound the derivative of the arc cosine, which is bounded here in
+    another way. `ramp` scales m.
+
+    As in the authors' code, sigma starts at 100, far above the standard deviation of the lengths of
+    any network. After t steps (1 - rate)^t of this initial value is left: 2 % after 390 steps at a
+    rate of 0.01. Until then z is near 0, and the loss is nearly CosFace.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        m: margin, 0..2: in radians on the angle and as it is on the cosine.
-        h: concentration of the z-score, >= 0; at 0.333 two thirds of the images lie within +-0.333.
-        rate: weight of a batch in the moving averages, 0..1.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m: Margin, 0..2, used in radians on the angle and without a unit on the cosine.
+        h: Concentration of the z-score, >= 0. With 0.333, two thirds of the images lie within
+            +-0.333.
+        rate: Weight of a batch in the moving averages, 0..1.
 
     Attributes:
-        batch_mean, batch_std: () mu and sigma.
+        batch_mean: () moving average mu.
+        batch_std: () moving average sigma.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("adaface", embedding_dim=8, num_classes=10)
+        >>> loss.target_logit(torch.tensor([0.5]))  # s (cos theta - m) for a mean length
+        tensor([6.4000])
     """
 
     formula = "s (cos(theta - m z) - m - m z), z = clip(h (|x| - mu) / sigma, -1, 1)"
@@ -73,74 +93,89 @@ class AdaFace(MarginSoftmax):
         self.h = in_range("adaface: h", h, 0.0)
         self.rate = in_range("adaface: rate", rate, 0.0, 1.0)
         self.register_buffer("batch_mean", torch.tensor(20.0))
-        self.register_buffer("batch_std", torch.tensor(FIRST_SPREAD))
+        self.register_buffer("batch_std", torch.tensor(INITIAL_STD))
 
     def quality(self, lengths: Tensor) -> Tensor:
-        """z: lengths of any shape -> values in [-1, 1]."""
-        return ((_clipped(lengths) - self.batch_mean) / (self.batch_std + EPSILON) * self.h).clamp(
-            -1.0, 1.0
-        )
-
-    def margin(self, cosine: Tensor) -> Tensor:
-        """The curve of an image of mean quality, z = 0."""
-        return cosine - self.m * self.ramp
-
-    def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        return self._bent(
-            cosine, self.quality(torch.linalg.vector_norm(embeddings.detach(), dim=1, keepdim=True))
-        )
-
-    def target_logit(self, cosine: Tensor, norm: float | None = None) -> Tensor:
-        """The curve for an embedding of one length, by default the mean one (z = 0).
+        """Returns the quality z of embeddings.
 
         Args:
-            cosine: any shape, in [-1, 1].
-            norm: another length, >= 0.
+            lengths: Lengths of embeddings, any shape.
+
+        Returns:
+            Values in [-1, 1] of the same shape.
+        """
+        deviation = (_clip_lengths(lengths) - self.batch_mean) / (self.batch_std + EPSILON)
+        return (deviation * self.h).clamp(-1.0, 1.0)
+
+    def margin(self, cosine: Tensor) -> Tensor:
+        """Returns the curve of an image of mean quality, z = 0; see `MarginSoftmax.margin`."""
+        return cosine - self.m * self.ramp
+
+    def target_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
+        """Returns the curve of each image by its quality; see `MarginSoftmax.target_margin`."""
+        lengths = torch.linalg.vector_norm(embeddings.detach(), dim=1, keepdim=True)
+        return self._quality_margin(cosine, self.quality(lengths))
+
+    def target_logit(self, cosine: Tensor, norm: float | None = None) -> Tensor:
+        """Returns the target logit for embeddings of one length.
+
+        Args:
+            cosine: Cosines of any shape, in [-1, 1].
+            norm: Length of the embeddings, >= 0; by default the mean length (z = 0).
+
+        Returns:
+            Logits of the same shape.
         """
         cosine = at_least_float32(cosine)
-        return self.s * (
-            self.margin(cosine)
-            if norm is None
-            else self._bent(cosine, self.quality(cosine.new_tensor(norm)))
-        )
+        if norm is None:
+            return self.s * self.margin(cosine)
+        return self.s * self._quality_margin(cosine, self.quality(cosine.new_tensor(norm)))
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
-        lengths = _clipped(torch.linalg.vector_norm(embeddings, dim=1))
-        self.batch_mean = moved(self.batch_mean, lengths.mean(), self.rate)
-        if len(lengths) > 1:  # one image has no spread
-            self.batch_std = moved(self.batch_std, lengths.std(), self.rate)
+        """Updates the moving averages of the lengths; see `Loss.observe`."""
+        lengths = _clip_lengths(torch.linalg.vector_norm(embeddings, dim=1))
+        self.batch_mean = update_average(self.batch_mean, lengths.mean(), self.rate)
+        if len(lengths) > 1:  # the standard deviation of one image is undefined
+            self.batch_std = update_average(self.batch_std, lengths.std(), self.rate)
 
     def advice(self, steps: int) -> list[str]:
-        """As of a `Loss`: the moving standard deviation starts far too high."""
-        left = (1.0 - self.rate) ** steps
-        if self.h == 0 or left <= FORGOTTEN:
+        """Warns if the moving standard deviation keeps too much of its initial value.
+
+        Args:
+            steps: Number of training steps.
+
+        Returns:
+            At most one sentence.
+        """
+        remaining = (1.0 - self.rate) ** steps
+        if self.h == 0 or remaining <= NEGLIGIBLE:
             return []
-        enough = (
-            f"{math.log(FORGOTTEN) / math.log1p(-self.rate):,.0f} steps or more"
-            if self.rate
-            else "no number of steps"
-        )
+        remedy = "raise rate"
+        if self.rate:
+            needed = math.log(NEGLIGIBLE) / math.log1p(-self.rate)
+            remedy = f"train for {needed:,.0f} steps or more, or raise rate"
         return [
-            f"adaface: the moving standard deviation starts at {FIRST_SPREAD:g}, and after {steps:,} steps {left:.0%} of that is "
-            "left; as long as it is so high, images are hardly told apart by quality and the loss is nearly CosFace; "
-            f"{enough} make up for it at this rate; train longer, or raise rate"
+            f"adaface: the moving standard deviation starts at {INITIAL_STD:g}, and after "
+            f"{steps:,} steps {remaining:.0%} of that is left; until it has decayed, the quality "
+            f"of images has little effect and the loss is nearly CosFace; {remedy}"
         ]
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """As for every margin; and mu and sigma."""
+        """Adds mu and sigma as `length_mean` and `length_std`; see `MarginSoftmax.measure`."""
         lengths = {"length_mean": self.batch_mean.item(), "length_std": self.batch_std.item()}
         return super().measure(embeddings, labels) | lengths
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, h={self.h:g}, rate={self.rate:g}"
 
-    def _bent(self, cosine: Tensor, z: Tensor) -> Tensor:
+    def _quality_margin(self, cosine: Tensor, z: Tensor) -> Tensor:
         m = self.m * self.ramp
         theta = angle(cosine)
-        # An angle that is nearer to 0 or pi than that by itself may stay there: no margin is no change.
+        # An angle within EPSILON of 0 or pi keeps its value if the margin is 0.
         low, high = theta.clamp_max(EPSILON), theta.clamp_min(math.pi - EPSILON)
         return torch.minimum(torch.maximum(theta - m * z, low), high).cos() - (m + m * z)
 
 
-def _clipped(lengths: Tensor) -> Tensor:
+def _clip_lengths(lengths: Tensor) -> Tensor:
     return lengths.clamp(0.001, 100.0)

@@ -17,21 +17,35 @@ from workbench.losses.registry import register
 class ArcFace(MarginSoftmax):
     """Additive angular margin: the target logit is s * cos(theta_y + m).
 
-    Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019, eq. 3.
+    Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019,
+    eq. 3.
 
-    Where theta_y + m would pass pi and the curve turn up again, it goes on as cos theta_y - m sin m, so that a larger
-    angle always costs more (for m up to 2.33; beyond, the step where the pieces meet leads upwards). With `easy_margin` the
-    margin acts only where cos theta_y > 0. Both as in the authors' first release.
+    Where theta_y + m exceeds pi, cos(theta_y + m) would increase again. There the curve continues
+    as cos theta_y - m sin m, so that a larger angle always costs more. (This holds for m up to
+    2.33. For larger m, the curve steps up where the two pieces meet.) With `easy_margin` the margin
+    is applied only where cos theta_y > 0. Both are as in the authors' first release.
 
-    The gradient is the true one, d psi / d cos theta = sin(theta + m) / sin theta. Implementations that edit the logits
-    without recording it (arcface_torch) train with 1 in its place.
+    The gradient is the true one, d psi / d cos theta = sin(theta + m) / sin theta. Implementations
+    that edit the logits without recording it, such as arcface_torch, train with 1 in its place.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        m: margin in radians, 0 <= m < pi.
-        easy_margin: see above.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m: Margin in radians, 0 <= m < pi.
+        easy_margin: Whether to apply the margin only where cos theta_y > 0.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("arcface", embedding_dim=8, num_classes=10)
+        >>> loss.target_logit(torch.tensor([0.5]))  # 64 cos(60 degrees + 0.5)
+        tensor([1.5102])
+        >>> loss(torch.randn(4, 8), torch.tensor([0, 3, 3, 9])).shape
+        torch.Size([])
     """
 
     formula = "s cos(theta + m)"
@@ -53,8 +67,10 @@ class ArcFace(MarginSoftmax):
         self.easy_margin = bool(easy_margin)
 
     def margin(self, cosine: Tensor) -> Tensor:
+        """Returns cos(theta + m); see `MarginSoftmax.margin`."""
         shifted = add_angle(cosine, self.m * self.ramp)
         return torch.where(cosine > 0, shifted, cosine) if self.easy_margin else shifted
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, easy_margin={self.easy_margin}"

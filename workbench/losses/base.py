@@ -1,4 +1,8 @@
-"""What losses share: the check of a batch; class centres, cosines, cross-entropy. A margin says only what it changes."""
+"""Base classes of losses: `Loss`, `ClassificationLoss` with class centres, and `MarginSoftmax`.
+
+A loss with a margin is a subclass of `MarginSoftmax` that defines `margin(cosine)`. `Term` and
+`Reweighting` are parts that are added to a loss.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.losses.head import (
-    PLAIN_LOGITS,
+    MAX_PLAIN_LOGITS,
     HeadName,
-    Others,
+    NonTargetFunction,
     Reduction,
     cosines,
     plain,
@@ -25,20 +29,37 @@ from workbench.losses.head import (
 )
 
 HeadScale = Literal["trained", "none"]
-"""What a loss asks of the batch normalisation that closes the network: values of the backbones' option `scale`."""
-FORGOTTEN = 0.02
-"""Of what a moving average started with, the share that no longer matters."""
+"""What a loss requires of the last batch normalisation of the network: a value of the backbones'
+option `scale`."""
+NEGLIGIBLE = 0.02
+"""Share of the initial value of a moving average below which it no longer matters."""
 
 
 class Term(nn.Module):
-    """Something added to a loss, times a weight.
+    """A term that is added to a loss, multiplied by a weight.
+
+    Subclasses define `forward(embeddings, labels, loss)`.
 
     Args:
-        weight: what it is multiplied with, >= 0.
+        weight: Factor of the term in the total loss, >= 0.
 
     Attributes:
-        images_per_identity, ramp, formula, paper: as of a `Loss`.
-        needs_centres: only a loss with class centres can have it.
+        needs_centres: Whether the term can only be added to a loss with class centres.
+        images_per_identity: As in `Loss`.
+        ramp: As in `Loss`.
+        formula: The term in one line.
+        paper: As in `Loss`.
+
+    Raises:
+        WorkbenchError: If the weight is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> class Length(Term):
+        ...     def forward(self, embeddings, labels, loss):
+        ...         return embeddings.square().sum(1).mean()
+        >>> Length(weight=0.1)(torch.ones(2, 3), torch.tensor([0, 1]), loss=None)
+        tensor(3.)
     """
 
     needs_centres: ClassVar[bool] = False
@@ -53,21 +74,42 @@ class Term(nn.Module):
 
     @abstractmethod
     def forward(self, embeddings: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-        """(N, D) float32 or float64, (N,), the loss it is added to -> a scalar, without the weight."""
+        """Computes the term, without its weight.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            labels: (N,) int64 labels.
+            loss: The loss that the term is added to.
+
+        Returns:
+            A scalar.
+        """
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """As of a `Loss`."""
+        """Returns figures of a batch to log; see `Loss.measure`."""
         return {}
 
     def extra_repr(self) -> str:
+        """Returns the options for `repr`."""
         return f"weight={self.weight:g}"
 
 
 class Reweighting(nn.Module):
-    """Which samples of a batch count, and how much: (N,) losses of the samples -> those whose mean is trained on.
+    """Selects or weights the samples of a batch before their losses are averaged.
+
+    Subclasses define `forward(losses)`.
 
     Attributes:
-        formula, paper: as of a `Loss`.
+        formula: The reweighted loss in one line.
+        paper: As in `Loss`.
+
+    Example:
+        >>> import torch
+        >>> class Hardest(Reweighting):
+        ...     def forward(self, losses):
+        ...         return losses.max()[None]
+        >>> Hardest()(torch.tensor([0.5, 2.0, 1.0]))
+        tensor([2.])
     """
 
     formula: ClassVar[str] = ""
@@ -75,30 +117,50 @@ class Reweighting(nn.Module):
 
     @abstractmethod
     def forward(self, losses: Tensor) -> Tensor:
-        """(N,) losses >= 0, N >= 1 -> (M,) with 1 <= M <= N."""
+        """Returns the losses whose mean is minimised.
+
+        Args:
+            losses: (N,) losses of the samples, >= 0, with N >= 1.
+
+        Returns:
+            (M,) losses with 1 <= M <= N.
+        """
 
 
 class Loss(nn.Module):
-    """A number for a batch of labelled embeddings: all that training asks of a loss.
+    """Base class of all losses: maps a batch of labelled embeddings to a scalar.
+
+    Subclasses define `value(embeddings, labels)`. The loss is computed in float32 even under
+    autocast, because bfloat16 resolves a cosine near 1 only to 1/256, which is coarser than the
+    effect of a margin there.
 
     Args:
-        embedding_dim: length D of an embedding, > 0.
-        num_classes: number C of classes, > 0.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
 
     Attributes:
-        formula: the loss, or the logit of the own class, in a line.
-        paper: authors, title, venue and year, in a line.
-        images_per_identity: images of an identity that a batch must hold for the loss to say anything; None: any batch
-            will do. What training takes where its setting of that name is left out.
-        head_scale: what the network's closing batch normalisation should do with the lengths of embeddings, because the loss
-            looks at them (the backbones' option `scale`); None: the loss does not look at them, and whatever the backbone's
-            authors do is right.
-        ramp: share of the margin in force, 0..1. Training may start at 0 and raise it, as large margins start slowly;
-            a loss without margin takes no notice.
-        terms: what is added to it, by name (`softmax+center`).
+        formula: The loss, or the target logit, in one line.
+        paper: Authors, title, venue and year in one line.
+        images_per_identity: Number of images of an identity that a batch must contain for the loss
+            to be useful, or None if any batch will do. Training uses it if its own setting
+            `images_per_identity` is not set.
+        head_scale: The value of the backbones' option `scale` that the loss requires because it
+            depends on the lengths of the embeddings. None if it does not depend on them.
+        ramp: Share of the margin that is applied, 0..1. Training can increase it from 0 to 1,
+            because large margins are hard to start with. A loss without a margin ignores it.
+        terms: The added terms by name, as in `softmax+center`.
 
-    It is computed in float32 even under autocast: bfloat16 resolves a cosine near 1 to 1/256 only, which is coarser than
-    the margins' effect there.
+    Raises:
+        WorkbenchError: If a size is not positive.
+
+    Example:
+        >>> import torch
+        >>> class Lengths(Loss):
+        ...     def value(self, embeddings, labels):
+        ...         return embeddings.norm(dim=1).mean()
+        >>> loss = Lengths(embedding_dim=2, num_classes=3)
+        >>> loss(torch.tensor([[3.0, 4.0]]), torch.tensor([2]))
+        tensor(5.)
     """
 
     formula: ClassVar[str] = ""
@@ -110,26 +172,27 @@ class Loss(nn.Module):
         super().__init__()
         if embedding_dim < 1 or num_classes < 1:
             raise WorkbenchError(
-                f"embedding_dim and num_classes must be positive, got {embedding_dim} and {num_classes}"
+                "embedding_dim and num_classes must be positive, "
+                f"got {embedding_dim} and {num_classes}"
             )
         self.embedding_dim = embedding_dim
         self.num_classes = num_classes
         self.ramp = 1.0
         self.terms = nn.ModuleDict()
-        self._values: dict[str, Tensor] = {}
+        self._term_values: dict[str, Tensor] = {}
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The loss of the batch.
+        """Computes the loss of a batch, including the added terms.
 
         Args:
-            embeddings: (N, D) floats.
-            labels: (N,) int64 in 0..C-1.
+            embeddings: (N, D) floating-point embeddings.
+            labels: (N,) int64 labels in 0..C-1.
 
         Returns:
-            A scalar; 0, still attached to the graph, for an empty batch.
+            A scalar. For an empty batch it is 0 and still attached to the graph.
 
         Raises:
-            WorkbenchError: shapes or types do not fit, or a label is out of range.
+            WorkbenchError: If a shape or type does not fit, or a label is out of range.
         """
         self._check(embeddings)
         self._check_labels(embeddings, labels)
@@ -147,66 +210,104 @@ class Loss(nn.Module):
             for name, term in self._terms():
                 term.ramp = self.ramp
                 value = term(embeddings, labels, self)
-                self._values[name] = value.detach()
+                self._term_values[name] = value.detach()
                 total = total + term.weight * value
             return total
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Update what the loss keeps count of (a buffer, so that it is saved with the weights). Called without gradient
-        before each training batch; not in evaluation mode."""
+        """Updates the statistics of the loss, such as a moving average.
+
+        It is called without gradient before the loss of each training batch is computed, and not in
+        evaluation mode. Statistics belong in buffers, so that they are saved with the weights.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            labels: (N,) int64 labels.
+        """
 
     @abstractmethod
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D) float32 or float64, (N,) -> the loss of a batch of at least one, as a scalar, without added terms."""
+        """Computes the loss of a batch without the added terms.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings, N >= 1.
+            labels: (N,) int64 labels.
+
+        Returns:
+            A scalar.
+        """
 
     def advice(self, steps: int) -> list[str]:
-        """What somebody who trains with it for that many steps should know beforehand: sentences, most often none."""
+        """Returns warnings about training with this loss for a number of steps.
+
+        Args:
+            steps: Number of training steps.
+
+        Returns:
+            Sentences for the user; usually none.
+        """
         return []
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """What is worth logging of a batch, beside the loss: columns of metrics.jsonl. Called after the training step.
+        """Returns figures of a batch to log in addition to the loss: columns of metrics.jsonl.
 
-        Here: the values of added terms, without their weights, in the batch seen last.
+        It is called after the training step. The base class returns the values of the added terms
+        in the last batch, without their weights, and what the terms measure themselves.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            Figures by column name.
         """
-        row = {name: value.item() for name, value in self._values.items()}
+        row = {name: value.item() for name, value in self._term_values.items()}
         for _, term in self._terms():
             row |= term.measure(embeddings, labels)
         return row
 
     def add(self, name: str, part: Term | Reweighting) -> None:
-        """Add a term under a name.
+        """Adds a part to the loss.
+
+        Args:
+            name: Name of the part, such as "center".
+            part: A term. A `ClassificationLoss` also accepts a reweighting.
 
         Raises:
-            WorkbenchError: the name is taken, or the loss cannot have such a part.
+            WorkbenchError: If a part of that name was already added, or the loss does not support
+                the part.
         """
         if not isinstance(part, Term):
             raise WorkbenchError(
-                f"{name!r} weighs the samples of a classification loss; {type(self).__name__} is none"
+                f"{name!r} weights the samples of a classification loss, "
+                f"and {type(self).__name__} is not one"
             )
         if part.needs_centres and not isinstance(self, ClassificationLoss):
             raise WorkbenchError(
-                f"{name!r} needs class centres, which {type(self).__name__} has not"
+                f"{name!r} needs class centres, but {type(self).__name__} has none"
             )
         if name in self.terms:
             raise WorkbenchError(f"{name!r} is added twice")
         self.terms[name] = part
-        wanted = (self.images_per_identity, part.images_per_identity)
+        counts = (self.images_per_identity, part.images_per_identity)
         self.images_per_identity = max(
-            (count for count in wanted if count is not None), default=None
+            (count for count in counts if count is not None), default=None
         )
 
     def _terms(self) -> list[tuple[str, Term]]:
         return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
 
     def _check(self, embeddings: Tensor) -> None:
         _check_type("embeddings", embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
             raise WorkbenchError(
-                f"embeddings have shape {tuple(embeddings.shape)}, expected (N, {self.embedding_dim})"
+                f"embeddings have shape {tuple(embeddings.shape)}, "
+                f"expected (N, {self.embedding_dim})"
             )
         if not embeddings.is_floating_point():
             raise WorkbenchError(
@@ -217,9 +318,11 @@ class Loss(nn.Module):
         _check_type("labels", labels)
         if labels.dtype != torch.int64 or labels.shape != embeddings.shape[:1]:
             raise WorkbenchError(
-                f"labels are {labels.dtype} of shape {tuple(labels.shape)}, expected int64 of shape ({len(embeddings)},)"
+                f"labels are {labels.dtype} of shape {tuple(labels.shape)}, "
+                f"expected int64 of shape ({len(embeddings)},)"
             )
-        # On a GPU looking at the values would wait for the device at every step; CUDA's own assertion guards there.
+        # On a GPU, reading the values would wait for the device at every step. There, an assertion
+        # inside CUDA catches labels that are out of range.
         if labels.device.type == "cpu" and not torch.compiler.is_compiling() and len(labels):
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= self.num_classes:
@@ -229,16 +332,23 @@ class Loss(nn.Module):
 
 
 class ClassificationLoss(Loss):
-    """Cross-entropy of a classifier with one trainable centre (prototype) per class.
+    """Base class of losses that classify with one trainable class centre for each class.
+
+    Subclasses define `per_sample(embeddings, labels)` and `logits(embeddings, classes)`.
 
     Args:
-        embedding_dim, num_classes: as in `Loss`.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
 
     Attributes:
-        weight: (C, D) class centres.
-        head: how the other classes are gone through, see `use_head`.
-        sample_rate: share of the classes that a sampled head sees.
-        reweightings: which samples count (`normface+ohem`), by name.
+        weight: (C, D) class centres, trained.
+        head: How the non-target classes are computed; see `use_head`.
+        sample_rate: Share of the classes that the head "sampled" uses, 0..1.
+        reweightings: The added reweightings by name, as in `normface+ohem`.
+        can_stream: Whether the head "streamed" is supported.
+
+    Raises:
+        WorkbenchError: If a size is not positive.
     """
 
     can_stream: ClassVar[bool] = True
@@ -252,18 +362,27 @@ class ClassificationLoss(Loss):
         self.reweightings = nn.ModuleDict()
 
     def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
-        """Choose how the other classes are gone through.
+        """Selects how the non-target classes are computed.
 
         Args:
-            head: "plain" has the (N, C) logits in memory; "streamed" goes through the classes in chunks and gives the same
-                to float32 rounding, but has no second derivatives and knows no `torch.func` transforms; "sampled" sees, in
-                training, the batch's own classes and a random part of the others, which saves time: the gradient still has a
-                row for every class, and momentum and weight decay move them all; "auto" is plain for few classes and
-                streamed for many.
-            sample_rate: that part, as a share of all classes, 0..1.
+            head: "plain" holds the (N, C) logits in memory. "streamed" computes them in chunks of
+                classes; the result is the same up to float32 rounding, but second derivatives and
+                the transforms of `torch.func` are not supported. "sampled" saves time in training
+                by using only the target classes of the batch and a random sample of the others;
+                the gradient still has a row for every class, and momentum and weight decay still
+                change all class centres. "auto" is "plain" for few logits and "streamed" for many.
+            sample_rate: Share of all classes that the head "sampled" uses, 0..1.
 
         Raises:
-            WorkbenchError: unknown head, a share out of range, or a loss that cannot be streamed.
+            WorkbenchError: If the head is unknown, the share is out of range, or the loss does not
+                support the head.
+
+        Example:
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("arcface", embedding_dim=8, num_classes=1000)
+            >>> loss.use_head("sampled", sample_rate=0.2)
+            >>> loss.classes_seen
+            200
         """
         if head not in get_args(HeadName):
             raise unknown_name("head", head, get_args(HeadName))
@@ -276,11 +395,23 @@ class ClassificationLoss(Loss):
 
     @property
     def classes_seen(self) -> int:
-        """Number of classes that the loss of a training batch goes over, as far as it does not depend on the batch."""
+        """Number of classes that the loss of a training batch uses.
+
+        The head "sampled" uses more if the batch has more target classes.
+        """
         share = self.sample_rate if self.head == "sampled" else 1.0
         return max(math.ceil(share * self.num_classes), 1)
 
     def add(self, name: str, part: Term | Reweighting) -> None:
+        """Adds a term or a reweighting to the loss.
+
+        Args:
+            name: Name of the part, such as "ohem".
+            part: The part.
+
+        Raises:
+            WorkbenchError: If a part of that name was already added.
+        """
         if not isinstance(part, Reweighting):
             super().add(name, part)
         elif name in self.reweightings:
@@ -289,7 +420,15 @@ class ClassificationLoss(Loss):
             self.reweightings[name] = part
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the batch, or over what its reweighting leaves of it."""
+        """Returns the mean loss of the samples, after the reweightings.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings, N >= 1.
+            labels: (N,) int64 labels.
+
+        Returns:
+            A scalar.
+        """
         losses = self.per_sample(embeddings, labels)
         for reweighting in self.reweightings.values():
             losses = reweighting(losses)
@@ -297,113 +436,208 @@ class ClassificationLoss(Loss):
 
     @abstractmethod
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D), (N,) -> (N,) the loss of each sample, >= 0."""
+        """Computes the loss of each sample.
 
-    def against_others(
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            (N,) losses, >= 0.
+        """
+
+    def compare_with_centres(
         self,
-        queries: Tensor,
+        embeddings: Tensor,
         labels: Tensor,
         *,
         scale: float | Tensor = 1.0,
         bias: Tensor | None = None,
-        others: Others | None = None,
+        non_target: NonTargetFunction | None = None,
         normalised: bool = True,
         reduction: Reduction = "log_sum_exp",
     ) -> tuple[Tensor, Tensor]:
-        """Products with the own class centre, and the reduced logits of all others: see `head.plain`, and `use_head`."""
-        weight = self.weight.to(queries.dtype)
-        bias = None if bias is None else bias.to(queries.dtype)
-        scale = scale.to(queries.dtype) if isinstance(scale, Tensor) else scale
+        """Compares embeddings with the class centres through the selected head.
+
+        Args:
+            embeddings: (N, D) embeddings, of length 1 if `normalised`.
+            labels: (N,) int64 labels.
+            scale: Scale of the logits: a number, or a tensor of shape () or (N, 1).
+            bias: (C,) biases, or None for no bias.
+            non_target: Function that replaces the cosines to non-target classes, or None.
+            normalised: Whether the class centres are scaled to length 1.
+            reduction: How the non-target logits are reduced to one number.
+
+        Returns:
+            The (N,) products with the target class centre, without scale and bias, and the (N,)
+            reduced non-target logits; see `head.plain`.
+
+        Raises:
+            WorkbenchError: If the head is "streamed" and `non_target` has a trained parameter.
+        """
+        centres = self.weight.to(embeddings.dtype)
+        bias = None if bias is None else bias.to(embeddings.dtype)
+        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
         if self.head == "sampled" and self.training:
-            rows, labels = sample_classes(labels, self.num_classes, self.sample_rate)
-            weight, bias = (
-                weight.index_select(0, rows),
-                None if bias is None else bias.index_select(0, rows),
-            )
-        can_stream = self.can_stream and not _trains(others)
+            classes, labels = sample_classes(labels, self.num_classes, self.sample_rate)
+            centres = centres.index_select(0, classes)
+            bias = None if bias is None else bias.index_select(0, classes)
+        can_stream = self.can_stream and not _requires_grad(non_target)
         if self.head == "streamed" and not can_stream:
             raise WorkbenchError(
-                f"{type(self).__name__}: `others` has a trained parameter; give head 'plain', which trains it"
+                f"{type(self).__name__}: `non_target` has a trained parameter; "
+                "give head 'plain', which trains it"
             )
-        many = can_stream and len(queries) * len(weight) > PLAIN_LOGITS
-        go = streamed if self.head == "streamed" or (self.head != "plain" and many) else plain
-        return go(queries, weight, labels, scale, bias, others, normalised, reduction)
+        many_logits = len(embeddings) * len(centres) > MAX_PLAIN_LOGITS
+        stream = self.head == "streamed" or (self.head != "plain" and can_stream and many_logits)
+        compute = streamed if stream else plain
+        return compute(embeddings, centres, labels, scale, bias, non_target, normalised, reduction)
 
     def predict(self, embeddings: Tensor) -> Tensor:
-        """Logits as they stand at test time, without margin: (N, D) -> (N, C). Labels are never an input."""
+        """Returns the logits used at test time, without margin and without labels.
+
+        Args:
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            (N, C) logits.
+
+        Raises:
+            WorkbenchError: If the shape or type of the embeddings does not fit.
+        """
         self._check(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.logits(at_least_float32(embeddings))
 
     @abstractmethod
     def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
-        """(N, D) -> (N, C) logits without margin, or those of some classes."""
+        """Computes the logits without margin.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            classes: The classes to compute; by default all of them.
+
+        Returns:
+            (N, K) logits of the K selected classes.
+        """
 
     @torch.no_grad()
     def predicted_class(self, embeddings: Tensor) -> Tensor:
-        """(N, D) -> (N,) the class of the highest logit, without margin. Takes no (N, C) memory."""
+        """Returns the class with the highest logit, without holding (N, C) logits in memory.
+
+        Args:
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            (N,) int64 classes.
+
+        Raises:
+            WorkbenchError: If the shape or type of the embeddings does not fit.
+        """
         self._check(embeddings)
         embeddings = at_least_float32(embeddings)
-        best, found = (
-            embeddings.new_full((len(embeddings),), -torch.inf),
-            embeddings.new_zeros(len(embeddings), dtype=torch.int64),
-        )
-        step = max(PLAIN_LOGITS // max(len(embeddings), 1), 1)
+        highest = embeddings.new_full((len(embeddings),), -torch.inf)
+        predicted = embeddings.new_zeros(len(embeddings), dtype=torch.int64)
+        step = max(MAX_PLAIN_LOGITS // max(len(embeddings), 1), 1)
         with torch.autocast(embeddings.device.type, enabled=False):
             for begin in range(0, self.num_classes, step):
-                high, where = self.logits(embeddings, slice(begin, begin + step)).max(1)
-                found = torch.where(high > best, where + begin, found)
-                best = torch.maximum(high, best)
-        return found
+                logit, position = self.logits(embeddings, slice(begin, begin + step)).max(1)
+                predicted = torch.where(logit > highest, position + begin, predicted)
+                highest = torch.maximum(logit, highest)
+        return predicted
 
     @property
     def centres(self) -> Tensor:
-        """(C, D) one centre of each class, for angles and pictures."""
+        """(C, D) one centre for each class, for angles and figures."""
         return self.weight
 
     @torch.no_grad()
     def cosines(self, embeddings: Tensor) -> Tensor:
-        """Cosine of each embedding to each class centre: (N, D) -> (N, C) in [-1, 1]."""
+        """Returns the cosine of each embedding to each class centre.
+
+        Args:
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            (N, C) cosines in [-1, 1].
+
+        Raises:
+            WorkbenchError: If the shape or type of the embeddings does not fit.
+        """
         self._check(embeddings)
         embeddings = at_least_float32(embeddings)
         return cosines(unit(embeddings), self.weight.to(embeddings.dtype))
 
     @torch.no_grad()
-    def own_cosines(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cosine of each embedding to its own class centre: (N, D), (N,) -> (N,) in [-1, 1].
+    def target_cosines(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Returns the cosine of each embedding to its target class centre.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            (N,) cosines in [-1, 1].
 
         Raises:
-            WorkbenchError: as of `forward`.
+            WorkbenchError: If a shape or type does not fit, or a label is out of range.
         """
         self._check(embeddings)
         self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
-        own = unit(self.weight[labels].to(embeddings.dtype)).view(
+        centres = unit(self.weight[labels].to(embeddings.dtype)).view(
             len(labels), self.weight[0].numel() // self.embedding_dim, -1
         )
-        return torch.einsum("nkd,nd->nk", own, unit(embeddings)).amax(1).clamp(-1.0, 1.0)
+        return torch.einsum("nkd,nd->nk", centres, unit(embeddings)).amax(1).clamp(-1.0, 1.0)
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """Accuracy without margin, and angles to the own class centre in degrees."""
-        own = self.own_cosines(embeddings, labels).acos().rad2deg()
+        """Adds the accuracy without margin, and the angle to the target class centre.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            The figures of `Loss.measure`, and `accuracy`, `target_angle_mean` and
+            `target_angle_std`, the latter two in degrees.
+        """
+        angles = self.target_cosines(embeddings, labels).acos().rad2deg()
         return super().measure(embeddings, labels) | {
             "accuracy": (self.predicted_class(embeddings) == labels).float().mean().item(),
-            "target_angle_mean": own.mean().item(),
-            "target_angle_std": own.std(correction=0).item(),
+            "target_angle_mean": angles.mean().item(),
+            "target_angle_std": angles.std(correction=0).item(),
         }
 
 
 class MarginSoftmax(ClassificationLoss):
-    """Softmax over scaled cosines, where a margin makes the target class harder: logit s * margin(cos theta_y).
+    """Softmax cross-entropy over scaled cosines with the target logit s * margin(cos theta_y).
 
-    A margin that only bends the curve of the own class says `margin`. One that depends on the embedding too says
-    `own_margin`, one that treats other classes differently `others`, one whose scale is no number `scales`.
+    Here theta_y is the angle between an embedding and its target class centre. Subclasses override
+    what they change:
+
+    - `margin(cosine)` if the margin depends on the cosine to the target class centre alone,
+    - `target_margin(cosine, embeddings)` if it also depends on the embedding,
+    - `non_target(cosine, target)` to change the logits of the non-target classes,
+    - `scales(embeddings)` if the scale depends on the embedding.
 
     Args:
-        embedding_dim, num_classes: as in `ClassificationLoss`.
-        s: scale of the logits, > 0.
-        m: size of the margin; what it does is the subclass's.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m: Size of the margin, >= 0. The subclass defines its unit.
+
+    Raises:
+        WorkbenchError: If a size or the scale is not positive, or the margin is negative.
+
+    Example:
+        >>> import torch
+        >>> class Halved(MarginSoftmax):
+        ...     def margin(self, cosine):
+        ...         return cosine - self.ramp * self.m * cosine.abs()
+        >>> loss = Halved(embedding_dim=8, num_classes=10, s=32.0, m=0.5)
+        >>> loss.target_logit(torch.tensor([1.0, 0.5, -0.5]))
+        tensor([ 16.,   8., -24.])
     """
 
     def __init__(self, embedding_dim: int, num_classes: int, s: float, m: float) -> None:
@@ -417,119 +651,230 @@ class MarginSoftmax(ClassificationLoss):
 
     @property
     def scale(self) -> float | Tensor:
-        """The scale in force."""
+        """The current scale of the logits."""
         return self.s
 
     def scales(self, embeddings: Tensor) -> float | Tensor:
-        """The scale for each embedding: (N, D) -> a number, or an (N, 1) tensor."""
+        """Returns the scale of the logits of each embedding.
+
+        Args:
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            A number, or a tensor of shape () or (N, 1).
+        """
         return self.scale
 
     def margin(self, cosine: Tensor) -> Tensor:
-        """The margin curve psi: cosines to the own class centre -> what stands in their place, element by element."""
-        raise NotImplementedError(f"{type(self).__name__} does not say margin(cosine)")
+        """Returns the margin curve psi, which replaces the cosine to the target class centre.
 
-    def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        """`margin` where it depends on more than the angle: (N, 1) cosines to the own class, (N, D) -> (N, 1)."""
+        It acts element by element. With `ramp` = 0 it should return the cosine unchanged.
+
+        Args:
+            cosine: Cosines of any shape, in [-1, 1].
+
+        Returns:
+            Values of the same shape.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define margin(cosine)")
+
+    def target_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
+        """Returns the margin curve for given embeddings; by default the same for all of them.
+
+        Args:
+            cosine: (N, 1) cosines to the target class centre.
+            embeddings: (N, D) embeddings.
+
+        Returns:
+            (N, 1) values that replace the cosines.
+        """
         return self.margin(cosine)
 
-    def others(self, cosine: Tensor, own: Tensor) -> Tensor:
-        """What stands in place of the cosines to other classes, element by element.
+    def non_target(self, cosine: Tensor, target: Tensor) -> Tensor:
+        """Returns what replaces the cosines to non-target classes; by default the cosines.
 
-        A streamed head calls it again in backward, on a copy of the loss as it was in forward, and trains no parameter in it
-        (`auto` is plain then).
+        It acts element by element. The head "streamed" calls it again in the backward pass, on a
+        copy of the loss as it was in the forward pass. A parameter used here is only trained with
+        the head "plain", which "auto" selects in that case.
 
         Args:
             cosine: (N, K) cosines to K classes.
-            own: (N, 1) cosines to the own class, without gradient.
+            target: (N, 1) cosines to the target class centre, without gradient.
+
+        Returns:
+            (N, K) values that replace the cosines.
         """
         return cosine
 
     def target_logit(self, cosine: Tensor) -> Tensor:
-        """s * psi(cosine), the logit of the own class, for any shape of cosines in [-1, 1]: the loss's curve, for plots."""
+        """Returns the target logit s * psi(cosine): the curve of the loss, for figures.
+
+        Args:
+            cosine: Cosines of any shape, in [-1, 1].
+
+        Returns:
+            Logits of the same shape.
+        """
         return self.scale * self.margin(at_least_float32(cosine))
 
     def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
+        """Returns the scaled cosines without margin; see `ClassificationLoss.logits`."""
         return self.scales(embeddings) * cosines(
             unit(embeddings), self.weight[classes].to(embeddings.dtype)
         )
 
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
-        scale = self.scales(embeddings)
-        own, rest = self.against_others(
-            unit(embeddings), labels, scale=scale, others=self.frozen_others()
-        )
-        target = scale * self.own_margin(own[:, None], embeddings)
-        return F.softplus(rest - target[:, 0])
+        """Returns the cross-entropy log(1 + sum_j exp(logit_j - logit_y)) of each sample.
 
-    def frozen_others(self) -> Others | None:
-        """`others` of a copy of the loss as it is now; None where it changes nothing."""
-        if type(self).others is MarginSoftmax.others:
+        The sum runs over the non-target classes j, and y is the target class.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            (N,) losses, >= 0.
+        """
+        scale = self.scales(embeddings)
+        cosine, log_sum_exp = self.compare_with_centres(
+            unit(embeddings), labels, scale=scale, non_target=self.frozen_non_target()
+        )
+        target_logit = scale * self.target_margin(cosine[:, None], embeddings)
+        return F.softplus(log_sum_exp - target_logit[:, 0])
+
+    def frozen_non_target(self) -> NonTargetFunction | None:
+        """Returns `non_target` of a copy of the loss, or None if it changes nothing.
+
+        The copy is needed because buffers can change between the forward and the backward pass.
+        """
+        if type(self).non_target is MarginSoftmax.non_target:
             return None
-        frozen = copy.copy(self)  # what it keeps count of may move on before backward comes
+        frozen = copy.copy(self)
         frozen._buffers = {
             name: None if buffer is None else buffer.clone()
             for name, buffer in self._buffers.items()
         }
-        return frozen.others
+        return frozen.non_target
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """As for every classifier; the share of the margin and the scale in force."""
+        """Adds the share of the margin that is applied, and the scale.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            The figures of `ClassificationLoss.measure`, `margin_ramp` and `scale`.
+        """
         scale = self.scale.item() if isinstance(self.scale, Tensor) else self.scale
         return super().measure(embeddings, labels) | {"margin_ramp": self.ramp, "scale": scale}
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, s={self.s:g}, m={self.m:g}"
 
 
 def sine(cosine: Tensor) -> Tensor:
-    """sin theta >= 0 from cos theta, with a finite derivative everywhere.
+    """Returns sin theta >= 0 for cos theta, with a finite derivative everywhere.
 
-    The derivative -cos/sin grows without bound towards theta = 0 and pi; at the two points themselves it is taken as 0.
-    In between float32 cannot come closer than sin theta = 3.5e-4, and the derivative of the cosine with respect to the
-    embedding shrinks by the same factor, so the product stays of order 1.
+    The derivative -cos/sin is unbounded near theta = 0 and pi, and is set to 0 at these two angles.
+    At all other angles, float32 gives sin theta >= 3.5e-4. The derivative of the cosine with
+    respect to the embedding is proportional to sin theta, so the product of the two stays of
+    order 1.
+
+    Args:
+        cosine: Cosines of any shape, in [-1, 1].
+
+    Returns:
+        Sines of the same shape.
+
+    Example:
+        >>> import torch
+        >>> sine(torch.tensor([1.0, 0.0, -0.6]))
+        tensor([1.0842e-19, 1.0000e+00, 8.0000e-01])
     """
     return (1.0 - cosine * cosine).clamp_min(torch.finfo(cosine.dtype).tiny).sqrt()
 
 
 def angle(cosine: Tensor) -> Tensor:
-    """theta in [0, pi] from cos theta, with a finite derivative everywhere: see `sine`."""
+    """Returns theta in [0, pi] for cos theta, with a finite derivative everywhere; see `sine`.
+
+    Args:
+        cosine: Cosines of any shape, in [-1, 1].
+
+    Returns:
+        Angles of the same shape, in radians.
+
+    Example:
+        >>> import torch
+        >>> angle(torch.tensor([0.5, 0.0, -0.5])).rad2deg()
+        tensor([ 60.0000,  90.0000, 120.0000])
+    """
     return torch.atan2(sine(cosine), cosine)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """float64 stays, anything else becomes float32."""
+    """Converts a tensor to float32, unless it is float64."""
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _check_type(what: str, value: object) -> None:
-    if not isinstance(value, Tensor):
-        raise WorkbenchError(f"{what} are of type {type(value).__name__}, expected a tensor")
-
-
-def moved(average: Tensor, value: Tensor, rate: float) -> Tensor:
-    """A moving average after one more value; one that is not finite, as of a batch that overflowed, leaves it as it was."""
-    step = rate * (value - average)
-    return average + torch.where(step.isfinite(), step, 0.0).to(average.dtype)
-
-
-def _trains(others: Others | None) -> bool:
-    """Whether what is made of the other classes' cosines depends on something that takes a gradient."""
-    if others is None or not torch.is_grad_enabled():
-        return False
-    owner = getattr(others, "__self__", None)
-    like = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
-    probe = torch.zeros(1, 1) if like is None else like.new_zeros(1, 1)
-    return others(probe, probe).requires_grad
-
-
 def in_range(name: str, value: float, low: float, high: float = math.inf) -> float:
-    """The value as a number.
+    """Checks that an option lies in a range.
+
+    Args:
+        name: What the value is, for the error message.
+        value: The value.
+        low: Smallest allowed value.
+        high: Largest allowed value; by default there is none.
+
+    Returns:
+        The value as a float.
 
     Raises:
-        WorkbenchError: it is not a finite number between the bounds, which are allowed.
+        WorkbenchError: If the value is not a finite number in the range.
+
+    Example:
+        >>> in_range("margin m", 1, 0.0, 2.0)
+        1.0
     """
     if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
         bounds = f">= {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise WorkbenchError(f"{name} must be a number {bounds}, got {value!r}")
     return float(value)
+
+
+def update_average(average: Tensor, value: Tensor, rate: float) -> Tensor:
+    """Returns average + rate * (value - average): an exponential moving average after a new value.
+
+    A value that is not finite, as from a batch that overflowed, leaves the average unchanged.
+
+    Args:
+        average: () current average.
+        value: () new value.
+        rate: Weight of the new value, 0..1.
+
+    Returns:
+        () new average.
+
+    Example:
+        >>> import torch
+        >>> update_average(torch.tensor(1.0), torch.tensor(3.0), rate=0.25)
+        tensor(1.5000)
+    """
+    step = rate * (value - average)
+    return average + torch.where(step.isfinite(), step, 0.0).to(average.dtype)
+
+
+def _check_type(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise WorkbenchError(f"{name} are of type {type(value).__name__}, expected a tensor")
+
+
+def _requires_grad(non_target: NonTargetFunction | None) -> bool:
+    """Whether the result of `non_target` depends on a trained parameter."""
+    if non_target is None or not torch.is_grad_enabled():
+        return False
+    owner = getattr(non_target, "__self__", None)
+    parameter = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
+    probe = torch.zeros(1, 1) if parameter is None else parameter.new_zeros(1, 1)
+    return non_target(probe, probe).requires_grad

@@ -1,4 +1,4 @@
-"""Centre loss: draws each embedding to the mean of its class. To be added to a loss, as in `softmax+center`."""
+"""Centre loss: pulls each embedding to the mean of its class. A part, as in `softmax+center`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,47 @@ from workbench.losses.registry import register_part
 
 @register_part("center")
 class Center(Term):
-    """Centre loss: mean over the batch of ||x - c_y||^2 / 2, with centres of its own that follow the embeddings.
+    """Centre loss: the mean of ||x - c_y||^2 / 2 over the batch, where c_y is the class mean.
 
-    Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016 (as a mean, so that
-    the weight does not depend on the size of the batch; also in the authors' code). The centres are no trained parameters:
-    after the loss of a training batch is taken, each moves by `rate` towards its images: c_j -= rate * sum(c_j - x_i) /
-    (1 + n_j) over the n_j images of class j in the batch. They start at 0.
+    Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016.
+    The loss is a mean, as in the authors' code, so that its weight does not depend on the size of
+    the batch.
 
-    Embeddings are taken as they are, not normalised.
+    The class means c_j are running estimates that start at 0. They are not trained by gradient
+    descent, and are not the class centres of the loss that this part is added to. After the loss of
+    a training batch is computed, each one moves towards the n_j embeddings of its class:
+
+        c_j -= rate * sum_i (c_j - x_i) / (1 + n_j)
+
+    Embeddings are not normalised.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        weight: of the term, >= 0.
-        rate: how far a centre moves, 0..1.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        weight: Factor of the term in the total loss, >= 0.
+        rate: Step size of the class means, 0..1.
 
     Attributes:
-        centres: (C, D).
+        centres: (C, D) class means.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> sizes = {"embedding_dim": 2, "num_classes": 3}
+        >>> loss = wb.losses.create("softmax+center", **sizes, center={"weight": 0.01})
+        >>> value = loss(torch.tensor([[3.0, 4.0]]), torch.tensor([1]))
+        >>> loss.terms["center"].centres[1]
+        tensor([0.7500, 1.0000])
     """
 
     formula = "|x - c_y|^2 / 2"
-    paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016"
+    paper = (
+        "Wen et al., A discriminative feature learning approach for deep face recognition, "
+        "ECCV 2016"
+    )
     centres: Tensor
 
     def __init__(
@@ -42,22 +62,25 @@ class Center(Term):
         self.register_buffer("centres", torch.zeros(num_classes, embedding_dim))
 
     def forward(self, embeddings: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-        apart = embeddings - self.centres[labels].to(embeddings.dtype)
+        """Returns the mean squared distance to the class means, halved; see `Term.forward`.
+
+        In training mode it also moves the class means.
+        """
+        differences = embeddings - self.centres[labels].to(embeddings.dtype)
         if self.training:
-            self._move(apart.detach(), labels)
-        return 0.5 * apart.square().sum(1).mean()
+            self._move_centres(differences.detach(), labels)
+        return 0.5 * differences.square().sum(1).mean()
 
     @torch.no_grad()
-    def _move(self, apart: Tensor, labels: Tensor) -> None:
-        """The centres' step for (N, D) differences x - c_y. Touches the batch's centres only, whatever C is."""
-        counts = apart.new_zeros(len(self.centres)).index_add_(
-            0, labels, apart.new_ones(len(labels))
-        )
-        steps = self.rate * apart / (1.0 + counts[labels])[:, None]
-        steps = torch.where(
-            steps.isfinite(), steps, 0.0
-        )  # an embedding that overflowed must not stay on in its centre
+    def _move_centres(self, differences: Tensor, labels: Tensor) -> None:
+        """Moves the class means of the batch, given the (N, D) differences x - c_y."""
+        ones = differences.new_ones(len(labels))
+        counts = differences.new_zeros(len(self.centres)).index_add_(0, labels, ones)
+        steps = self.rate * differences / (1.0 + counts[labels])[:, None]
+        # An embedding that overflowed must not change its class mean.
+        steps = torch.where(steps.isfinite(), steps, 0.0)
         self.centres.index_add_(0, labels, steps.to(self.centres.dtype))
 
     def extra_repr(self) -> str:
+        """Returns the options for `repr`."""
         return f"{super().extra_repr()}, rate={self.rate:g}"

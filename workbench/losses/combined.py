@@ -1,4 +1,4 @@
-"""Combined margin: SphereFace's, ArcFace's and CosFace's margins at once."""
+"""Combined margin: the margins of SphereFace, ArcFace and CosFace in one formula."""
 
 from __future__ import annotations
 
@@ -16,26 +16,38 @@ from workbench.losses.registry import register
 class Combined(MarginSoftmax):
     """Three margins in one formula: the target logit is s * (cos(m1 theta_y + m2) - m3).
 
-    Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019, eq. 4. The defaults are those
-    of InsightFace's configurations for it. m2 = m3 = 0 is SphereFace on normalised embeddings, m1 = 1 and m3 = 0 ArcFace,
-    m1 = 1 and m2 = 0 CosFace.
+    Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019,
+    eq. 4. The defaults are those of InsightFace's configurations for this loss. With m2 = m3 = 0 it
+    is SphereFace on normalised embeddings, with m1 = 1 and m3 = 0 ArcFace, and with m1 = 1 and
+    m2 = 0 CosFace.
 
-    Where m1 theta_y + m2 passes pi the formula would turn up again; the curve goes on falling as SphereFace's does, see
-    `falling_cosine`, with a continuous slope. (ArcFace by itself goes on as cos theta_y - m sin m, as its authors' code.)
+    Where m1 theta_y + m2 exceeds pi, the cosine would increase again. There the curve keeps
+    decreasing as that of SphereFace does, with a continuous slope; see `angular.falling_cosine`.
+    (The loss `arcface` continues as cos theta_y - m sin m instead, as in its authors' code.)
 
-    InsightFace's MXNet code applies all three margins too. arcface_torch takes the same three numbers but uses one margin at a
-    time: with m1 = 1 and m3 > 0 it is CosFace and ignores m2, so its loss is another one than this with the same numbers; with
-    m1 other than 1 and m3 = 0 it stops.
+    InsightFace's MXNet code also applies all three margins. arcface_torch takes the same three
+    numbers but uses only one margin: with m1 = 1 and m3 > 0 it is CosFace and ignores m2, so the
+    same numbers give another loss there. With m1 other than 1 and m3 = 0 it raises an error.
 
-    `ramp` takes all three from no margin to their full size: m1 from 1, m2 and m3 from 0.
+    `ramp` increases all three margins from none to their full size: m1 from 1, m2 and m3 from 0.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        m1: factor on the angle, >= 1 (1: none).
-        m2: margin on the angle in radians, 0 <= m2 < pi.
-        m3: margin on the cosine, 0..2.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m1: Factor on the angle, >= 1, where 1 is no margin.
+        m2: Margin on the angle in radians, 0 <= m2 < pi.
+        m3: Margin on the cosine, 0..2.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("combined", embedding_dim=8, num_classes=10)
+        >>> loss.target_logit(torch.tensor([0.5]))  # 64 (cos(60 degrees + 0.3) - 0.2)
+        tensor([1.3914])
     """
 
     formula = "s (cos(m1 theta + m2) - m3)"
@@ -60,11 +72,13 @@ class Combined(MarginSoftmax):
         self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0, 2.0)
 
     def margin(self, cosine: Tensor) -> Tensor:
+        """Returns cos(m1 theta + m2) - m3; see `MarginSoftmax.margin`."""
         m1 = 1.0 + (self.m1 - 1.0) * self.ramp
         if m1 == 1.0 and self.m2 * self.ramp == 0.0:
             return cosine - self.m3 * self.ramp
         return falling_cosine(m1 * angle(cosine) + self.m2 * self.ramp) - self.m3 * self.ramp
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         sizes = f"embedding_dim={self.embedding_dim}, num_classes={self.num_classes}"
         return f"{sizes}, s={self.s:g}, m1={self.m1:g}, m2={self.m2:g}, m3={self.m3:g}"

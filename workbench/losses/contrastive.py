@@ -1,4 +1,4 @@
-"""Contrastive loss: genuine pairs together, impostor pairs apart by a margin. No class centres."""
+"""Contrastive loss: pulls genuine pairs together and pushes impostor pairs apart by a margin."""
 
 from __future__ import annotations
 
@@ -12,21 +12,34 @@ from workbench.losses.registry import register
 
 @register("contrastive")
 class Contrastive(Loss):
-    """Contrastive loss on normalised embeddings: d^2 for a genuine pair, max(0, m - d)^2 for an impostor pair.
+    """Contrastive loss on normalised embeddings, without class centres.
 
-    Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006, without its factor
-    of 1/2.
+    Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR
+    2006, without its factor of 1/2. A genuine pair costs d^2, and an impostor pair costs
+    max(0, m - d)^2, where d is the Euclidean distance between the embeddings scaled to length 1:
+    d = 2 sin(angle / 2), 0..2.
 
-    d is the Euclidean distance between embeddings of length 1, 0..2, i.e. 2 sin(angle / 2). All pairs of the batch are taken;
-    the genuine and the impostor ones are averaged each over their own number and the two means added, as there are many times
-    more impostor pairs, which in one mean would drown the others. A batch without pairs of a kind has 0 for it. There are
-    genuine pairs only where a batch holds two images of a person, so batches are drawn by identity (setting
-    images_per_identity). `ramp` scales m.
+    All pairs of the batch are used. The genuine and the impostor pairs are averaged separately, and
+    the two means are added. A single mean would be dominated by the impostor pairs, of which there
+    are many more. If the batch has no pairs of a kind, their mean is 0. Genuine pairs require two
+    images of an identity in a batch, so training samples batches by identity (its setting
+    `images_per_identity`). `ramp` scales m.
 
     Args:
-        embedding_dim: D.
-        num_classes: C; there are no class centres, it only bounds the labels.
-        m: margin on the distance, 0..2.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1. It only bounds the labels.
+        m: Margin on the distance, 0..2.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("contrastive", embedding_dim=2, num_classes=2, m=2.0)
+        >>> embeddings = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        >>> loss(embeddings, torch.tensor([0, 0])), loss(embeddings, torch.tensor([0, 1]))
+        (tensor(4.), tensor(0.))
     """
 
     formula = "genuine d^2, impostor max(0, m - d)^2"
@@ -38,26 +51,38 @@ class Contrastive(Loss):
         self.m = in_range("contrastive: margin m", m, 0.0, 2.0)
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        apart = distances(embeddings)
+        """Returns the mean cost of genuine pairs plus that of impostor pairs; see `Loss.value`."""
+        pair_distances = distances(embeddings)
         genuine, impostor = pairs(labels)
-        missing = (self.m * self.ramp - apart).clamp_min(0.0)
-        return _mean(apart.square(), genuine) + _mean(missing.square(), impostor)
+        shortfall = (self.m * self.ramp - pair_distances).clamp_min(0.0)
+        return _masked_mean(pair_distances.square(), genuine) + _masked_mean(
+            shortfall.square(), impostor
+        )
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """Share of the impostor pairs that cost something; mean angles in degrees between two images of one person (genuine)
-        and of two (impostor). Only what the batch has."""
+        """Adds the share of impostor pairs within the margin, and mean angles of pairs.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            The figures of `Loss.measure`, `margin_ramp`, `active_impostors`, and the angles of
+            `pairs.mean_angles`. Figures of pairs that the batch does not have are left out.
+        """
         row = super().measure(embeddings, labels) | {"margin_ramp": self.ramp}
         _, impostor = pairs(labels)
         if impostor.any():
-            within = distances(embeddings.float())[impostor] < self.m * self.ramp
-            row["active_impostors"] = within.float().mean().item()
+            within_margin = distances(embeddings.float())[impostor] < self.m * self.ramp
+            row["active_impostors"] = within_margin.float().mean().item()
         return row | mean_angles(embeddings, labels)
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, m={self.m:g}"
 
 
-def _mean(costs: Tensor, chosen: Tensor) -> Tensor:
-    """Mean over the chosen ones, 0 where there is none."""
-    return torch.where(chosen, costs, 0.0).sum() / chosen.sum().clamp_min(1)
+def _masked_mean(costs: Tensor, mask: Tensor) -> Tensor:
+    """Returns the mean of the costs where the mask is true, or 0 if it is nowhere true."""
+    return torch.where(mask, costs, 0.0).sum() / mask.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""CosFace (also AM-softmax): an additive margin on the cosine."""
+"""CosFace, also known as AM-softmax: an additive margin on the cosine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ from workbench.losses.registry import register
 class CosFace(MarginSoftmax):
     """Additive cosine margin: the target logit is s * (cos theta_y - m).
 
-    Wang et al., "CosFace: Large margin cosine loss for deep face recognition", CVPR 2018; the same as Wang et al.,
-    "Additive margin softmax for face verification", 2018.
+    Wang et al., "CosFace: Large margin cosine loss for deep face recognition", CVPR 2018. The same
+    loss was published by Wang et al., "Additive margin softmax for face verification", 2018.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        m: margin on the cosine, 0..2; the authors of CosFace and AM-softmax use 0.35, arcface_torch 0.4.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m: Margin on the cosine, 0..2. The authors of CosFace and AM-softmax use 0.35, and
+            arcface_torch uses 0.4.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("cosface", embedding_dim=8, num_classes=10)
+        >>> loss.target_logit(torch.tensor([0.5]))  # 64 (0.5 - 0.35)
+        tensor([9.6000])
     """
 
     formula = "s (cos(theta) - m)"
@@ -31,4 +42,5 @@ class CosFace(MarginSoftmax):
         super().__init__(embedding_dim, num_classes, s, in_range("cosface: margin m", m, 0.0, 2.0))
 
     def margin(self, cosine: Tensor) -> Tensor:
+        """Returns cos theta - m; see `MarginSoftmax.margin`."""
         return cosine - self.m * self.ramp

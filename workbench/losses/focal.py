@@ -1,4 +1,4 @@
-"""Focal loss: samples that are classified well already count less. To be added, as in `normface+focal`."""
+"""Focal loss: gives less weight to well-classified samples. A part, as in `normface+focal`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ from workbench.losses.registry import register_part
 
 @register_part("focal")
 class Focal(Reweighting):
-    """Each sample's cross-entropy times (1 - p)^gamma, where p = exp(-cross-entropy) is the probability of its own class.
+    """Multiplies the cross-entropy of each sample by (1 - p)^gamma.
 
-    Lin et al., "Focal loss for dense object detection", ICCV 2017. The factor is the sample's own and has a gradient.
-    Implementations that apply it to the mean of the batch weigh all samples alike and so miss the point.
+    Lin et al., "Focal loss for dense object detection", ICCV 2017. p = exp(-cross-entropy) is the
+    probability of the target class. The factor is computed for each sample and has a gradient.
+    (Implementations that apply it to the mean of the batch give all samples the same weight, and so
+    lose its effect.)
 
     Args:
-        gamma: >= 0; 0 leaves the loss as it is.
+        gamma: Exponent, >= 0, where 0 leaves the loss unchanged.
+
+    Raises:
+        WorkbenchError: If gamma is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> focal = wb.losses.Focal(gamma=2.0)
+        >>> focal(torch.tensor([0.1, 3.0]))  # the sample with the small loss is scaled down
+        tensor([9.0559e-04, 2.7087e+00])
     """
 
     formula = "(1 - p)^gamma CE, p = exp(-CE)"
@@ -28,9 +40,12 @@ class Focal(Reweighting):
         self.gamma = in_range("focal: gamma", gamma, 0.0)
 
     def forward(self, losses: Tensor) -> Tensor:
-        # expm1 keeps the digits of 1 - p near p = 1; at p = 1 a gamma below 1 would have an infinite derivative.
-        wrong = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
-        return wrong.pow(self.gamma) * losses
+        """Returns the reweighted losses; see `Reweighting.forward`."""
+        # expm1 is precise near p = 1. The lower bound keeps the derivative finite at p = 1, where
+        # it would be infinite for gamma < 1.
+        error = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
+        return error.pow(self.gamma) * losses
 
     def extra_repr(self) -> str:
+        """Returns the options for `repr`."""
         return f"gamma={self.gamma:g}"

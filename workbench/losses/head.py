@@ -1,8 +1,10 @@
-"""The head: each embedding's own class against all others, for any number of classes.
+"""The head of a classification loss: compares each embedding with all class centres.
 
-A softmax loss needs two numbers of an embedding: the product with its own class centre, and the log-sum-exp of the logits of
-all other classes. `plain` has the (N, C) logits in memory at once and reads as the textbook does. `Streamed` goes through the
-classes chunk by chunk and gives the same to float32 rounding. Sampled, either of them sees a random part of the other classes.
+A softmax loss needs two numbers for each embedding: the product with its target class centre, and
+the log-sum-exp of the logits of all non-target classes. This module computes them in two ways.
+`plain` holds the (N, C) matrix of logits in memory. `streamed` processes the classes in chunks and
+returns the same values up to float32 rounding. With `sample_classes`, both can be restricted to a
+random sample of the classes.
 """
 
 from __future__ import annotations
@@ -18,215 +20,272 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 
 HeadName = Literal["auto", "plain", "streamed", "sampled"]
-Others = Callable[[Tensor, Tensor], Tensor]
-"""(N, K) cosines to other classes, (N, 1) cosine to the own one -> what stands in place of the former, element by element."""
+"""Names of the heads; see `ClassificationLoss.use_head`."""
+NonTargetFunction = Callable[[Tensor, Tensor], Tensor]
+"""Replaces the (N, K) cosines to non-target classes, given the (N, 1) cosines to the target class.
+It acts element by element and returns (N, K) values."""
 Reduction = Literal["log_sum_exp", "softplus"]
+"""How the non-target logits are reduced to one number for each embedding."""
 
-SHORTEST = 1e-4
-"""A shorter vector counts as one without direction. In float16 the derivative of a direction, 1 / length, times a scale of
-64 would overflow not far below."""
-PLAIN_LOGITS = 2**21
-"""`auto` streams from this many logits on: 8 MB, of which plain training holds six or so."""
+MIN_LENGTH = 1e-4
+"""A vector that is not longer than this has no direction. In float16, the derivative of the
+direction, 1 / length, multiplied by a scale of 64 would overflow for vectors not much shorter."""
+MAX_PLAIN_LOGITS = 2**21
+"""The head `auto` is streamed for more logits than this. They take 8 MB in float32, and training
+with the head `plain` holds about six tensors of that size."""
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1 in the same directions: (..., D) -> (..., D). One shorter than `SHORTEST` becomes 0, and its
-    derivative too: its cosines are 0, and it does not swamp the gradient of the batch."""
+    """Scales vectors to length 1.
+
+    A vector not longer than `MIN_LENGTH` becomes 0, and so does its derivative. Its cosines are
+    therefore 0, and it does not dominate the gradient of the batch. NaN stays NaN.
+
+    Args:
+        vectors: (..., D) vectors.
+
+    Returns:
+        (..., D) vectors of length 1 or 0.
+
+    Example:
+        >>> import torch
+        >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(
-        lengths <= SHORTEST, 0.0, vectors / lengths.clamp_min(SHORTEST)
-    )  # NaN stays NaN
+    return torch.where(lengths <= MIN_LENGTH, 0.0, vectors / lengths.clamp_min(MIN_LENGTH))
 
 
-def cosines(directions: Tensor, weight: Tensor) -> Tensor:
-    """(N, D) unit vectors, (C, D) class centres -> (N, C) cosines; of (C, K, D) sub-centres the nearest one's."""
-    # Rounding can leave a product of unit vectors at 1 + 1e-7, where sin theta is not defined.
-    products = F.linear(directions, unit(weight).flatten(0, -2)).clamp(-1.0, 1.0)
-    return (
-        products if weight.ndim == 2 else products.view(len(directions), *weight.shape[:2]).amax(2)
-    )
+def cosines(directions: Tensor, centres: Tensor) -> Tensor:
+    """Returns the cosine of each direction to each class centre.
+
+    Args:
+        directions: (N, D) vectors of length 1.
+        centres: (C, D) class centres of any length, or (C, K, D) with K sub-centres for each class.
+
+    Returns:
+        (N, C) cosines in [-1, 1]. With sub-centres, each is the cosine to the nearest sub-centre.
+
+    Example:
+        >>> import torch
+        >>> cosines(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
+        tensor([[1., 0.]])
+    """
+    # Rounding can give a product of two unit vectors of 1 + 1e-7, for which sin theta is undefined.
+    products = F.linear(directions, unit(centres).flatten(0, -2)).clamp(-1.0, 1.0)
+    if centres.ndim == 2:
+        return products
+    return products.view(len(directions), *centres.shape[:2]).amax(2)
 
 
 def sample_classes(labels: Tensor, num_classes: int, rate: float) -> tuple[Tensor, Tensor]:
-    """The batch's own classes and as many others, drawn at random, as make `rate` of all.
+    """Samples classes at random, always including the target classes of the batch.
 
-    An et al., "Partial FC: Training 10 million identities on a single machine", ICCV workshops 2021, section 3.3.
+    An et al., "Partial FC: Training 10 million identities on a single machine", ICCV workshops
+    2021, section 3.3.
+
+    Args:
+        labels: (N,) int64 classes of the batch.
+        num_classes: Number C of classes.
+        rate: Share of the classes to sample, 0..1. If the batch has more target classes than that,
+            the sample consists of the target classes.
 
     Returns:
-        (K,) numbers of the classes, sorted, and the labels as positions among them.
+        The (K,) sampled classes in ascending order, and the (N,) positions of the labels in them.
+
+    Example:
+        >>> import torch
+        >>> sample_classes(torch.tensor([7, 2, 7]), num_classes=10, rate=0.2)
+        (tensor([2, 7]), tensor([1, 0, 1]))
     """
     order = torch.rand(num_classes, device=labels.device)
     order[labels] = 2.0
     count = max(math.ceil(rate * num_classes), int((order == 2.0).sum()))
-    rows = order.topk(count, sorted=False).indices.sort().values
-    return rows, torch.searchsorted(rows, labels)
+    classes = order.topk(count, sorted=False).indices.sort().values
+    return classes, torch.searchsorted(classes, labels)
 
 
 def plain(
-    queries: Tensor,
-    weight: Tensor,
+    embeddings: Tensor,
+    centres: Tensor,
     labels: Tensor,
     scale: float | Tensor,
     bias: Tensor | None,
-    others: Others | None,
+    non_target: NonTargetFunction | None,
     normalised: bool,
     reduction: Reduction,
 ) -> tuple[Tensor, Tensor]:
-    """Own product and the reduced logits of the other classes, by the book.
+    """Computes target products and reduced non-target logits from the whole (N, C) matrix.
+
+    The logit of class j is `scale * product_j + bias_j`.
 
     Args:
-        queries: (N, D) embeddings; of length 1 where `normalised`.
-        weight: (C, D) class centres, or (C, K, D) sub-centres.
-        labels: (N,).
-        scale: a number, or an (N, 1) or () tensor: logit = scale * product + bias.
-        bias: (C,).
-        others: what a loss makes of the other classes' products before that; None: nothing.
-        normalised: products are cosines, with the class centres brought to length 1.
-        reduction: how the other classes' logits become one number: their log-sum-exp, or the sum of log(1 + exp(logit)).
+        embeddings: (N, D) embeddings, of length 1 if `normalised`.
+        centres: (C, D) class centres, or (C, K, D) sub-centres.
+        labels: (N,) int64 target classes.
+        scale: Scale of the logits: a number, or a tensor of shape () or (N, 1).
+        bias: (C,) biases, or None for no bias.
+        non_target: Function that replaces the products with non-target classes before they are
+            scaled, or None to use them unchanged.
+        normalised: Whether the class centres are scaled to length 1, so that products are cosines.
+        reduction: "log_sum_exp" for the log-sum-exp of the non-target logits, "softplus" for the
+            sum of log(1 + exp(logit)) over them.
 
     Returns:
-        (N,) products with the own class centre, without scale and bias; (N,) reduced logits, -inf or 0 where there is no
-        other class.
+        The (N,) products with the target class centre, without scale and bias, and the (N,) reduced
+        non-target logits. Without any non-target class the latter are -inf or 0.
+
+    Example:
+        >>> import torch
+        >>> embeddings, centres = torch.tensor([[1.0, 0.0]]), torch.eye(2)
+        >>> plain(embeddings, centres, torch.tensor([0]), 2.0, None, None, True, "log_sum_exp")
+        (tensor([1.]), tensor([0.]))
     """
-    products = cosines(queries, weight) if normalised else F.linear(queries, weight)
-    own = products.gather(1, labels[:, None])
-    shaped = products if others is None else others(products, own.detach())
-    logits = scale * shaped if bias is None else scale * shaped + bias
+    products = cosines(embeddings, centres) if normalised else F.linear(embeddings, centres)
+    target = products.gather(1, labels[:, None])
+    replaced = products if non_target is None else non_target(products, target.detach())
+    logits = scale * replaced if bias is None else scale * replaced + bias
     logits = logits.scatter(1, labels[:, None], -torch.inf)
-    return own[:, 0], logits.logsumexp(1) if reduction == "log_sum_exp" else F.softplus(logits).sum(
-        1
-    )
+    if reduction == "log_sum_exp":
+        return target[:, 0], logits.logsumexp(1)
+    return target[:, 0], F.softplus(logits).sum(1)
 
 
 class Streamed(torch.autograd.Function):
-    """`plain` for (C, D) class centres, a chunk of classes at a time, in memory that hardly depends on N x C.
+    """Computes the same as `plain` for (C, D) class centres, one chunk of classes at a time.
 
-    The log-sum-exp is put together from those of the chunks. Backward needs the products again: where the batch is not
-    larger than D, they wait in the memory of the gradient of the class centres, which is overwritten chunk by chunk as it
-    is read (N <= D numbers a class for D); else they are computed a second time.
+    The memory needed hardly depends on N x C. The log-sum-exp is accumulated over the chunks.
+    The backward pass needs the products again. If the batch is not larger than D, the forward pass
+    stores them in the memory of the gradient of the class centres: a class has N products, and its
+    gradient has D numbers. Backward overwrites each chunk of that memory after reading it. For
+    larger batches, backward computes the products a second time.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        queries: Tensor,
-        weight: Tensor,
+        embeddings: Tensor,
+        centres: Tensor,
         labels: Tensor,
         scale: float | Tensor,
         bias: Tensor | None,
-        others: Others | None,
+        non_target: NonTargetFunction | None,
         normalised: bool,
         reduction: Reduction,
     ) -> tuple[Tensor, Tensor]:
-        can_wait = ctx.needs_input_grad[1] and queries.shape[0] <= weight.shape[1]
-        held = torch.empty_like(weight, memory_format=torch.contiguous_format) if can_wait else None
-        own_weight = weight[labels]
-        own = (queries * (unit(own_weight) if normalised else own_weight)).sum(1)
-        own = own.clamp(-1.0, 1.0) if normalised else own
-        inverse = weight.new_ones(len(weight))
-        rest = torch.full_like(own, -torch.inf if reduction == "log_sum_exp" else 0.0)
-        for part in _chunks(queries, weight):
+        """Returns what `plain` returns for the same arguments."""
+        stored = None
+        if ctx.needs_input_grad[1] and embeddings.shape[0] <= centres.shape[1]:
+            stored = torch.empty_like(centres, memory_format=torch.contiguous_format)
+        target = _target_products(embeddings, centres[labels], normalised)
+        inverse_lengths = centres.new_ones(len(centres))
+        reduced = torch.full_like(target, -torch.inf if reduction == "log_sum_exp" else 0.0)
+        for chunk in _chunks(embeddings, centres):
             if normalised:
-                lengths = torch.linalg.vector_norm(weight[part], dim=1)
-                inverse[part] = torch.where(lengths <= SHORTEST, 0.0, lengths.reciprocal())
-            products = _held(held, part, queries)
-            torch.mm(queries, weight[part].T, out=products)
+                lengths = torch.linalg.vector_norm(centres[chunk], dim=1)
+                inverse_lengths[chunk] = torch.where(
+                    lengths <= MIN_LENGTH, 0.0, lengths.reciprocal()
+                )
+            products = _product_buffer(stored, chunk, embeddings)
+            torch.mm(embeddings, centres[chunk].T, out=products)
             logits = _logits(
                 products,
-                inverse[part],
-                own,
+                inverse_lengths[chunk],
+                target,
                 scale,
-                None if bias is None else bias[part],
-                others,
+                None if bias is None else bias[chunk],
+                non_target,
                 normalised,
             )
-            _fill_own(logits, labels, part, -torch.inf)
+            _fill_target(logits, labels, chunk, -torch.inf)
             if reduction == "log_sum_exp":
-                rest = torch.logaddexp(rest, logits.logsumexp(1))
+                reduced = torch.logaddexp(reduced, logits.logsumexp(1))
             else:
-                rest += F.softplus(logits).sum(1)
+                reduced += F.softplus(logits).sum(1)
+        scale_tensor = scale if isinstance(scale, Tensor) else None
+        scale_number = None if isinstance(scale, Tensor) else scale
         ctx.save_for_backward(
-            queries,
-            weight,
-            labels,
-            scale if isinstance(scale, Tensor) else None,
-            bias,
-            own,
-            rest,
-            inverse,
+            embeddings, centres, labels, scale_tensor, bias, target, reduced, inverse_lengths
         )
-        ctx.rest_of = (None if isinstance(scale, Tensor) else scale, others, normalised, reduction)
-        ctx.held = held
-        return own, rest
+        ctx.constants = (scale_number, non_target, normalised, reduction)
+        ctx.stored = stored
+        return target, reduced
 
     @staticmethod
-    def backward(ctx: Any, own_gradient: Tensor, rest_gradient: Tensor) -> Any:
+    def backward(ctx: Any, target_gradient: Tensor, reduced_gradient: Tensor) -> Any:
+        """Returns the gradients of the embeddings, class centres, scale and bias."""
         if torch.is_grad_enabled():  # create_graph=True
             raise WorkbenchError(
                 "a streamed head has no second derivatives; give the loss head 'plain'"
             )
-        queries, weight, labels, scale_tensor, bias, own, rest, inverse = ctx.saved_tensors
-        number, others, normalised, reduction = ctx.rest_of
-        scale = scale_tensor if number is None else number
-        wants_queries, wants_weight, _, wants_scale, wants_bias = ctx.needs_input_grad[:5]
-        held, ctx.held = (
-            ctx.held,
-            None,
-        )  # a second backward through the same graph computes the products again
-        query_gradient = torch.zeros_like(queries)
-        weight_gradient = (
-            None if not wants_weight else torch.empty_like(weight) if held is None else held
-        )
-        scale_gradient = queries.new_zeros(len(queries), 1)
-        bias_gradient = torch.zeros_like(bias) if wants_bias else None
-        rest = torch.where(rest.isinf(), 0.0, rest)  # of a class without others
-        for part in _chunks(queries, weight):
-            products = _held(held, part, queries)
-            if held is None:
-                torch.mm(queries, weight[part].T, out=products)
+        embeddings, centres, labels, scale_tensor, bias, *results = ctx.saved_tensors
+        target, reduced, inverse_lengths = results
+        scale_number, non_target, normalised, reduction = ctx.constants
+        scale = scale_tensor if scale_number is None else scale_number
+        needs_embeddings, needs_centres, _, needs_scale, needs_bias = ctx.needs_input_grad[:5]
+        # The stored products are overwritten below. A second backward pass computes them again.
+        stored = ctx.stored
+        ctx.stored = None
+        embedding_gradient = torch.zeros_like(embeddings)
+        centre_gradient = stored
+        if needs_centres and stored is None:
+            centre_gradient = torch.empty_like(centres)
+        scale_gradient = embeddings.new_zeros(len(embeddings), 1)
+        bias_gradient = torch.zeros_like(bias) if needs_bias else None
+        # Without a non-target class the log-sum-exp is -inf; any finite value gives a slope of 0.
+        reduced = torch.where(reduced.isinf(), 0.0, reduced)
+        for chunk in _chunks(embeddings, centres):
+            products = _product_buffer(stored, chunk, embeddings)
+            if stored is None:
+                torch.mm(embeddings, centres[chunk].T, out=products)
             logits = _logits(
                 products,
-                inverse[part],
-                own,
+                inverse_lengths[chunk],
+                target,
                 scale,
-                None if bias is None else bias[part],
-                others,
+                None if bias is None else bias[chunk],
+                non_target,
                 normalised,
             )
-            _fill_own(logits, labels, part, -torch.inf)
-            slope = (
-                logits.sub_(rest[:, None]).exp_()
-                if reduction == "log_sum_exp"
-                else logits.sigmoid_()
-            )
+            _fill_target(logits, labels, chunk, -torch.inf)
+            # Step by step, `slope` becomes the derivative with respect to the logits, the replaced
+            # products, the cosines, and finally the products.
+            slope = _slope_of_reduction(logits, reduced, reduction)
             if bias_gradient is not None:
-                bias_gradient[part] = rest_gradient @ slope
-            if wants_scale:
-                shaped = _shaped(products * inverse[part], own, others, normalised)
-                scale_gradient += (slope * shaped).sum(1, keepdim=True) * rest_gradient[:, None]
-            slope *= rest_gradient[:, None] * scale
-            if others is not None:
-                slope = _through(slope, products * inverse[part], own, others, normalised)
-            _fill_own(slope, labels, part, own_gradient)
-            if normalised:  # of w / |w|, what points along w falls away
-                along = (slope * products).sum(0) * inverse[part].pow(3)
-                slope *= inverse[part]
-            if weight_gradient is not None:
-                target = weight_gradient[part]
-                if normalised:
-                    torch.mul(weight[part], along.neg_()[:, None], out=target)
-                    target.addmm_(slope.T, queries)
-                else:
-                    torch.mm(slope.T, queries, out=target)
-            if wants_queries:
-                query_gradient.addmm_(slope, weight[part])
-        if wants_scale:
-            scale_gradient = scale_gradient if scale.ndim else scale_gradient.sum()
+                bias_gradient[chunk] = reduced_gradient @ slope
+            if needs_scale:
+                replaced = _replace(
+                    products * inverse_lengths[chunk], target, non_target, normalised
+                )
+                scale_gradient += (slope * replaced).sum(1, keepdim=True) * (
+                    reduced_gradient[:, None]
+                )
+            slope *= reduced_gradient[:, None] * scale
+            if non_target is not None:
+                slope = _slope_before_replacing(
+                    slope, products * inverse_lengths[chunk], target, non_target, normalised
+                )
+            _fill_target(slope, labels, chunk, target_gradient)
+            parallel = None
+            if normalised:
+                # Moving a class centre along itself does not change its direction, so that part of
+                # the gradient is subtracted.
+                parallel = (slope * products).sum(0) * inverse_lengths[chunk].pow(3)
+                slope *= inverse_lengths[chunk]
+            if centre_gradient is not None:
+                _write_centre_gradient(
+                    centre_gradient[chunk], slope, embeddings, centres[chunk], parallel
+                )
+            if needs_embeddings:
+                embedding_gradient.addmm_(slope, centres[chunk])
+        if needs_scale and not scale.ndim:
+            scale_gradient = scale_gradient.sum()
         return (
-            query_gradient if wants_queries else None,
-            weight_gradient,
+            embedding_gradient if needs_embeddings else None,
+            centre_gradient,
             None,
-            scale_gradient if wants_scale else None,
+            scale_gradient if needs_scale else None,
             bias_gradient,
             None,
             None,
@@ -234,71 +293,145 @@ class Streamed(torch.autograd.Function):
         )
 
 
-def streamed(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """`plain`, streamed: the same arguments and results."""
-    queries, weight, *others = arguments
+def streamed(
+    embeddings: Tensor,
+    centres: Tensor,
+    labels: Tensor,
+    scale: float | Tensor,
+    bias: Tensor | None,
+    non_target: NonTargetFunction | None,
+    normalised: bool,
+    reduction: Reduction,
+) -> tuple[Tensor, Tensor]:
+    """Computes the same as `plain` in chunks of classes.
+
+    The memory needed hardly depends on the number of classes. Second derivatives and the transforms
+    of `torch.func` are not supported.
+
+    Args:
+        embeddings: (N, D) embeddings, of length 1 if `normalised`.
+        centres: (C, D) class centres. Sub-centres are not supported.
+        labels: As in `plain`.
+        scale: As in `plain`.
+        bias: As in `plain`.
+        non_target: As in `plain`. It is called again in the backward pass, and a parameter in it
+            gets no gradient.
+        normalised: As in `plain`.
+        reduction: As in `plain`.
+
+    Returns:
+        As `plain`, equal up to float32 rounding.
+
+    Example:
+        >>> import torch
+        >>> embeddings, centres = torch.tensor([[1.0, 0.0]]), torch.eye(2)
+        >>> streamed(embeddings, centres, torch.tensor([0]), 2.0, None, None, True, "log_sum_exp")
+        (tensor([1.]), tensor([0.]))
+    """
     if not torch.is_grad_enabled():
-        weight = weight.detach()  # so that no memory waits for a gradient
-    own, rest = Streamed.apply(queries, weight, *others)
-    return own, rest
+        centres = centres.detach()  # so that no memory is reserved for a gradient
+    target, reduced = Streamed.apply(
+        embeddings, centres, labels, scale, bias, non_target, normalised, reduction
+    )
+    return target, reduced
 
 
-def _chunks(queries: Tensor, weight: Tensor) -> Iterator[slice]:
-    # A chunk's logits and class centres should stay in a CPU's cache, and be much for a GPU to do at a time.
-    step = 2048 if queries.device.type == "cpu" else max(2**26 // max(len(queries), 1), 1024)
-    for begin in range(0, len(weight), step):
-        yield slice(begin, min(begin + step, len(weight)))
+def _chunks(embeddings: Tensor, centres: Tensor) -> Iterator[slice]:
+    """Yields slices that together cover all classes."""
+    # On a CPU the logits and class centres of a chunk should fit into its cache. A GPU needs larger
+    # chunks to be fully used.
+    step = 2048
+    if embeddings.device.type != "cpu":
+        step = max(2**26 // max(len(embeddings), 1), 1024)
+    for begin in range(0, len(centres), step):
+        yield slice(begin, min(begin + step, len(centres)))
 
 
-def _held(held: Tensor | None, part: slice, queries: Tensor) -> Tensor:
-    """Where the (N, K) products of a chunk wait for backward: the beginning of the chunk's share of the gradient."""
-    count = part.stop - part.start
-    if held is None:
-        return queries.new_empty(len(queries), count)
-    return held[part].view(-1)[: len(queries) * count].view(len(queries), count)
+def _product_buffer(stored: Tensor | None, chunk: slice, embeddings: Tensor) -> Tensor:
+    """Returns memory for the (N, K) products of a chunk: the start of its share of `stored`."""
+    count = chunk.stop - chunk.start
+    if stored is None:
+        return embeddings.new_empty(len(embeddings), count)
+    return stored[chunk].view(-1)[: len(embeddings) * count].view(len(embeddings), count)
+
+
+def _target_products(embeddings: Tensor, target_centres: Tensor, normalised: bool) -> Tensor:
+    """Returns the (N,) products of embeddings with their (N, D) target class centres."""
+    if not normalised:
+        return (embeddings * target_centres).sum(1)
+    return (embeddings * unit(target_centres)).sum(1).clamp(-1.0, 1.0)
 
 
 def _logits(
     products: Tensor,
-    inverse: Tensor,
-    own: Tensor,
+    inverse_lengths: Tensor,
+    target: Tensor,
     scale: float | Tensor,
     bias: Tensor | None,
-    others: Others | None,
+    non_target: NonTargetFunction | None,
     normalised: bool,
 ) -> Tensor:
-    """Of (N, K) products with class centres of lengths 1 / `inverse`, a new tensor."""
-    if others is None and not isinstance(scale, Tensor):
-        logits = products * (inverse * scale)  # at once: each time through a chunk counts
+    """Returns the (N, K) logits of a chunk as a new tensor.
+
+    `inverse_lengths` are the (K,) reciprocal lengths of the class centres.
+    """
+    if non_target is None and not isinstance(scale, Tensor):
+        # One multiplication of the matrix instead of two: each of them takes time.
+        logits = products * (inverse_lengths * scale)
     else:
-        logits = _shaped(products * inverse, own, others, normalised) * scale
+        logits = _replace(products * inverse_lengths, target, non_target, normalised) * scale
     return logits if bias is None else logits.add_(bias)
 
 
-def _shaped(products: Tensor, own: Tensor, others: Others | None, normalised: bool) -> Tensor:
-    if others is None:
-        return products
-    return others(products.clamp(-1.0, 1.0) if normalised else products, own[:, None])
-
-
-def _through(
-    slope: Tensor, products: Tensor, own: Tensor, others: Others, normalised: bool
+def _replace(
+    products: Tensor, target: Tensor, non_target: NonTargetFunction | None, normalised: bool
 ) -> Tensor:
-    """The derivative with respect to what `others` gives -> with respect to the products."""
+    """Applies the function for non-target classes, if there is one, to (N, K) products."""
+    if non_target is None:
+        return products
+    return non_target(products.clamp(-1.0, 1.0) if normalised else products, target[:, None])
+
+
+def _slope_of_reduction(logits: Tensor, reduced: Tensor, reduction: Reduction) -> Tensor:
+    """Returns the derivative of the reduced logits with respect to (N, K) logits, in place."""
+    if reduction == "softplus":
+        return logits.sigmoid_()
+    return logits.sub_(reduced[:, None]).exp_()
+
+
+def _slope_before_replacing(
+    slope: Tensor,
+    products: Tensor,
+    target: Tensor,
+    non_target: NonTargetFunction,
+    normalised: bool,
+) -> Tensor:
+    """Propagates the derivative back from the result of `non_target` to the products."""
     with torch.enable_grad():
-        inner = products.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(_shaped(inner, own, others, normalised), inner, slope)
+        inputs = products.detach().requires_grad_()
+        replaced = _replace(inputs, target, non_target, normalised)
+        (gradient,) = torch.autograd.grad(replaced, inputs, slope)
     return gradient
 
 
-def _fill_own(values: Tensor, labels: Tensor, part: slice, with_what: float | Tensor) -> None:
-    """Write into (N, K) values, in place, at each row's own class if it is in this chunk; without asking the device where."""
-    column = labels - part.start
+def _write_centre_gradient(
+    gradient: Tensor, slope: Tensor, embeddings: Tensor, centres: Tensor, parallel: Tensor | None
+) -> None:
+    """Writes the gradient of a chunk of (K, D) class centres into `gradient`."""
+    if parallel is None:
+        torch.mm(slope.T, embeddings, out=gradient)
+    else:
+        torch.mul(centres, parallel.neg()[:, None], out=gradient)
+        gradient.addmm_(slope.T, embeddings)
+
+
+def _fill_target(values: Tensor, labels: Tensor, chunk: slice, fill: float | Tensor) -> None:
+    """Writes `fill` in place into the target column of each row of (N, K) values.
+
+    Rows whose target class lies outside the chunk stay unchanged. Nothing here waits for a GPU.
+    """
+    column = labels - chunk.start
     inside = ((column >= 0) & (column < values.shape[1]))[:, None]
     column = column.clamp(0, values.shape[1] - 1)[:, None]
-    filling = (
-        with_what[:, None]
-        if isinstance(with_what, Tensor)
-        else torch.full_like(values[:, :1], with_what)
-    )
+    filling = fill[:, None] if isinstance(fill, Tensor) else torch.full_like(values[:, :1], fill)
     values.scatter_(1, column, torch.where(inside, filling, values.gather(1, column)))

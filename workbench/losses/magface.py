@@ -1,4 +1,4 @@
-"""MagFace: the margin grows with the length of the embedding, which so becomes a measure of quality."""
+"""MagFace: a margin that grows with the length of the embedding, which measures image quality."""
 
 from __future__ import annotations
 
@@ -16,35 +16,56 @@ from workbench.losses.registry import register
 
 @register("magface")
 class MagFace(MarginSoftmax):
-    """Margin by length: the target logit is s * cos(theta_y + m(a)), a = ||x||, and long embeddings are rewarded with g(a).
+    """Margin by length: the target logit is s * cos(theta_y + m(a)), where a = ||x||.
 
-    Meng et al., "MagFace: A universal representation for face recognition and quality assessment", CVPR 2021: m(a) is a
-    straight line from `l_margin` at length `l_a` to `u_margin` at `u_a`, g(a) = a / u_a^2 + 1 / a, and lambda_g * g is added to
-    each image's cross-entropy. Both are differentiated through a, so that an image far from its centre is drawn to a short
-    embedding with a small margin. Lengths are clipped to [l_a, u_a] first, as in the authors' code: outside they have no
-    gradient from this.
+    Meng et al., "MagFace: A universal representation for face recognition and quality assessment",
+    CVPR 2021. The margin m(a) is linear, from `l_margin` at length `l_a` to `u_margin` at `u_a`.
+    The term lambda_g * g(a) with g(a) = a / u_a^2 + 1 / a is added to the cross-entropy of each
+    image; it favours long embeddings. Both are differentiated with respect to a, so that an image
+    far from its class centre tends towards a short embedding with a small margin. As in the
+    authors' code, lengths are first clipped to [l_a, u_a], so they get no gradient from this loss
+    outside that range.
 
-    What reweighs the samples (`magface+ohem`) sees their cross-entropy alone; g is averaged over the whole batch. Past
-    theta_y + m = pi the curve goes on as ArcFace's. `ramp` scales m(a), not g.
+    A reweighting (`magface+ohem`) acts on the cross-entropy alone, and g is averaged over the whole
+    batch. Where theta_y + m(a) exceeds pi, the curve continues as that of ArcFace. `ramp` scales
+    m(a), but not g.
 
-    With `easy_margin`, the default of the layers in the authors' code, there is no margin where cos theta_y <= 0: the logit is
-    s * cos theta_y there, and the length has no gradient from it. That is where training starts, with all angles near 90
-    degrees. The curve jumps at 90 degrees, from -sin m to 0.
+    With `easy_margin`, the default in the authors' code, the margin is applied only where
+    cos theta_y > 0. Elsewhere the target logit is s * cos theta_y, and the length gets no gradient
+    from it. Training starts near there, since all angles are then close to 90 degrees. At
+    90 degrees the curve jumps from -sin m to 0.
 
-    Lengths must be free to grow: the batch normalisation that closes the network needs a trained scale (`head_scale`).
+    The lengths of the embeddings must be able to grow, so the last batch normalisation of the
+    network needs a trained scale (`head_scale`).
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        l_a, u_a: shortest and greatest length, 0 < l_a < u_a.
-        l_margin, u_margin: margins in radians at these, 0 <= l_margin <= u_margin <= pi.
-        lambda_g: weight of g, >= 0; the paper bounds it from below, so that there is one best length for an image.
-        easy_margin: see above.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        l_a: Smallest length, > 0.
+        u_a: Largest length, > l_a.
+        l_margin: Margin at the smallest length in radians, 0..pi.
+        u_margin: Margin at the largest length in radians, l_margin..pi.
+        lambda_g: Weight of g, >= 0. The paper gives a lower bound above which each image has a
+            unique optimal length.
+        easy_margin: Whether to apply the margin only where cos theta_y > 0.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("magface", embedding_dim=8, num_classes=10)
+        >>> loss.margin_at(torch.tensor([10.0, 60.0, 110.0]))
+        tensor([0.4500, 0.6250, 0.8000])
     """
 
     formula = "s cos(theta + m(a)), a = |x|; + lambda_g (a / u_a^2 + 1 / a)"
-    paper = "Meng et al., MagFace: A universal representation for face recognition and quality assessment, CVPR 2021"
+    paper = (
+        "Meng et al., MagFace: A universal representation for face recognition and quality "
+        "assessment, CVPR 2021"
+    )
     head_scale: ClassVar[HeadScale | None] = "trained"
 
     def __init__(
@@ -62,10 +83,8 @@ class MagFace(MarginSoftmax):
         l_margin = in_range("magface: margin l_margin", l_margin, 0.0, math.pi)
         u_margin = in_range("magface: margin u_margin", u_margin, l_margin, math.pi)
         super().__init__(embedding_dim, num_classes, s, m=(l_margin + u_margin) / 2.0)
-        self.l_a, self.u_a = (
-            in_range("magface: length l_a", l_a, 0.0),
-            in_range("magface: length u_a", u_a, 0.0),
-        )
+        self.l_a = in_range("magface: length l_a", l_a, 0.0)
+        self.u_a = in_range("magface: length u_a", u_a, 0.0)
         if not 0 < l_a < u_a:
             raise WorkbenchError(
                 f"magface: lengths must be numbers with 0 < l_a < u_a, got {l_a} and {u_a}"
@@ -75,59 +94,75 @@ class MagFace(MarginSoftmax):
         self.easy_margin = bool(easy_margin)
 
     def margin(self, cosine: Tensor) -> Tensor:
-        """The curve in the middle between shortest and greatest length."""
-        return self._bent(cosine, self.m * self.ramp)
+        """Returns the curve of the length (l_a + u_a) / 2; see `MarginSoftmax.margin`."""
+        return self._add_margin(cosine, self.m * self.ramp)
 
     def margin_at(self, lengths: Tensor) -> Tensor:
-        """Lengths of any shape -> margins m(a) in radians."""
+        """Returns the margins m(a).
+
+        Args:
+            lengths: Lengths of embeddings, any shape.
+
+        Returns:
+            Margins in radians, of the same shape.
+        """
         slope = (self.u_margin - self.l_margin) / (self.u_a - self.l_a)
         return (self.l_margin + slope * (lengths.clamp(self.l_a, self.u_a) - self.l_a)) * self.ramp
 
-    def own_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
-        return self._bent(cosine, self.margin_at(_lengths(embeddings)))
+    def target_margin(self, cosine: Tensor, embeddings: Tensor) -> Tensor:
+        """Returns the curve of each image by its length; see `MarginSoftmax.target_margin`."""
+        return self._add_margin(cosine, self.margin_at(_lengths(embeddings)))
 
     def target_logit(self, cosine: Tensor, norm: float | None = None) -> Tensor:
-        """The curve for an embedding of one length, by default the middle one, (l_a + u_a) / 2.
+        """Returns the target logit for embeddings of one length.
 
         Args:
-            cosine: any shape, in [-1, 1].
-            norm: another length, >= 0.
+            cosine: Cosines of any shape, in [-1, 1].
+            norm: Length of the embeddings, >= 0; by default (l_a + u_a) / 2.
+
+        Returns:
+            Logits of the same shape.
         """
         cosine = at_least_float32(cosine)
-        return self.s * (
-            self.margin(cosine)
-            if norm is None
-            else self._bent(cosine, self.margin_at(cosine.new_tensor(norm)))
-        )
+        if norm is None:
+            return self.s * self.margin(cosine)
+        return self.s * self._add_margin(cosine, self.margin_at(cosine.new_tensor(norm)))
 
     def regulariser(self, lengths: Tensor) -> Tensor:
-        """g(a): lengths of any shape -> values."""
+        """Returns g(a) = a / u_a^2 + 1 / a.
+
+        Args:
+            lengths: Lengths of embeddings, any shape.
+
+        Returns:
+            Values of the same shape.
+        """
         lengths = lengths.clamp(self.l_a, self.u_a)
         return lengths / self.u_a**2 + lengths.reciprocal()
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return (
-            super().value(embeddings, labels)
-            + self.lambda_g * self.regulariser(_lengths(embeddings)).mean()
-        )
+        """Returns the mean cross-entropy plus the mean regulariser; see `Loss.value`."""
+        cross_entropy = super().value(embeddings, labels)
+        return cross_entropy + self.lambda_g * self.regulariser(_lengths(embeddings)).mean()
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """As for every margin; and the mean length of the embeddings."""
+        """Adds the mean length of the embeddings; see `MarginSoftmax.measure`."""
         return super().measure(embeddings, labels) | {
             "length_mean": _lengths(embeddings.float()).mean().item()
         }
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         margins = f"l_margin={self.l_margin:g}, u_margin={self.u_margin:g}"
         bounds = f"l_a={self.l_a:g}, u_a={self.u_a:g}, {margins}, lambda_g={self.lambda_g:g}"
         return f"{super().extra_repr()}, {bounds}, easy_margin={self.easy_margin}"
 
-    def _bent(self, cosine: Tensor, m: float | Tensor) -> Tensor:
+    def _add_margin(self, cosine: Tensor, m: float | Tensor) -> Tensor:
         shifted = add_angle(cosine, m)
         return torch.where(cosine > 0, shifted, cosine) if self.easy_margin else shifted
 
 
 def _lengths(embeddings: Tensor) -> Tensor:
-    """(N, D) -> (N, 1)."""
+    """Returns the (N, 1) lengths of (N, D) embeddings."""
     lengths: Tensor = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     return lengths

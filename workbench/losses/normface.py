@@ -11,15 +11,26 @@ from workbench.losses.registry import register
 
 @register("normface")
 class NormFace(MarginSoftmax):
-    """Normalised softmax, the margin losses' common ground: logit_j = s * cos theta_j, no margin.
+    """Normalised softmax without margin: logit_j = s * cos theta_j.
 
-    Wang et al., "NormFace: L2 hypersphere embedding for face verification", ACM MM 2017, with normalised weights.
+    Wang et al., "NormFace: L2 hypersphere embedding for face verification", ACM MM 2017, with
+    normalised class centres. The margin losses are variants of this loss.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        learn_scale: train s, starting from the value given, instead of holding it.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        learn_scale: Whether to train the scale, starting from s.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("normface", embedding_dim=8, num_classes=10)
+        >>> loss.target_logit(torch.tensor([0.5]))
+        tensor([32.])
     """
 
     formula = "s cos(theta)"
@@ -33,10 +44,13 @@ class NormFace(MarginSoftmax):
 
     @property
     def scale(self) -> float | Tensor:
+        """The current scale: a number, or a () tensor if it is trained."""
         return self.s if self.learned_s is None else self.learned_s
 
     def margin(self, cosine: Tensor) -> Tensor:
+        """Returns the cosine unchanged."""
         return cosine
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, learn_scale={self.learned_s is not None}"

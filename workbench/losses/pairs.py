@@ -1,4 +1,4 @@
-"""What the losses on pairs and triplets of a batch share: distances, and who is who."""
+"""Functions shared by the pair and triplet losses: distances, and the pairs of a batch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,64 @@ from workbench.losses.head import unit
 
 
 def distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances between the directions of embeddings: (N, D) -> (N, N) in [0, 2]."""
+    """Returns the Euclidean distances between all embeddings, scaled to length 1.
+
+    Args:
+        embeddings: (N, D) embeddings.
+
+    Returns:
+        (N, N) distances, 0..2. The derivative is 0 where two embeddings coincide.
+
+    Example:
+        >>> import torch
+        >>> distances(torch.tensor([[1.0, 0.0], [-3.0, 0.0]]))
+        tensor([[0., 2.],
+                [2., 0.]])
+    """
     directions = unit(embeddings)
-    # From the differences: 2 - 2 cos loses half of the digits where two embeddings are close. The derivative where two
-    # coincide is taken as 0.
+    # Computed from the differences. The formula 2 - 2 cos would lose half of the digits where two
+    # embeddings are close.
     return torch.cdist(directions, directions, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which two images of a batch make a genuine pair, and which an impostor pair: (N,) -> (N, N) twice."""
+    """Returns which two images of a batch are a genuine pair, and which are an impostor pair.
+
+    Args:
+        labels: (N,) labels.
+
+    Returns:
+        Two (N, N) boolean tensors, for genuine and impostor pairs. An image and itself are neither.
+
+    Example:
+        >>> import torch
+        >>> genuine, impostor = pairs(torch.tensor([5, 5, 8]))
+        >>> genuine
+        tensor([[False,  True, False],
+                [ True, False, False],
+                [False, False, False]])
+    """
     same = labels[:, None] == labels
     return same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device), ~same
 
 
 @torch.no_grad()
 def mean_angles(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-    """Mean angles in degrees between two images of one person (genuine) and of two (impostor). Only what the batch has."""
+    """Returns the mean angles of the genuine and of the impostor pairs of a batch.
+
+    Args:
+        embeddings: (N, D) embeddings.
+        labels: (N,) labels.
+
+    Returns:
+        `genuine_angle_mean` and `impostor_angle_mean` in degrees. A kind of pairs that the batch
+        does not have is left out.
+
+    Example:
+        >>> import torch
+        >>> mean_angles(torch.eye(2), torch.tensor([0, 0]))
+        {'genuine_angle_mean': 90.0}
+    """
     angles = 2.0 * (0.5 * distances(embeddings.float())).clamp_max(1.0).asin().rad2deg()
-    kinds = zip(("genuine_angle_mean", "impostor_angle_mean"), pairs(labels), strict=True)
-    return {name: angles[chosen].mean().item() for name, chosen in kinds if chosen.any()}
+    masks = zip(("genuine_angle_mean", "impostor_angle_mean"), pairs(labels), strict=True)
+    return {name: angles[mask].mean().item() for name, mask in masks if mask.any()}

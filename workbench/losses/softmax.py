@@ -1,4 +1,4 @@
-"""Plain softmax cross-entropy."""
+"""Softmax cross-entropy without normalisation and without margin."""
 
 from __future__ import annotations
 
@@ -14,19 +14,33 @@ from workbench.losses.registry import register
 
 @register("softmax")
 class Softmax(ClassificationLoss):
-    """Linear classifier with cross-entropy: logit_j = w_j . x + b_j, nothing normalised, no margin.
+    """Linear classifier with cross-entropy: logit_j = w_j . x + b_j.
 
-    The baseline of every margin paper, e.g. Wen et al., "A discriminative feature learning approach for deep face
+    Neither the embeddings x nor the class centres w_j are normalised. This is the baseline of the
+    papers on margins, e.g. of Wen et al., "A discriminative feature learning approach for deep face
     recognition", ECCV 2016.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        bias: add the b_j.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        bias: Whether to add a trained bias b_j to each logit.
+
+    Raises:
+        WorkbenchError: If a size is not positive.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("softmax", embedding_dim=8, num_classes=10)
+        >>> loss.predict(torch.randn(4, 8)).shape
+        torch.Size([4, 10])
     """
 
     formula = "w_y . x + b_y"
-    paper = "Wen et al., A discriminative feature learning approach for deep face recognition, ECCV 2016"
+    paper = (
+        "Wen et al., A discriminative feature learning approach for deep face recognition, "
+        "ECCV 2016"
+    )
     head_scale: ClassVar[HeadScale | None] = "trained"
 
     def __init__(self, embedding_dim: int, num_classes: int, bias: bool = True) -> None:
@@ -34,14 +48,28 @@ class Softmax(ClassificationLoss):
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
 
     def logits(self, embeddings: Tensor, classes: slice = slice(None)) -> Tensor:
+        """Returns the logits; see `ClassificationLoss.logits`."""
         bias = None if self.bias is None else self.bias[classes].to(embeddings.dtype)
         return F.linear(embeddings, self.weight[classes].to(embeddings.dtype), bias)
 
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy: log(1 + sum over the other classes of exp(logit_j - logit_y))."""
-        own, rest = self.against_others(embeddings, labels, bias=self.bias, normalised=False)
-        target = own if self.bias is None else own + self.bias[labels]
-        return F.softplus(rest - target)
+        """Returns the cross-entropy log(1 + sum_j exp(logit_j - logit_y)) of each sample.
+
+        The sum runs over the non-target classes j, and y is the target class.
+
+        Args:
+            embeddings: (N, D) float32 or float64 embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            (N,) losses, >= 0.
+        """
+        product, log_sum_exp = self.compare_with_centres(
+            embeddings, labels, bias=self.bias, normalised=False
+        )
+        target_logit = product if self.bias is None else product + self.bias[labels]
+        return F.softplus(log_sum_exp - target_logit)
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, bias={self.bias is not None}"

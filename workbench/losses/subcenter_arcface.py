@@ -1,4 +1,4 @@
-"""Sub-centre ArcFace: several centres a class, so that mislabelled and odd images need not pull at the main one."""
+"""Sub-centre ArcFace: several centres for each class, which makes it robust to label noise."""
 
 from __future__ import annotations
 
@@ -17,29 +17,48 @@ from workbench.losses.registry import register
 
 @register("subcenter_arcface")
 class SubCenterArcFace(MarginSoftmax):
-    """ArcFace in which a class is as near as the nearest of its K sub-centres: cos theta_j = max_k cos theta_jk.
+    """ArcFace with K sub-centres for each class, of which the nearest counts.
 
-    Deng et al., "Sub-center ArcFace: Boosting face recognition by large-scale noisy web faces", ECCV 2020, eq. 3 (target logit
-    s * cos(theta_y + m)). The clean images of a class gather at one sub-centre, its *dominant* one, noise at the others. The
-    paper finds it by counting, for a class's images, which sub-centre is the nearest; here the training batches are counted as
-    they go by. It is what `centres` gives; `predict` looks at all of them.
+    Deng et al., "Sub-center ArcFace: Boosting face recognition by large-scale noisy web faces",
+    ECCV 2020, eq. 3. The cosine to a class is the largest one to its sub-centres,
+    cos theta_j = max_k cos theta_jk, and the target logit is s * cos(theta_y + m).
 
-    The head cannot be streamed, as there is a K-th more than (N, C) numbers to go through for a maximum.
+    The clean images of a class gather around one sub-centre, the *dominant* one, and mislabelled or
+    unusual images around the others. The paper finds the dominant sub-centre by counting, over the
+    images of a class, which sub-centre is the nearest. Here the images of the training batches are
+    counted. `centres` returns the dominant sub-centres, and `predict` uses all of them.
+
+    The head "streamed" is not supported: the maximum over sub-centres needs the cosines to all
+    C * K sub-centres, which is K times as many as to C class centres.
 
     Args:
-        embedding_dim: D.
-        num_classes: C.
-        s: scale of the logits, > 0.
-        m: margin in radians, 0..pi.
-        sub_centres: K, >= 1; 1 is ArcFace.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1.
+        s: Scale of the logits, > 0.
+        m: Margin in radians, 0..pi.
+        sub_centres: Number K of sub-centres of each class, >= 1. With 1 the loss is ArcFace.
 
     Attributes:
-        weight: (C, K, D) sub-centres.
-        counts: (C, K) int64, how often each was the nearest one of an image of its own class in training.
+        weight: (C, K, D) sub-centres, trained.
+        counts: (C, K) int64, how often each sub-centre was the nearest one to an image of its class
+            in training.
+
+    Raises:
+        WorkbenchError: If an option is out of range.
+
+    Example:
+        >>> import workbench as wb
+        >>> sizes = {"embedding_dim": 8, "num_classes": 10}
+        >>> loss = wb.losses.create("subcenter_arcface", **sizes, sub_centres=3)
+        >>> loss.weight.shape, loss.centres.shape
+        (torch.Size([10, 3, 8]), torch.Size([10, 8]))
     """
 
     formula = "s cos(theta + m), theta to the nearest of K sub-centres"
-    paper = "Deng et al., Sub-center ArcFace: Boosting face recognition by large-scale noisy web faces, ECCV 2020"
+    paper = (
+        "Deng et al., Sub-center ArcFace: Boosting face recognition by large-scale noisy web "
+        "faces, ECCV 2020"
+    )
     can_stream: ClassVar[bool] = False
     counts: Tensor
 
@@ -64,41 +83,52 @@ class SubCenterArcFace(MarginSoftmax):
         self.register_buffer("counts", torch.zeros(num_classes, sub_centres, dtype=torch.int64))
 
     def margin(self, cosine: Tensor) -> Tensor:
+        """Returns cos(theta + m); see `MarginSoftmax.margin`."""
         return add_angle(cosine, self.m * self.ramp)
 
     @property
     def dominant(self) -> Tensor:
-        """(C,) number of each class's dominant sub-centre; the first one of a class that was not seen yet."""
+        """(C,) index of each class's dominant sub-centre; 0 for a class without images so far."""
         return self.counts.argmax(1)
 
     @property
     def centres(self) -> Tensor:
-        """(C, D) each class's dominant sub-centre."""
+        """(C, D) dominant sub-centre of each class."""
         return self.weight[torch.arange(self.num_classes, device=self.weight.device), self.dominant]
 
     @torch.no_grad()
     def nearest(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """(N, D), (N,) -> (N,) number of the nearest sub-centre of the own class.
+        """Returns the index of the target class's sub-centre that is nearest to each embedding.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            (N,) int64 indices in 0..K-1.
 
         Raises:
-            WorkbenchError: as of `forward`.
+            WorkbenchError: If a shape or type does not fit, or a label is out of range.
         """
         self._check(embeddings)
         self._check_labels(embeddings, labels)
         embeddings = at_least_float32(embeddings)
-        return torch.einsum(
-            "nkd,nd->nk", unit(self.weight[labels].to(embeddings.dtype)), unit(embeddings)
-        ).argmax(1)
+        sub_centres = unit(self.weight[labels].to(embeddings.dtype))
+        return torch.einsum("nkd,nd->nk", sub_centres, unit(embeddings)).argmax(1)
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
-        self.counts.index_put_(
-            (labels, self.nearest(embeddings, labels)), self.counts.new_ones(()), accumulate=True
-        )
+        """Counts the nearest sub-centres of a training batch; see `Loss.observe`."""
+        nearest = self.nearest(embeddings, labels)
+        self.counts.index_put_((labels, nearest), self.counts.new_ones(()), accumulate=True)
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """As for every margin; and the share of images that are nearer to another sub-centre than the dominant one."""
-        aside = self.nearest(embeddings, labels) != self.dominant[labels]
-        return super().measure(embeddings, labels) | {"non_dominant": aside.float().mean().item()}
+        """Adds `non_dominant`: the share of images not nearest to the dominant sub-centre.
+
+        See `MarginSoftmax.measure`.
+        """
+        differs = self.nearest(embeddings, labels) != self.dominant[labels]
+        return super().measure(embeddings, labels) | {"non_dominant": differs.float().mean().item()}
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return f"{super().extra_repr()}, sub_centres={self.sub_centres}"

@@ -1,9 +1,9 @@
-"""Triplet loss: an anchor's impostor must be further away than its genuine partner, by a margin. No class centres."""
+"""Triplet loss: an anchor's negative must be farther away than its positive, by a margin."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,34 +16,64 @@ from workbench.losses.registry import register
 Mining = Literal["batch_hard", "semi_hard", "all"]
 
 
+class _Triplets(NamedTuple):
+    """Triplets of a batch as tensors of the same shape; not every element is a triplet."""
+
+    gaps: Tensor
+    """d(a, n) - d(a, p)."""
+    exist: Tensor
+    """Whether the batch has such a triplet."""
+    used: Tensor
+    """Whether the loss uses it."""
+
+
 @register("triplet")
 class Triplet(Loss):
-    """Triplet loss on normalised embeddings: max(0, d(a, p) - d(a, n) + m), with triplets mined within the batch.
+    """Triplet loss on normalised embeddings: max(0, d(a, p) - d(a, n) + m), without class centres.
 
-    Schroff et al., "FaceNet: A unified embedding for face recognition and clustering", CVPR 2015, eq. 3.
+    Schroff et al., "FaceNet: A unified embedding for face recognition and clustering", CVPR 2015,
+    eq. 3. An anchor a and its positive p are two images of an identity, and the negative n is an
+    image of another one. The distance d is the Euclidean one between embeddings scaled to length 1:
+    d = 2 sin(angle / 2), 0..2. Hermans et al. report more stable training with it than with its
+    square, which eq. 3 uses and `squared` selects. Triplets are mined within the batch:
 
-    The distance d is the Euclidean one between embeddings of length 1, 0..2, i.e. 2 sin(angle / 2); Hermans et al. find it
-    to train more steadily than its square, which eq. 3 has and `squared` gives.
+    - "batch_hard": for each anchor the farthest positive and the nearest negative. The loss is the
+      mean over the anchors. Hermans et al., "In defense of the triplet loss for person
+      re-identification", 2017, eq. 5.
+    - "semi_hard": triplets whose negative is farther away than the positive, but within the margin,
+      0 < d(a, n) - d(a, p) <= m (FaceNet, section 3.2). The loss is the mean over all such triplets
+      of the batch, while FaceNet uses one for each pair.
+    - "all": all triplets. The loss is the mean over those with a positive cost, since the many
+      triplets without cost would dominate a mean over all.
 
-    - `batch_hard`: for each anchor its furthest positive and its nearest negative; mean over the anchors. Hermans et al.,
-      "In defense of the triplet loss for person re-identification", 2017, eq. 5.
-    - `semi_hard`: the triplets whose negative is further away than the positive, but within the margin:
-      0 < d(a, n) - d(a, p) <= m (FaceNet, section 3.2; all of the batch's, where FaceNet takes one a pair); mean over them.
-    - `all`: every triplet; mean over those that cost something, as the many easy ones would drown them.
-
-    A batch without such a triplet costs 0. There are triplets only where a batch holds two images of a person, so batches
-    are drawn by identity (setting images_per_identity). `ramp` scales m.
+    The loss of a batch without such triplets is 0. Triplets require two images of an identity in a
+    batch, so training samples batches by identity (its setting `images_per_identity`). `ramp`
+    scales m.
 
     Args:
-        embedding_dim: D.
-        num_classes: C; there are no class centres, it only bounds the labels.
-        m: margin on the distance, >= 0 and at most the largest distance, 2 (4 if squared).
-        mining: see above.
-        squared: compare squared distances.
+        embedding_dim: Length D of an embedding, >= 1.
+        num_classes: Number C of classes, >= 1. It only bounds the labels.
+        m: Margin on the distance, from 0 to the largest distance: 2, or 4 if squared.
+        mining: "batch_hard", "semi_hard" or "all".
+        squared: Whether to compare squared distances.
+
+    Raises:
+        WorkbenchError: If an option is out of range or unknown.
+
+    Example:
+        >>> import torch
+        >>> import workbench as wb
+        >>> loss = wb.losses.create("triplet", embedding_dim=2, num_classes=2, m=0.3)
+        >>> embeddings = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+        >>> loss(embeddings, torch.tensor([0, 0, 1, 1]))  # 2 - 0 + 0.3
+        tensor(2.3000)
     """
 
     formula = "max(0, d(a, p) - d(a, n) + m)"
-    paper = "Schroff et al., FaceNet: A unified embedding for face recognition and clustering, CVPR 2015"
+    paper = (
+        "Schroff et al., FaceNet: A unified embedding for face recognition and clustering, "
+        "CVPR 2015"
+    )
     images_per_identity = 4
 
     def __init__(
@@ -55,10 +85,11 @@ class Triplet(Loss):
         squared: bool = False,
     ) -> None:
         super().__init__(embedding_dim, num_classes)
-        furthest = 4.0 if squared else 2.0
-        if not (math.isfinite(m) and 0 <= m <= furthest):
+        max_distance = 4.0 if squared else 2.0
+        if not (math.isfinite(m) and 0 <= m <= max_distance):
             raise WorkbenchError(
-                f"triplet: margin m is a difference of distances, 0 <= m <= {furthest:g}, got {m}"
+                "triplet: margin m is a difference of distances, "
+                f"0 <= m <= {max_distance:g}, got {m}"
             )
         if mining not in get_args(Mining):
             raise unknown_name("mining of loss 'triplet'", mining, get_args(Mining))
@@ -67,47 +98,54 @@ class Triplet(Loss):
         self.squared = bool(squared)
 
     def value(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        gap, _, used = self._mine(embeddings, labels)
-        cost = torch.where(used, self.m * self.ramp - gap, 0.0).clamp_min(0.0)
-        return cost.sum() / used.sum().clamp_min(1)
+        """Returns the mean cost of the mined triplets; see `Loss.value`."""
+        triplets = self._mine(embeddings, labels)
+        costs = torch.where(triplets.used, self.m * self.ramp - triplets.gaps, 0.0).clamp_min(0.0)
+        return costs.sum() / triplets.used.sum().clamp_min(1)
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """Share of the triplets (with `batch_hard`: of the anchors) that cost something; mean angles in degrees between two
-        images of one person (genuine) and of two (impostor). Only what the batch has."""
+        """Adds the share of triplets with a positive cost, and mean angles of pairs.
+
+        Args:
+            embeddings: (N, D) embeddings.
+            labels: (N,) int64 labels.
+
+        Returns:
+            The figures of `Loss.measure`, `margin_ramp`, `active_triplets` (with "batch_hard", the
+            share of anchors), and the angles of `pairs.mean_angles`. Figures of triplets and pairs
+            that the batch does not have are left out.
+        """
         row = super().measure(embeddings, labels) | {"margin_ramp": self.ramp}
-        gap, there, used = self._mine(embeddings.float(), labels)
-        if there.any():
-            row["active_triplets"] = (
-                (used & (gap < self.m * self.ramp)).sum() / there.sum()
-            ).item()
+        gaps, exist, used = self._mine(embeddings.float(), labels)
+        if exist.any():
+            active = used & (gaps < self.m * self.ramp)
+            row["active_triplets"] = (active.sum() / exist.sum()).item()
         return row | mean_angles(embeddings, labels)
 
-    def _mine(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """d(a, n) - d(a, p), where there is such a triplet, and which of them count; all of the same shape."""
-        apart = distances(embeddings)
+    def _mine(self, embeddings: Tensor, labels: Tensor) -> _Triplets:
+        pair_distances = distances(embeddings)
         if self.squared:
-            apart = apart.square()
+            pair_distances = pair_distances.square()
         genuine, impostor = pairs(labels)
-        if self.mining == "batch_hard":  # (N,)
-            furthest = torch.where(genuine, apart, -1.0).amax(1)
-            nearest = torch.where(impostor, apart, 5.0).amin(1)
-            there = genuine.any(1) & impostor.any(1)
-            return nearest - furthest, there, there
-        anchor, partner = genuine.nonzero(
-            as_tuple=True
-        )  # (pairs, N), which is far less than (N, N, N)
-        gap = apart[anchor] - apart[anchor, partner][:, None]
-        there = impostor[anchor]
+        if self.mining == "batch_hard":
+            farthest = torch.where(genuine, pair_distances, -1.0).amax(1)
+            nearest = torch.where(impostor, pair_distances, 5.0).amin(1)
+            exist = genuine.any(1) & impostor.any(1)
+            return _Triplets(nearest - farthest, exist, exist)
+        # Shape (genuine pairs, N), which is much smaller than (N, N, N).
+        anchor, positive = genuine.nonzero(as_tuple=True)
+        gaps = pair_distances[anchor] - pair_distances[anchor, positive][:, None]
+        exist = impostor[anchor]
         margin = self.m * self.ramp
-        out = (gap <= 0) | (gap > margin) if self.mining == "semi_hard" else gap >= margin
-        return (
-            gap,
-            there,
-            there & ~out,
-        )  # so that a gap that is not a number stays in, and is noticed
+        excluded = gaps >= margin
+        if self.mining == "semi_hard":
+            excluded = (gaps <= 0) | (gaps > margin)
+        # Written as "not excluded", so that a gap of NaN is used and the loss becomes NaN.
+        return _Triplets(gaps, exist, exist & ~excluded)
 
     def extra_repr(self) -> str:
+        """Returns the sizes and options for `repr`."""
         return (
             f"{super().extra_repr()}, m={self.m:g}, mining={self.mining!r}, squared={self.squared}"
         )

@@ -1,4 +1,4 @@
-"""Figures: plotly from plain arrays and tables. No Streamlit, no torch, nothing computed that a result does not hold."""
+"""Functions that draw results with plotly. They need neither Streamlit nor torch."""
 
 from __future__ import annotations
 

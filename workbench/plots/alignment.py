@@ -1,4 +1,4 @@
-"""What finding and aligning faces is worth: accuracy on the same pairs, as they are, cropped and aligned."""
+"""The figure of the alignment study: accuracy on photos as they are, cropped and aligned."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ ROWS = {
     "aligned": "face found, aligned",
 }
 STEP = 0.2
-"""Between the dots of two runs in a row."""
+"""Vertical distance between the dots of two runs in the same row."""
 
 
 def alignment(studies: Mapping[str, Any]) -> go.Figure:
-    """Accuracy with its 95 % interval for each preparation of the pictures, a dot a run.
+    """Draws the accuracy of runs on unprocessed, cropped and aligned photos, with 95 % intervals.
 
-    Of a single run the paired differences to the pictures as they are stand beside the dots.
+    If there is a single run, the paired differences to the unprocessed photos are printed next to
+    the axes.
 
     Args:
-        studies: {run name: study}, as `wb.experiments.alignment` makes them, all of one benchmark.
+        studies: `AlignmentStudy` of each run by name, as `wb.experiments.alignment` returns it.
+            All of them are of the same benchmark.
+
+    Returns:
+        A figure with one row for each preparation and one dot in it for each run.
     """
-    drawn = figure("Accuracy (95 % interval)", "")
+    fig = figure("Accuracy (95 % interval)", "")
     middle = (len(studies) - 1) / 2
     for number, (name, study) in enumerate(studies.items()):
         colour = colour_of(name)
         results = [study.results[key] for key in ROWS]
         accuracies = [result.accuracy for result in results]
-        edges = [
+        intervals = [
             result.intervals.get("accuracy", (result.accuracy, result.accuracy))
             for result in results
         ]
-        drawn.add_scatter(
+        fig.add_scatter(
             x=accuracies,
             y=[row + STEP * (number - middle) for row in range(len(ROWS))],
             mode="lines+markers",
@@ -44,9 +49,11 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
             marker={"color": colour, "size": 11},
             error_x={
                 "type": "data",
-                "array": [high - value for value, (_, high) in zip(accuracies, edges, strict=True)],
+                "array": [
+                    high - value for value, (_, high) in zip(accuracies, intervals, strict=True)
+                ],
                 "arrayminus": [
-                    value - low for value, (low, _) in zip(accuracies, edges, strict=True)
+                    value - low for value, (low, _) in zip(accuracies, intervals, strict=True)
                 ],
                 "width": 5,
                 "thickness": 2,
@@ -56,9 +63,9 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
         )
     if len(studies) == 1:
         (study,) = studies.values()
-        _differences(drawn, study)
+        _differences(fig, study)
     rows = list(ROWS.values())
-    drawn.update_yaxes(
+    fig.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=rows,
         range=[len(rows) - 0.4, -0.6],
@@ -66,24 +73,36 @@ def alignment(studies: Mapping[str, Any]) -> go.Figure:
         automargin=True,
         ticks="",
     )
-    drawn.update_xaxes(tickformat=".0%", title_standoff=8)
-    drawn.update_layout(height=250 + 60 * max(len(studies) - 1, 0), showlegend=True)
-    return captioned(drawn, {name: study.results["raw"] for name, study in studies.items()})
+    fig.update_xaxes(tickformat=".0%", title_standoff=8)
+    fig.update_layout(height=250 + 60 * max(len(studies) - 1, 0), showlegend=True)
+    return captioned(fig, {name: study.results["raw"] for name, study in studies.items()})
 
 
-def _differences(drawn: go.Figure, study: Any) -> None:
-    """Right of the axes: how much better than the pictures as they are."""
-    drawn.add_annotation(
-        x=1.02, y=-0.52, xref="paper", yref="y", xanchor="left", showarrow=False, font={"size": 12, "color": GREY},
+def _differences(fig: go.Figure, study: Any) -> None:
+    """Prints right of the axes how the accuracy differs from that on unprocessed photos."""
+    fig.add_annotation(
+        x=1.02,
+        y=-0.52,
+        xref="paper",
+        yref="y",
+        xanchor="left",
+        showarrow=False,
+        font={"size": 12, "color": GREY},
         text="difference to as they are, paired",
-    )  # fmt: skip
+    )
     for row, key in enumerate(ROWS):
         if (difference := study.differences.get((key, "raw"))) is None:
             continue
-        drawn.add_annotation(
-            x=1.02, y=row, xref="paper", yref="y", xanchor="left", showarrow=False, align="left",
+        fig.add_annotation(
+            x=1.02,
+            y=row,
+            xref="paper",
+            yref="y",
+            xanchor="left",
+            showarrow=False,
+            align="left",
             text=f"<b>{100 * difference.value:+.1f}</b> points<br>"
             f"[{100 * difference.interval[0]:+.1f}, {100 * difference.interval[1]:+.1f}]",
             font={"color": BLACK},
-        )  # fmt: skip
-    drawn.update_layout(margin_r=230)
+        )
+    fig.update_layout(margin_r=230)

@@ -1,4 +1,4 @@
-"""Distributions of angles and of similarities."""
+"""Figures of angles and similarities: distributions, margin curves, one pair in a benchmark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.plots.theme import (
     BLACK,
     GENUINE,
@@ -21,24 +21,40 @@ from workbench.plots.theme import (
     styles,
 )
 
-Floats = NDArray[np.float64]
 PITCH = 1.3
-"""Distance between two rows of distributions, each of height 1."""
+"""Vertical distance between two rows of distributions, each of which has the height 1."""
 
 
 def pair_angles(results: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Figure:
-    """Angles between the embeddings of genuine and of impostor pairs, a row per run; dotted, the threshold.
+    """Draws the angles between the embeddings of genuine and of impostor pairs.
+
+    A dotted line marks the angle at the threshold. Where the two distributions overlap, every
+    threshold makes mistakes.
 
     Args:
-        results: {run name: verification result whose scores are cosines}.
+        results: verification results by run name. Their scores are cosines.
+        bin_degrees: width of a histogram bin in degrees.
+
+    Returns:
+        A figure with one row for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> scores = np.r_[np.linspace(0.1, 0.9, 60), np.linspace(-0.3, 0.5, 60)]
+        >>> same = np.arange(120) < 60
+        >>> result = wb.evaluation.verification(scores, same, np.arange(120) % 10)
+        >>> fig = pair_angles({"arcface": result})
+        >>> [trace.name for trace in fig.data]
+        ['genuine pairs', 'impostor pairs', 'threshold']
     """
-    drawn = _ridges(list(results), "Angle between the two embeddings (degrees)", bin_degrees)
+    fig = _ridges(list(results), "Angle between the two embeddings (degrees)", bin_degrees)
     for row, (name, result) in enumerate(results.items()):
         degrees = np.degrees(np.arccos(np.clip(result.scores, -1, 1)))
-        _ridge(drawn, row, degrees[result.same], "genuine pairs", GENUINE, bin_degrees)
-        _ridge(drawn, row, degrees[~result.same], "impostor pairs", IMPOSTOR, bin_degrees)
+        _ridge(fig, row, degrees[result.same], "genuine pairs", GENUINE, bin_degrees)
+        _ridge(fig, row, degrees[~result.same], "impostor pairs", IMPOSTOR, bin_degrees)
         threshold = float(np.degrees(np.arccos(np.clip(result.threshold, -1, 1))))
-        drawn.add_scatter(
+        fig.add_scatter(
             x=[threshold, threshold],
             y=[-PITCH * row, -PITCH * row + 1],
             mode="lines",
@@ -48,85 +64,137 @@ def pair_angles(results: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Figu
             showlegend=row == 0,
             hovertemplate=f"threshold {threshold:.1f}°<extra>{name}</extra>",
         )
-    return captioned(drawn, results)
+    return captioned(fig, results)
 
 
 def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Figure:
-    """Angles of embeddings to their own and to the nearest other class centre, a row per run.
+    """Draws the angles of embeddings to their own and to the nearest other class centre.
 
-    The further apart the two, the better the classes are separated; a margin pushes the left one left.
+    The larger the gap between the two distributions, the better the classes are separated. A
+    margin moves the angles to the own class centre towards 0.
 
     Args:
-        angles: {run name: (own, other)}, degrees, NaN where unknown.
+        angles: (own, other) by run name: two arrays of angles in degrees, one for each image. NaN
+            stands for an unknown angle.
+        bin_degrees: width of a histogram bin in degrees.
+
+    Returns:
+        A figure with one row for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> angles = np.linspace(20.0, 40.0, 50), np.linspace(70.0, 90.0, 50)
+        >>> fig = centre_angles({"arcface": angles})
+        >>> [trace.name for trace in fig.data]
+        ['own class centre', 'nearest other class centre']
     """
-    drawn = _ridges(list(angles), "Angle to a class centre (degrees)", bin_degrees)
+    fig = _ridges(list(angles), "Angle to a class centre (degrees)", bin_degrees)
     for row, (own, other) in enumerate(angles.values()):
-        _ridge(drawn, row, own[np.isfinite(own)], "own class centre", GENUINE, bin_degrees)
+        _ridge(fig, row, own[np.isfinite(own)], "own class centre", GENUINE, bin_degrees)
         _ridge(
-            drawn,
+            fig,
             row,
             other[np.isfinite(other)],
             "nearest other class centre",
             IMPOSTOR,
             bin_degrees,
         )
-    return drawn
+    return fig
 
 
 def margin_curves(
     curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit"
 ) -> go.Figure:
-    """Target logit against the angle to the own class centre: what each margin asks for.
+    """Draws the target logit against the angle to the own class centre.
 
     Args:
-        curves: {loss: (angles in degrees, target logits)}, as of `wb.losses.curves`.
-        y: title of the axis; "Target logit / s" where they are divided by the scale.
+        curves: (angles in degrees, target logits) by name of the loss, as `wb.losses.curves`
+            returns them.
+        y: title of the vertical axis; "Target logit / s" if the logits are divided by the scale s.
+
+    Returns:
+        A figure with one line for each loss.
+
+    Example:
+        >>> import numpy as np
+        >>> degrees = np.arange(181.0)
+        >>> fig = margin_curves({"softmax": (degrees, np.cos(np.radians(degrees)))})
+        >>> fig.layout.xaxis.range
+        (0, 180)
     """
     return _over_angles(curves, y)
 
 
 def margin_slopes(slopes: Mapping[str, tuple[Floats, Floats]], highest: float = 4.0) -> go.Figure:
-    """Slope of the margin curves against the angle to the own class centre: how hard each pulls there, next to no margin's 1.
+    """Draws the slope of the margin curves against the angle to the own class centre.
+
+    The slope is the derivative of the target logit (without the scale s) by the cosine. A loss
+    without a margin has the slope 1 everywhere.
 
     Args:
-        slopes: {loss: (angles in degrees, slopes)}, as of `wb.losses.slopes`.
-        highest: end of the axis; an additive angular margin's slope grows without bound towards 0 degrees.
+        slopes: (angles in degrees, slopes) by name of the loss, as `wb.losses.slopes` returns them.
+        highest: upper end of the vertical axis. The slope of an additive angular margin grows
+            without bound towards 0 degrees.
+
+    Returns:
+        A figure with one line for each loss.
+
+    Example:
+        >>> import numpy as np
+        >>> degrees = np.arange(1.0, 180.0)
+        >>> fig = margin_slopes({"softmax": (degrees, np.ones(179))})
+        >>> fig.layout.yaxis.range
+        (-0.1, 4.0)
     """
-    drawn = _over_angles(slopes, "Slope d psi / d cos theta")
-    drawn.update_yaxes(range=[-0.1, highest])
-    return drawn
+    fig = _over_angles(slopes, "Slope d psi / d cos theta")
+    fig.update_yaxes(range=[-0.1, highest])
+    return fig
 
 
 def _over_angles(curves: Mapping[str, tuple[Floats, Floats]], y: str) -> go.Figure:
-    drawn = figure("Angle to the own class centre (degrees)", y)
+    """Draws curves over the angle to the own class centre."""
+    fig = figure("Angle to the own class centre (degrees)", y)
     for name, style in styles(curves).items():
         degrees, values = curves[name]
-        drawn.add_scatter(
+        fig.add_scatter(
             x=degrees,
             y=values,
             name=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.4},
         )
-    drawn.update_xaxes(range=[0, 180], dtick=30)
-    return drawn
+    fig.update_xaxes(range=[0, 180], dtick=30)
+    return fig
 
 
 def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure:
-    """Where one pair's similarity lies among a benchmark's genuine and impostor pairs.
+    """Draws the similarity of one pair among those of a benchmark's genuine and impostor pairs.
 
     Args:
         result: verification result whose scores are cosines.
-        similarity: cosine of the pair, -1..1.
-        name: run, for its colour.
+        similarity: cosine of the pair, -1 to 1.
+        name: name of the run, which decides the colour of the pair; black by default.
+
+    Returns:
+        A figure with two histograms and one line each for the pair and for the threshold.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> scores = np.r_[np.linspace(0.1, 0.9, 60), np.linspace(-0.3, 0.5, 60)]
+        >>> same = np.arange(120) < 60
+        >>> result = wb.evaluation.verification(scores, same, np.arange(120) % 10)
+        >>> fig = pair_similarity(result, similarity=0.7, name="arcface")
+        >>> [trace.name for trace in fig.data]
+        ['impostor pairs', 'genuine pairs']
     """
-    drawn = figure("Similarity (cosine)", "Share of pairs")
+    fig = figure("Similarity (cosine)", "Share of pairs")
     edges = np.linspace(-1, 1, 61)
     for kind, chosen, colour in (
         ("impostor pairs", ~result.same, IMPOSTOR),
         ("genuine pairs", result.same, GENUINE),
     ):
         counts, _ = np.histogram(result.scores[chosen], edges)
-        drawn.add_bar(
+        fig.add_bar(
             x=(edges[:-1] + edges[1:]) / 2,
             y=counts / counts.sum(),
             width=np.diff(edges),
@@ -134,8 +202,8 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
             marker={"color": faded(colour, 0.55), "line_width": 0},
             hovertemplate="cosine %{x:.2f}: %{y:.1%}",
         )
-    drawn.add_vline(x=result.threshold, line={"color": GREY, "dash": "dot", "width": 2})
-    drawn.add_annotation(
+    fig.add_vline(x=result.threshold, line={"color": GREY, "dash": "dot", "width": 2})
+    fig.add_annotation(
         x=result.threshold,
         y=1,
         yref="paper",
@@ -144,8 +212,8 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         text="threshold",
         font_color=GREY,
     )
-    drawn.add_vline(x=similarity, line={"color": colour_of(name) if name else BLACK, "width": 4})
-    drawn.add_annotation(
+    fig.add_vline(x=similarity, line={"color": colour_of(name) if name else BLACK, "width": 4})
+    fig.add_annotation(
         x=similarity,
         y=0.86,
         yref="paper",
@@ -155,17 +223,18 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         bgcolor="white",
         opacity=0.9,
     )
-    drawn.update_layout(barmode="overlay", height=300, legend={"y": 1.08})
+    fig.update_layout(barmode="overlay", height=300, legend={"y": 1.08})
     low = min(float(result.scores.min()), similarity, result.threshold)
-    drawn.update_xaxes(range=[max(-1.02, low - 0.1), 1.02])
-    drawn.update_yaxes(tickformat=".0%")
-    return drawn
+    fig.update_xaxes(range=[max(-1.02, low - 0.1), 1.02])
+    fig.update_yaxes(tickformat=".0%")
+    return fig
 
 
 def _ridges(names: list[str], x: str, bin_degrees: float) -> go.Figure:
-    drawn = figure(f"{x}; share per {bin_degrees:g}° bin", "")
-    drawn.update_xaxes(range=[0, 130], dtick=15)
-    drawn.update_yaxes(
+    """Returns axes with one row for the distributions of each run."""
+    fig = figure(f"{x}; share per {bin_degrees:g}° bin", "")
+    fig.update_xaxes(range=[0, 130], dtick=15)
+    fig.update_yaxes(
         tickvals=[-PITCH * row + 0.35 for row in range(len(names))],
         ticktext=names,
         range=[-PITCH * (len(names) - 1) - 0.04, 1.3],
@@ -173,19 +242,21 @@ def _ridges(names: list[str], x: str, bin_degrees: float) -> go.Figure:
         automargin=True,
         ticks="",
     )
-    drawn.update_layout(height=130 + 150 * max(len(names), 1))
-    return drawn
+    fig.update_layout(height=130 + 150 * max(len(names), 1))
+    return fig
 
 
 def _ridge(
-    drawn: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float
+    fig: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float
 ) -> None:
+    """Draws a distribution into a row."""
     if not len(degrees):
         return
     counts, edges = np.histogram(degrees, np.arange(0, 180 + bin_degrees, bin_degrees))
     share = counts / len(degrees)
     middle = (edges[:-1] + edges[1:]) / 2
-    drawn.add_scatter(
+    mean, deviation = degrees.mean(), degrees.std()
+    fig.add_scatter(
         x=np.concatenate([middle, middle[::-1]]),
         y=np.concatenate([share / share.max(), np.zeros(len(middle))]) - PITCH * row,
         fill="toself",
@@ -193,13 +264,16 @@ def _ridge(
         line={"color": colour, "width": 1.6},
         name=kind,
         legendgroup=kind,
-        showlegend=kind
-        not in {trace.name for trace in drawn.data},  # the first run may have none of a kind
+        # The first run may have no pairs of this kind, so the first trace has the legend entry.
+        showlegend=kind not in {trace.name for trace in fig.data},
         hoverinfo="name+text",
         hoveron="fills",
-        text=f"{kind}: mean {degrees.mean():.1f}°, standard deviation {degrees.std():.1f}°, {len(degrees):,}",
+        text=f"{kind}: mean {mean:.1f}°, standard deviation {deviation:.1f}°, {len(degrees):,}",
     )
-    drawn.add_annotation(
-        x=degrees.mean(), y=-PITCH * row + 1.1, text=f"{degrees.mean():.0f}° ± {degrees.std():.0f}°", showarrow=False,
+    fig.add_annotation(
+        x=mean,
+        y=-PITCH * row + 1.1,
+        text=f"{mean:.0f}° ± {deviation:.0f}°",
+        showarrow=False,
         font={"size": 11, "color": colour},
-    )  # fmt: skip
+    )

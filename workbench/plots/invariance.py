@@ -1,4 +1,4 @@
-"""How embeddings bear yaw, age, light and occlusion: similarity and accept rate against the gap of genuine pairs."""
+"""Figures of invariance: similarity and accept rate by the difference in yaw, age, light, ..."""
 
 from __future__ import annotations
 
@@ -7,29 +7,43 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from workbench.arrays import Floats
 from workbench.plots.theme import BLACK, Style, faded, figure, styles
-
-Floats = NDArray[np.float64]
 
 
 def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
-    """Median similarity of genuine pairs against their gap in one factor, a line per run with its 95 % band.
+    """Draws the median similarity of genuine pairs against their difference in one factor.
 
-    A circle marks the crossing, where the median falls below the run's threshold and every second genuine pair is refused.
-    Of a single run the 10 to 90 % range of the pairs is drawn too.
+    A circle marks the crossing, the difference at which the median falls below the run's threshold
+    and half of the genuine pairs are rejected. The bands are 95 % intervals. If there is a single
+    run, the range from the 10th to the 90th percentile of the pairs is drawn too.
 
     Args:
-        curves: {run name: invariance curve}, all of one factor.
-        relative: subtract each run's threshold, so that all runs cross the same line; else thresholds are drawn, dotted.
+        curves: invariance curves by run name, all of the same factor.
+        relative: subtract the threshold of each run, so that all runs cross the same line. By
+            default the thresholds are drawn as dotted lines.
+
+    Returns:
+        A figure with one line for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> same = np.arange(400) < 200
+        >>> yaw = np.tile([0.0, 15.0, 30.0, 45.0], 100)
+        >>> scores = np.where(same, 0.8 - yaw / 100, np.linspace(-0.4, 0.5, 400))
+        >>> curve = wb.evaluation.invariance(scores, same, yaw, factor="yaw", bootstrap=0)
+        >>> fig = invariance({"arcface": curve})
+        >>> fig.layout.yaxis.title.text
+        'Similarity of genuine pairs (cosine)'
     """
     y = (
         "Similarity minus threshold (cosine)"
         if relative
         else "Similarity of genuine pairs (cosine)"
     )
-    drawn = _empty(
+    fig = _empty(
         curves, y, "dotted: threshold at FAR {far:g} %; circle: half of the genuine pairs refused"
     )
     for name, style in styles(curves).items():
@@ -37,7 +51,7 @@ def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
         shift = curve.threshold if relative else 0.0
         if len(curves) == 1:
             _band(
-                drawn,
+                fig,
                 "spread",
                 curve.gap,
                 curve.spread - shift,
@@ -45,20 +59,23 @@ def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
                 "10 to 90 % of the pairs",
             )
         if curve.median_interval is not None:
-            _band(drawn, name, curve.gap, curve.median_interval - shift, faded(style.colour, 0.22))
-        hover = "%{customdata[0]}: median %{customdata[1]:.3f}<br>threshold %{customdata[2]:.3f}, %{customdata[3]:,} pairs"
-        fixed = np.full(len(curve.gap), curve.threshold)
+            _band(fig, name, curve.gap, curve.median_interval - shift, faded(style.colour, 0.22))
+        hover = (
+            "%{customdata[0]}: median %{customdata[1]:.3f}<br>"
+            "threshold %{customdata[2]:.3f}, %{customdata[3]:,} pairs"
+        )
+        thresholds = np.full(len(curve.gap), curve.threshold)
         _line(
-            drawn,
+            fig,
             name,
             style,
             curve,
             curve.median - shift,
-            [curve.median, fixed, curve.count],
+            [curve.median, thresholds, curve.count],
             hover,
         )
         if not relative:
-            drawn.add_scatter(
+            fig.add_scatter(
                 x=[curve.gap[0], curve.gap[-1]],
                 y=[curve.threshold, curve.threshold],
                 mode="lines",
@@ -68,19 +85,35 @@ def invariance(curves: Mapping[str, Any], relative: bool = False) -> go.Figure:
                 hoverinfo="skip",
             )
         if curve.gap[0] < curve.crossing < np.inf:
-            _circle(drawn, name, style, curve, curve.threshold - shift)
+            _circle(fig, name, style, curve, curve.threshold - shift)
     if relative and curves:
-        drawn.add_hline(y=0, line={"color": BLACK, "dash": "dot", "width": 1.4})
-    return drawn
+        fig.add_hline(y=0, line={"color": BLACK, "dash": "dot", "width": 1.4})
+    return fig
 
 
 def invariance_tar(curves: Mapping[str, Any]) -> go.Figure:
-    """Share of genuine pairs accepted at the curves' FAR against their gap in one factor, a line per run with its 95 % band.
+    """Draws the share of genuine pairs that are accepted against their difference in one factor.
+
+    The threshold of each run is the one at the FAR of its curve. The bands are 95 % intervals.
 
     Args:
-        curves: {run name: invariance curve}, all of one factor and FAR.
+        curves: invariance curves by run name, all of the same factor and FAR.
+
+    Returns:
+        A figure with one line for each run.
+
+    Example:
+        >>> import numpy as np
+        >>> import workbench as wb
+        >>> same = np.arange(400) < 200
+        >>> yaw = np.tile([0.0, 15.0, 30.0, 45.0], 100)
+        >>> scores = np.where(same, 0.8 - yaw / 100, np.linspace(-0.4, 0.5, 400))
+        >>> curve = wb.evaluation.invariance(scores, same, yaw, factor="yaw", bootstrap=0)
+        >>> fig = invariance_tar({"arcface": curve})
+        >>> fig.data[0].y.tolist()
+        [1.0, 1.0, 1.0, 0.0]
     """
-    drawn = _empty(
+    fig = _empty(
         curves,
         "True accept rate at FAR {far:g} %",
         "share of genuine pairs accepted, 95 % interval",
@@ -88,38 +121,38 @@ def invariance_tar(curves: Mapping[str, Any]) -> go.Figure:
     for name, style in styles(curves).items():
         curve = curves[name]
         if curve.tar_interval is not None:
-            _band(drawn, name, curve.gap, curve.tar_interval, faded(style.colour, 0.15))
+            _band(fig, name, curve.gap, curve.tar_interval, faded(style.colour, 0.15))
         hover = "%{customdata[0]}: %{y:.1%} of %{customdata[1]:,} genuine pairs accepted"
-        _line(drawn, name, style, curve, curve.tar, [curve.count], hover)
-    drawn.update_yaxes(range=[-0.02, 1.03], tickformat=".0%")
-    return drawn
+        _line(fig, name, style, curve, curve.tar, [curve.count], hover)
+    fig.update_yaxes(range=[-0.02, 1.03], tickformat=".0%")
+    return fig
 
 
 def _empty(curves: Mapping[str, Any], y: str, key: str) -> go.Figure:
-    """Axes of the factor: its title and unit, below it a key in small print, and ticks where people look for them."""
+    """Returns axes with the name and unit of the factor, and a key in small print below them."""
     if not curves:
         return figure("Difference", y.partition(" at FAR")[0])
     curve = next(iter(curves.values()))
     title = curve.title if curve.unit == "share" else f"{curve.title} ({curve.unit})"
-    drawn = figure(
+    fig = figure(
         f"{title}<br><sub>{key.format(far=100 * curve.far)}</sub>", y.format(far=100 * curve.far)
     )
-    drawn.update_layout(
-        height=440 + 20 * max(len(curves) - 2, 0), margin_b=80
-    )  # in a narrow place a legend entry a row
+    # In a narrow column the legend has one entry a row.
+    fig.update_layout(height=440 + 20 * max(len(curves) - 2, 0), margin_b=80)
     widest = max(float(curve.gap[-1]) for curve in curves.values())
-    drawn.update_xaxes(range=[-0.03 * widest, 1.03 * widest])
+    fig.update_xaxes(range=[-0.03 * widest, 1.03 * widest])
     if curve.unit == "share":
-        drawn.update_xaxes(tickformat=".0%")
+        fig.update_xaxes(tickformat=".0%")
     elif curve.unit == "degrees":
-        drawn.update_xaxes(dtick=15)
-    return drawn
+        fig.update_xaxes(dtick=15)
+    return fig
 
 
 def _line(
-    drawn: go.Figure, name: str, style: Style, curve: Any, y: Floats, more: list[Floats], hover: str
+    fig: go.Figure, name: str, style: Style, curve: Any, y: Floats, more: list[Floats], hover: str
 ) -> None:
-    drawn.add_scatter(
+    """Draws the line of a run with markers. `more` is shown in the hover text."""
+    fig.add_scatter(
         x=curve.gap,
         y=y,
         mode="lines+markers",
@@ -139,13 +172,13 @@ def _line(
 
 
 def _band(
-    drawn: go.Figure, name: str, gap: Floats, edges: Floats, colour: str, shown: str = ""
+    fig: go.Figure, name: str, gap: Floats, edges: Floats, colour: str, shown: str = ""
 ) -> None:
-    """Between the lower and the upper edge; where they are not known there is none."""
-    known = np.isfinite(edges).all(axis=0)
-    drawn.add_scatter(
-        x=np.concatenate([gap[known], gap[known][::-1]]),
-        y=np.concatenate([edges[0][known], edges[1][known][::-1]]),
+    """Draws the area between the lower and the upper edge where both are finite."""
+    finite = np.isfinite(edges).all(axis=0)
+    fig.add_scatter(
+        x=np.concatenate([gap[finite], gap[finite][::-1]]),
+        y=np.concatenate([edges[0][finite], edges[1][finite][::-1]]),
         fill="toself",
         fillcolor=colour,
         line_width=0,
@@ -157,13 +190,15 @@ def _band(
     )
 
 
-def _circle(drawn: go.Figure, name: str, style: Style, curve: Any, y: float) -> None:
-    drawn.add_scatter(
+def _circle(fig: go.Figure, name: str, style: Style, curve: Any, y: float) -> None:
+    """Marks the crossing of a curve."""
+    fig.add_scatter(
         x=[curve.crossing],
         y=[y],
         mode="markers",
         marker={"size": 12, "color": "white", "line": {"color": style.colour, "width": 2.4}},
         legendgroup=name,
         showlegend=False,
-        hovertemplate=f"half of the pairs are refused from {curve.text(curve.crossing)}<extra>{name}</extra>",
+        hovertemplate=f"half of the pairs are refused from {curve.text(curve.crossing)}"
+        f"<extra>{name}</extra>",
     )

@@ -1,4 +1,4 @@
-"""Embeddings of two numbers as they are, beside their class centres: the one case in which nothing has to be projected."""
+"""The figure of two-dimensional embeddings and their class centres, which need no projection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from workbench.plots.theme import BLACK, CLASS_COLOURS, GREY, SYMBOLS, figure
 
-PANELS_A_ROW = 2
+PANELS_PER_ROW = 2
 Numbers = NDArray[Any]
 
 
@@ -22,18 +22,32 @@ def plane(
     names: Sequence[str],
     reach: float = 0.98,
 ) -> go.Figure:
-    """Two-dimensional embeddings, a panel a run, a colour and a symbol per identity; lines point to the class centres.
+    """Draws two-dimensional embeddings with their class centres.
 
-    Of a class centre only the direction is drawn. The axes are equal, so that angles are seen as they are.
+    A line from the origin points in the direction of each class centre; its length has no meaning.
+    Both axes have the same unit, so that angles appear as they are.
 
     Args:
-        panels: {run name: ((n, 2) embeddings, (C, 2) class centres or None)}.
-        labels: (n,) identities, 0..C-1.
-        names: of the identities.
-        reach: share of the embeddings that each panel has room for; few very long ones would crowd the others.
+        panels: (embeddings, class centres) by run name: arrays of shape (n, 2) and (C, 2). The
+            class centres are None for a loss without any.
+        labels: (n,) identities, 0 to C - 1.
+        names: (C,) name of each identity.
+        reach: share of the embeddings that lie inside each panel. A few very long embeddings would
+            otherwise compress all others.
+
+    Returns:
+        A figure with one panel for each run and one colour and symbol for each identity.
+
+    Example:
+        >>> import numpy as np
+        >>> embeddings = np.array([[1.0, 0.0], [0.0, 2.0]])
+        >>> fig = plane({"softmax": (embeddings, np.eye(2))}, np.array([0, 1]), ["ann", "bob"])
+        >>> [annotation.text for annotation in fig.layout.annotations]
+        ['softmax']
     """
-    rows, columns = -(-max(len(panels), 1) // PANELS_A_ROW), min(max(len(panels), 1), PANELS_A_ROW)
-    drawn = make_subplots(
+    count = max(len(panels), 1)
+    rows, columns = -(-count // PANELS_PER_ROW), min(count, PANELS_PER_ROW)
+    fig = make_subplots(
         rows,
         columns,
         subplot_titles=list(panels),
@@ -42,69 +56,66 @@ def plane(
         figure=figure("", ""),
     )
     for number, (embeddings, centres) in enumerate(panels.values()):
-        place = {"row": number // columns + 1, "col": number % columns + 1}
+        cell = {"row": number // columns + 1, "col": number % columns + 1}
         lengths = np.linalg.norm(embeddings, axis=1)
         radius = 1.15 * float(np.quantile(lengths, reach)) if lengths.any() else 1.0
         for identity, name in enumerate(names):
-            look = {"color": CLASS_COLOURS[identity % len(CLASS_COLOURS)]}
-            mine = embeddings[labels == identity]
-            drawn.add_scatter(
-                x=mine[:, 0],
-                y=mine[:, 1],
+            colour = {"color": CLASS_COLOURS[identity % len(CLASS_COLOURS)]}
+            members = embeddings[labels == identity]
+            fig.add_scatter(
+                x=members[:, 0],
+                y=members[:, 1],
                 mode="markers",
                 name=name,
                 legendgroup=name,
                 showlegend=number == 0,
                 marker={
-                    **look,
+                    **colour,
                     "symbol": SYMBOLS[identity // len(CLASS_COLOURS) % len(SYMBOLS)],
                     "size": 5,
                     "opacity": 0.7,
                 },
                 hovertemplate=f"{name}: %{{x:.2f}}, %{{y:.2f}}<extra></extra>",
-                **place,
+                **cell,
             )
             if centres is not None:
-                end = (
-                    radius
-                    * centres[identity]
-                    / max(float(np.linalg.norm(centres[identity])), 1e-12)
-                )
-                drawn.add_scatter(
+                length = max(float(np.linalg.norm(centres[identity])), 1e-12)
+                end = radius * centres[identity] / length
+                fig.add_scatter(
                     x=[0.0, end[0]],
                     y=[0.0, end[1]],
                     mode="lines",
                     legendgroup=name,
                     showlegend=False,
-                    line={**look, "width": 2},
+                    line={**colour, "width": 2},
                     hoverinfo="skip",
-                    **place,
+                    **cell,
                 )
-        drawn.add_scatter(
+        fig.add_scatter(
             x=[0.0],
             y=[0.0],
             mode="markers",
             marker={"color": BLACK, "size": 5},
             showlegend=False,
             hoverinfo="skip",
-            **place,
+            **cell,
         )
         edge = 1.06 * radius
-        along = "x" if number == 0 else f"x{number + 1}"
-        drawn.update_xaxes(
+        x_axis = "x" if number == 0 else f"x{number + 1}"
+        fig.update_xaxes(
             title_text="First number of the embedding",
             range=[-edge, edge],
             constrain="domain",
-            **place,
+            **cell,
         )
-        drawn.update_yaxes(
+        fig.update_yaxes(
             title_text="Second number of the embedding",
             range=[-edge, edge],
             constrain="domain",
-            scaleanchor=along,
-            **place,
+            scaleanchor=x_axis,
+            **cell,
         )
-    drawn.update_xaxes(
+    fig.update_xaxes(
         showline=True,
         linecolor=GREY,
         ticks="outside",
@@ -112,7 +123,7 @@ def plane(
         zeroline=False,
         title_standoff=6,
     )
-    drawn.update_yaxes(
+    fig.update_yaxes(
         showline=True,
         linecolor=GREY,
         ticks="outside",
@@ -120,9 +131,9 @@ def plane(
         zeroline=False,
         title_standoff=2,
     )
-    drawn.update_layout(
+    fig.update_layout(
         height=80 + 380 * rows,
         margin={"t": 80},
         legend={"y": 1 + 40 / (380 * rows), "font_size": 11, "itemsizing": "constant"},
     )
-    return drawn
+    return fig

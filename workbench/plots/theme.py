@@ -1,4 +1,4 @@
-"""One look for all figures: the same colour for the same loss everywhere, safe for the colour-blind."""
+"""The look of all figures: one colour for each loss, in colours for colour-blind readers too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-# Okabe and Ito, "Color universal design", 2008; yellow, which vanishes on white, is left out.
+# Okabe and Ito, "Color universal design", 2008, without yellow, which is invisible on white.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
     "#0072B2",
     "#E69F00",
@@ -30,7 +30,8 @@ LOSS_COLOURS = {
     "triplet": ORANGE,
     "contrastive": PURPLE,
     "center": BLACK,
-    # More than a legend should hold at once. Tol, "Colour schemes", 2021, "muted", "vibrant" and "medium-contrast".
+    # The losses below are rarely shown all at once. Their colours are from Tol, "Colour schemes",
+    # 2021: "muted", "vibrant" and "medium-contrast".
     "sphereface_r": "#117733",
     "sphereface2": "#999933",
     "combined": "#7F3FBF",
@@ -44,55 +45,104 @@ LOSS_COLOURS = {
     "circle": "#997700",
     "unified_threshold": "#661100",
 }
-# Tol's "muted" too: apart from all loss colours, as they mean something else.
+# From Tol's "muted" too. They differ from all colours of losses, as they have another meaning.
 GENUINE, IMPOSTOR = "#44AA99", "#882255"
 OTHER_COLOURS = ("#994455", "#777788", "#5D8A66", "#8A6FB0")
-"""For runs whose name holds no known loss."""
+"""Colours of runs whose name contains no registered loss."""
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-# Of two names that begin at the same place the longer one: mv_softmax, not softmax.
+# Longer names come first, so that mv_softmax is not read as softmax.
 _LOSS_IN_NAME = re.compile(
     f"(?<![a-z0-9])({'|'.join(sorted(LOSS_COLOURS, key=len, reverse=True))})(?![a-z0-9])"
 )
 
 
 class Style(NamedTuple):
-    """How one run is drawn."""
+    """Colour and dash pattern of the line of one run.
+
+    Attributes:
+        colour: hex colour, such as "#D55E00".
+        dash: plotly's name of a dash pattern, such as "dash".
+    """
 
     colour: str
     dash: str
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """Colour by loss, which is read from the run's name; runs of the same loss differ in the dashes of their line."""
-    seen: dict[str, int] = {}
-    found = {}
+    """Chooses the line style of each run.
+
+    The colour stands for the loss, which is read from the name of the run. Runs of the same loss
+    differ in their dash pattern.
+
+    Args:
+        names: names of the runs.
+
+    Returns:
+        The style of each run, by name.
+
+    Example:
+        >>> styles(["arcface-1", "arcface-2"])["arcface-2"]
+        Style(colour='#D55E00', dash='dash')
+    """
+    runs_by_colour: dict[str, int] = {}
+    chosen = {}
     for name in names:
         colour = colour_of(name)
-        found[name] = Style(colour, DASHES[seen.get(colour, 0) % len(DASHES)])
-        seen[colour] = seen.get(colour, 0) + 1
-    return found
+        number = runs_by_colour.get(colour, 0)
+        chosen[name] = Style(colour, DASHES[number % len(DASHES)])
+        runs_by_colour[colour] = number + 1
+    return chosen
 
 
 def colour_of(name: str) -> str:
-    """Colour of a loss, or of a run whose name holds that of a loss; a fixed other one for names that hold none."""
-    found = _LOSS_IN_NAME.search(name.lower())
-    if found:
-        return LOSS_COLOURS[found[0]]
+    """Returns the colour of a loss, or of a run whose name contains the name of a loss.
+
+    Args:
+        name: name of a loss or run. A name without a loss always gets the same one of
+            `OTHER_COLOURS`.
+
+    Returns:
+        A hex colour.
+
+    Example:
+        >>> colour_of("arcface-smallresnet-20261121") == LOSS_COLOURS["arcface"]
+        True
+    """
+    match = _LOSS_IN_NAME.search(name.lower())
+    if match:
+        return LOSS_COLOURS[match[0]]
     return OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
 
 
 def faded(colour: str, opacity: float) -> str:
-    """A hex colour with opacity, as plotly writes it."""
+    """Adds transparency to a colour.
+
+    Args:
+        colour: hex colour.
+        opacity: 0 (invisible) to 1 (opaque).
+
+    Returns:
+        The colour in plotly's notation.
+
+    Example:
+        >>> faded("#0072B2", 0.25)
+        'rgba(0,114,178,0.25)'
+    """
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
 
 
 def figure(x: str, y: str) -> go.Figure:
-    """An empty figure in the house style, with axis titles."""
+    """Returns an empty figure in the style of the workbench.
+
+    Args:
+        x: title of the horizontal axis.
+        y: title of the vertical axis.
+    """
     axis = {
         "showline": True,
         "linecolor": GREY,
@@ -124,53 +174,65 @@ def figure(x: str, y: str) -> go.Figure:
     )
 
 
-_SAID = ("protocol", "score", "flip", "mean subtracted", "candidates", "found", "interval")
-"""What of a result's protocol a figure says; pages list the rest."""
+_CAPTION_KEYS = ("protocol", "score", "flip", "mean subtracted", "candidates", "found", "interval")
+"""Entries of a result's protocol that a caption shows. The dashboard's pages list the others."""
 CAPTION_WIDTH, CAPTION_LINE, CAPTION_GAP = 100, 15, 6
+"""Characters in a line of a caption; height of a line and gap above it in pixels."""
 
 
-def captioned(drawn: go.Figure, results: Mapping[str, Any]) -> go.Figure:
-    """The figure with a small line below it that says how its results were made, and of which runs where that differs.
+def captioned(fig: go.Figure, results: Mapping[str, Any]) -> go.Figure:
+    """Adds a caption below a figure that states by which protocol its results were made.
+
+    If the results differ in their protocol, each line of the caption names the runs that it
+    holds for.
 
     Args:
-        drawn: figure with its layout's height and bottom margin set.
-        results: {run name: result}; those without a `protocol` that says anything of scores are passed over.
+        fig: figure whose height and bottom margin are set. It is changed in place.
+        results: results by run name. Results without a `protocol` are ignored.
+
+    Returns:
+        The same figure.
     """
-    runs: dict[str, list[str]] = {}
+    names_by_text: dict[str, list[str]] = {}
     for name, result in results.items():
-        known = getattr(result, "protocol", {})
-        said = "; ".join(
-            f"{key}: {known[key]}"
-            for key in _SAID
-            if known.get(key, "none") != "none" or (key == "flip" and key in known)
-        )
-        runs.setdefault(said, []).append(name)
-    texts = [
-        said if len(runs) == 1 else f"{', '.join(names)}: {said}"
-        for said, names in runs.items()
-        if said
-    ]
+        names_by_text.setdefault(_protocol_text(result), []).append(name)
+    texts = [text for text in names_by_text if text]
+    if len(names_by_text) > 1:
+        texts = [f"{', '.join(names_by_text[text])}: {text}" for text in texts]
     lines = [
         line
         for text in texts
         for line in textwrap.wrap(text, CAPTION_WIDTH, subsequent_indent="    ")
     ]
     if not lines:
-        return drawn
-    below, more = drawn.layout.margin.b + CAPTION_GAP, CAPTION_LINE * len(lines) + CAPTION_GAP + 8
-    drawn.add_annotation(
+        return fig
+    shift = fig.layout.margin.b + CAPTION_GAP
+    added_height = CAPTION_LINE * len(lines) + CAPTION_GAP + 8
+    fig.add_annotation(
         x=0,
         y=0,
         xref="paper",
         yref="paper",
         xanchor="left",
         yanchor="top",
-        yshift=-below,
+        yshift=-shift,
         align="left",
         showarrow=False,
         text="<br>".join(line.replace("    ", "\u2003") for line in lines),
         font={"size": 11, "color": BLACK},
         opacity=0.75,
     )
-    drawn.update_layout(height=drawn.layout.height + more, margin_b=drawn.layout.margin.b + more)
-    return drawn
+    fig.update_layout(
+        height=fig.layout.height + added_height, margin_b=fig.layout.margin.b + added_height
+    )
+    return fig
+
+
+def _protocol_text(result: Any) -> str:
+    """Returns the entries of a result's protocol that a caption shows, in one line."""
+    protocol = getattr(result, "protocol", {})
+    return "; ".join(
+        f"{key}: {protocol[key]}"
+        for key in _CAPTION_KEYS
+        if protocol.get(key, "none") != "none" or (key == "flip" and key in protocol)
+    )

@@ -1,4 +1,4 @@
-"""How training went."""
+"""Figures of training metrics."""
 
 from __future__ import annotations
 
@@ -31,31 +31,51 @@ CURVES = {
     "lr": "Learning rate",
     "images_per_second": "Images per second",
 }
-"""Columns of metrics.jsonl that are drawn, with their axis titles. A run without class centres has no accuracy and no angle to
-them; one with them has no angles of pairs and no triplets; some show what only one loss keeps count of."""
+"""Columns of metrics.jsonl with their axis titles. No run has all of them: accuracy and angles to
+class centres need class centres, angles of pairs and triplets are logged for the triplet loss, and
+some columns belong to a single loss."""
 
 
 def training_curves(
     metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5
 ) -> go.Figure:
-    """One quantity against epochs, a line per run: the running median in front of the values themselves.
+    """Draws one training metric against epochs.
+
+    A thick line shows the running median of each run, a thin one the logged values.
 
     Args:
-        metrics: {run name: metrics.jsonl as a table}.
-        column: one of `CURVES`.
-        smooth: logged steps in the median's window.
+        metrics: metrics by run name, each a table with one row for each logged step, as
+            `Run.metrics()` returns it. Tables without the column are ignored.
+        column: name of the metric, such as one of `CURVES`.
+        smooth: number of logged steps in the window of the median; 1 draws the values alone.
+
+    Returns:
+        A figure with one colour for each run.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"epoch": [1.0, 2.0], "loss": [9.0, 3.0]})
+        >>> fig = training_curves({"arcface": table}, "loss", smooth=1)
+        >>> fig.data[0].y.tolist()
+        [9.0, 3.0]
     """
-    drawn = figure("Epoch", CURVES.get(column, column))
+    fig = figure("Epoch", CURVES.get(column, column))
     for name, style in styles(metrics).items():
         table = metrics[name]
         if column not in table or "epoch" not in table or table.empty:
             continue
         if smooth > 1:
-            drawn.add_scatter(
-                x=table["epoch"], y=table[column], mode="lines", opacity=0.25, hoverinfo="skip", showlegend=False,
-                legendgroup=name, line={"color": style.colour, "width": 1},
-            )  # fmt: skip
-        drawn.add_scatter(
+            fig.add_scatter(
+                x=table["epoch"],
+                y=table[column],
+                mode="lines",
+                opacity=0.25,
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+                line={"color": style.colour, "width": 1},
+            )
+        fig.add_scatter(
             x=table["epoch"],
             y=table[column].rolling(smooth, center=True, min_periods=1).median(),
             name=name,
@@ -63,13 +83,13 @@ def training_curves(
             legendgroup=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.2},
         )
-    if column == "loss" and drawn.data:
-        # Losses of different scale s start at very different heights and end near 0.
+    if column == "loss" and fig.data:
+        # Losses with different scales s differ much in their first values and end near 0.
         lowest = min(
-            (float(value) for trace in drawn.data for value in trace.y if value > 0), default=1.0
+            (float(value) for trace in fig.data for value in trace.y if value > 0), default=1.0
         )
-        drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
-        drawn.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
+        fig.update_yaxes(type="log", exponentformat="power", dtick=1)
+        fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
     if column in (
         "accuracy",
         "active_triplets",
@@ -78,5 +98,5 @@ def training_curves(
         "clipped",
         "clipped_loss",
     ):
-        drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return drawn
+        fig.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    return fig

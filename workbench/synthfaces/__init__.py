@@ -1,8 +1,9 @@
-"""SynthFaces: people who do not exist, rendered with the truth about every picture.
+"""SynthFaces: rendered portraits of people who do not exist, with the ground truth of each image.
 
-Heads are drawn from a space of shapes (`person`), painted (`paint`), given a day's looks (`shot`, `hair`, `occluders`) and
-photographed (`scene`) by a small z-buffer renderer (`raster`, `shade`). Everything follows from whole numbers: the same person
-and the same pictures on every machine, whatever the number of workers.
+A head is drawn at random from a space of shapes (`person`), painted (`paint`), given the looks of a
+day (`shot`, `hair`, `occluders`) and photographed (`scene`) by a small z-buffer renderer (`raster`,
+`shade`). Everything follows from integers: a person and their images are the same on every machine
+and with any number of worker processes.
 """
 
 from workbench.synthfaces.albums import (
@@ -17,7 +18,7 @@ from workbench.synthfaces.albums import (
 )
 
 VERSION = "1"
-"""Changes whenever pixels or attributes do; part of the name under which rendered sets are kept."""
+"""Version of the pixels and attributes, a part of the name under which rendered sets are cached."""
 
 __all__ = [
     "ALBUMS",

@@ -1,4 +1,8 @@
-"""Hair and headwear: shells over the scalp and, where hair is long, a curtain around the neck. Strands are cut out when drawn."""
+"""Hair and headwear.
+
+Hair consists of shells over the scalp and, if it is long, of a curtain around the neck. The strands
+are cut out of these surfaces when they are drawn. Lengths are in decimetres.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +14,43 @@ from numpy.typing import NDArray
 
 from workbench.synthfaces.anatomy import SKIN, Anatomy, anatomy
 from workbench.synthfaces.person import Person, stream
-from workbench.synthfaces.raster import compiled, vertex_normals
+from workbench.synthfaces.raster import compiled, sample_range, vertex_normals
 from workbench.synthfaces.shade import CLOTH, HAIR
 
 MIDDLE = np.array([0.0, 0.2, -0.7], dtype=np.float32)
-"""Of the skull, around which hairlines are measured."""
+"""Centre of the skull, around which hairlines are measured."""
 ANGLES = np.arange(91) * 2.0
+"""Angles from the front in degrees, at which a hairline has a height."""
 HAIRLINE = (
-    *(
-        (0, 0.70),
-        (20, 0.70),
-        (34, 0.67),
-        (48, 0.54),
-        (58, 0.34),
-        (68, -0.02),
-        (77, -0.20),
-        (85, 0.10),
-        (100, 0.16),
-        (112, -0.2),
-    ),
-    *((140, -0.5), (180, -0.56)),
+    (0, 0.70),
+    (20, 0.70),
+    (34, 0.67),
+    (48, 0.54),
+    (58, 0.34),
+    (68, -0.02),
+    (77, -0.20),
+    (85, 0.10),
+    (100, 0.16),
+    (112, -0.2),
+    (140, -0.5),
+    (180, -0.56),
 )
-"""Angle from the front in degrees, and height on the mean head."""
+"""The mean hairline: pairs of an angle from the front in degrees and a height on the mean head."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the scene beside the head itself.
+    """A part of the scene in addition to the head.
 
     Attributes:
-        vertices, rest: (V, 3) on this head and on the mean head. triangles: (T, 3). uv: (T, 3, 2).
-        cover: (V,) 0..1, how many of the strands reach there; 2 for cloth, which has no holes.
-        openness: (V,) ambient occlusion. material: of the whole piece.
+        vertices: (V, 3) float32 positions on the head of the person.
+        rest: (V, 3) float32 positions on the mean head.
+        triangles: (T, 3) int32 vertices of each triangle.
+        uv: (T, 3, 2) float32 texture coordinates of each corner.
+        cover: (V,) float32 share 0..1 of the strands that reach a vertex; 2 for cloth, which has no
+            holes.
+        openness: (V,) float32 ambient occlusion.
+        material: material of the whole piece.
     """
 
     vertices: NDArray[np.float32]
@@ -58,10 +67,16 @@ class Style:
     """A way to wear the hair.
 
     Attributes:
-        name: key of WOMEN or MEN. top, side: thickness over the crown and at the sides, dm. layers: shells drawn.
-        length: height on the mean head down to which a curtain hangs; None without. tucked: behind the ears.
-        fringe: how far hair hangs over the forehead, dm. parting: x of the parting line, None for a whorl.
-        rough: 0 sleek .. 1 curls. hairline: (91,) height at which it begins.
+        name: key of `WOMEN` or `MEN`.
+        top: thickness over the crown.
+        side: thickness at the sides.
+        layers: number of shells.
+        length: height on the mean head down to which a curtain hangs; None for no curtain.
+        tucked: whether the curtain lies behind the ears.
+        fringe: how far the hair hangs over the forehead.
+        parting: x of the parting; None for a whorl at the crown.
+        rough: 0 for sleek hair to 1 for curls.
+        hairline: (91,) float32 height of the hairline on the mean head at each of `ANGLES`.
     """
 
     name: str
@@ -76,6 +91,7 @@ class Style:
     hairline: NDArray[np.float32]
 
 
+# Names of styles and how often women and men wear them.
 WOMEN = {"cropped": 0.07, "short": 0.16, "tied back": 0.22, "bob": 0.22, "long": 0.33}
 MEN = {"shaved": 0.10, "cropped": 0.32, "short": 0.42, "bob": 0.05, "long": 0.05, "tied back": 0.06}
 GROWN_OUT = {
@@ -86,89 +102,115 @@ GROWN_OUT = {
     "bob": 0.12,
     "long": 0.11,
 }
-"""Thickness over the crown, dm."""
+"""Mean thickness of each style over the crown."""
 
 
 def hairline(who: Person, age: float) -> NDArray[np.float32]:
-    """(91,) height of the person's hairline on the mean head, every two degrees from front to back."""
+    """Returns the hairline of a person at an age.
+
+    Args:
+        who: the person.
+        age: age in years.
+
+    Returns:
+        (91,) float32 heights on the mean head at each of `ANGLES`.
+    """
     angles, heights = np.array(HAIRLINE).T
     line: NDArray[np.float64] = np.interp(ANGLES, angles, heights)
     front = np.clip((70 - ANGLES) / 25, 0, 1)
     line += front * (0.07 * who.hairline[0] - 0.03 * (1 - who.female))
-    line += (
-        0.06
-        * (1 + who.hairline[1])
-        * np.exp(-(((ANGLES - 42) / 12) ** 2))
-        * (0.4 if who.female else 1.0)
-    )
+    temples = np.exp(-(((ANGLES - 42) / 12) ** 2))
+    line += 0.06 * (1 + who.hairline[1]) * temples * (0.4 if who.female else 1.0)
     line -= 0.05 * max(who.hairline[2], 0) * np.exp(-((ANGLES / 9) ** 2))
     bald = who.balding * np.clip((age - 26) / 45, 0, 1)
-    line += bald * (
-        0.18 * np.exp(-(((ANGLES - 40) / 16) ** 2))
-        + 0.7 * max(bald - 0.45, 0) * np.clip((85 - ANGLES) / 20, 0, 1)
-    )
+    receding_temples = 0.18 * np.exp(-(((ANGLES - 40) / 16) ** 2))
+    receding_front = 0.7 * max(bald - 0.45, 0) * np.clip((85 - ANGLES) / 20, 0, 1)
+    line += bald * (receding_temples + receding_front)
     return line.astype(np.float32)
 
 
 def style_of_day(who: Person, age: float, draw: np.random.RandomState) -> Style:
-    """Hair as somebody might wear it on a day: what a person keeps is its texture, colour and hairline."""
+    """Draws a hairstyle that a person wears on a day.
+
+    The texture and the hairline of the hair are those of the person.
+
+    Args:
+        who: the person.
+        age: age in years on that day.
+        draw: random numbers of the day.
+
+    Returns:
+        The style.
+    """
     odds = WOMEN if who.female else MEN
     names = list(odds)
     chances = np.array([odds[name] for name in names])
     name = names[int(draw.choice(len(names), p=chances / chances.sum()))]
+    is_loose = name in ("short", "bob", "long")
     line = hairline(who, age)
     curly = max(who.texture - 1, 0) / 2
-    parting: float | None = (
-        float(draw.choice([-0.22, 0.0, 0.22]))
-        if name in ("bob", "long") or draw.rand() < 0.5
-        else None
-    )
+    parting: float | None = None
+    if name in ("bob", "long") or draw.rand() < 0.5:
+        parting = float(draw.choice([-0.22, 0.0, 0.22]))
     fringe = 0.0
-    wanted, depth = draw.rand() < 0.35, float(draw.uniform(0.12, 0.30))
-    if who.texture < 3 and name in ("short", "bob", "long") and wanted and who.balding * age < 30:
-        fringe, parting = depth, None
+    has_fringe, fringe_depth = draw.rand() < 0.35, float(draw.uniform(0.12, 0.30))
+    if who.texture < 3 and is_loose and has_fringe and who.balding * age < 30:
+        fringe, parting = fringe_depth, None
     volume = float(draw.uniform(0.75, 1.35))
-    top = GROWN_OUT[name] * volume * (1 + 1.6 * curly * (name in ("short", "bob", "long")))
-    side = top * (0.35 if name == "short" and not who.female and draw.rand() < 0.6 else 0.75)
+    top = GROWN_OUT[name] * volume * (1 + 1.6 * curly * is_loose)
+    has_short_sides = name == "short" and not who.female and draw.rand() < 0.6
+    side = top * (0.35 if has_short_sides else 0.75)
     length = None
     if name == "bob":
         length = float(draw.uniform(-0.95, -0.45))
     if name == "long":
         length = float(draw.uniform(-2.2, -1.35))
     if who.texture == 3 and name in ("bob", "long") and draw.rand() < 0.6:
-        length, top, side = (
-            None,
-            float(draw.uniform(0.28, 0.5)),
-            float(draw.uniform(0.25, 0.45)),
-        )  # worn out, as a round shape
+        # Coily hair forms a round shape instead of a curtain.
+        length = None
+        top, side = float(draw.uniform(0.28, 0.5)), float(draw.uniform(0.25, 0.45))
     if fringe:
         line = line - (fringe * np.exp(-((ANGLES / 38) ** 4))).astype(np.float32)
     if name == "tied back":
         parting = None
-    layers = 1 if top < 0.06 else 3 if curly and top > 0.15 else 2
+    layers = 3 if curly and top > 0.15 else 2
+    if top < 0.06:
+        layers = 1
     rough = 0.12 * (who.texture == 1) + 0.65 * (who.texture == 2) + 1.0 * (who.texture == 3)
     return Style(
-        name, top, side, layers, length, bool(draw.rand() < 0.4), fringe, parting, rough, line
+        name=name,
+        top=top,
+        side=side,
+        layers=layers,
+        length=length,
+        tucked=bool(draw.rand() < 0.4),
+        fringe=fringe,
+        parting=parting,
+        rough=rough,
+        hairline=line,
     )
 
 
 @functools.cache
 def _scalp() -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Where hair or a hat may be: pairs of skin vertices whose middles are the shell's vertices (as the mesh is coarse up
-    there), triangles between them, and their angles from the front in degrees."""
+    """Where hair or a hat may be.
+
+    As the mesh of the head is coarse there, each of its triangles becomes four, whose vertices are
+    the midpoints of pairs of skin vertices. Returns the (V, 2) pairs, the (T, 3) triangles, and the
+    (V,) angles of the vertices from the front in degrees.
+    """
     head = anatomy()
     x, y, z = head.mean.T
     angle = np.degrees(np.abs(np.arctan2(x, z - MIDDLE[2])))
-    low = np.interp(
-        angle, [0, 55, 68, 80, 110, 140, 180], [0.2, 0.15, -0.3, -0.3, -0.55, -0.75, -0.8]
-    )
+    low_angles = [0, 55, 68, 80, 110, 140, 180]
+    low = np.interp(angle, low_angles, [0.2, 0.15, -0.3, -0.3, -0.55, -0.75, -0.8])
+    # The ears are the vertices that move when the shape of the ears changes.
     reach = np.zeros(len(head.mean))
     for name in ("ear-scale", "ear-wing", "ear-rot", "ear-lobe"):
         for axis in head.axes("ears"):
             if name in axis:
-                reach = np.maximum(
-                    reach, np.linalg.norm(head.bank[head.number[axis + "+"]], axis=1)
-                )
+                displacement = head.bank[head.number[axis + "+"]]
+                reach = np.maximum(reach, np.linalg.norm(displacement, axis=1))
     ears = (reach > 0.01) & (y < 0.2) & (y > -0.5) & (np.abs(x) > 0.55) & (z > -1.1)
     usable = (y > low) & ~ears
     triangles = head.triangles[(head.part == SKIN) & usable[head.triangles].all(axis=1)]
@@ -176,18 +218,15 @@ def _scalp() -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
     corners = [np.stack(pair, axis=1) for pair in ((a, a), (b, b), (c, c), (a, b), (b, c), (c, a))]
     pairs, flat = np.unique(np.sort(np.concatenate(corners), axis=1), axis=0, return_inverse=True)
     a, b, c, ab, bc, ca = flat.reshape(6, -1)
-    quarters = (
-        np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]])
-        .transpose(2, 0, 1)
-        .reshape(-1, 3)
-    )
+    quarters = np.stack([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]])
+    quarters = quarters.transpose(2, 0, 1).reshape(-1, 3)
     rest = head.mean[pairs].mean(axis=1)
     angles = np.degrees(np.abs(np.arctan2(rest[:, 0], rest[:, 2] - MIDDLE[2])))
     return pairs.astype(np.int64), quarters.astype(np.int32), angles.astype(np.float32)
 
 
 def _strand_coordinates(rest: NDArray[np.float32], style: Style) -> NDArray[np.float32]:
-    """(V, 2) across and along the strands, from a whorl at the crown or from a parting."""
+    """(V, 2) coordinates across and along the strands, which start at a whorl or at a parting."""
     x, y, z = (rest - MIDDLE).T
     if style.rough > 0.5:
         return np.stack([x * 16 + z * 7, y * 6 + z * 4], axis=1)
@@ -200,7 +239,17 @@ def _strand_coordinates(rest: NDArray[np.float32], style: Style) -> NDArray[np.f
 
 
 def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: int) -> list[Piece]:
-    """Shells and curtain on a head with vertices `shaped`."""
+    """Makes the shells of a hairstyle and, for long hair, the curtain.
+
+    Args:
+        head: the mean head.
+        shaped: (V, 3) float32 vertices of the head of the person.
+        style: the style.
+        seed: seed of the shape of the lumps and of the ends of the hair.
+
+    Returns:
+        The pieces from the inside to the outside; none for a shaved head.
+    """
     if style.name == "shaved" or style.top <= 0.0:
         return []
     pairs, triangles, angle = _scalp()
@@ -211,42 +260,28 @@ def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: 
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     normals = normals + 0.8 * outward
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    crown = np.clip((rest[:, 1] - 0.1) / 0.7, 0, 1)
-    thickness = style.side + (style.top - style.side) * crown
     draw = stream(7, seed)
-    phase = draw.uniform(0, 6.28, 6)
-    lumps = (
-        sum(
-            np.sin(rest[:, i] * (4.5 + 3 * k) + phase[2 * k + i % 2])
-            for k in range(3)
-            for i in range(3)
-        )
-        / 9
-    )
-    thickness = thickness * (1 + (0.25 + 0.9 * style.rough) * lumps)
-    rise = np.clip(above / (0.22 + 0.5 * style.top), 0, 1) ** (
-        0.6 if style.rough > 0.5 or style.fringe else 1.0
-    )
+    thickness = _thickness(rest, style, draw)
+    steepness = 0.6 if style.rough > 0.5 or style.fringe else 1.0
+    rise = np.clip(above / (0.22 + 0.5 * style.top), 0, 1) ** steepness
     if style.fringe:
         rise = np.maximum(rise, 0.45 * (above > -0.03) * np.exp(-((angle / 40) ** 4)))
-    keep = (above > -0.09)[triangles].any(axis=1)
+    visible = triangles[(above > -0.09)[triangles].any(axis=1)]
     coordinates = _strand_coordinates(rest, style)
     pieces = []
     for layer in range(style.layers):
         height = (layer + 1) / style.layers
-        cover = np.clip(0.5 + above * 6.0, 0, 1.0) * (
-            1.0 if layer == 0 else 1.0 - 0.45 * height * (0.4 + style.rough)
-        )
+        density = 1.0 if layer == 0 else 1.0 - 0.45 * height * (0.4 + style.rough)
+        cover = np.clip(0.5 + above * 6.0, 0, 1.0) * density
+        lift = thickness * rise * height + 0.008
+        # Each layer of curls has other strands; those of sleek hair lie above each other.
+        shift = 3.7 * layer if style.rough > 0.5 else 0.0
         pieces.append(
             Piece(
-                vertices=(skin + normals * (thickness * rise * height + 0.008)[:, None]).astype(
-                    np.float32
-                ),
+                vertices=(skin + normals * lift[:, None]).astype(np.float32),
                 rest=rest,
-                triangles=triangles[keep],
-                uv=(coordinates + 3.7 * layer)[triangles[keep]].astype(np.float32)
-                if style.rough > 0.5
-                else coordinates[triangles[keep]].astype(np.float32),
+                triangles=visible,
+                uv=(coordinates + shift)[visible].astype(np.float32),
                 cover=cover.astype(np.float32),
                 openness=np.full(len(rest), 0.45 + 0.5 * height, dtype=np.float32),
                 material=HAIR,
@@ -254,34 +289,52 @@ def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: 
         )
     if style.length is not None:
         width = float(np.abs(skin[:, 0]).max() / np.abs(rest[:, 0]).max())
-        pieces += [_curtain(style, width, layer, draw) for layer in range(2)]
+        pieces += [_curtain(style, style.length, width, layer, draw) for layer in range(2)]
     return pieces
 
 
-def _curtain(style: Style, width: float, layer: int, draw: np.random.RandomState) -> Piece:
-    """Hair that hangs: a half tube around the back of the head, from inside the shells down to its length."""
-    assert style.length is not None
+def _thickness(
+    rest: NDArray[np.float32], style: Style, draw: np.random.RandomState
+) -> NDArray[np.float64]:
+    """(V,) thickness of the hair at places of the mean head, with random lumps."""
+    crown = np.clip((rest[:, 1] - 0.1) / 0.7, 0, 1)
+    thickness = style.side + (style.top - style.side) * crown
+    phase = draw.uniform(0, 6.28, 6)
+    waves = [
+        np.sin(rest[:, axis] * (4.5 + 3 * octave) + phase[2 * octave + axis % 2])
+        for octave in range(3)
+        for axis in range(3)
+    ]
+    lumps = sum(waves) / 9
+    return np.asarray(thickness * (1 + (0.25 + 0.9 * style.rough) * lumps))
+
+
+def _curtain(
+    style: Style, length: float, width: float, layer: int, draw: np.random.RandomState
+) -> Piece:
+    """Hanging hair: a half tube around the back of the head, from inside the shells to `length`.
+
+    `width` is that of the head relative to the mean head.
+    """
     first = 104.0 if style.tucked else 63.0
     around = np.radians(np.linspace(first, 360 - first, 49))
     down = np.linspace(0, 1, 14)
     angle, share = np.meshgrid(around, down)
-    # The edge towards the face swings: back at the temples, forward over the cheeks.
+    # The edge at the face swings: backwards at the temples, forwards over the cheeks.
     angle = np.pi + (angle - np.pi) * (
         0.90
         + 0.10 * np.sin(np.clip(share * 1.3, 0, 1) * np.pi)
         + 0.03 * np.sin(share * 7 + 2 * layer)
     )
     ragged = 0.10 * np.interp(around, np.linspace(0, 6.3, 40), draw.rand(40))
-    height = 0.42 + (style.length + ragged[None] - 0.42) * share
+    height = 0.42 + (length + ragged[None] - 0.42) * share
     out = style.side * 0.75 + 0.03 * layer
     wave = (0.02 + 0.09 * min(style.rough, 0.7)) * np.sin(share * 9 + angle * 7 + layer) * share
     fall = np.clip(share * 1.5, 0, 1)
     tucked_in = 0.86 + 0.14 * np.clip((0.42 - height) / 0.3, 0, 1)
-    side = (
-        0.74
-        + 0.10 * np.exp(-(((height + 0.15) / 0.35) ** 2))
-        + 0.10 * fall * (height < -0.6) * np.clip(-0.6 - height, 0, 1)
-    ) * width + out
+    over_ears = 0.10 * np.exp(-(((height + 0.15) / 0.35) ** 2))
+    over_shoulders = 0.10 * fall * (height < -0.6) * np.clip(-0.6 - height, 0, 1)
+    side = (0.74 + over_ears + over_shoulders) * width + out
     back = np.where(height > -0.3, 0.93, 0.93 - 0.28 * np.clip((-0.3 - height) / 0.5, 0, 1)) + out
     x = (side + wave) * tucked_in * np.sin(angle)
     z = MIDDLE[2] + (back + wave) * tucked_in * np.cos(angle)
@@ -309,18 +362,23 @@ def _curtain(style: Style, width: float, layer: int, draw: np.random.RandomState
 
 
 def beard_pieces(head: Anatomy, shaped: NDArray[np.float32], length: float) -> list[Piece]:
-    """A full beard's outline: one shell over jaw and chin, dm thick."""
+    """Makes the outline of a full beard: shells over jaw and chin.
+
+    Args:
+        head: the mean head.
+        shaped: (V, 3) float32 vertices of the head of the person.
+        length: thickness of the beard in decimetres.
+
+    Returns:
+        The pieces from the inside to the outside.
+    """
     numbers, triangles = _jaw()
     rest = head.mean[numbers]
     ax, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
-    edge = (
-        -0.50 - 0.28 * np.clip((0.62 - ax) / 0.32, 0, 1) + 0.75 * np.clip((-0.2 - z) / 0.35, 0, 1)
-    )
-    inside = (
-        np.clip((edge - y) / 0.16, 0, 1)
-        * np.clip((z + 0.95) / 0.2, 0, 1)
-        * np.clip((y + 1.38) / 0.16, 0, 1)
-    )
+    below_cheek, before_ear = np.clip((0.62 - ax) / 0.32, 0, 1), np.clip((-0.2 - z) / 0.35, 0, 1)
+    edge = -0.50 - 0.28 * below_cheek + 0.75 * before_ear
+    inside = np.clip((edge - y) / 0.16, 0, 1) * np.clip((z + 0.95) / 0.2, 0, 1)
+    inside *= np.clip((y + 1.38) / 0.16, 0, 1)
     mouth = (np.hypot(ax / 0.31, (y + 0.68) / 0.19) > 1) * 1.0
     cover = np.clip(inside * 1.3, 0, 0.9) * mouth
     normals = vertex_normals(shaped, head.triangles[head.part == SKIN])[numbers]
@@ -346,6 +404,7 @@ def beard_pieces(head: Anatomy, shaped: NDArray[np.float32], length: float) -> l
 
 @functools.cache
 def _jaw() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The vertices of the head on which a beard may grow, and the triangles between them."""
     head = anatomy()
     x, y, z = head.mean.T
     usable = (y < 0.0) & (y > -1.45) & (z > -1.0) & (np.abs(x) < 0.74)
@@ -355,10 +414,19 @@ def _jaw() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
 
 
 def hat_piece(head: Anatomy, shaped: NDArray[np.float32], hair: Style, low: float) -> Piece:
-    """A knitted cap down to height `low` on the forehead."""
-    line = np.interp(
-        ANGLES, [0, 60, 90, 130, 180], [low, low - 0.05, low - 0.25, -0.1, -0.1]
-    ).astype(np.float32)
+    """Makes a knitted cap.
+
+    Args:
+        head: the mean head.
+        shaped: (V, 3) float32 vertices of the head of the person.
+        hair: the hairstyle under the cap.
+        low: height on the forehead of the mean head down to which the cap reaches.
+
+    Returns:
+        The cap.
+    """
+    edge = np.interp(ANGLES, [0, 60, 90, 130, 180], [low, low - 0.05, low - 0.25, -0.1, -0.1])
+    line = edge.astype(np.float32)
     cap = replace(
         hair,
         name="cap",
@@ -372,9 +440,8 @@ def hat_piece(head: Anatomy, shaped: NDArray[np.float32], hair: Style, low: floa
         hairline=line,
     )
     shell = hair_pieces(head, shaped, cap, seed=0)[0]
-    above = shell.rest[:, 1] - np.interp(
-        np.degrees(np.abs(np.arctan2(shell.rest[:, 0], shell.rest[:, 2] - MIDDLE[2]))), ANGLES, line
-    )
+    angle = np.degrees(np.abs(np.arctan2(shell.rest[:, 0], shell.rest[:, 2] - MIDDLE[2])))
+    above = shell.rest[:, 1] - np.interp(angle, ANGLES, line)
     cover = np.where(above > -0.02, 2.0, 0.0).astype(np.float32)
     keep = (cover > 1)[shell.triangles].all(axis=1)
     return replace(
@@ -389,7 +456,14 @@ def hat_piece(head: Anatomy, shaped: NDArray[np.float32], hair: Style, low: floa
 
 @functools.cache
 def strands(side: int = 256) -> NDArray[np.float32]:
-    """(side, side) tile of values spread evenly over 0..1, long along the columns: which strands are there."""
+    """Returns a tile that decides which strands are present for a given cover.
+
+    Args:
+        side: height and width of the tile.
+
+    Returns:
+        (side, side) float32 values, uniform in 0..1, that change little along the rows of a column.
+    """
     draw = stream(8)
     spectrum = np.fft.rfft2(draw.randn(side, side))
     fy, fx = np.abs(np.fft.fftfreq(side))[:, None], np.fft.rfftfreq(side)[None]
@@ -410,27 +484,30 @@ def rasterise_strands(
     nearness: NDArray[np.float32],
     seen: NDArray[np.int32],
 ) -> None:
-    """As `rasterise`, with holes: a sample is drawn where the tile's value is below the cover there."""
+    """As `rasterise`, with holes: a sample is drawn if the tile's value is below the cover.
+
+    Args:
+        points: (V, 3) column, row and nearness of each vertex.
+        triangles: (T, 3) vertices of each triangle.
+        uv: (T, 3, 2) coordinates of each corner across and along the strands.
+        cover: (V,) share of the strands that are present.
+        first: number that is written to `seen` for triangle 0.
+        tile: the tile of `strands`.
+        nearness: (H, W) nearness of what each sample sees, -inf for nothing.
+        seen: (H, W) number of the triangle that each sample sees.
+    """
     height, width = nearness.shape
     side = tile.shape[0]
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by, cx, cy = (
-            points[a, 0],
-            points[a, 1],
-            points[b, 0],
-            points[b, 1],
-            points[c, 0],
-            points[c, 1],
-        )
+        ax, ay = points[a, 0], points[a, 1]
+        bx, by = points[b, 0], points[b, 1]
+        cx, cy = points[c, 0], points[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0.0 or not np.isfinite(area):
             continue
-        # Bounded before they become whole numbers, as far-off ones are beyond those.
-        left = int(min(max(np.ceil(min(ax, bx, cx) - 0.5), 0), width))
-        right = int(max(min(np.floor(max(ax, bx, cx) - 0.5), width - 1), -1))
-        top = int(min(max(np.ceil(min(ay, by, cy) - 0.5), 0), height))
-        bottom = int(max(min(np.floor(max(ay, by, cy) - 0.5), height - 1), -1))
+        left, right = sample_range(min(ax, bx, cx), max(ax, bx, cx), width)
+        top, bottom = sample_range(min(ay, by, cy), max(ay, by, cy), height)
         inverse = np.float32(1.0) / area
         for row in range(top, bottom + 1):
             y = np.float32(row) + np.float32(0.5)
@@ -439,12 +516,13 @@ def rasterise_strands(
                 wb = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) * inverse
                 wc = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) * inverse
                 wa = np.float32(1.0) - wb - wc
-                if wa >= 0 and wb >= 0 and wc >= 0:
-                    near = wa * points[a, 2] + wb * points[b, 2] + wc * points[c, 2]
-                    if near > nearness[row, column]:
-                        u = wa * uv[t, 0, 0] + wb * uv[t, 1, 0] + wc * uv[t, 2, 0]
-                        v = wa * uv[t, 0, 1] + wb * uv[t, 1, 1] + wc * uv[t, 2, 1]
-                        value = tile[int(np.floor(v * 60.0)) % side, int(np.floor(u * 14.0)) % side]
-                        if value < wa * cover[a] + wb * cover[b] + wc * cover[c]:
-                            nearness[row, column] = near
-                            seen[row, column] = first + t
+                if not (wa >= 0 and wb >= 0 and wc >= 0):
+                    continue
+                near = wa * points[a, 2] + wb * points[b, 2] + wc * points[c, 2]
+                if near > nearness[row, column]:
+                    u = wa * uv[t, 0, 0] + wb * uv[t, 1, 0] + wc * uv[t, 2, 0]
+                    v = wa * uv[t, 0, 1] + wb * uv[t, 1, 1] + wc * uv[t, 2, 1]
+                    strand = tile[int(np.floor(v * 60.0)) % side, int(np.floor(u * 14.0)) % side]
+                    if strand < wa * cover[a] + wb * cover[b] + wc * cover[c]:
+                        nearness[row, column] = near
+                        seen[row, column] = first + t

@@ -1,6 +1,8 @@
-"""Things in front of a face: glasses, masks, a hand. Each is a `Piece` of the scene."""
+"""Objects in front of a face: glasses, masks and hands, each a `Piece` of the scene."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import RandomState
@@ -12,15 +14,49 @@ from workbench.synthfaces.raster import vertex_normals
 from workbench.synthfaces.shade import CLOTH, FRAME
 
 CORNERS = 28
+"""Number of corners of the outline of a lens."""
+
+
+class _Sheets:
+    """Triangles that are collected sheet by sheet."""
+
+    def __init__(self) -> None:
+        self.vertices: list[NDArray[np.float64]] = []
+        self.triangles: list[list[int]] = []
+        self.count = 0
+
+    def add(self, *blocks: NDArray[np.float64]) -> int:
+        """Adds blocks of vertices; returns the number of the first one."""
+        first = self.count
+        self.vertices.extend(blocks)
+        self.count += sum(len(block) for block in blocks)
+        return first
+
+    def strip(self, one: NDArray[np.float64], other: NDArray[np.float64], closed: bool) -> None:
+        """Connects two lines with as many points by a strip; a closed one returns to its start."""
+        start, count = self.add(one, other), len(one)
+        for i in range(count if closed else count - 1):
+            a, b = start + i, start + (i + 1) % count
+            self.triangles.extend([[a, b, a + count], [b, b + count, a + count]])
+
+    def fan(self, outline: NDArray[np.float64], middle: NDArray[np.float64]) -> None:
+        """Fills a closed outline with triangles around its middle."""
+        start, count = self.add(np.concatenate([outline, middle[None]])), len(outline)
+        self.triangles.extend(
+            [start + i, start + (i + 1) % count, start + count] for i in range(count)
+        )
 
 
 def glasses_piece(eyes: NDArray[np.float32], form: NDArray[np.float64], dark: bool) -> Piece:
-    """A frame before the eyes.
+    """Makes glasses: the rims, the bridge and the arms, with or without lenses.
 
     Args:
-        eyes: (2, 3) centres of the eyeballs, left and right.
-        form: width, height, roundness and strength of the rims, each 0..1.
-        dark: with dark lenses.
+        eyes: (2, 3) float32 centres of the left and the right eyeball.
+        form: width, height, roundness and thickness of the rims, each 0..1.
+        dark: whether the glasses have dark lenses.
+
+    Returns:
+        The glasses.
     """
     wide, high = 0.205 + 0.045 * form[0], 0.135 + 0.065 * form[1]
     power, rim = 2.2 + 3.0 * form[2], 0.014 + 0.022 * form[3]
@@ -28,30 +64,19 @@ def glasses_piece(eyes: NDArray[np.float32], form: NDArray[np.float64], dark: bo
     outline = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     outline = np.sign(outline) * np.abs(outline) ** (2 / power)
     front = float(eyes[:, 2].mean()) + 0.285
-    vertices: list[NDArray[np.float64]] = []
-    triangles: list[list[int]] = []
+    sheets = _Sheets()
 
     def curved(flat: NDArray[np.float64], deeper: float = 0.0) -> NDArray[np.float64]:
+        """Points x, y on the curved surface of the glasses."""
         return np.column_stack([flat, front - deeper - 0.16 * (flat[:, 0] / 0.6) ** 2])
-
-    def strip(first: NDArray[np.float64], second: NDArray[np.float64], closed: bool) -> None:
-        start, count = sum(len(block) for block in vertices), len(first)
-        vertices.extend([first, second])
-        for i in range(count if closed else count - 1):
-            a, b = start + i, start + (i + 1) % count
-            triangles.extend([[a, b, a + count], [b, b + count, a + count]])
 
     for eye in eyes:
         middle = np.array([eye[0] * 1.02, eye[1] - 0.02])
         inner, outer = middle + outline * [wide, high], middle + outline * [wide + rim, high + rim]
-        strip(curved(inner), curved(outer), closed=True)
-        strip(curved(outer), curved(outer, deeper=0.035), closed=True)
+        sheets.strip(curved(inner), curved(outer), closed=True)
+        sheets.strip(curved(outer), curved(outer, deeper=0.035), closed=True)
         if dark:
-            start = sum(len(block) for block in vertices)
-            vertices.append(np.concatenate([curved(inner, deeper=0.01), curved(middle[None])]))
-            triangles.extend(
-                [[start + i, start + (i + 1) % CORNERS, start + CORNERS] for i in range(CORNERS)]
-            )
+            sheets.fan(curved(inner, deeper=0.01), curved(middle[None])[0])
         side = np.sign(eye[0])
         hinge = middle[0] + side * (wide + rim)
         arm = np.array(
@@ -64,71 +89,73 @@ def glasses_piece(eyes: NDArray[np.float32], form: NDArray[np.float64], dark: bo
         )
         arm[0, 2] = curved(np.array([[hinge, 0.05]]))[0, 2]
         arm[:, 1] += eye[1]
-        strip(arm, arm + np.array([0, 0.02 + rim, 0]), closed=False)
+        sheets.strip(arm, arm + np.array([0, 0.02 + rim, 0]), closed=False)
     gap = np.linspace(-1, 1, 7) * (abs(eyes[:, 0]).mean() * 1.02 - wide - rim * 0.5)
     bow = float(eyes[:, 1].mean()) + 0.02 + 0.03 * (1 - (gap / max(abs(gap).max(), 1e-6)) ** 2)
-    bridge = np.column_stack([gap, bow])
-    strip(
-        curved(bridge, deeper=-0.01),
-        curved(bridge + np.array([0, rim]), deeper=-0.01),
-        closed=False,
-    )
-    return _piece(np.concatenate(vertices), np.array(triangles), FRAME)
+    lower = np.column_stack([gap, bow])
+    upper = lower + np.array([0, rim])
+    sheets.strip(curved(lower, deeper=-0.01), curved(upper, deeper=-0.01), closed=False)
+    return _piece(np.concatenate(sheets.vertices), np.array(sheets.triangles), FRAME)
 
 
 def mask_piece(
     head: Anatomy, shaped: NDArray[np.float32], top: float, bottom: float, thickness: float
 ) -> Piece:
-    """Cloth over the lower face, between two heights on the mean head: a surgical mask, or a scarf."""
+    """Makes cloth over the lower face: a surgical mask or a scarf.
+
+    Args:
+        head: the mean head.
+        shaped: (V, 3) float32 vertices of the head of the person.
+        top: upper edge, as a height on the mean head.
+        bottom: lower edge, as a height on the mean head.
+        thickness: distance of the cloth from the skin in decimetres.
+
+    Returns:
+        The cloth.
+    """
     x, y, z = head.mean.T
     wide = 0.60 if bottom > -1.3 else 0.78
-    usable = (
-        (y < top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5))
-        & (y > bottom)
-        & (z > -1.1)
-        & (np.abs(x) < wide)
-    )
+    below_top = y < top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5)
+    usable = below_top & (y > bottom) & (z > -1.1) & (np.abs(x) < wide)
     triangles = head.triangles[(head.part == SKIN) & usable[head.triangles].all(axis=1)]
     numbers, flat = np.unique(triangles, return_inverse=True)
     normals = vertex_normals(shaped, head.triangles[head.part == SKIN])[numbers]
     vertices = shaped[numbers] + normals * thickness
-    # Cloth spans hollows: nothing lies further back than a cylinder from the tip of the nose to the chin.
+    # Cloth spans hollows: nothing lies behind a cylinder from the tip of the nose to the chin.
     rest = head.mean[numbers]
     tip = float(shaped[head.landmarks[0], 2])
-    span = np.clip(1 - np.abs(rest[:, 0]) / 0.62, 0, 1) ** 0.6 * np.clip(
-        1 - ((rest[:, 1] + 0.5) / 0.75) ** 2, 0, 1
-    )
+    sideways = np.clip(1 - np.abs(rest[:, 0]) / 0.62, 0, 1) ** 0.6
+    span = sideways * np.clip(1 - ((rest[:, 1] + 0.5) / 0.75) ** 2, 0, 1)
     vertices[:, 2] = np.maximum(vertices[:, 2], (tip + thickness) * span - 0.9 * (1 - span))
     piece = _piece(vertices, flat.reshape(-1, 3), CLOTH)
     uv = rest[:, :2][flat.reshape(-1, 3)] * 0.6
-    return Piece(
-        piece.vertices,
-        piece.rest,
-        piece.triangles,
-        uv.astype(np.float32),
-        piece.cover,
-        piece.openness,
-        CLOTH,
-    )
+    return replace(piece, uv=uv.astype(np.float32))
 
 
 def hand_piece(place: NDArray[np.float64], turn: float, draw: RandomState) -> Piece:
-    """Fingers and the back of a hand before the face, about `place`, turned by `turn` radians."""
+    """Makes a hand in front of the face: four fingers, the thumb and the back of the hand.
+
+    Args:
+        place: (3,) position of the roots of the fingers.
+        turn: rotation in the image plane in radians.
+        draw: random numbers for the spread of the fingers.
+
+    Returns:
+        The hand.
+    """
     blocks, triangles, start = [], [], 0
-    fingers = [
-        (
-            (-0.24 + 0.16 * i, 0.0, 0.0),
-            (-0.24 + 0.16 * i + draw.uniform(-0.03, 0.03), (0.62, 0.74, 0.70, 0.54)[i], -0.02),
-            0.078,
-        )
-        for i in range(4)
-    ]
-    fingers += [
+    # Each part is a capsule between two points, with a radius.
+    capsules = []
+    for number, length in enumerate((0.62, 0.74, 0.70, 0.54)):
+        x = -0.24 + 0.16 * number
+        tip = (x + draw.uniform(-0.03, 0.03), length, -0.02)
+        capsules.append(((x, 0.0, 0.0), tip, 0.078))
+    capsules += [
         ((0.30, -0.25, 0.02), (0.50, 0.15, 0.0), 0.085),
         ((-0.18, -0.55, 0.0), (-0.18, 0.02, 0.02), 0.14),
         ((0.16, -0.55, 0.0), (0.16, 0.02, 0.02), 0.15),
     ]
-    for first, last, radius in fingers:
+    for first, last, radius in capsules:
         block, faces = _capsule(np.array(first), np.array(last), radius)
         blocks.append(block)
         triangles.append(faces + start)
@@ -142,14 +169,15 @@ def hand_piece(place: NDArray[np.float64], turn: float, draw: RandomState) -> Pi
 def _capsule(
     first: NDArray[np.float64], last: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The vertices and triangles of a cylinder with rounded ends between two points."""
     axis = (last - first) / np.linalg.norm(last - first)
     across = np.cross(axis, [0, 0, 1.0])
     across /= np.linalg.norm(across)
-    other = np.cross(axis, across)
+    across_both = np.cross(axis, across)
     rings, around = 9, np.linspace(0, 2 * np.pi, 10, endpoint=False)
     bend = np.linspace(-np.pi / 2, np.pi / 2, rings)
     centre = np.where(bend[:, None] < 0, first, last)
-    circle = np.cos(around)[:, None] * across + np.sin(around)[:, None] * other
+    circle = np.cos(around)[:, None] * across + np.sin(around)[:, None] * across_both
     points = centre[:, None] + radius * (
         np.sin(bend)[:, None, None] * axis + np.cos(bend)[:, None, None] * circle
     )
@@ -165,6 +193,7 @@ def _capsule(
 
 
 def _piece(vertices: NDArray[np.floating], triangles: NDArray[np.integer], material: int) -> Piece:
+    """A piece without holes that has no place on the mean head."""
     count = len(vertices)
     return Piece(
         vertices=vertices.astype(np.float32),

@@ -1,4 +1,4 @@
-"""Who somebody is: a seeded draw of everything that stays the same from one picture to the next."""
+"""Synthetic people: everything about a person that is the same in all of their images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ SPREAD = {
     "neck": 0.12,
     "asym": 0.09,
 }
-"""Standard deviation of a person's place on the local axes of a region; 1 is the far end that MakeHuman's artists drew."""
+"""Standard deviation of people on the local axes of each region. 1 is the end of an axis, which the
+artists of MakeHuman modelled."""
 
 SKIN_TONES = (
     np.array(
@@ -38,7 +39,7 @@ SKIN_TONES = (
     )
     / 255
 )
-"""sRGB, light to dark."""
+"""sRGB colours from light to dark skin."""
 HAIR_COLOURS = {
     "black": (0.012, 0.010, 0.009),
     "dark brown": (0.035, 0.022, 0.014),
@@ -48,6 +49,11 @@ HAIR_COLOURS = {
     "red": (0.22, 0.065, 0.022),
 }
 """Linear light."""
+HAIR_ODDS = (
+    np.array([0.72, 0.25, 0.03, 0.0, 0.0, 0.0]),
+    np.array([0.10, 0.24, 0.28, 0.16, 0.15, 0.07]),
+)
+"""How common each colour of hair is for the first two archetypes, and for the third."""
 IRISES = {
     "dark brown": (0.035, 0.016, 0.008),
     "brown": (0.085, 0.04, 0.015),
@@ -56,7 +62,12 @@ IRISES = {
     "blue": (0.10, 0.17, 0.26),
     "grey": (0.16, 0.18, 0.19),
 }
+"""Linear light."""
+IRIS_ODDS = np.array([0.5, 0.5, 0.0, 0.0, 0.0, 0.0]), np.array([0.08, 0.24, 0.16, 0.14, 0.28, 0.10])
+"""How common each colour of the iris is for the first two archetypes, and for the third."""
 TEXTURES = ("straight", "wavy", "curly", "coily")
+TEXTURE_ODDS = np.array([[0.03, 0.07, 0.25, 0.65], [0.75, 0.2, 0.05, 0.0], [0.42, 0.36, 0.2, 0.02]])
+"""How common each texture of hair is for each archetype."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +75,30 @@ class Person:
     """A synthetic person. Colours are linear light, 0..1.
 
     Attributes:
-        number, seed: from which all the rest follows.
-        female: their sex. masculinity: 0..1, how far their bones follow it.
-        ancestry: (3,) shares of the three archetypes, sum 1.
-        weight, muscle: -1..1.
-        shape: place on each local axis, about -1..1.
-        tone: 0 (light) .. 1 (dark). skin: (3,) mean albedo. redness: of cheeks, nose and ears.
-        freckles: 0..1. moles: (n, 4) x, y on the mean face, radius, darkness.
-        brow: height, arch, thickness, length, tilt, density, each about -1..1.
-        hair: (3,) colour; texture: index into TEXTURES; hairline: height offset, temples, widow's peak; balding 0..1.
-        iris: (3,) colour. lips: (3,) tint of the lips. beard: 0..1 how dense it grows.
-        glasses: whether they wear them most days. greying: age at which half of the hair is grey.
-        pattern: seed of blotches and freckles.
+        number: number of the person, from which everything follows together with `seed`.
+        seed: seed of the world of the person.
+        female: whether the person is a woman.
+        masculinity: 0 to 1, how masculine the shape of the head is.
+        ancestry: (3,) shares of the three archetypes, with the sum 1.
+        weight: -1 to 1.
+        muscle: -1 to 1.
+        shape: position on each local axis, about -1 to 1.
+        tone: skin tone, from 0 (light) to 1 (dark).
+        skin: (3,) mean albedo of the skin.
+        redness: redness of cheeks, nose and ears.
+        freckles: density of the freckles, 0 for none.
+        moles: (n, 4) float32 x and y on the mean face, radius and darkness.
+        brow: (6,) height, arch, thickness, length, tilt and density, each about -1 to 1.
+        hair: (3,) colour of the hair without grey.
+        texture: index into `TEXTURES`.
+        hairline: (3,) height, temples and widow's peak, each -1 to 1.
+        balding: 0 to 1, how far the hairline recedes with age.
+        iris: (3,) colour of the iris.
+        lips: (3,) factors that turn the colour of the skin into that of the lips.
+        beard: density of the beard, 0..1.
+        glasses: whether the person wears glasses on most days.
+        greying: age in years at which half of the hair is grey.
+        pattern: seed of blotches, freckles and hair.
     """
 
     number: int
@@ -105,14 +128,33 @@ class Person:
 
 
 def stream(*key: int) -> RandomState:
-    """Random numbers from whole numbers. RandomState's are the ones that NumPy promises never to change."""
+    """Returns a generator of random numbers that is seeded with integers.
+
+    It is a `RandomState`, since NumPy guarantees that its numbers never change.
+
+    Args:
+        key: the integers.
+
+    Example:
+        >>> stream(1, 2, 3).randint(1000, size=3).tolist()
+        [407, 12, 418]
+    """
     return RandomState(np.random.MT19937(np.random.SeedSequence(key)))
 
 
 def person(head: Anatomy, number: int, seed: int = 0) -> Person:
-    """Person `number` of the world `seed`.
+    """Returns a person of a world.
 
-    Sexes alternate and so do the archetypes that a person is nearest to, so any stretch of numbers is balanced.
+    Women have even numbers and men odd ones. The archetype that a person is closest to alternates
+    as well, so that any range of numbers is balanced.
+
+    Args:
+        head: the mean head, with the local axes.
+        number: number of the person.
+        seed: seed of the world.
+
+    Returns:
+        The person.
     """
     draw = stream(1, seed, number)
     female = number % 2 == 0
@@ -125,34 +167,22 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
     middle, width = ancestry @ [0.72, 0.32, 0.22], 0.13
     tone = float(np.clip(middle + width * draw.randn(), 0.0, 1.0))
     warmth = 0.05 * draw.randn()
-    skin = np.minimum(
-        _tone(tone) * np.array([1 + warmth, 1.0, 1 - warmth]) * (1 + 0.05 * draw.randn()), 0.78
-    )
+    tint = np.array([1 + warmth, 1.0, 1 - warmth])
+    skin = np.minimum(_albedo(tone) * tint * (1 + 0.05 * draw.randn()), 0.78)
 
     masculinity = float(np.clip((0.16 if female else 0.84) + 0.10 * draw.randn(), 0, 1))
     shape = _shape(head, draw)
-    moles = np.empty((draw.poisson(2.2), 4), dtype=np.float32)
-    moles[:, 0], moles[:, 1] = (
-        draw.uniform(-0.6, 0.6, len(moles)),
-        draw.uniform(-1.0, 0.7, len(moles)),
-    )
-    moles[:, 2], moles[:, 3] = (
-        draw.uniform(0.012, 0.03, len(moles)),
-        draw.uniform(0.3, 0.8, len(moles)),
-    )
-
+    moles = _moles(draw)
     dark = float(ancestry[:2].sum())
     hair = _hair_colour(draw, dark)
     light_hair = float(hair.mean() > 0.07)
-    eye_odds = np.array([0.5, 0.5, 0.0, 0.0, 0.0, 0.0]) * dark + np.array(
-        [0.08, 0.24, 0.16, 0.14, 0.28, 0.10]
-    ) * (1 - dark)
-    iris = np.array(list(IRISES.values()))[
-        draw.choice(6, p=eye_odds / eye_odds.sum())
-    ] * draw.uniform(0.8, 1.25)
-    texture_odds = ancestry @ np.array(
-        [[0.03, 0.07, 0.25, 0.65], [0.75, 0.2, 0.05, 0.0], [0.42, 0.36, 0.2, 0.02]]
-    )
+    iris_odds = IRIS_ODDS[0] * dark + IRIS_ODDS[1] * (1 - dark)
+    irises = np.array(list(IRISES.values()))
+    iris = irises[draw.choice(6, p=iris_odds / iris_odds.sum())] * draw.uniform(0.8, 1.25)
+    texture_odds = ancestry @ TEXTURE_ODDS
+    # How the brows of women differ from those of men.
+    brow_of_sex = np.array([0, 0.25, -0.25, 0, 0, 0]) * (1 if female else -1)
+    # The following draws depend on the order of the arguments.
     return Person(
         number=number,
         seed=seed,
@@ -167,8 +197,7 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
         redness=float(np.clip(0.5 + 0.3 * draw.randn(), 0, 1.2)),
         freckles=float(max(draw.uniform(-1.6, 1.0) + 0.5 * light_hair - 0.8 * tone, 0)),
         moles=moles,
-        brow=np.clip(draw.randn(6) * 0.5, -1.1, 1.1)
-        + np.array([0, 0.25, -0.25, 0, 0, 0]) * (1 if female else -1),
+        brow=np.clip(draw.randn(6) * 0.5, -1.1, 1.1) + brow_of_sex,
         hair=hair,
         texture=int(draw.choice(4, p=texture_odds / texture_odds.sum())),
         hairline=np.clip(draw.randn(3) * 0.5, -1, 1),
@@ -183,7 +212,7 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
 
 
 def _shape(head: Anatomy, draw: RandomState) -> dict[str, float]:
-    """A place on every local axis; left and right nearly share theirs."""
+    """A position on every local axis. Axes of the left and the right side have similar ones."""
     shape: dict[str, float] = {}
     for region, spread in SPREAD.items():
         for axis in head.axes(region):
@@ -193,33 +222,47 @@ def _shape(head: Anatomy, draw: RandomState) -> dict[str, float]:
             value = float(np.clip(draw.randn() * spread, -2.2 * spread, 2.2 * spread))
             shape[axis] = value
             if stem.startswith("l-"):
-                shape[f"{region}/r-{stem[2:]}"] = (
-                    value + 0.06 * float(np.clip(draw.randn(), -2, 2)) * spread / 0.3
-                )
+                difference = 0.06 * float(np.clip(draw.randn(), -2, 2)) * spread / 0.3
+                shape[f"{region}/r-{stem[2:]}"] = value + difference
     return shape
 
 
-def _tone(tone: float) -> NDArray[np.float64]:
-    """Linear albedo of a skin tone 0..1."""
-    at = np.linspace(0, 1, len(SKIN_TONES))
-    srgb = np.array([np.interp(tone, at, SKIN_TONES[:, channel]) for channel in range(3)])
+def _moles(draw: RandomState) -> NDArray[np.float32]:
+    """(n, 4) float32 x and y on the mean face, radius and darkness of a few moles."""
+    moles = np.empty((draw.poisson(2.2), 4), dtype=np.float32)
+    for column, (low, high) in enumerate([(-0.6, 0.6), (-1.0, 0.7), (0.012, 0.03), (0.3, 0.8)]):
+        moles[:, column] = draw.uniform(low, high, len(moles))
+    return moles
+
+
+def _albedo(tone: float) -> NDArray[np.float64]:
+    """The albedo, in linear light, of a skin tone 0..1."""
+    tones = np.linspace(0, 1, len(SKIN_TONES))
+    srgb = np.array([np.interp(tone, tones, SKIN_TONES[:, channel]) for channel in range(3)])
     return np.asarray(srgb**2.2)
 
 
 def _hair_colour(draw: RandomState, dark: float) -> NDArray[np.float64]:
-    odds = np.array([0.72, 0.25, 0.03, 0.0, 0.0, 0.0]) * dark + np.array(
-        [0.10, 0.24, 0.28, 0.16, 0.15, 0.07]
-    ) * (1 - dark)
+    """A mixture of two colours. `dark` is the share of the first two archetypes."""
+    odds = HAIR_ODDS[0] * dark + HAIR_ODDS[1] * (1 - dark)
     colours = np.array(list(HAIR_COLOURS.values()))
     first, second = draw.choice(6, 2, p=odds / odds.sum())
     share = draw.uniform(0, 0.4)
-    return np.asarray(
-        (colours[first] * (1 - share) + colours[second] * share) * draw.uniform(0.8, 1.25)
-    )
+    mixture = colours[first] * (1 - share) + colours[second] * share
+    return np.asarray(mixture * draw.uniform(0.8, 1.25))
 
 
 def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
-    """(V, 3) vertices of the person's head at an age in years, without expression."""
+    """Returns the shape of a person's head, without expression.
+
+    Args:
+        head: the mean head and its displacements.
+        who: the person.
+        age: age in years.
+
+    Returns:
+        (V, 3) float32 vertices.
+    """
     old = float(np.clip((age - 25) / 65, 0, 1)) ** 1.15
     weights: dict[str, float] = {}
 
@@ -236,7 +279,7 @@ def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
                         f"macro/universal-{sex}-{period}-{muscle}-{weight}",
                         share * part * in_muscle * in_weight,
                     )
-    # The mean head is the mean of these; what is left is how the person differs from it.
+    # The mean head is the mean of these displacements, so they are subtracted from it.
     for archetype in ARCHETYPES:
         for sex in ("female", "male"):
             add(f"macro/{archetype}-{sex}-young", -1 / 6)
@@ -251,13 +294,12 @@ def head_of(head: Anatomy, who: Person, age: float) -> NDArray[np.float32]:
                 add(name, abs(value))
     shaped = head.mean + head.displaced(weights)
     eyes = [shaped[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
-    middle = [head.mean[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
-    return np.asarray(shaped - np.mean(eyes, axis=0) + np.mean(middle, axis=0), dtype=np.float32)
+    mean_eyes = [head.mean[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
+    shift = np.mean(mean_eyes, axis=0)
+    return np.asarray(shaped - np.mean(eyes, axis=0) + shift, dtype=np.float32)
 
 
 def _ends(what: str, value: float) -> list[tuple[str, float]]:
-    """MakeHuman's ends around a value in -1..1, and their shares."""
-    return [
-        (f"average{what}", 1 - abs(value)),
-        (f"{'max' if value > 0 else 'min'}{what}", abs(value)),
-    ]
+    """The two shapes of MakeHuman between which a value in -1..1 lies, and their shares."""
+    extreme = "max" if value > 0 else "min"
+    return [(f"average{what}", 1 - abs(value)), (f"{extreme}{what}", abs(value))]

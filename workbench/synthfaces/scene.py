@@ -1,15 +1,17 @@
-"""A picture of a person: pose the head, dress it, light it, photograph it."""
+"""Images of a person: poses and dresses the head, lights it and photographs it."""
 
 from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from workbench.geometry import ARCFACE, umeyama
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TORSO, Anatomy, anatomy
 from workbench.synthfaces.hair import (
     Piece,
@@ -23,33 +25,53 @@ from workbench.synthfaces.occluders import glasses_piece, hand_piece, mask_piece
 from workbench.synthfaces.paint import paint
 from workbench.synthfaces.person import Person, head_of, stream
 from workbench.synthfaces.raster import compiled, rasterise, vertex_normals
-from workbench.synthfaces.shade import CLOTH, CLOTHES, FRAME, HAIR, PALETTE, shade
+from workbench.synthfaces.shade import (
+    CLOTH,
+    CLOTHES,
+    FRAME,
+    HAIR,
+    PALETTE,
+    Collar,
+    Colour,
+    Eyes,
+    Lighting,
+    Palette,
+    ShadowMap,
+    SkinTexture,
+    Surface,
+    shade,
+)
 from workbench.synthfaces.shot import Session, Shot
 
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
-"""ArcFace's five points in a picture of 112 x 112 (Deng et al., CVPR 2019)."""
 NECK = np.array([0.0, -0.75, -0.75], dtype=np.float32)
+"""Centre of the rotation of the head, in decimetres."""
 SHADOW_SIDE = 144
+"""Side of the shadow map in samples."""
+SHADOW_SPAN = 3.6
+"""Width of the region that the shadow map shows, in decimetres."""
 SUPERSAMPLING = 2
+"""Samples per pixel in each direction."""
 GRAIN_SIDE = 509
+"""Side of the tile of noise in pixels."""
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Shares of red, green and blue in the luminance."""
 
 
 @dataclass(frozen=True)
 class Meshes:
-    """Head and pieces as one mesh, in the order in which they are drawn: lashes and pieces after the head.
+    """The head and its pieces as one mesh, in the order in which they are drawn.
+
+    The lashes are the last triangles of the head; the pieces follow.
 
     Attributes:
-        rest: (V, 3) on the mean head. triangles: (T, 3). material: (T,). uv: (T, 3, 2). openness: (V,). cover: (V,).
-        bounds: (pieces + 1) first triangle of each piece, and the end.
-        pieces: what the mesh was made of, beside the head.
+        rest: (V, 3) float32 positions on the mean head.
+        triangles: (T, 3) int32 vertices of each triangle.
+        material: (T,) uint8 material of each triangle.
+        uv: (T, 3, 2) float32 texture coordinates of each corner.
+        openness: (V,) float32 ambient occlusion.
+        cover: (V,) float32 share of the strands that are present, as for `Piece`.
+        bounds: number of the first triangle of each piece, and the number of all triangles.
+        pieces: the pieces in addition to the head.
     """
 
     rest: NDArray[np.float32]
@@ -63,29 +85,28 @@ class Meshes:
 
 
 def assemble(head: Anatomy, pieces: list[Piece], lashes: float) -> Meshes:
-    """Join the head and the pieces. `lashes`: 0..1, how dense the eyelashes are."""
+    """Joins the head and pieces such as hair and glasses.
+
+    Args:
+        head: the mean head.
+        pieces: the pieces in the order in which they are drawn.
+        lashes: density of the eyelashes, 0..1.
+
+    Returns:
+        The joined mesh.
+    """
     starts = np.cumsum([len(head.mean), *(len(piece.vertices) for piece in pieces)])
     bounds = np.cumsum([len(head.triangles), *(len(piece.triangles) for piece in pieces)])
+    triangles = [piece.triangles + start for piece, start in zip(pieces, starts, strict=False)]
+    materials = [np.full(len(piece.triangles), piece.material, np.uint8) for piece in pieces]
+    lash_cover = np.full(len(head.mean), lashes, np.float32)
     return Meshes(
         rest=np.concatenate([head.mean, *(piece.rest for piece in pieces)]),
-        triangles=np.concatenate(
-            [
-                head.triangles,
-                *(piece.triangles + start for piece, start in zip(pieces, starts, strict=False)),
-            ],
-            dtype=np.int32,
-        ),
-        material=np.concatenate(
-            [
-                head.part,
-                *(np.full(len(piece.triangles), piece.material, np.uint8) for piece in pieces),
-            ]
-        ),
+        triangles=np.concatenate([head.triangles, *triangles], dtype=np.int32),
+        material=np.concatenate([head.part, *materials]),
         uv=np.concatenate([head.uv, *(piece.uv for piece in pieces)]),
         openness=np.concatenate([head.occlusion, *(piece.openness for piece in pieces)]),
-        cover=np.concatenate(
-            [np.full(len(head.mean), lashes, np.float32), *(piece.cover for piece in pieces)]
-        ),
+        cover=np.concatenate([lash_cover, *(piece.cover for piece in pieces)]),
         bounds=bounds.tolist(),
         pieces=pieces,
     )
@@ -96,76 +117,111 @@ class Dressed:
     """A person on a day, ready to be photographed.
 
     Attributes:
-        vertices: (V, 3) of the head without expression. meshes: the head with hair and glasses.
-        atlas, gloss: painted skin. palette, extras, eyes: as for `shade`. eye_middles: (2, 3) left and right eyeball.
+        who: the person.
+        day: the day.
+        vertices: (V, 3) float32 vertices of the head without expression.
+        meshes: the head with hair and glasses.
+        skin: the painted skin.
+        palette: the materials with the colours of the person and of the clothes.
+        eyes: the eyeballs, which look straight ahead.
+        collar: the neckline of the clothes.
+        eye_centres: (2, 3) float64 centres of the left and the right eyeball of this head.
     """
 
     who: Person
     day: Session
     vertices: NDArray[np.float32]
     meshes: Meshes
-    atlas: NDArray[np.float32]
-    gloss: NDArray[np.float32]
-    palette: NDArray[np.float32]
-    extras: NDArray[np.float32]
-    eyes: NDArray[np.float32]
-    eye_middles: NDArray[np.float64]
+    skin: SkinTexture
+    palette: Palette
+    eyes: Eyes
+    collar: Collar
+    eye_centres: NDArray[np.float64]
 
 
 def dress(who: Person, day: Session) -> Dressed:
-    """Shape and paint a person for a day."""
+    """Shapes and paints a person for a day.
+
+    Args:
+        who: the person.
+        day: age, hair, make-up and clothes of the day.
+
+    Returns:
+        The person on that day, for `photograph`.
+    """
     head = anatomy()
     vertices = head_of(head, who, day.age)
-    atlas, gloss = paint(head, who, day.look)
-    middles = np.stack([vertices[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]).astype(
-        np.float64
-    )
+    eyeballs = [vertices[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
+    eye_centres = np.stack(eyeballs).astype(np.float64)
     pieces = hair_pieces(head, vertices, day.style, seed=who.pattern)
     if day.look.beard > 0.5 and day.look.chin * day.look.cheeks > 0.5:
         pieces += beard_pieces(head, vertices, 0.03 + 0.10 * (day.look.beard - 0.5))
     if day.glasses is not None:
-        pieces.append(glasses_piece(middles.astype(np.float32), day.glasses, dark=False))
-    palette = PALETTE.copy()
-    for material, colour in {
-        TORSO: who.skin * (1 - 0.9 * day.look.tan),
-        LASHES: day.hair * 0.3,
-        HAIR: day.hair,
-        FRAME: day.frame,
-        CLOTHES: day.cloth,
-    }.items():
-        palette[material, :3] = colour
-    old = np.clip((day.age - 40) / 40, 0, 1)
-    sclera = (
-        np.array([0.72, 0.69, 0.66]) * (1 - 0.25 * who.tone) * [1, 1 - 0.05 * old, 1 - 0.14 * old]
-    )
-    extras = np.array([sclera, who.iris, who.iris * 0.25, day.tips, day.collar], dtype=np.float32)
-    eyes = np.zeros((2, 9), dtype=np.float32)
-    eyes[:, :3], eyes[:, 3] = head.eye_centres, head.eye_radius
-    eyes[:, 7], eyes[:, 8] = 0.982 - 0.012 * (who.pattern % 7) / 7, 0.905
+        pieces.append(glasses_piece(eye_centres.astype(np.float32), day.glasses, dark=False))
+    height, depth, width = _float32(day.collar)
     return Dressed(
-        who,
-        day,
-        vertices,
-        assemble(head, pieces, _lashes(who)),
-        atlas,
-        gloss,
-        palette,
-        extras,
-        eyes,
-        middles,
+        who=who,
+        day=day,
+        vertices=vertices,
+        meshes=assemble(head, pieces, _lashes(who)),
+        skin=paint(head, who, day.look),
+        palette=_palette(who, day),
+        eyes=_eyes(head, who, day.age),
+        collar=Collar(height, depth, width),
+        eye_centres=eye_centres,
     )
+
+
+def _palette(who: Person, day: Session) -> Palette:
+    """The materials with the colours of a person and of the clothes of a day."""
+    colour = PALETTE.colour.copy()
+    colour[TORSO] = who.skin * (1 - 0.9 * day.look.tan)
+    colour[LASHES] = day.hair * 0.3
+    colour[HAIR] = day.hair
+    colour[FRAME] = day.frame
+    colour[CLOTHES] = day.cloth
+    return PALETTE._replace(colour=colour, hair_tips=_colour(day.tips))
+
+
+def _eyes(head: Anatomy, who: Person, age: float) -> Eyes:
+    """The eyeballs of a person at an age. Their white becomes yellowish with age."""
+    old = np.clip((age - 40) / 40, 0, 1)
+    white = np.array([0.72, 0.69, 0.66]) * (1 - 0.25 * who.tone)
+    pupil, iris = _float32([0.982 - 0.012 * (who.pattern % 7) / 7, 0.905])
+    return Eyes(
+        centre=head.eye_centres,
+        gaze=np.array([0.0, 0.0, 1.0], dtype=np.float32),
+        pupil=pupil,
+        iris=iris,
+        sclera=_colour(white * [1, 1 - 0.05 * old, 1 - 0.14 * old]),
+        iris_colour=_colour(who.iris),
+        rim_colour=_colour(who.iris * 0.25),
+    )
+
+
+def _float32(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Numbers rounded to float32, as Python floats, so that numba compiles for one type."""
+    rounded: list[float] = np.asarray(values, dtype=np.float32).tolist()
+    return rounded
+
+
+def _colour(values: NDArray[np.float64]) -> Colour:
+    """Three numbers, rounded to float32, as a colour."""
+    return Colour(*_float32(values))
 
 
 def _lashes(who: Person) -> float:
+    """Density of the eyelashes, 0..1."""
     return 0.5 if who.female else 0.3
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A finished picture.
+    """A finished image.
 
     Attributes:
-        jpeg: the file. landmarks: (5, 2) column and row in pixels, in ArcFace's order.
+        jpeg: content of the JPEG file.
+        landmarks: (5, 2) float32 column and row in pixels, in ArcFace's order.
         covered: share 0..1 of the face that is hidden.
     """
 
@@ -175,78 +231,83 @@ class Taken:
 
 
 def photograph(dressed: Dressed, shot: Shot, size: int) -> Taken:
-    """Take one picture of `size` x `size` pixels, aligned to ArcFace's template by the true landmarks, with the shot's jitter."""
+    """Takes one image.
+
+    The true landmarks are aligned to ArcFace's template, apart from the roll, the shift and the
+    zoom of the shot.
+
+    Args:
+        dressed: the person on a day.
+        shot: pose, expression, light, camera and occluder.
+        size: height and width of the image in pixels.
+
+    Returns:
+        The image with its landmarks.
+    """
     head = anatomy()
     draw = stream(3, shot.backdrop)
-    palette = dressed.palette.copy()
     shaped = dressed.vertices
     if shot.units:
-        shaped = shaped + head.displaced(
-            {f"unit/{name}": value for name, value in shot.units.items()}
-        )
-    in_front = _occluders(head, dressed, shaped, shot, draw, palette)
+        units = {f"unit/{name}": strength for name, strength in shot.units.items()}
+        shaped = shaped + head.displaced(units)
+    occluders, palette = _occluders(head, dressed, shaped, shot, draw)
     meshes = dressed.meshes
-    if in_front:
-        replaced = [piece for piece in meshes.pieces if not _gives_way(piece, shot.occluder)]
-        meshes = assemble(head, [*replaced, *in_front], _lashes(dressed.who))
+    if occluders:
+        kept = [piece for piece in meshes.pieces if not _is_replaced(piece, shot.occluder)]
+        meshes = assemble(head, [*kept, *occluders], _lashes(dressed.who))
 
-    vertices = _pose(
-        np.concatenate([shaped, *(piece.vertices for piece in meshes.pieces)]),
-        meshes.rest[:, 1],
-        shot,
-    )
+    parts = [shaped, *(piece.vertices for piece in meshes.pieces)]
+    vertices = _pose(np.concatenate(parts), meshes.rest[:, 1], shot)
     anchors = _landmarks_on(head, dressed, shaped)
     anchors = _pose(anchors, anchors[:, 1], shot)
     middle = anchors.mean(axis=0)
     vertices, anchors = vertices - middle, anchors - middle
     points, landmarks = _project(vertices, anchors, shot, size)
-    seen, face, covered = _visible(head, meshes, points, len(meshes.pieces) - len(in_front), size)
+    first_occluder = len(meshes.pieces) - len(occluders)
+    seen, face, covered = _visible(head, meshes, points, first_occluder, size)
 
-    lights, sky = _lights(shot)
-    shadow, frame = _shadow(
-        vertices, meshes.triangles, meshes.material, len(head.triangles), lights[0, :3]
+    image = np.zeros((*seen.shape, 4), dtype=np.float32)
+    surface = Surface(
+        points=points,
+        vertices=vertices,
+        rest=meshes.rest,
+        normals=vertex_normals(vertices, meshes.triangles),
+        triangles=meshes.triangles,
+        material=meshes.material,
+        uv=meshes.uv,
+        openness=meshes.openness,
     )
-    eyes = dressed.eyes.copy()
-    right, up = np.radians(shot.gaze)
-    eyes[:, 4:7] = np.array([np.sin(right), np.sin(up), np.cos(right) * np.cos(up)])
-    picture = np.zeros((*seen.shape, 4), dtype=np.float32)
+    lighting = _lighting(shot, surface, len(head.triangles))
+    eyes = dressed.eyes._replace(gaze=_gaze(shot))
     shade(
         seen,
-        points,
-        vertices,
-        meshes.rest,
-        vertex_normals(vertices, meshes.triangles),
-        meshes.triangles,
-        meshes.material,
-        meshes.uv,
-        meshes.openness,
-        dressed.atlas,
-        dressed.gloss,
+        surface,
+        dressed.skin,
         palette,
         eyes,
-        dressed.extras,
-        lights,
-        sky,
-        shadow,
-        frame,
+        dressed.collar,
+        lighting,
         shot.distance,
-        picture,
+        image,
     )
     panel = _panel(shot, face, draw) if shot.occluder == "panel" else None
     if panel is not None:
         covered = float((face & (panel[..., 3] > 0.5)).sum()) / max(float(face.sum()), 1.0)
-    jpeg = _develop(picture, panel, _brightness(picture, face), shot, size, draw)
+    jpeg = _develop(image, panel, _brightness(image, face), shot, size, draw)
     return Taken(jpeg, landmarks.astype(np.float32), covered)
 
 
 def _visible(
-    head: Anatomy, meshes: Meshes, points: NDArray[np.float32], before: int, size: int
+    head: Anatomy, meshes: Meshes, points: NDArray[np.float32], first_occluder: int, size: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], float]:
-    """What each sample sees, which samples show the face, and the share of the face that pieces from number `before` on hide."""
+    """Which triangle each sample sees, which samples see the face, and the hidden share of it.
+
+    The pieces from number `first_occluder` on count as hiding the face.
+    """
     side = size * SUPERSAMPLING
     nearness = np.full((side, side), -np.inf, dtype=np.float32)
     seen = np.full((side, side), -1, dtype=np.int32)
-    lashes = int((head.part != LASHES).sum())  # they are the last of the head's triangles
+    lashes = int((head.part != LASHES).sum())  # Number of the first triangle of the lashes.
     rasterise(points, head.triangles[:lashes], 0, True, nearness, seen)
     rasterise_strands(
         points,
@@ -258,28 +319,33 @@ def _visible(
         nearness,
         seen,
     )
-    whole = 0
+    samples_before = 0
     for number, piece in enumerate(meshes.pieces):
-        if number == before:
-            whole = int(_face(seen).sum())
+        if number == first_occluder:
+            samples_before = int(_sees_face(seen).sum())
         first, end = meshes.bounds[number], meshes.bounds[number + 1]
-        own = meshes.triangles[first:end]
+        triangles = meshes.triangles[first:end]
         if piece.cover.min() > 1:
-            rasterise(points, own, first, False, nearness, seen)
+            rasterise(points, triangles, first, False, nearness, seen)
         else:
-            rasterise_strands(points, own, piece.uv, meshes.cover, first, strands(), nearness, seen)
-    face = _face(seen)
-    return seen, face, 1 - float(face.sum()) / whole if whole else 0.0
+            rasterise_strands(
+                points, triangles, piece.uv, meshes.cover, first, strands(), nearness, seen
+            )
+    face = _sees_face(seen)
+    covered = 0.0
+    if samples_before:
+        covered = 1 - float(face.sum()) / samples_before
+    return seen, face, covered
 
 
-def _face(seen: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Samples that see the face; -1, and any triangle of hair or cloth, stand for something else."""
-    of_face = _face_triangles()
-    return np.asarray(of_face[np.where(seen < len(of_face), seen, -1)])
+def _sees_face(seen: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which samples see the face; pieces and the background do not count."""
+    is_face = _face_triangles()
+    return np.asarray(is_face[np.where(seen < len(is_face), seen, -1)])
 
 
-def _gives_way(piece: Piece, occluder: str) -> bool:
-    """A cap presses the hair down, dark glasses take the place of others."""
+def _is_replaced(piece: Piece, occluder: str) -> bool:
+    """Whether an occluder replaces a piece: dark glasses other glasses, and a cap the hair."""
     return (occluder == "dark glasses" and piece.material == FRAME) or (
         occluder == "cap" and bool(piece.rest[:, 1].max() > 0.95)
     )
@@ -287,7 +353,10 @@ def _gives_way(piece: Piece, occluder: str) -> bool:
 
 @functools.cache
 def _face_triangles() -> NDArray[np.bool_]:
-    """(T + 1,) triangles of the face proper, forehead to chin; the last entry stands for everything else."""
+    """(T + 1,) whether a triangle belongs to the face, from the forehead to the chin.
+
+    The last entry is False and stands for everything that is not a triangle of the head.
+    """
     head = anatomy()
     x, y, z = head.mean[head.triangles].mean(axis=1).T
     face = ((x / 0.68) ** 2 + ((y + 0.22) / 0.98) ** 2 < 1) & (z > -0.45)
@@ -298,8 +367,8 @@ def _face_triangles() -> NDArray[np.bool_]:
 def _landmarks_on(
     head: Anatomy, dressed: Dressed, shaped: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(5, 3) landmarks in ArcFace's order: the eye on the image's left is the person's right one."""
-    left, right = dressed.eye_middles + np.array([0, 0, dressed.eyes[0, 3]])
+    """(5, 3) landmarks in ArcFace's order: the eye on the left of the image is the right one."""
+    left, right = dressed.eye_centres + np.array([0, 0, head.eye_radius[0]])
     nose, mouth_left, mouth_right = shaped[head.landmarks]
     return np.stack([right, left, nose, mouth_right, mouth_left]).astype(np.float32)
 
@@ -307,17 +376,20 @@ def _landmarks_on(
 def _pose(
     vertices: NDArray[np.float32], height: NDArray[np.float32], shot: Shot
 ) -> NDArray[np.float32]:
-    """Turn the head on its neck; the shoulders, low on the mean head, follow half the way."""
-    head = vertices - NECK
+    """Rotates the head on its neck. The shoulders follow about half of the way.
+
+    `height` is that of each vertex on the mean head.
+    """
+    from_neck = vertices - NECK
     share = np.clip((height[:, None] + 2.0) / 0.85, 0, 1)
     share = share * share * (3 - 2 * share)
-    turned = head @ _turn(shot.yaw, shot.pitch).T
-    return np.asarray(
-        turned * share + head @ _turn(shot.yaw * 0.55, 0.0).T * (1 - share), dtype=np.float32
-    )
+    head = from_neck @ _rotation(shot.yaw, shot.pitch).T
+    shoulders = from_neck @ _rotation(shot.yaw * 0.55, 0.0).T
+    return np.asarray(head * share + shoulders * (1 - share), dtype=np.float32)
 
 
-def _turn(yaw: float, pitch: float) -> NDArray[np.float32]:
+def _rotation(yaw: float, pitch: float) -> NDArray[np.float32]:
+    """(3, 3) matrix of a rotation by two angles in degrees."""
     a, b = np.radians(yaw), np.radians(pitch)
     about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
@@ -327,17 +399,18 @@ def _turn(yaw: float, pitch: float) -> NDArray[np.float32]:
 def _project(
     vertices: NDArray[np.float32], anchors: NDArray[np.float32], shot: Shot, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Points for the z-buffer, and the landmarks' (5, 2) columns and rows at the final size."""
+    """(V, 3) points for the z-buffer, and (5, 2) landmarks in pixels of the finished image."""
 
     def camera(places: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Positions in the image plane, with y downwards, and depths."""
         depth = np.maximum(np.float32(shot.distance) - places[:, 2], np.float32(0.5))
         return (places[:, :2] * (np.array([shot.distance, -shot.distance]) / depth[:, None])), depth
 
     flat, _ = camera(anchors)
-    similarity, offset = umeyama(flat, TEMPLATE)
+    similarity, offset = umeyama(flat, ARCFACE)
     roll = np.radians(shot.roll)
     lean = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * shot.zoom
-    middle = TEMPLATE.mean(axis=0)
+    middle = ARCFACE.mean(axis=0)
     similarity, offset = lean @ similarity, lean @ (offset - middle) + middle + shot.shift
     screen, depth = camera(vertices)
     scale = size * SUPERSAMPLING / 112
@@ -347,61 +420,51 @@ def _project(
     return points, (flat @ similarity.T + offset) * (size / 112)
 
 
-def umeyama(
-    source: NDArray[np.float64], target: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The similarity transform that brings (N, 2) points nearest to others: matrix (2, 2) and offset (2,).
-
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eqs. 34-43.
-    """
-    from_mean, to_mean = source.mean(axis=0), target.mean(axis=0)
-    covariance = (target - to_mean).T @ (source - from_mean) / len(source)
-    left, values, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    scale = (values * signs).sum() / ((source - from_mean) ** 2).sum(axis=1).mean()
-    matrix = scale * (left * signs) @ right
-    return matrix, to_mean - matrix @ from_mean
-
-
-def _lights(shot: Shot) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _lighting(shot: Shot, surface: Surface, head_triangles: int) -> Lighting:
+    """Key light, fill light, sky and shadow map of a shot."""
     warm = np.array([1 + 0.22 * shot.warmth, 1.0, 1 - 0.30 * shot.warmth])
-    lights = np.zeros((2, 7), dtype=np.float32)
-    lights[0, :3], lights[1, :3] = _direction(*shot.light), _direction(*shot.fill[:2])
-    lights[0, 3:6] = 2.2 * shot.hardness * warm
-    lights[1, 3:6] = 1.1 * shot.fill[2] * np.array([0.96, 1.0, 1.05])
-    lights[0, 6] = 1.0
+    key = 2.2 * shot.hardness * warm
+    fill = 1.1 * shot.fill[2] * np.array([0.96, 1.0, 1.05])
     soft = (1 - shot.hardness) * (0.55 + 0.45 * (2 - warm))
-    sky = np.stack([0.55 * soft, 1.25 * soft]).astype(np.float32)
-    return lights, sky
+    direction = np.stack([_direction(*shot.light), _direction(*shot.fill[:2])])
+    return Lighting(
+        direction=direction,
+        colour=np.stack([key, fill]).astype(np.float32),
+        casts_shadow=np.array([True, False]),
+        sky=np.stack([0.55 * soft, 1.25 * soft]).astype(np.float32),
+        shadow=_shadow(surface, head_triangles, direction[0]),
+    )
 
 
-def _direction(right: float, up: float) -> NDArray[np.float64]:
+def _direction(right: float, up: float) -> NDArray[np.float32]:
+    """Unit vector in a direction given in degrees from the axis of the camera."""
     a, b = np.radians(right), np.radians(up)
-    return np.array([np.sin(a) * np.cos(b), np.sin(b), np.cos(a) * np.cos(b)])
+    return np.array([np.sin(a) * np.cos(b), np.sin(b), np.cos(a) * np.cos(b)]).astype(np.float32)
 
 
-def _shadow(
-    vertices: NDArray[np.float32],
-    triangles: NDArray[np.int32],
-    material: NDArray[np.uint8],
-    head: int,
-    light: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth map seen from the light, and its frame for `lit_share`. The first `head` triangles are closed, others are sheets."""
+def _gaze(shot: Shot) -> NDArray[np.float32]:
+    """Direction in which the eyes look; its length is close to 1."""
+    right, up = np.radians(shot.gaze)
+    gaze = np.array([np.sin(right), np.sin(up), np.cos(right) * np.cos(up)])
+    return gaze.astype(np.float32)
+
+
+def _shadow(surface: Surface, head_triangles: int, light: NDArray[np.float32]) -> ShadowMap:
+    """What a light sees. The first `head_triangles` triangles are closed, the others are sheets."""
     across = np.cross([0.0, 1.0, 0.0], light)
     across /= np.linalg.norm(across) + 1e-9
-    frame = np.zeros((4, 3), dtype=np.float32)
-    frame[:3] = np.stack([across, -np.cross(light, across), light], axis=1)
-    frame[3] = (SHADOW_SIDE / 2, SHADOW_SIDE / 2, SHADOW_SIDE / 3.6)
-    points = (vertices @ frame[:3]).astype(np.float32)
-    points[:, :2] = points[:, :2] * frame[3, 2] + frame[3, :2]
-    shadow = np.full((SHADOW_SIDE, SHADOW_SIDE), -np.inf, dtype=np.float32)
-    unused = np.empty(shadow.shape, dtype=np.int32)
-    rasterise(points, triangles[:head], 0, True, shadow, unused)
-    rasterise(
-        points, triangles[head:][material[head:] != FRAME], 0, False, shadow, unused
-    )  # thin rims would cast crumbs
-    return shadow, frame
+    axes = np.stack([across, -np.cross(light, across), light], axis=1).astype(np.float32)
+    centre, scale = SHADOW_SIDE / 2, SHADOW_SIDE / SHADOW_SPAN
+    points = (surface.vertices @ axes).astype(np.float32)
+    points[:, :2] = points[:, :2] * scale + centre
+    depth = np.full((SHADOW_SIDE, SHADOW_SIDE), -np.inf, dtype=np.float32)
+    unused = np.empty(depth.shape, dtype=np.int32)
+    rasterise(points, surface.triangles[:head_triangles], 0, True, depth, unused)
+    sheets = surface.triangles[head_triangles:]
+    # The thin rims of glasses would cast crumbs.
+    casting = sheets[surface.material[head_triangles:] != FRAME]
+    rasterise(points, casting, 0, False, depth, unused)
+    return ShadowMap(depth, axes, centre, scale)
 
 
 def _occluders(
@@ -410,108 +473,96 @@ def _occluders(
     shaped: NDArray[np.float32],
     shot: Shot,
     draw: np.random.RandomState,
-    palette: NDArray[np.float32],
-) -> list[Piece]:
-    colour = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.4 * draw.randn(3), 0.3, 1.8)
+) -> tuple[list[Piece], Palette]:
+    """The pieces in front of the face, and the palette with their colours."""
+    cloth = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.4 * draw.randn(3), 0.3, 1.8)
+    colour = dressed.palette.colour.copy()
+    pieces: list[Piece] = []
     if shot.occluder == "dark glasses":
-        palette[FRAME, :3] = 0.012
-        return [
-            glasses_piece(
-                dressed.eye_middles.astype(np.float32), draw.uniform(0.6, 1.0, 4), dark=True
-            )
-        ]
-    if shot.occluder == "mask":
-        palette[CLOTH, :3] = np.array(
+        colour[FRAME] = 0.012
+        eyes, form = dressed.eye_centres.astype(np.float32), draw.uniform(0.6, 1.0, 4)
+        pieces = [glasses_piece(eyes, form, dark=True)]
+    elif shot.occluder == "mask":
+        colour[CLOTH] = np.array(
             [[0.65, 0.72, 0.78], [0.22, 0.45, 0.62], [0.04, 0.04, 0.045], [0.7, 0.7, 0.68]]
         )[draw.randint(4)]
-        return [mask_piece(head, shaped, float(draw.uniform(-0.2, -0.08)), -1.2, 0.05)]
-    if shot.occluder == "scarf":
-        palette[CLOTH, :3] = colour
-        return [mask_piece(head, shaped, float(draw.uniform(-0.62, -0.35)), -1.9, 0.13)]
-    if shot.occluder == "cap":
-        palette[CLOTH, :3] = colour
-        return [hat_piece(head, shaped, dressed.day.style, float(draw.uniform(0.26, 0.40)))]
-    if shot.occluder == "hand":
+        pieces = [mask_piece(head, shaped, float(draw.uniform(-0.2, -0.08)), -1.2, 0.05)]
+    elif shot.occluder == "scarf":
+        colour[CLOTH] = cloth
+        pieces = [mask_piece(head, shaped, float(draw.uniform(-0.62, -0.35)), -1.9, 0.13)]
+    elif shot.occluder == "cap":
+        colour[CLOTH] = cloth
+        pieces = [hat_piece(head, shaped, dressed.day.style, float(draw.uniform(0.26, 0.40)))]
+    elif shot.occluder == "hand":
         side = float(draw.choice([-1, 1]))
         place = np.array([side * draw.uniform(0.1, 0.45), draw.uniform(-0.85, 0.1), 0.62])
-        return [hand_piece(place, side * draw.uniform(0.0, 0.9), draw)]
-    return []
+        pieces = [hand_piece(place, side * draw.uniform(0.0, 0.9), draw)]
+    return pieces, dressed.palette._replace(colour=colour)
 
 
-def _brightness(picture: NDArray[np.float32], face: NDArray[np.bool_]) -> float:
-    """Mean luminance of the visible face, else of everything visible."""
-    some = picture[::2, ::2]
-    mask = face[::2, ::2] if face.sum() > 50 else some[..., 3] > 0
-    return (
-        float((some[mask][:, :3] @ np.array([0.2126, 0.7152, 0.0722])).mean())
-        if mask.any()
-        else 0.2
-    )
+def _brightness(image: NDArray[np.float32], face: NDArray[np.bool_]) -> float:
+    """Mean luminance of the visible face, or of everything visible if hardly any face is."""
+    samples = image[::2, ::2]
+    mask = face[::2, ::2] if face.sum() > 50 else samples[..., 3] > 0
+    if not mask.any():
+        return 0.2
+    return float((samples[mask][:, :3] @ LUMINANCE).mean())
 
 
 def _panel(shot: Shot, face: NDArray[np.bool_], draw: np.random.RandomState) -> NDArray[np.float32]:
-    """Something unsharp between camera and face, that covers `share` of the face from the side `angle`: (H, W, 4)."""
+    """An unsharp panel in front of the face: (H, W, 4) linear red, green and blue, and alpha.
+
+    It covers the share `shot.share` of the visible face, from the side `shot.angle`.
+    """
     side = len(face)
     row, column = np.mgrid[:side, :side] / side - 0.5
     angle = np.radians(shot.angle)
     along = column * np.cos(angle) + row * np.sin(angle)
+    across = column * np.sin(angle) - row * np.cos(angle)
     edge = float(np.quantile(along[face], 1 - shot.share)) if face.any() else 1.0
     alpha = np.clip((along - edge) / 0.03 + 0.5, 0, 1)
     colour = (0.03 + 0.5 * draw.rand()) * np.clip(1 + 0.25 * draw.randn(2, 3), 0.4, 1.6)
-    mix = np.clip(
-        0.5
-        + (column * np.sin(angle) - row * np.cos(angle)) * 0.9
-        + 0.08 * np.sin(along * 30 + draw.uniform(0, 6)),
-        0,
-        1,
-    )
-    return np.concatenate(
-        [colour[0] * mix[..., None] + colour[1] * (1 - mix[..., None]), alpha[..., None]], axis=2
-    ).astype(np.float32)
+    stripes = 0.08 * np.sin(along * 30 + draw.uniform(0, 6))
+    mix = np.clip(0.5 + across * 0.9 + stripes, 0, 1)[..., None]
+    mixed = colour[0] * mix + colour[1] * (1 - mix)
+    return np.concatenate([mixed, alpha[..., None]], axis=2).astype(np.float32)
 
 
 def _backdrop(size: int, draw: np.random.RandomState) -> NDArray[np.float32]:
-    """(size, size, 3) linear light: out-of-focus blobs of a few colours, from a plain wall to a busy street."""
+    """(size, size, 3) linear light: blurred spots of a few colours behind the person."""
     coarse = int(draw.choice([2, 3, 4, 6]))
     base, spread = np.exp(draw.uniform(np.log(0.03), np.log(0.7))), draw.uniform(0.1, 0.6)
     tint = np.clip(1 + draw.uniform(0.0, 0.22) * draw.randn(3), 0.5, 1.5)
-    grid = (
-        np.clip(
-            base
-            * (
-                1
-                + spread * draw.randn(coarse, coarse, 1)
-                + 0.15 * spread * draw.randn(coarse, coarse, 3)
-            ),
-            0.01,
-            1,
-        )
-        * tint
-    )
-    image = Image.fromarray((np.clip(grid, 0, 1) * 255).astype(np.uint8)).resize(
-        (size, size), Image.Resampling.BICUBIC
-    )
+    grey_spots, colour_spots = draw.randn(coarse, coarse, 1), draw.randn(coarse, coarse, 3)
+    grid = base * (1 + spread * grey_spots + 0.15 * spread * colour_spots)
+    grid = np.clip(grid, 0.01, 1) * tint
+    image = Image.fromarray((np.clip(grid, 0, 1) * 255).astype(np.uint8))
+    image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
 
 @functools.cache
 def _grain() -> NDArray[np.float32]:
-    """A tile of noise, of which each picture takes a part from somewhere."""
+    """A tile of noise, of which each image uses a part."""
     return stream(9).standard_normal((GRAIN_SIDE, GRAIN_SIDE, 3)).astype(np.float32)
 
 
 @compiled
 def _expose(
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     panel: NDArray[np.float32],
     backdrop: NDArray[np.float32],
     gain: float,
     grain: NDArray[np.float32],
     grey: bool,
 ) -> NDArray[np.float32]:
-    """Average the samples of a pixel over the backdrop, expose, compress the highlights, and encode as sRGB 0..255."""
+    """Turns samples into pixels: sRGB values of 0..255, with the grain added.
+
+    The samples of a pixel are averaged over the backdrop and behind the panel; a panel of one
+    sample stands for none. Bright values are compressed as by film.
+    """
     size = backdrop.shape[0]
-    samples = picture.shape[0] // size
+    samples = image.shape[0] // size
     share = np.float32(1.0 / (samples * samples))
     out = np.empty((size, size, 3), dtype=np.float32)
     for row in range(size):
@@ -520,18 +571,14 @@ def _expose(
             for i in range(samples):
                 for j in range(samples):
                     y, x = row * samples + i, column * samples + j
-                    if picture[y, x, 3] > 0:
-                        r, g, b = (
-                            min(picture[y, x, 0], 3.0) * gain,
-                            min(picture[y, x, 1], 3.0) * gain,
-                            min(picture[y, x, 2], 3.0) * gain,
-                        )
+                    if image[y, x, 3] > 0:
+                        r = min(image[y, x, 0], 3.0) * gain
+                        g = min(image[y, x, 1], 3.0) * gain
+                        b = min(image[y, x, 2], 3.0) * gain
                     else:
-                        r, g, b = (
-                            backdrop[row, column, 0],
-                            backdrop[row, column, 1],
-                            backdrop[row, column, 2],
-                        )
+                        r = backdrop[row, column, 0]
+                        g = backdrop[row, column, 1]
+                        b = backdrop[row, column, 2]
                     if panel.shape[0] > 1:
                         alpha = panel[y, x, 3]
                         r = r * (1 - alpha) + panel[y, x, 0] * alpha
@@ -541,43 +588,49 @@ def _expose(
             if grey:
                 red = green = blue = 0.2126 * red + 0.7152 * green + 0.0722 * blue
             for channel in range(3):
-                value = red if channel == 0 else green if channel == 1 else blue
+                value = (red, green, blue)[channel]
                 if value > 0.6:
                     value = 0.6 + 0.4 * (1 - np.exp(-(value - 0.6) / 0.4))
-                value = (
-                    12.92 * value
-                    if value <= 0.0031308
-                    else 1.055 * value ** np.float32(1 / 2.4) - 0.055
-                )
-                out[row, column, channel] = value * 255 + grain[row, column, 0 if grey else channel]
+                curved = 1.055 * value ** np.float32(1 / 2.4) - 0.055
+                value = 12.92 * value if value <= 0.0031308 else curved
+                grain_channel = 0 if grey else channel
+                out[row, column, channel] = value * 255 + grain[row, column, grain_channel]
     return out
 
 
 def _develop(
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     panel: NDArray[np.float32] | None,
     brightness: float,
     shot: Shot,
     size: int,
     draw: np.random.RandomState,
 ) -> bytes:
-    """Exposure, which follows the face three quarters of the way as cameras do; blur, grain, JPEG."""
+    """Exposes an image, adds blur and grain, and encodes it as JPEG.
+
+    As in cameras, the exposure follows the brightness of the face, but not completely.
+    """
     gain = shot.exposure * (0.25 / max(brightness, 0.01)) ** 0.75
     no_panel = np.zeros((1, 1, 4), dtype=np.float32)
     down, right = draw.randint(GRAIN_SIDE, size=2)
     rows, columns = (down + np.arange(size)) % GRAIN_SIDE, (right + np.arange(size)) % GRAIN_SIDE
     grain = np.float32(shot.grain) * _grain()[rows[:, None], columns]
-    none = np.zeros_like(grain) if shot.blur else grain
-    out = _expose(
-        picture, no_panel if panel is None else panel, _backdrop(size, draw), gain, none, shot.grey
+    # The grain of a blurred image is added after the blur.
+    early_grain = np.zeros_like(grain) if shot.blur else grain
+    pixels = _expose(
+        image,
+        no_panel if panel is None else panel,
+        _backdrop(size, draw),
+        gain,
+        early_grain,
+        shot.grey,
     )
     if shot.blur:
-        soft = Image.fromarray(np.clip(out, 0, 255).astype(np.uint8)).filter(
-            ImageFilter.GaussianBlur(shot.blur * size / 112)
-        )
-        out = np.asarray(soft, dtype=np.float32) + (grain[..., :1] if shot.grey else grain)
+        sharp = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        soft = sharp.filter(ImageFilter.GaussianBlur(shot.blur * size / 112))
+        late_grain = grain[..., :1] if shot.grey else grain
+        pixels = np.asarray(soft, dtype=np.float32) + late_grain
     file = io.BytesIO()
-    Image.fromarray(np.clip(out + 0.5, 0, 255).astype(np.uint8)).save(
-        file, "JPEG", quality=shot.quality
-    )
+    finished = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+    finished.save(file, "JPEG", quality=shot.quality)
     return file.getvalue()

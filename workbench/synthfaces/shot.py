@@ -1,4 +1,4 @@
-"""What changes from picture to picture: the day's looks, pose, expression, light, camera, and what gets in the way."""
+"""What changes between images: the looks of a day, pose, expression, light, camera, occluders."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "disgust": {"noseSneer": 0.7, "mouthUpperUp": 0.35, "browDown": 0.4, "eyeSquint": 0.3},
     "eyes closed": {"eyeBlink": 0.95},
 }
+"""The face units of each expression and their strengths."""
 SIDED = {
     "mouthSmile",
     "cheekSquint",
@@ -45,17 +46,55 @@ SIDED = {
     "noseSneer",
     "eyeBlink",
 }
+"""Face units that exist for the left and for the right side."""
 OCCLUDERS = ("dark glasses", "mask", "scarf", "cap", "hand", "panel")
+
+LIPSTICKS = np.array(
+    [[0.32, 0.075, 0.07], [0.25, 0.06, 0.075], [0.36, 0.13, 0.11], [0.18, 0.035, 0.05]]
+)
+"""Colours of lipstick, in linear light."""
+FRAMES = np.array(
+    [
+        [0.01, 0.01, 0.012],
+        [0.05, 0.025, 0.012],
+        [0.2, 0.2, 0.21],
+        [0.03, 0.04, 0.09],
+        [0.15, 0.03, 0.03],
+    ]
+)
+"""Colours of the frames of glasses, in linear light."""
+COMMON_EXPRESSIONS = {
+    "neutral": 0.30,
+    "smile": 0.28,
+    "laugh": 0.13,
+    "speaking": 0.12,
+    "frown": 0.06,
+    "surprise": 0.04,
+    "pucker": 0.03,
+    "disgust": 0.02,
+    "eyes closed": 0.02,
+}
+"""How common each expression is."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A day in a person's life: what stays the same within it.
+    """A day in the life of a person: what stays the same in all images of that day.
+
+    Colours are linear light.
 
     Attributes:
-        number: which day. age: years. style: of the hair. look: of the skin. hair, tips: (3,) colours of the day.
-        glasses: form of the glasses worn (4 numbers 0..1), or None. frame, cloth: (3,) colours.
-        collar: (3,) height, depth and width of the neckline.
+        number: number of the day.
+        age: age in years.
+        style: hairstyle.
+        look: look of the skin.
+        hair: (3,) colour of the hair.
+        tips: (3,) colour of the ends of the hair.
+        glasses: form of the glasses, four numbers 0..1, as for `glasses_piece`; None for no
+            glasses.
+        frame: (3,) colour of the frame of the glasses.
+        cloth: (3,) colour of the clothes.
+        collar: (3,) height, depth and width of the neckline, as for `Collar`.
     """
 
     number: int
@@ -72,19 +111,32 @@ class Session:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture.
+    """The settings of one image. Lengths in pixels are those of an image of 112 x 112 pixels.
 
     Attributes:
-        yaw, pitch: degrees of the head towards the camera; yaw > 0 looks to the right of the image, pitch > 0 up.
-        roll: degrees by which the face leans in the picture, > 0 clockwise.
-        expression: name; units: face units and their strengths. gaze: degrees right and up, of the eyes in the head.
-        distance: of the camera, dm: near ones make noses large.
-        light: (2,) degrees to the right and up, of the main light, from the camera's axis. hardness 0..1: its share of all light.
-        warmth: -1 (blue) .. 1 (yellow), of the main light. fill: (3,) degrees right, up, and strength of a second light.
-        exposure: factor. blur: pixels, at 112. grain: noise, in 1/255. quality: of the JPEG. grey: black and white.
-        shift: (2,) pixels at 112; zoom: factor.
-        occluder: name, or "". share: of the face that a panel covers. angle: degrees, from which side.
-        backdrop: seed.
+        yaw: degrees by which the head is turned, positive to the right of the image.
+        pitch: degrees by which the head is tilted, positive upwards.
+        roll: degrees by which the face is rotated in the image plane, positive clockwise.
+        expression: name of the expression.
+        units: face units and their strengths.
+        gaze: degrees to the right and upwards by which the eyes turn in the head.
+        distance: distance of the camera in decimetres. A near camera makes noses large.
+        light: degrees to the right and upwards from the axis of the camera to the main light.
+        hardness: share 0..1 of the main light in all light.
+        warmth: colour of the main light, from -1 (blue) to 1 (yellow).
+        fill: degrees to the right and upwards, and strength, of a second light.
+        exposure: factor of the brightness.
+        blur: standard deviation of the blur in pixels.
+        grain: standard deviation of the noise, in 1/255.
+        quality: quality of the JPEG file.
+        grey: whether the image is black and white.
+        shift: shift of the face to the right and downwards in pixels.
+        zoom: factor of the size of the face.
+        occluder: one of `OCCLUDERS`, or an empty text.
+        share: share 0..1 of the face that a panel covers.
+        angle: degrees of the direction from which a panel covers the face.
+        backdrop: seed of the backdrop, the grain and the occluder.
+        factor: what the image varies, in the album `invariance`.
     """
 
     yaw: float = 0.0
@@ -113,45 +165,51 @@ class Shot:
 
     @property
     def illumination(self) -> float:
-        """Degrees between the main light and the camera's axis."""
+        """Degrees between the main light and the axis of the camera."""
         right, up = np.radians(self.light)
         return float(np.degrees(np.arccos(np.clip(np.cos(right) * np.cos(up), -1, 1))))
 
 
 def session(who: Person, number: int, age: float, plain: bool = False) -> Session:
-    """Day `number` of a person at an age; `plain`: without make-up, beard and tan of the day."""
+    """Draws the looks of a person on a day.
+
+    Args:
+        who: the person.
+        number: number of the day. The same number gives the same day.
+        age: age in years on that day.
+        plain: whether to leave out make-up, beard and tan.
+
+    Returns:
+        The day.
+    """
     draw = stream(2, who.seed, who.number, number)
     style = style_of_day(who, age, draw)
     grey = 1 / (1 + np.exp(-(age - who.greying) / 5.0))
     base = np.array(who.hair)
-    dyed = (
-        draw.rand() < 0.45
-    )  # drawn at any age, so that the rest of a day does not depend on the years
+    # Drawn at every age, so that the following draws do not depend on the age.
+    dyed = draw.rand() < 0.45
     if who.female and age > 35 and dyed:
         grey *= 0.15
     if not plain and draw.rand() < (0.12 if who.female else 0.03):
         base = base * draw.uniform(0.5, 1.6) * np.array([1.15, 0.95, 0.85])
     hair = base * (1 - grey) + np.array([0.42, 0.42, 0.43]) * grey
     made_up = who.female and not plain and draw.rand() < 0.55
-    growth = (
-        float(draw.choice([0.06, 0.30, 0.62, 1.0], p=[0.46, 0.24, 0.15, 0.15])) * who.beard
-        if not who.female
-        else 0.0
-    )
+    growth = 0.0
+    if not who.female:
+        growth = float(draw.choice([0.06, 0.30, 0.62, 1.0], p=[0.46, 0.24, 0.15, 0.15]))
+        growth *= who.beard
     full = draw.rand() < 0.65
-    reds = np.array(
-        [[0.32, 0.075, 0.07], [0.25, 0.06, 0.075], [0.36, 0.13, 0.11], [0.18, 0.035, 0.05]]
-    )
-    glasses = draw.rand(4) if draw.rand() < (0.75 if who.glasses else 0.06) else None
+    glasses = None
+    if draw.rand() < (0.75 if who.glasses else 0.06):
+        glasses = draw.rand(4)
+    is_colourful = draw.rand() < 0.6
     cloth = (
-        0.03 + 0.55 * draw.rand(3) ** 1.8
-        if draw.rand() < 0.6
-        else np.full(3, draw.uniform(0.01, 0.6))
+        0.03 + 0.55 * draw.rand(3) ** 1.8 if is_colourful else np.full(3, draw.uniform(0.01, 0.6))
     )
     look = Look(
         age=age,
         tan=0.0 if plain else float(np.clip(0.03 + 0.06 * draw.randn(), -0.08, 0.18)),
-        lipstick=reds[draw.randint(4)] * (1 - 0.45 * who.tone),
+        lipstick=LIPSTICKS[draw.randint(4)] * (1 - 0.45 * who.tone),
         lipstick_strength=float(made_up) * draw.uniform(0.2, 0.75),
         eyeshadow=float(made_up) * draw.uniform(0.0, 0.7),
         blush=float(made_up) * draw.uniform(0.0, 0.8),
@@ -171,34 +229,30 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
         hair=hair,
         tips=hair * draw.uniform(0.9, 1.5),
         glasses=glasses,
-        frame=np.array(
-            [
-                [0.01, 0.01, 0.012],
-                [0.05, 0.025, 0.012],
-                [0.2, 0.2, 0.21],
-                [0.03, 0.04, 0.09],
-                [0.15, 0.03, 0.03],
-            ]
-        )[draw.randint(5)],
+        frame=FRAMES[draw.randint(5)],
         cloth=cloth,
         collar=np.array([draw.uniform(0.0, 0.2), draw.uniform(0.0, 0.45), draw.uniform(0.25, 0.5)]),
     )
 
 
 def wild(draw: RandomState) -> Shot:
-    """A picture as people take them: mostly towards the camera, some from the side, all sorts of light."""
-    yaw = (
-        float(np.clip(draw.randn() * 28, -85, 85))
-        if draw.rand() < 0.8
-        else float(draw.uniform(-85, 85))
-    )
+    """Draws an image as people take them: often frontal, some from the side, in any light.
+
+    Args:
+        draw: random numbers of the album.
+
+    Returns:
+        The settings of the image.
+    """
+    is_mostly_frontal = draw.rand() < 0.8
+    yaw = np.clip(draw.randn() * 28, -85, 85) if is_mostly_frontal else draw.uniform(-85, 85)
     shot = mild(draw)
     occluder = ""
     if draw.rand() < 0.10:
         occluder = OCCLUDERS[draw.randint(len(OCCLUDERS))]
     return replace(
         shot,
-        yaw=yaw,
+        yaw=float(yaw),
         pitch=float(np.clip(draw.randn() * 10, -25, 25)),
         light=(float(np.clip(draw.randn() * 40, -85, 85)), float(draw.uniform(-10, 55))),
         hardness=float(draw.uniform(0.3, 0.9)),
@@ -214,18 +268,16 @@ def wild(draw: RandomState) -> Shot:
 
 
 def mild(draw: RandomState) -> Shot:
-    """A portrait in fair light, near the camera's axis, as on LFW."""
-    name = (
-        "neutral",
-        "smile",
-        "laugh",
-        "speaking",
-        "frown",
-        "surprise",
-        "pucker",
-        "disgust",
-        "eyes closed",
-    )[int(draw.choice(9, p=[0.30, 0.28, 0.13, 0.12, 0.06, 0.04, 0.03, 0.02, 0.02]))]
+    """Draws a roughly frontal portrait in fair light, as on LFW.
+
+    Args:
+        draw: random numbers of the album.
+
+    Returns:
+        The settings of the image.
+    """
+    chances = list(COMMON_EXPRESSIONS.values())
+    name = list(COMMON_EXPRESSIONS)[int(draw.choice(len(chances), p=chances))]
     return Shot(
         yaw=float(np.clip(draw.randn() * 13, -35, 35)),
         pitch=float(np.clip(draw.randn() * 6, -14, 14)),
@@ -252,7 +304,16 @@ def mild(draw: RandomState) -> Shot:
 
 
 def plain(draw: RandomState) -> Shot:
-    """A passport picture: frontal, neutral, even light from the front. What is left to chance is camera noise and crop."""
+    """Draws a passport photo: frontal, neutral, with even light from the front.
+
+    Only the noise of the camera, the crop and the backdrop are random.
+
+    Args:
+        draw: random numbers of the album.
+
+    Returns:
+        The settings of the image.
+    """
     return Shot(
         light=(0.0, 0.0),
         distance=12.0,
@@ -267,15 +328,15 @@ def plain(draw: RandomState) -> Shot:
 
 
 def _units(draw: RandomState, name: str) -> dict[str, float]:
-    """Face units of an expression, with chance in their strength and sides, and a little of everything else."""
+    """Face units of an expression, with random strengths, and small ones of other units."""
     strength = float(draw.uniform(0.55, 1.1))
     units: dict[str, float] = {}
 
     def add(unit: str, value: float) -> None:
         if unit in SIDED:
-            lean = float(0.12 * draw.randn())
-            units[f"{unit}Left"] = units.get(f"{unit}Left", 0.0) + value * (1 + lean)
-            units[f"{unit}Right"] = units.get(f"{unit}Right", 0.0) + value * (1 - lean)
+            asymmetry = float(0.12 * draw.randn())
+            units[f"{unit}Left"] = units.get(f"{unit}Left", 0.0) + value * (1 + asymmetry)
+            units[f"{unit}Right"] = units.get(f"{unit}Right", 0.0) + value * (1 - asymmetry)
         else:
             units[unit] = units.get(unit, 0.0) + value
 

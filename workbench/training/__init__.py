@@ -1,4 +1,4 @@
-"""Training: `train(config)` makes a run directory; `TrainConfig` is everything that decides it."""
+"""Training: `train(config)` makes a run directory; `TrainConfig` holds all settings."""
 
 from __future__ import annotations
 

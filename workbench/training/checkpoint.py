@@ -1,4 +1,4 @@
-"""What is saved during training: last.ckpt to go on from, model.safetensors to look at."""
+"""Saving and restoring a training: last.ckpt to resume it, model.safetensors to use its model."""
 
 from __future__ import annotations
 
@@ -30,17 +30,23 @@ def save(
     metrics_bytes: int,
     remedy: str,
 ) -> None:
-    """Write both files, if all numbers in them are finite.
+    """Writes last.ckpt and model.safetensors, after checking that all values are finite.
 
     Args:
-        config: the settings in force, which a resumed run is compared with.
-        step: number of steps done; order, augmentation and schedule follow from it.
-        metrics_bytes: length of metrics.jsonl, to which a resumed run cuts it back.
-        remedy: what to do about numbers that are not finite, to end the message with.
+        run: The run.
+        config: The current settings; a resumed run compares its own with them.
+        net: The backbone.
+        loss: The loss.
+        optimizer: The optimiser, with its momentum.
+        clipper: The clipper, with its counts.
+        step: Number of steps done. The order of the images, the augmentation and the schedules
+            follow from it and need no state of their own.
+        metrics_bytes: Length of metrics.jsonl, to which a resumed run truncates it.
+        remedy: What to do about values that are not finite, for the end of the message.
 
     Raises:
-        WorkbenchError: a weight, a buffer or the optimiser holds a NaN or an infinity, or the files cannot be written; what
-            was there before is still there.
+        WorkbenchError: if a weight, a buffer or the state of the optimiser is NaN or infinite, or
+            if the files cannot be written. The previous files are unchanged then.
     """
     tensors = _tensors(net, loss)
     check_tensors(tensors | _moments(net, loss, optimizer), f"the model at step {step}", remedy)
@@ -61,7 +67,7 @@ def save(
         "num_classes": str(loss.num_classes),
         MADE_WITH: json.dumps(made_with(config)),
     }
-    # Both are written before either takes the place of the one before, so that they are of the same step.
+    # Both files are complete before either is renamed, so that they are always of the same step.
     with (
         atomic_path(run.path / CHECKPOINT) as new_checkpoint,
         atomic_path(run.path / MODEL) as new_model,
@@ -71,17 +77,21 @@ def save(
 
 
 def read(run: Run) -> dict[str, Any]:
-    """What `save` put into last.ckpt, as it is.
+    """Reads last.ckpt with PyTorch's allow-list of tensors and plain containers.
 
-    The file is read with PyTorch's allow-list of tensors and plain containers; it cannot run code.
+    Args:
+        run: The run.
+
+    Returns:
+        The state that `save` wrote.
 
     Raises:
-        WorkbenchError: no checkpoint yet, or it is damaged.
+        WorkbenchError: if there is no checkpoint yet, or if it is damaged.
     """
     path = run.path / CHECKPOINT
     if not path.is_file():
         raise WorkbenchError(
-            f"{path}: missing; the run stopped before its first checkpoint, start it anew"
+            f"{path}: missing; the run stopped before its first checkpoint, start a new run"
         )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -89,7 +99,8 @@ def read(run: Run) -> dict[str, Any]:
             "step": int(state["step"]),
             "metrics_bytes": int(state["metrics_bytes"]),
         }
-    except Exception as error:  # a damaged file raises OSError, RuntimeError, UnpicklingError, struct.error, AttributeError, ...
+    except Exception as error:
+        # A damaged file raises OSError, RuntimeError, UnpicklingError, struct.error, ...
         raise _not_of_this_run(run, error) from None
 
 
@@ -101,16 +112,24 @@ def restore(
     optimizer: torch.optim.Optimizer,
     clipper: Clipper,
 ) -> None:
-    """Put what `read` gave into place, random states included.
+    """Loads a state from `read` into the objects of a training, and sets the random state.
+
+    Args:
+        run: The run, for messages.
+        state: The state.
+        net: The backbone.
+        loss: The loss.
+        optimizer: The optimiser.
+        clipper: The clipper.
 
     Raises:
-        WorkbenchError: it is of another model, or holds a NaN or an infinity.
+        WorkbenchError: if the state is of another model, or contains NaN or infinite values.
     """
     try:
         net.load_state_dict(state["backbone"])
         loss.load_state_dict(state["loss"])
         optimizer.load_state_dict(state["optimizer"])
-        if "clipped" in state:  # older checkpoints did not count
+        if "clipped" in state:  # checkpoints of earlier versions have no counts
             clipper.load_state_dict(state["clipped"])
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
@@ -121,31 +140,34 @@ def restore(
     check_tensors(
         tensors,
         str(run.path / CHECKPOINT),
-        "nothing can be trained on from there; start a new run with a lower lr",
+        "it cannot be resumed; start a new run with a lower lr",
     )
 
 
 def check_space(folder: Path, net: nn.Module, loss: nn.Module) -> None:
-    """Check, before training, that the files can be written and that the disk has room for them.
+    """Checks, before training, that the files can be written and that the disk has room for them.
 
-    The old files stay until the new ones are there, so there must be room for two of each.
+    As the old files are kept until the new ones are complete, there must be room for two of each.
 
     Args:
-        folder: the run directory, or the folder in which it will be made.
+        folder: The run directory, or the folder in which it will be created.
+        net: The backbone.
+        loss: The loss.
 
     Raises:
-        WorkbenchError: no permission, or not enough room.
+        WorkbenchError: if the folder cannot be written to, or the room is too small.
     """
     weights = sum(tensor.nbytes for tensor in _tensors(net, loss).values())
     momentum = sum(parameter.nbytes for parameter in [*net.parameters(), *loss.parameters()])
-    there = sum(
+    existing = sum(
         path.stat().st_size for name in (CHECKPOINT, MODEL) if (path := folder / name).is_file()
     )
-    check_writable(folder, max(2 * (2 * weights + momentum) - there, 0))
+    # last.ckpt holds weights and momentum, model.safetensors the weights again.
+    check_writable(folder, max(2 * (2 * weights + momentum) - existing, 0))
 
 
 def _tensors(net: nn.Module, loss: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers, called as in model.safetensors."""
+    """Returns weights and buffers by their names in model.safetensors."""
     modules = {"backbone": net, "loss": loss}
     return {
         f"{prefix}.{key}": value
@@ -157,16 +179,16 @@ def _tensors(net: nn.Module, loss: nn.Module) -> dict[str, Tensor]:
 def _moments(
     net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """What the optimiser remembers of each parameter."""
-    named = [
+    """Returns the state of the optimiser by the names of the parameters."""
+    parameters = [
         (f"{prefix}.{name}", parameter)
         for prefix, module in (("backbone", net), ("loss", loss))
         for name, parameter in module.named_parameters()
     ]
     return {
-        f"{name} ({what})": value
-        for name, parameter in named
-        for what, value in optimizer.state.get(parameter, {}).items()
+        f"{name} ({key})": value
+        for name, parameter in parameters
+        for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
 

@@ -1,4 +1,4 @@
-"""Gradients that are too long are shortened, those of the backbone and those of the loss each by themselves."""
+"""Limiting the norm of gradients, separately for the backbone and for the loss."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from torch.nn.utils import clip_grad_norm_
 
 
 class Clipper:
-    """Shortens gradients and counts how often it had to.
+    """Scales long gradients down to a maximal norm, and counts how often this happens.
 
-    The backbone and the loss (its class centres above all) are clipped apart, as the gradient of the centres grows with their
-    number: clipped together, the backbone's share would depend on how many classes there are.
+    The gradients of the backbone and of the loss (above all its class centres) are clipped
+    separately. The norm of the gradient of the class centres grows with their number: with one
+    common norm, the learning rate of the backbone would in effect depend on the number of classes.
 
     Args:
-        net, loss: whose gradients.
-        longest: largest norm of the backbone's gradient.
-        longest_of_loss: largest norm of the loss's gradient; None leaves it as it is.
+        net: The backbone.
+        loss: The loss.
+        max_norm: Largest norm of the gradient of the backbone.
+        max_norm_loss: Largest norm of the gradient of the loss; None means no limit.
     """
 
     def __init__(
-        self, net: nn.Module, loss: nn.Module, longest: float, longest_of_loss: float | None
+        self, net: nn.Module, loss: nn.Module, max_norm: float, max_norm_loss: float | None
     ) -> None:
         device = next(net.parameters()).device
-        self.limits = {"clipped": longest} | (
-            {} if longest_of_loss is None else {"clipped_loss": longest_of_loss}
-        )
+        self.limits = {"clipped": max_norm}
+        if max_norm_loss is not None:
+            self.limits["clipped_loss"] = max_norm_loss
         self.parameters = {
             "clipped": list(net.parameters()),
             "clipped_loss": list(loss.parameters()),
@@ -33,34 +35,41 @@ class Clipper:
         self.counts = {name: zeros((), device=device) for name in self.limits}
 
     def clip(self) -> Tensor:
-        """Shorten the gradients of this step; gives back the norm that the backbone's had."""
+        """Clips the gradients of this step.
+
+        Returns:
+            The norm of the gradient of the backbone before it was clipped.
+        """
         norms = {
             name: clip_grad_norm_(self.parameters[name], limit)
             for name, limit in self.limits.items()
         }
         self.updates += 1
         for name, norm in norms.items():
-            self.counts[name] += (
-                norm > self.limits[name]
-            )  # stays on the device: nothing waits for it
+            # The counts stay on the device, so that the CPU does not wait for a GPU.
+            self.counts[name] += norm > self.limits[name]
         return norms["clipped"]
 
     def shares(self) -> dict[str, float]:
-        """Share of the steps since the last call whose gradient was shortened: `clipped` of the backbone, `clipped_loss`."""
-        found = {name: count.item() / max(self.updates, 1) for name, count in self.counts.items()}
+        """Returns the shares of steps since the last call in which gradients were clipped.
+
+        Returns:
+            "clipped" for the backbone and, if it has a limit, "clipped_loss" for the loss.
+        """
+        shares = {name: count.item() / max(self.updates, 1) for name, count in self.counts.items()}
         self.updates = 0
         for count in self.counts.values():
             count.zero_()
-        return found
+        return shares
 
     def state_dict(self) -> dict[str, float]:
-        """What has been counted since the last `shares`, for a checkpoint."""
+        """Returns the counts since the last call of `shares`, for a checkpoint."""
         return {"updates": self.updates} | {
             name: count.item() for name, count in self.counts.items()
         }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on counting from a `state_dict`."""
+        """Restores the counts from a `state_dict`."""
         self.updates = int(state["updates"])
         for name, count in self.counts.items():
             count.fill_(state[name])

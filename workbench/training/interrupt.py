@@ -1,4 +1,4 @@
-"""Stop at the end of a step, not in the middle of one."""
+"""Stopping at the end of a step when the user interrupts the training."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ from types import FrameType
 
 
 class StopRequest:
-    """Says whether, and by which signal, the user asked to stop."""
+    """The request of the user to stop.
+
+    Attributes:
+        signal: The signal that was received; None while there is none.
+    """
 
     signal: signal.Signals | None = None
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """While inside, the first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets the request's `signal`.
+    """Records signals in the body of a `with` statement instead of interrupting it.
 
-    A second Ctrl-C interrupts at once.
+    The first Ctrl-C, SIGTERM or SIGHUP (the terminal was closed) only sets the `signal` of the
+    request. A second Ctrl-C interrupts at once. Outside the main thread, where Python delivers no
+    signals, this changes nothing.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    Yields:
+        The request, which the body checks.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         if request.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 
-    wanted = [
-        signal.SIGINT,
-        signal.SIGTERM,
-        *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
-    ]  # Windows has no SIGHUP
-    before = {number: signal.signal(number, note) for number in wanted}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # Windows does not have it
+        signals.append(signal.SIGHUP)
+    handlers_before = {number: signal.signal(number, record) for number in signals}
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers_before.items():
             signal.signal(number, handler)

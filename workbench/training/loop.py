@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom."""
+"""The training loop: `train` prepares a run and trains it, or resumes one."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from workbench.training.schedule import (
     without_copies,
 )
 
-SHARES = {"accuracy": "accuracy", "active_triplets": "active triplets"}
-"""Columns of metrics.jsonl that the progress bar shows, where the loss has them."""
+MEASURES_IN_BAR = {"accuracy": "accuracy", "active_triplets": "active triplets"}
+"""Measures of the loss that the progress bar shows, with their names there."""
 
 
 def train(
@@ -51,24 +51,38 @@ def train(
     changes: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> runs.Run:
-    """Train a backbone under a loss, or go on with a run that stopped.
+    """Trains a backbone with a loss, or resumes a run that was stopped.
+
+    Ctrl-C and SIGTERM stop the training after the current step, with a checkpoint. On a CPU, a
+    resumed run gives the same weights, bit for bit, as one that was never stopped.
 
     Args:
-        config: settings, a mapping of them, or the path of a YAML file. Left out when resuming.
-        resume: a run directory; its own config.yaml says what to do. On a CPU it goes on bit for bit. A finished run goes on
-            where it is to have more epochs than it had.
-        changes: settings that are to be different from now on when resuming, one of `resuming.MAY_CHANGE`: more epochs,
-            another device, another place of the same data. They are written to config.yaml.
-        progress: show a bar with loss, accuracy, learning rate and images a second.
+        config: Settings, as a `TrainConfig`, a mapping, or the path of a YAML file. Must be None
+            when a run is resumed.
+        resume: Run directory to resume, with the settings in its config.yaml. A finished run is
+            trained further only if `changes` give it more epochs.
+        changes: New values of settings of the resumed run, from now on; they are written to its
+            config.yaml. Allowed are those in `workbench.training.resuming.MAY_CHANGE`, such as
+            `epochs`, `device`, or a new place of the same data.
+        progress: Whether to show a progress bar, and notes on the settings.
 
     Returns:
-        The run, finished.
+        The finished run.
 
     Raises:
-        WorkbenchError: bad settings, data or checkpoint, a setting that cannot be changed any more, a run that another process
-            trains, a folder that cannot be written to or has no room (nothing is written then); numbers became NaN or
-            infinite, or the disk is full (the run has failed then, and keeps the checkpoint before).
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        WorkbenchError: before training, if settings, data or checkpoint are invalid, if a setting
+            must not change, if another process trains the run, or if the folder cannot be written
+            to or has no room. During training, if the loss, a gradient or an embedding becomes NaN
+            or infinite, or if the disk is full; the run then has the state "failed" and keeps its
+            last checkpoint.
+        KeyboardInterrupt: if the user stopped the training; the run can be resumed.
+
+    Example:
+        >>> import workbench as wb
+        >>> config = wb.TrainConfig(data="synthfaces-mini", image_size=64, epochs=1)
+        >>> run = wb.train(config)  # doctest: +SKIP
+        >>> run.metrics()["loss"].iloc[-1]  # doctest: +SKIP
+        3.21
     """
     if (config is None) == (resume is None):
         raise WorkbenchError("train: give either a config or a run to resume")
@@ -77,108 +91,105 @@ def train(
             raise WorkbenchError(
                 "train: changes are for a run that is resumed; put them into the config"
             )
-        return _begin(_as_config(config), progress)
+        return _start(_as_config(config), progress)
     run = runs.open(resume)
     with run.lock():
-        return _go_on(run, changes or {}, progress)
+        return _resume(run, changes or {}, progress)
 
 
-def _begin(config: TrainConfig, progress: bool) -> runs.Run:
-    name = config.name or runs.timestamped(
-        re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.loss}-{config.backbone}")
-    )
+def _start(config: TrainConfig, progress: bool) -> runs.Run:
+    """Creates a run directory and trains the run."""
+    name = config.name
+    if not name:
+        loss_and_backbone = f"{config.loss}-{config.backbone}"
+        name = runs.timestamped(re.sub(r"[^A-Za-z0-9._+-]+", "-", loss_and_backbone))
     runs.check_name(name)
     config = with_head_scale(config)
-    with _own_random_state(config.seed):
-        work = _prepare(config)
-        checkpoint.check_space(Path(config.runs_dir), work.net, work.loss)
+    with _seeded(config.seed):
+        setup = _prepare(config)
+        checkpoint.check_space(Path(config.runs_dir), setup.net, setup.loss)
         run = runs.create(config.runs_dir, name, config.plain())
-        with (
-            run.lock(),
-            _ends(
-                run, Status(run, config.epochs * work.steps_an_epoch, step=0, saved=None)
-            ) as status,
-        ):
+        status = Status(run, config.epochs * setup.steps_an_epoch, step=0, saved=None)
+        with run.lock(), _final_state(status):
             run.write_environment(
-                environment(work.device, work.precision, work.data, work.without_partner)
+                environment(setup.device, setup.precision, setup.data, setup.without_partner)
             )
-            _loop(run, config, work, status, 0, progress)
+            _loop(run, config, setup, status, 0, progress)
     return run
 
 
-def _go_on(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Run:
-    """What `train` does to resume a run whose lock is held."""
+def _resume(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.Run:
+    """Resumes a run whose lock this process holds."""
     config = resumed_settings(run, changes)
-    finished = run.status.get("state") == "finished"
-    if finished and not changes and not (run.path / runs.CHECKPOINT).exists():
-        return run  # its owner has kept the model alone
+    is_finished = run.status.get("state") == "finished"
+    if is_finished and not changes and not (run.path / runs.CHECKPOINT).exists():
+        return run  # there is nothing to do, and last.ckpt may have been deleted to save space
     state = checkpoint.read(run)
-    different = (
-        changed(run, config, state["config"]) if "config" in state else {}
-    )  # older checkpoints do not say
-    if (
-        finished
-        and "config" in state
-        and "data" not in changes
-        and not {"epochs", "data"} & set(different)
-    ):
-        return run
-    with _own_random_state(config.seed):
-        work = _prepare(config, run, new_data="data" in changes)
+    different: dict[str, Any] = {}
+    if "config" in state:  # checkpoints of earlier versions do not contain their settings
+        different = changed(run, config, state["config"])
+        has_work = "data" in changes or {"epochs", "data"} & set(different)
+        if is_finished and not has_work:
+            return run
+    with _seeded(config.seed):
+        setup = _prepare(config, run, new_data="data" in changes)
         recorded = run.environment.get("data")
-        if not isinstance(recorded, dict) or recorded.get("fingerprint") != work.data.fingerprint():
+        fingerprint = recorded.get("fingerprint") if isinstance(recorded, dict) else None
+        if fingerprint != setup.data.fingerprint():
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
-        step, total = state["step"], config.epochs * work.steps_an_epoch
-        check_steps(run, config, step, work.steps_an_epoch)
-        checkpoint.restore(run, state, work.net, work.loss, work.optimizer, work.clipper)
-        if finished and step == total:
+        step, total = state["step"], config.epochs * setup.steps_an_epoch
+        check_steps(run, config, step, setup.steps_an_epoch)
+        checkpoint.restore(run, state, setup.net, setup.loss, setup.optimizer, setup.clipper)
+        if is_finished and step == total:
             if "data" in changes or "data" in different:
-                _record_resumption(run, config, work, step, different, new_data="data" in changes)
+                _record_resumption(run, config, setup, step, different, new_data="data" in changes)
             return run
-        checkpoint.check_space(run.path, work.net, work.loss)
-        with _ends(run, Status(run, total, step=step, saved=step)) as status:
-            _record_resumption(run, config, work, step, different, new_data="data" in changes)
-            _loop(run, config, work, status, state["metrics_bytes"], progress)
+        checkpoint.check_space(run.path, setup.net, setup.loss)
+        status = Status(run, total, step=step, saved=step)
+        with _final_state(status):
+            _record_resumption(run, config, setup, step, different, new_data="data" in changes)
+            _loop(run, config, setup, status, state["metrics_bytes"], progress)
     return run
 
 
 def _record_resumption(
     run: runs.Run,
     config: TrainConfig,
-    work: _Work,
+    setup: _Setup,
     step: int,
     different: Mapping[str, Any],
     new_data: bool,
 ) -> None:
-    """Bring config.yaml and environment.json up to date with how the run goes on."""
+    """Adds the resumption to environment.json, and writes changed settings to config.yaml."""
     if new_data:
         run.environment["data"]["folder"] = str(Path.cwd())
-    now = environment(work.device, work.precision, work.data, work.without_partner)
-    said = {key: now[key] for key in ("workbench", "torch", "device", "precision")}
-    resumed = [
-        *run.environment.get("resumed", []),
-        {"step": step, **said, "changes": dict(different)},
-    ]
+    now = environment(setup.device, setup.precision, setup.data, setup.without_partner)
+    resumption = {
+        "step": step,
+        **{key: now[key] for key in ("workbench", "torch", "device", "precision")},
+        "changes": dict(different),
+    }
+    resumed = [*run.environment.get("resumed", []), resumption]
     run.write_environment(run.environment | {"resumed": resumed})
     if config.plain() != run.config:
         run.write_config(config.plain())
 
 
 @contextmanager
-def _own_random_state(seed: int) -> Iterator[None]:
-    """The caller's random state is what it was before when this is left."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds PyTorch's random generators, and restores the caller's random state afterwards."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 @contextmanager
-def _ends(run: runs.Run, status: Status) -> Iterator[Status]:
-    """However training ends, status.json says so."""
+def _final_state(status: Status) -> Iterator[None]:
+    """Writes the state with which the training ends to status.json."""
     try:
-        yield status
+        yield
         status.finished()
     except KeyboardInterrupt:
         status.stopped()
@@ -189,8 +200,23 @@ def _ends(run: runs.Run, status: Status) -> Iterator[Status]:
 
 
 @dataclass
-class _Work:
-    """What a step needs."""
+class _Setup:
+    """The objects that the training loop works with.
+
+    Attributes:
+        data: The training set.
+        net: The backbone.
+        loss: The loss, with its class centres if it has any.
+        optimizer: The optimiser of all weights of both.
+        clipper: The clipper of their gradients.
+        device: The device of the training.
+        precision: "fp32" or "bf16".
+        batch_size: Number of images in a batch.
+        steps_an_epoch: Number of batches in an epoch.
+        images_per_identity: Number of images of each identity in a batch; None for random batches.
+        without_partner: Number of identities with a single image, if the loss compares images of
+            one identity; else None.
+    """
 
     data: data.Dataset
     net: backbones.Backbone
@@ -203,22 +229,23 @@ class _Work:
     steps_an_epoch: int
     images_per_identity: int | None
     without_partner: int | None
-    """Identities with one image, where the loss compares images of one identity."""
 
     def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
+        """Returns the numbers of the images of an epoch, in order."""
         length = self.steps_an_epoch * self.batch_size
-        if self.images_per_identity is None:
-            shard_of = shards_to_fetch(self.data.images)
-            order = (
-                order_of_epoch(len(self.data), epoch, seed)
-                if shard_of is None
-                else order_by_shard(shard_of, epoch, seed)
+        if self.images_per_identity is not None:
+            return order_by_identity(
+                self.data.identities,
+                self.images_per_identity,
+                self.batch_size,
+                length,
+                epoch,
+                seed,
             )
-            return order[:length]
-        identities = self.data.identities
-        return order_by_identity(
-            identities, self.images_per_identity, self.batch_size, length, epoch, seed
-        )
+        shard_of = shards_to_fetch(self.data.images)
+        if shard_of is not None:
+            return order_by_shard(shard_of, epoch, seed)[:length]
+        return order_of_epoch(len(self.data), epoch, seed)[:length]
 
 
 def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> TrainConfig:
@@ -229,50 +256,30 @@ def _as_config(config: TrainConfig | str | Path | Mapping[str, Any] | None) -> T
     return TrainConfig(**{str(key): value for key, value in (config or {}).items()})
 
 
-def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = False) -> _Work:
-    """Open and build everything; bad settings fail here, before a run directory exists.
+def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = False) -> _Setup:
+    """Opens the data and creates network, loss and optimiser.
+
+    Errors in the settings are raised here, before a run directory exists.
 
     Args:
-        run: the one that is resumed; its data and weights are there already.
-        new_data: whether its data stand at a place that the caller has given, not its config.yaml.
+        config: The settings.
+        run: The run that is resumed; None for a new one.
+        new_data: Whether the caller, instead of the config.yaml of that run, names the data.
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    if run is None or new_data:
-        dataset = data.open(config.data)
-    else:
-        remedy = "where the data have moved, give their new place, e.g. workbench train --resume RUN --data folder:DIR"
-        dataset = data.open_stored(
-            config.data, run.data_folder, str(run.path / runs.CONFIG), remedy
-        )
-    if len(dataset) < 2 or dataset.num_identities < 2:
-        raise WorkbenchError(
-            f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; two of each are the least"
-        )
-    for setting, options, taken in (
-        ("backbone_options", config.backbone_options, ("name", "embedding_dim", "image_size")),
-        ("loss_options", config.loss_options, ("name", "embedding_dim", "num_classes")),
-    ):
-        for option in taken:
-            if option in options:
-                raise WorkbenchError(
-                    f"{setting}: {option!r} is not set there; it follows from the other settings and the data"
-                )
-    options = (
-        config.backbone_options
-        if run is None
-        else backbones.without_fetching(config.backbone_options)
+    dataset = _open_data(config, None if new_data else run)
+    _check_options(config)
+    backbone_options = config.backbone_options
+    if run is not None:  # its weights come from the checkpoint, so none are downloaded
+        backbone_options = backbones.without_fetching(backbone_options)
+    net = backbones.create(
+        config.backbone,
+        embedding_dim=config.embedding_dim,
+        image_size=config.image_size,
+        **backbone_options,
     )
-    net = (
-        backbones.create(
-            config.backbone,
-            embedding_dim=config.embedding_dim,
-            image_size=config.image_size,
-            **options,
-        )
-        .to(device)
-        .to(memory_format=torch.channels_last)
-    )
+    net = net.to(device).to(memory_format=torch.channels_last)  # faster for convolutions
     loss = losses.create(
         config.loss,
         embedding_dim=config.embedding_dim,
@@ -284,90 +291,166 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        fused=device.type
-        in (
-            "cpu",
-            "cuda",
-        ),  # needs no copy of the gradients, which a million class centres would feel
+        # The fused version needs no copies of the gradients, which are large for many classes.
+        fused=device.type in ("cpu", "cuda"),
     )
     clipper = Clipper(net, loss, config.clip_norm, config.clip_norm_loss)
-    batch_size, steps_an_epoch, together = _batches(config, loss, len(dataset))
-    alone = _without_partner(config, loss, dataset)
-    return _Work(
-        dataset,
-        net,
-        loss,
-        optimizer,
-        clipper,
-        device,
-        precision,
-        batch_size,
-        steps_an_epoch,
-        together,
-        alone,
+    batch_size, steps_an_epoch, images_per_identity = _batches(config, loss, len(dataset))
+    return _Setup(
+        data=dataset,
+        net=net,
+        loss=loss,
+        optimizer=optimizer,
+        clipper=clipper,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        steps_an_epoch=steps_an_epoch,
+        images_per_identity=images_per_identity,
+        without_partner=_without_partner(config, loss, dataset),
     )
+
+
+def _open_data(config: TrainConfig, run: runs.Run | None) -> data.Dataset:
+    """Opens the training set.
+
+    Args:
+        config: The settings.
+        run: The run whose config.yaml names the data; None if the caller names them. Paths in a
+            config.yaml are relative to the folder in which that run began.
+    """
+    if run is None:
+        dataset = data.open(config.data)
+    else:
+        remedy = (
+            "if the data have moved, give their new place, e.g. "
+            "workbench train --resume RUN --data folder:DIR"
+        )
+        dataset = data.open_stored(
+            config.data, run.data_folder, str(run.path / runs.CONFIG), remedy
+        )
+    if len(dataset) < 2 or dataset.num_identities < 2:
+        raise WorkbenchError(
+            f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; "
+            "training needs at least two of each"
+        )
+    return dataset
+
+
+def _check_options(config: TrainConfig) -> None:
+    """Refuses options of the backbone and the loss that other settings determine."""
+    reserved = {
+        "backbone_options": ("name", "embedding_dim", "image_size"),
+        "loss_options": ("name", "embedding_dim", "num_classes"),
+    }
+    for setting, names in reserved.items():
+        for name in names:
+            if name in getattr(config, setting):
+                raise WorkbenchError(
+                    f"{setting}: {name!r} is not allowed here; it follows from the other settings "
+                    "and the data"
+                )
 
 
 def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Dataset) -> int | None:
-    """Number of identities with one image, where the loss compares images of one identity; None where it does not."""
+    """Returns the number of identities with a single image.
+
+    It is None for losses that do not compare images of one identity.
+    """
     if loss.images_per_identity is None:
         return None
-    alone = int(np.count_nonzero(np.bincount(dataset.identities) == 1))
-    if alone == dataset.num_identities:
+    count = int(np.count_nonzero(np.bincount(dataset.identities) == 1))
+    if count == dataset.num_identities:
         raise WorkbenchError(
-            f"{config.data}: no identity has two images, but {config.loss} compares images of one identity; give data with "
-            "more, or a loss with class centres such as arcface"
+            f"{config.data}: no identity has two images, but {config.loss} compares images of one "
+            "identity; give data with more, or a loss with class centres such as arcface"
         )
-    return alone
+    return count
 
 
 def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
-    """Images a batch, batches an epoch, and images of an identity side by side in a batch (None: any order)."""
-    together = (
-        loss.images_per_identity
-        if config.images_per_identity is None
-        else config.images_per_identity
-    )
-    if together is None:
+    """Determines the batches of an epoch.
+
+    Args:
+        config: The settings.
+        loss: The loss, which may have a default number of images of an identity.
+        count: Number of images in the training set.
+
+    Returns:
+        Number of images in a batch, number of batches in an epoch, and number of images of each
+        identity in a batch (None for random batches).
+    """
+    images_per_identity = config.images_per_identity
+    if images_per_identity is None:
+        images_per_identity = loss.images_per_identity
+    if images_per_identity is None:
+        # A smaller last batch is left out: with one image, batch normalisation would fail.
         batch_size = min(config.batch_size, count)
-        return (
-            batch_size,
-            count // batch_size,
-            None,
-        )  # a smaller last batch is left out: batch normalisation needs company
-    if loss.images_per_identity is not None and together < 2:
+        return batch_size, count // batch_size, None
+    if loss.images_per_identity is not None and images_per_identity < 2:
         raise WorkbenchError(
-            f"images_per_identity is {together}: {config.loss} compares images of one identity, at least 2"
+            f"images_per_identity is {images_per_identity}: {config.loss} compares images of one "
+            "identity and needs at least 2"
         )
-    people, rest = divmod(config.batch_size, together)
-    if rest or people < 2:
-        near = sorted({max(people, 2) * together, max(people + 1, 2) * together})
+    identities, rest = divmod(config.batch_size, images_per_identity)
+    if rest or identities < 2:
+        valid = {max(number, 2) * images_per_identity for number in (identities, identities + 1)}
         raise WorkbenchError(
-            f"batch_size {config.batch_size} is not two or more identities of {together} images each (images_per_identity); "
-            f"give e.g. {' or '.join(map(str, near))}"
+            f"batch_size {config.batch_size} is not two or more identities of "
+            f"{images_per_identity} images each (images_per_identity); "
+            f"give e.g. {' or '.join(map(str, sorted(valid)))}"
         )
-    batch_size = min(people, max(count // together, 2)) * together
-    return batch_size, max(count // batch_size, 1), together
+    batch_size = min(identities, max(count // images_per_identity, 2)) * images_per_identity
+    return batch_size, max(count // batch_size, 1), images_per_identity
+
+
+@dataclass
+class _Update:
+    """The last update of the weights.
+
+    Attributes:
+        images: Its images on the device, before they were mirrored.
+        labels: Their identities.
+        embeddings: Their embeddings.
+        value: The value of the loss.
+        norm: The norm of the gradient of the backbone, before it was clipped.
+    """
+
+    images: Tensor
+    labels: Tensor
+    embeddings: Tensor
+    value: Tensor
+    norm: Tensor
 
 
 def _loop(
     run: runs.Run,
     config: TrainConfig,
-    work: _Work,
+    setup: _Setup,
     status: Status,
     metrics_bytes: int,
     progress: bool,
 ) -> None:
-    net, loss, optimizer, clipper = work.net, work.loss, work.optimizer, work.clipper
-    identities = torch.from_numpy(work.data.identities)
-    batch_size, steps_an_epoch = work.batch_size, work.steps_an_epoch
+    """Trains from step `status.step` to step `status.total`.
+
+    Args:
+        run: The run directory.
+        config: The settings.
+        setup: Data, network, loss and optimiser.
+        status: The progress of the run.
+        metrics_bytes: Length of metrics.jsonl at the last checkpoint.
+        progress: Whether to show a progress bar.
+    """
+    net, loss = setup.net, setup.loss
+    batch_size, steps_an_epoch = setup.batch_size, setup.steps_an_epoch
     step, total = status.step, status.total
+    # The schedules are functions of the step; fractions of epochs are rounded to whole steps.
     warmup = round(config.warmup_epochs * steps_an_epoch)
     ramp = round(config.margin_ramp_epochs * steps_an_epoch)
-    workers = loader_workers(config.workers, work.device)
-    pictures = kept(work.data.images, net.image_size, workers)
-    seen: Tensor | None = None  # the images of the last update, its loss and its gradient's norm
-    value = norm = torch.zeros(())
+    # A small data set is decoded once and kept in memory.
+    workers = loader_workers(config.workers, setup.device)
+    images_source = kept(setup.data.images, net.image_size, workers)
+    update: _Update | None = None
     net.train()
 
     bar = tqdm(
@@ -385,153 +468,205 @@ def _loop(
         stop_on_signal() as request,
     ):
         if progress:
-            _write_notes(config, work, total, bar)
-        since, images_since = time.perf_counter(), 0
+            _write_notes(config, setup, total, bar)
+        logged_at, images_since = time.perf_counter(), 0
         while step < total:
-            epoch, begin = divmod(step, steps_an_epoch)
-            order = work.order_of_epoch(epoch, config.seed)[begin * batch_size :]
+            # One epoch, or the rest of it after resuming: the order follows from seed and epoch.
+            epoch, steps_done = divmod(step, steps_an_epoch)
+            order = setup.order_of_epoch(epoch, config.seed)[steps_done * batch_size :]
             updates = 0
             for images, numbers in _read(
-                config, pictures, order, net.image_size, batch_size, workers, left_out
+                config, images_source, order, net.image_size, batch_size, workers, left_out
             ):
                 if loss.images_per_identity is not None:
                     images, numbers = without_copies(images, numbers)
+
+                # Set the learning rate and the share of the margin of this step.
                 lr = learning_rate(step, total, warmup, config.lr)
-                for group in optimizer.param_groups:
+                for group in setup.optimizer.param_groups:
                     group["lr"] = lr
                 loss.ramp = margin_ramp(step, ramp)
 
-                usable = len(images) >= 2  # batch normalisation needs company
+                # Update the weights, unless too few images of the batch could be read: batch
+                # normalisation needs two.
+                usable = len(images) >= 2
                 if usable:
-                    seen = images = images.to(work.device, non_blocking=True)
-                    labels = identities[numbers].to(work.device, non_blocking=True)
-                    if config.flip:
-                        images = mirror_some(
-                            images, torch.Generator().manual_seed(seed_of_step(step, config.seed))
-                        )
-                    with torch.autocast(
-                        work.device.type, torch.bfloat16, enabled=work.precision == "bf16"
-                    ):
-                        embeddings = net(
-                            to_network(images, config.pixel_mean, config.pixel_std, config.channels)
-                        )
-                    value = loss(embeddings, labels)
-                    optimizer.zero_grad(set_to_none=True)
-                    value.backward()
-                    norm = clipper.clip()
-                    optimizer.step()
+                    update = _update(config, setup, images, numbers, step)
                     updates += 1
 
+                # Count the step, also if its batch was not usable.
                 step += 1
                 images_since += len(images)
                 epoch_done = step % steps_an_epoch == 0
                 status.beat(step)
-                if usable and (step % config.log_every == 0 or epoch_done):
-                    _check_finite(value, norm, config, status)
-                    row = {"step": step, "epoch": step / steps_an_epoch, "loss": value.item()}
-                    row |= loss.measure(embeddings.detach(), labels) | clipper.shares()
-                    row |= {
-                        "lr": lr,
-                        "images_per_second": images_since / (time.perf_counter() - since),
-                    }
-                    since, images_since = time.perf_counter(), 0
+
+                # Log a row at regular steps and at the end of each epoch.
+                if update is not None and usable and (step % config.log_every == 0 or epoch_done):
+                    _check_finite(update, config, status)
+                    row = {"step": step, "epoch": step / steps_an_epoch}
+                    row |= {"loss": update.value.item()}
+                    row |= loss.measure(update.embeddings.detach(), update.labels)
+                    row |= setup.clipper.shares()
+                    speed = images_since / (time.perf_counter() - logged_at)
+                    row |= {"lr": lr, "images_per_second": speed}
+                    logged_at, images_since = time.perf_counter(), 0
                     metrics.append(row)
-                    learned = "".join(
-                        f"{word} {row[key]:.1%}, " for key, word in SHARES.items() if key in row
-                    )
-                    bar.set_postfix_str(
-                        f"loss {row['loss']:.3f}, {learned}lr {lr:.4f}, {row['images_per_second']:.0f} images/s"
-                    )
+                    bar.set_postfix_str(_for_bar(row))
                 bar.update()
+
+                # Save a checkpoint now and then, and before the training ends for any reason.
                 if step == total or request.signal or status.checkpoint_due(epoch_done):
-                    _check_finite(value, norm, config, status)
-                    _check_embeddings(seen, config, work, status)
-                    remedy = _remedy(config, status)
-                    checkpoint.save(
-                        run,
-                        config.plain(),
-                        net,
-                        loss,
-                        optimizer,
-                        clipper,
-                        step,
-                        metrics.length,
-                        remedy,
-                    )
-                    status.checkpointed()
+                    _save(run, config, setup, status, update, metrics.length)
+
+                # Stop after a complete step if the user asked for it.
                 if request.signal:
                     raise KeyboardInterrupt(request.signal.name)
-            if not updates and not begin:
+            if not updates and not steps_done:
                 raise WorkbenchError(
-                    f"{config.data}: no batch of epoch {epoch + 1} has two images that can be read; see {left_out.path}"
+                    f"{config.data}: no batch of epoch {epoch + 1} has two images that can be "
+                    f"read; see {left_out.path}"
                 )
+
+
+def _update(
+    config: TrainConfig, setup: _Setup, images: Tensor, numbers: Tensor, step: int
+) -> _Update:
+    """Computes the loss of a batch and updates the weights of the backbone and the loss.
+
+    Args:
+        config: The settings.
+        setup: Data, network, loss and optimiser.
+        images: (N, 3, H, W) uint8, on the CPU.
+        numbers: (N,) numbers of the images in the training set.
+        step: Number of steps done before; the seed of the mirroring follows from it.
+    """
+    images = images.to(setup.device, non_blocking=True)
+    labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
+    augmented = images
+    if config.flip:
+        generator = torch.Generator().manual_seed(seed_of_step(step, config.seed))
+        augmented = mirror_some(images, generator)
+    # Only the backbone is computed in bfloat16. The loss needs float32: near a cosine of 1,
+    # bfloat16 has a resolution of 1/256, which is coarser than the effect of a margin.
+    with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        embeddings = setup.net(
+            to_network(augmented, config.pixel_mean, config.pixel_std, config.channels)
+        )
+    value = setup.loss(embeddings, labels)
+    setup.optimizer.zero_grad(set_to_none=True)
+    value.backward()
+    norm = setup.clipper.clip()
+    setup.optimizer.step()
+    return _Update(images, labels, embeddings, value, norm)
+
+
+def _for_bar(row: Mapping[str, Any]) -> str:
+    """Returns the text of the progress bar for a row of metrics.jsonl."""
+    measures = "".join(
+        f"{name} {row[key]:.1%}, " for key, name in MEASURES_IN_BAR.items() if key in row
+    )
+    return (
+        f"loss {row['loss']:.3f}, {measures}lr {row['lr']:.4f}, "
+        f"{row['images_per_second']:.0f} images/s"
+    )
+
+
+def _save(
+    run: runs.Run,
+    config: TrainConfig,
+    setup: _Setup,
+    status: Status,
+    update: _Update | None,
+    metrics_bytes: int,
+) -> None:
+    """Saves a checkpoint, after checking that loss, gradient and embeddings are finite."""
+    if update is not None:
+        _check_finite(update, config, status)
+        _check_embeddings(update, config, setup, status)
+    checkpoint.save(
+        run,
+        config.plain(),
+        setup.net,
+        setup.loss,
+        setup.optimizer,
+        setup.clipper,
+        status.step,
+        metrics_bytes,
+        _remedy(config, status),
+    )
+    status.checkpointed()
 
 
 def _read(
     config: TrainConfig,
-    pictures: data.Images,
+    images: data.Images,
     order: NDArray[np.int64],
     size: tuple[int, int],
     batch_size: int,
     workers: int,
     left_out: LeftOut,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an order; an error of theirs says how to go on."""
+    """Yields the batches of an epoch; adds to an error of an image how to continue without it."""
     try:
         yield from batches(
-            pictures, order, size, batch_size, workers, broken=config.broken, report=left_out
+            images, order, size, batch_size, workers, broken=config.broken, report=left_out
         )
     except WorkbenchError as error:
         raise WorkbenchError(
-            f"{error}; to go on without such images set broken: skip, to find them all `workbench data info {config.data} --verify`"
+            f"{error}; to train without such images set broken: skip, to find all of them run "
+            f"`workbench data info {config.data} --verify`"
         ) from None
 
 
-def _write_notes(config: TrainConfig, work: _Work, total: int, bar: tqdm[NoReturn]) -> None:
-    """Say before the first step what the settings and the data bring with them."""
-    if work.without_partner:
-        bar.write(_said_without_partner(work), file=sys.stderr)
-    for line in notes(config, work.loss, total):
+def _write_notes(config: TrainConfig, setup: _Setup, total: int, bar: tqdm[NoReturn]) -> None:
+    """Prints notes on the data and the settings above the progress bar."""
+    if setup.without_partner:
+        count, identities = setup.without_partner, setup.data.num_identities
+        bar.write(
+            f"note: {count:,} of {identities:,} identities ({count / identities:.0%}) have one "
+            "image; they form no genuine pairs and are used in impostor pairs only",
+            file=sys.stderr,
+        )
+    for line in notes(config, setup.loss, total):
         bar.write(f"note: {line}", file=sys.stderr)
 
 
-def _said_without_partner(work: _Work) -> str:
-    alone, of = work.without_partner or 0, work.data.num_identities
-    return (
-        f"note: {alone:,} of {of:,} identities ({alone / of:.0%}) have one image; as anchors they have no partner, and are seen as "
-        "images of others only"
-    )
+def _check_finite(update: _Update, config: TrainConfig, status: Status) -> None:
+    """Checks the loss and the gradient of the last update.
 
-
-def _check_finite(value: Tensor, norm: Tensor, config: TrainConfig, status: Status) -> None:
-    """Of the last update; the gradient can overflow where the loss did not, and takes the weights with it."""
-    for what, number in (("loss", value), ("gradient", norm)):
+    The gradient can be infinite although the loss is finite; it would destroy the weights.
+    """
+    for name, number in (("loss", update.value), ("gradient", update.norm)):
         if not torch.isfinite(number):
             raise WorkbenchError(
-                f"the {what} became {number.item()} at step {status.step}; {_remedy(config, status)}"
+                f"the {name} became {number.item()} at step {status.step}; "
+                f"{_remedy(config, status)}"
             )
 
 
 @torch.no_grad()
-def _check_embeddings(
-    images: Tensor | None, config: TrainConfig, work: _Work, status: Status
-) -> None:
-    """Of images of the last update, made as evaluation makes them, with the running statistics of batch normalisation."""
-    if images is None:
-        return
-    work.net.eval()
-    embeddings = work.net(to_network(images, config.pixel_mean, config.pixel_std, config.channels))
-    work.net.train()
+def _check_embeddings(update: _Update, config: TrainConfig, setup: _Setup, status: Status) -> None:
+    """Checks the embeddings of the last images, computed as in an evaluation.
+
+    An evaluation uses the running statistics of batch normalisation, which may be NaN or infinite
+    although the loss, which uses the statistics of the batch, is finite.
+    """
+    images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
+    setup.net.eval()
+    embeddings = setup.net(images)
+    setup.net.train()
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(
-            f"at step {status.step}, {wrong} of {len(images)} embeddings of training images hold NaN or infinity when the network "
-            f"is used as in evaluation; {_remedy(config, status)}"
+            f"at step {status.step}, {wrong} of {len(images)} embeddings of training images hold "
+            "NaN or infinity when the network is used as in evaluation; "
+            f"{_remedy(config, status)}"
         )
 
 
 def _remedy(config: TrainConfig, status: Status) -> str:
+    """Returns what the user can do if the training diverges."""
     return (
-        f"in a new run, lower lr (it was {config.lr:g}), lengthen warmup_epochs or margin_ramp_epochs, or lower the scale s "
-        f"({status.last_checkpoint()})"
+        f"in a new run, lower lr (it was {config.lr:g}), lengthen warmup_epochs or "
+        f"margin_ramp_epochs, or lower the scale s ({status.last_checkpoint()})"
     )

@@ -1,4 +1,4 @@
-"""What the loss asks of the network and of the length of a training, and what to say where it does not get it."""
+"""What a loss recommends for the network and the training, and the notes if it is not met."""
 
 from __future__ import annotations
 
@@ -6,39 +6,53 @@ from workbench import backbones, losses
 from workbench.training.config import TrainConfig
 
 SCALES = {
-    "trained": "it looks at the lengths of embeddings, which can grow or shrink on the whole only where that scale is trained",
-    "none": "it measures the lengths of embeddings against their own average, which its authors leave to the network alone",
+    "trained": "it uses the norms of embeddings, whose mean can change only if that scale is "
+    "trained",
+    "none": "it compares the norms of embeddings with their own mean, for which its authors use "
+    "no scale",
 }
-"""Why a loss asks for a scale of the network's closing batch normalisation."""
+"""Why a loss recommends a value of `scale`, an option of the last batch normalisation."""
 
 
 def with_head_scale(config: TrainConfig) -> TrainConfig:
-    """The settings with the backbone's option `scale` as the loss asks for it, unless it is set, or there is no such option."""
-    wanted = losses.head_scale(config.loss)
+    """Sets the backbone's option `scale` to the value that the loss recommends.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The settings with that option; or unchanged if the loss recommends nothing, if the option
+        is set already, or if the backbone does not have it.
+    """
+    recommended = losses.head_scale(config.loss)
     if (
-        wanted is None
+        recommended is None
         or "scale" in config.backbone_options
         or not backbones.accepts(config.backbone, "scale")
     ):
         return config
     return config.model_copy(
-        update={"backbone_options": {**config.backbone_options, "scale": wanted}}
+        update={"backbone_options": {**config.backbone_options, "scale": recommended}}
     )
 
 
 def notes(config: TrainConfig, loss: losses.Loss, steps: int) -> list[str]:
-    """What should be known before a training begins, in sentences.
+    """Returns notes for the user, to be shown before the training begins.
 
     Args:
-        config: its settings, from `with_head_scale`.
-        loss: the loss made from them.
-        steps: number of steps from the beginning to the end.
+        config: The settings, from `with_head_scale`.
+        loss: The loss that was created from them.
+        steps: Total number of steps of the training.
+
+    Returns:
+        One sentence for each recommendation of the loss that is not met.
     """
-    found = loss.advice(steps)
-    wanted = losses.head_scale(config.loss)
+    unmet = loss.advice(steps)
+    recommended = losses.head_scale(config.loss)
     scale = config.backbone_options.get("scale")
-    if wanted is not None and scale is not None and scale != wanted:
-        found.append(
-            f"{config.loss} and the backbone option scale: {scale} do not fit together; {SCALES[wanted]}: scale: {wanted}"
+    if recommended is not None and scale is not None and scale != recommended:
+        unmet.append(
+            f"{config.loss} and the backbone option scale: {scale} do not fit together; "
+            f"{SCALES[recommended]}: use scale: {recommended}"
         )
-    return found
+    return unmet

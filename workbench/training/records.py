@@ -1,4 +1,4 @@
-"""What training writes as it goes on: status.json, metrics.jsonl and broken.txt of the run."""
+"""The files that training writes while it runs: status.json, metrics.jsonl and broken.txt."""
 
 from __future__ import annotations
 
@@ -18,70 +18,81 @@ from workbench import runs
 from workbench.errors import WorkbenchError
 from workbench.files import writing
 
-CHECKPOINT_SECONDS, EPOCH_CHECKPOINT_SECONDS = 300.0, 15.0
+CHECKPOINT_SECONDS = 300.0
+"""Time after which a checkpoint is due within an epoch."""
+EPOCH_CHECKPOINT_SECONDS = 15.0
+"""Time after which a checkpoint is due at the end of an epoch."""
 
 
 class Status:
-    """How far a run is: signs of life in status.json, and the clock of checkpoints.
+    """The progress of a run: writes status.json, and decides when a checkpoint is due.
 
     Args:
-        run: whose.
-        total: steps there will be.
-        step: steps done.
-        saved: steps done at the last checkpoint; None where there is none.
+        run: The run.
+        total: Total number of steps.
+        step: Number of steps done.
+        saved: Number of steps done at the last checkpoint; None if there is none.
     """
 
     def __init__(self, run: runs.Run, total: int, step: int, saved: int | None) -> None:
         self.run, self.total, self.step, self.saved = run, total, step, saved
-        self.beaten = -math.inf
+        self.last_heartbeat = -math.inf
         self.saved_at = time.monotonic()
 
     def beat(self, step: int) -> None:
-        """Note that a step is done; written to the file now and then."""
+        """Records that a step is done; writes status.json if the last heartbeat is old.
+
+        Args:
+            step: Number of steps done.
+        """
         self.step = step
-        if time.monotonic() - self.beaten >= runs.HEARTBEAT_SECONDS:
-            self.beaten = time.monotonic()
+        if time.monotonic() - self.last_heartbeat >= runs.HEARTBEAT_SECONDS:
+            self.last_heartbeat = time.monotonic()
             self._write("running")
 
     def checkpoint_due(self, epoch_done: bool) -> bool:
-        """After each epoch, but not all the time where epochs are short; within long ones now and then."""
-        return time.monotonic() - self.saved_at >= (
-            EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS
-        )
+        """Whether it is time for a checkpoint.
+
+        One is due after each epoch, unless epochs are very short, and every few minutes within
+        long epochs.
+
+        Args:
+            epoch_done: Whether the current step was the last one of an epoch.
+        """
+        interval = EPOCH_CHECKPOINT_SECONDS if epoch_done else CHECKPOINT_SECONDS
+        return time.monotonic() - self.saved_at >= interval
 
     def checkpointed(self) -> None:
-        """Note that the step reached is in last.ckpt."""
+        """Records that a checkpoint of the current step was saved."""
         self.saved, self.saved_at = self.step, time.monotonic()
 
     def finished(self) -> None:
-        """Write that all is done."""
+        """Writes the state "finished"."""
         self._write("finished")
 
     def stopped(self) -> None:
-        """Write that the user interrupted the run, and how to go on."""
+        """Writes the state "stopped", with a message that says how to resume the run."""
         if self.saved is None:
-            said = "interrupted before the first checkpoint; start it anew"
+            message = "interrupted before the first checkpoint; start a new run"
         else:
-            said = f"interrupted; go on with workbench train --resume {self.run.path}"
-            said += f" from the checkpoint of step {self.saved}" if self.saved != self.step else ""
-        self._write_if_possible("stopped", said)
+            message = f"interrupted; resume it with workbench train --resume {self.run.path}"
+            if self.saved != self.step:
+                message += f" from the checkpoint of step {self.saved}"
+        self._write_if_possible("stopped", message)
 
     def failed(self, error: BaseException) -> None:
-        """Write why the run failed."""
+        """Writes the state "failed", with the error as message."""
         self._write_if_possible("failed", f"{type(error).__name__}: {error}")
 
     def last_checkpoint(self) -> str:
-        """Half a sentence about what is left when a run fails."""
-        return (
-            "no checkpoint had been saved before"
-            if self.saved is None
-            else f"the checkpoint of step {self.saved} is from before"
-        )
+        """Returns a clause about the last checkpoint, for the error of a run that fails."""
+        if self.saved is None:
+            return "no checkpoint was saved before"
+        return f"the checkpoint of step {self.saved} is kept"
 
     def _write_if_possible(self, state: str, message: str) -> None:
-        with suppress(
-            WorkbenchError
-        ):  # a full disk is why the run fails, and its error is the one to be read
+        # If the run fails because the disk is full, the user must see that error, not this one.
+        with suppress(WorkbenchError):
             self._write(state, message=message)
 
     def _write(self, state: str, **details: Any) -> None:
@@ -91,14 +102,14 @@ class Status:
 
 
 class Metrics:
-    """metrics.jsonl, to which whole lines are appended.
+    """The file metrics.jsonl, to which complete lines are appended. Use it in a `with` statement.
 
     Args:
-        path: the file.
-        keep: bytes of it that are kept: what a checkpoint said of its length.
+        path: The file.
+        keep: Number of bytes that are kept, from the checkpoint; the rest is truncated.
 
     Raises:
-        WorkbenchError: it cannot be written to.
+        WorkbenchError: if the file cannot be written to.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
@@ -115,10 +126,13 @@ class Metrics:
         self.file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a line, or nothing of it.
+        """Appends one line. If this fails, no part of the line remains in the file.
+
+        Args:
+            row: Plain values by name.
 
         Raises:
-            WorkbenchError: the disk is full.
+            WorkbenchError: if the disk is full.
         """
         line = json.dumps(row).encode() + b"\n"
         with writing(self.path):
@@ -133,25 +147,36 @@ class Metrics:
 
 
 class LeftOut:
-    """Names images that cannot be read in broken.txt, each once, also when a run is resumed."""
+    """Lists the images that cannot be read in broken.txt, each of them once.
 
-    MOST_SHOWN = 5
+    Args:
+        run: The run. Images that its broken.txt lists already are not added again.
+        bar: The progress bar; the first images are also printed above it.
+    """
+
+    MAX_SHOWN = 5
+    """Number of images that are printed."""
 
     def __init__(self, run: runs.Run, bar: tqdm[NoReturn]) -> None:
         self.path, self.bar = run.path / runs.BROKEN, bar
-        self.known = (
-            set(self.path.read_text(encoding="utf-8", errors="replace").splitlines())
-            if self.path.is_file()
-            else set()
-        )
+        self.lines: set[str] = set()
+        if self.path.is_file():
+            self.lines.update(self.path.read_text(encoding="utf-8", errors="replace").splitlines())
 
     def __call__(self, reason: str) -> None:
-        line = reason.encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8
-        if line in self.known:
+        """Adds an image.
+
+        Args:
+            reason: The error message, which names the image.
+        """
+        line = reason.encode("utf-8", "backslashreplace").decode()  # file names may not be UTF-8
+        if line in self.lines:
             return
-        self.known.add(line)
+        self.lines.add(line)
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        if not self.bar.disable and len(self.known) <= self.MOST_SHOWN:
-            rest = f"; others only in {self.path}" if len(self.known) == self.MOST_SHOWN else ""
-            self.bar.write(f"left out: {line}{rest}", file=sys.stderr)
+        if not self.bar.disable and len(self.lines) <= self.MAX_SHOWN:
+            hint = ""
+            if len(self.lines) == self.MAX_SHOWN:
+                hint = f"; further images are listed only in {self.path}"
+            self.bar.write(f"left out: {line}{hint}", file=sys.stderr)

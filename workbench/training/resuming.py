@@ -1,4 +1,4 @@
-"""Going on with a run: which settings may be changed on the way, and which are what the run is."""
+"""Resuming a run: which settings may change, and checks that the checkpoint fits them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,46 @@ from workbench.errors import WorkbenchError
 from workbench.training.config import TrainConfig
 
 MAY_CHANGE = ("epochs", "device", "precision", "workers", "broken", "log_every", "data")
-"""Settings with which a run can go on all the same; `data` only in name: it must be the same data, at another place."""
+"""Settings that may change when a run is resumed.
+
+`data` may change only to another place of the same data.
+"""
 OF_THE_FOLDER = ("name", "runs_dir")
-"""Settings that only said where the run directory was to be made; it may have been moved since."""
+"""Settings that only determine where the run directory is created; it may have been moved."""
 
 
 def resumed_settings(run: runs.Run, changes: Mapping[str, Any]) -> TrainConfig:
-    """The run's config.yaml with the changes.
+    """Returns the settings of a run with changes applied.
+
+    Args:
+        run: The run.
+        changes: The new values by name.
 
     Raises:
-        WorkbenchError: a setting is unknown or out of range, or says where the run directory is made.
+        WorkbenchError: if a setting is unknown or out of range, or is one of `OF_THE_FOLDER`.
     """
     for setting in OF_THE_FOLDER:
         if setting in changes:
             raise WorkbenchError(
-                f"{setting} cannot be given when {run.path} is resumed: the folder is there; rename or move it as it is"
+                f"{setting} cannot be set when {run.path} is resumed: the folder exists already; "
+                "rename or move it instead"
             )
     return TrainConfig(**{str(key): value for key, value in run.config.items()} | dict(changes))
 
 
 def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs between the settings of a checkpoint and those it is to go on with, as {name: [old, new]}.
+    """Returns the settings in which a checkpoint differs from those of the resumed run.
 
     Args:
-        made_with: settings that the checkpoint holds; settings of which it says nothing had their default.
+        run: The run, for messages.
+        settings: The settings of the resumed run.
+        made_with: The settings stored in the checkpoint. Missing ones had their default value.
+
+    Returns:
+        {name: [old value, new value]}.
 
     Raises:
-        WorkbenchError: one of them is not among `MAY_CHANGE`.
+        WorkbenchError: if a setting that differs is not one of `MAY_CHANGE`.
     """
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
     before, now = defaults | dict(made_with), settings.plain()
@@ -53,31 +66,41 @@ def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) 
     ]
     if fixed:
         raise WorkbenchError(
-            f"{run.path}: cannot go on with {', '.join(fixed)}, as its checkpoint was made with the former; put it back, or start "
-            f"a new run (what may change: {', '.join(MAY_CHANGE)})"
+            f"{run.path}: cannot be resumed with {', '.join(fixed)}, because its checkpoint was "
+            "made with the old value; restore that value, or start a new run (settings that may "
+            f"change: {', '.join(MAY_CHANGE)})"
         )
     return different
 
 
 def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_an_epoch: int) -> None:
-    """Check that a checkpoint's steps and the settings fit together.
+    """Checks that the step of a checkpoint fits the settings.
+
+    Args:
+        run: The run.
+        settings: The settings of the resumed run.
+        step: Number of steps done, from the checkpoint.
+        steps_an_epoch: Number of steps of an epoch, with these settings.
 
     Raises:
-        WorkbenchError: fewer epochs are wanted than are done, or an epoch had another number of steps.
+        WorkbenchError: if more epochs are done than the settings have, or if an epoch had another
+            number of steps before.
     """
     if settings.epochs * steps_an_epoch < step:
         raise WorkbenchError(
-            f"{run.path}: epochs is {settings.epochs}, but {step / steps_an_epoch:g} are done; give at least as many"
+            f"{run.path}: epochs is {settings.epochs}, but {step / steps_an_epoch:g} are done; set "
+            "it to at least that number"
         )
-    last = next(iter(deque(runs.read_metrics(run.path / runs.METRICS), maxlen=1)), {})
-    before, epoch = last.get("step"), last.get("epoch")
+    last_row = next(iter(deque(runs.read_metrics(run.path / runs.METRICS), maxlen=1)), {})
+    last_step, epoch = last_row.get("step"), last_row.get("epoch")
     if (
-        isinstance(before, int)
+        isinstance(last_step, int)
         and isinstance(epoch, int | float)
         and epoch > 0
-        and round(before / epoch) != steps_an_epoch
+        and round(last_step / epoch) != steps_an_epoch
     ):
         raise WorkbenchError(
-            f"{run.path}: an epoch had {round(before / epoch)} steps (metrics.jsonl), with the settings in config.yaml it has "
-            f"{steps_an_epoch}; put batch_size and images_per_identity back to what they were"
+            f"{run.path}: an epoch had {round(last_step / epoch)} steps (metrics.jsonl), but with "
+            f"the settings in config.yaml it has {steps_an_epoch}; restore the former batch_size "
+            "and images_per_identity"
         )

@@ -1,4 +1,7 @@
-"""What changes with the step, as pure functions of it, so that a resumed run needs no state to go on."""
+"""Everything that changes with the step, as pure functions of it.
+
+A resumed run needs no state of these functions: the seed and the step determine their results.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,21 @@ from torch import Tensor
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
-    """Linear rise to `peak` over `warmup` steps, then half a cosine down to (nearly) 0 at `total`.
+    """Returns the learning rate of a step: a linear warm-up, then half a cosine.
 
-    Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, eq. 5, without restarts.
+    The rate rises linearly to `peak` over `warmup` steps and falls to almost 0 at the last step,
+    as in Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017,
+    eq. 5, without restarts.
 
     Args:
-        step: number of the step, 0..total-1.
+        step: Number of the step, 0..total-1.
+        total: Total number of steps.
+        warmup: Number of steps of the warm-up; 0 means none.
+        peak: Highest learning rate.
+
+    Example:
+        >>> [round(learning_rate(step, total=6, warmup=2, peak=0.1), 3) for step in range(6)]
+        [0.05, 0.1, 0.1, 0.085, 0.05, 0.015]
     """
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -24,35 +36,60 @@ def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
 
 
 def margin_ramp(step: int, ramp: int) -> float:
-    """Share of the margin in force: 0 at first, 1 from step `ramp` on."""
+    """Returns the share of the margin that is used in a step.
+
+    Args:
+        step: Number of the step, from 0.
+        ramp: Number of steps over which the share grows linearly from 0 to 1; 0 means that the
+            whole margin is used from the beginning.
+
+    Example:
+        >>> margin_ramp(50, ramp=200)
+        0.25
+    """
     return 1.0 if step >= ramp else step / ramp
 
 
 def order_of_epoch(count: int, epoch: int, seed: int) -> NDArray[np.int64]:
-    """The order in which epoch number `epoch` visits `count` images."""
+    """Returns the random order of the images in an epoch.
+
+    Args:
+        count: Number of images.
+        epoch: Number of the epoch, from 0.
+        seed: The setting `seed`.
+
+    Returns:
+        (count,) numbers of the images.
+    """
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def order_by_shard(
     shard_of: NDArray[np.int64], epoch: int, seed: int, open_shards: int = 4
 ) -> NDArray[np.int64]:
-    """The order in which epoch number `epoch` visits images of which only those of a few files can be at hand.
+    """Returns the order of the images in an epoch if only a few shards fit on the disk at a time.
 
-    The files take turns in a random order, `open_shards` at a time, and the images of these are shuffled together.
+    The shards are put into a random order and processed in groups of `open_shards`. The images of
+    a group are shuffled together.
 
     Args:
-        shard_of: (N,) number of the file that holds each image; -1 for one that is always at hand, which comes at any turn.
-        open_shards: files that are at hand at the same time.
+        shard_of: (N,) number of the shard that contains each image; -1 for images that are always
+            available, which are assigned to a random group.
+        epoch: Number of the epoch, from 0.
+        seed: The setting `seed`.
+        open_shards: Number of shards in a group.
 
     Returns:
-        (N,) numbers of images.
+        (N,) numbers of the images.
     """
     rng = np.random.default_rng([seed, epoch])
-    turn = rng.permutation(int(shard_of.max(initial=0)) + 1) // open_shards
+    group_of_shard = rng.permutation(int(shard_of.max(initial=0)) + 1) // open_shards
     shuffled = rng.permutation(len(shard_of))
-    turn_of, at_hand = turn[shard_of[shuffled]], shard_of[shuffled] < 0
-    turn_of[at_hand] = rng.integers(turn.max() + 1, size=np.count_nonzero(at_hand))
-    return shuffled[np.argsort(turn_of, kind="stable")]
+    group = group_of_shard[shard_of[shuffled]]
+    always_available = shard_of[shuffled] < 0
+    count = np.count_nonzero(always_available)
+    group[always_available] = rng.integers(group_of_shard.max() + 1, size=count)
+    return shuffled[np.argsort(group, kind="stable")]
 
 
 def order_by_identity(
@@ -63,21 +100,26 @@ def order_by_identity(
     epoch: int,
     seed: int,
 ) -> NDArray[np.int64]:
-    """The order in which epoch number `epoch` visits images when batches are made of P identities with K images each.
+    """Returns the order of the images in an epoch of batches with P identities and K images each.
 
-    Hermans et al., "In defense of the triplet loss for person re-identification", 2017, section 2 ("PK batches"). All
-    identities take turns, each round in a new random order, K images at a time from their own shuffled images; an
-    identity that has shown all begins again, within a turn too if it has fewer than K (see `without_copies`). So all identities
-    are shown equally often, however many images they have, and a batch never holds an identity twice where there are P of them.
+    These are the "PK batches" of Hermans et al., "In defense of the triplet loss for person
+    re-identification", 2017, section 2. The identities are visited in rounds, each round in a new
+    random order, and each visit takes the next K of the identity's own shuffled images. After its
+    last image an identity starts again with its first, if it has fewer than K images even within
+    one visit (see `without_copies`). Therefore all identities are shown equally often, however many
+    images they have; and a batch never contains an identity twice if there are at least P.
 
     Args:
-        identities: (N,) identity of each image, 0..C-1, every number in use.
+        identities: (N,) identity of each image, 0..C-1; every identity has at least one image.
         images_per_identity: K.
-        batch_size: P K.
-        length: images wanted, a multiple of the batch size.
+        batch_size: P * K.
+        length: Number of images in the epoch, a multiple of the batch size.
+        epoch: Number of the epoch, from 0.
+        seed: The setting `seed`.
 
     Returns:
-        (length,) numbers of images; each K of them, and each P K of them, belong together.
+        (length,) numbers of the images. Each K consecutive ones are of one identity, and each
+        P * K are a batch.
     """
     rng = np.random.default_rng([seed, epoch])
     counts = np.bincount(identities)
@@ -85,33 +127,38 @@ def order_by_identity(
     by_identity = shuffled[np.argsort(identities[shuffled], kind="stable")]
     begin = np.cumsum(counts) - counts
 
-    people, turns = batch_size // images_per_identity, length // images_per_identity
+    identities_a_batch = batch_size // images_per_identity
+    visits = length // images_per_identity
     rounds: list[NDArray[np.int64]] = []
-    for begun in range(0, turns, len(counts)):
+    for visits_before in range(0, visits, len(counts)):
         order = rng.permutation(len(counts))
-        if (
-            begun % people
-        ):  # the round before left a batch half full: who is in it already waits for the next
-            waiting = np.isin(order, rounds[-1][-(begun % people) :])
-            order = np.concatenate([order[~waiting], order[waiting]])
+        in_open_batch = visits_before % identities_a_batch
+        if in_open_batch:
+            # The last round ended within a batch. The identities in that batch are moved to the
+            # end of this round, so that the batch does not contain them twice.
+            repeated = np.isin(order, rounds[-1][-in_open_batch:])
+            order = np.concatenate([order[~repeated], order[repeated]])
         rounds.append(order)
-    turn = np.concatenate(rounds)[:turns]
-    shown = np.repeat(np.arange(len(rounds)), len(counts))[:turns] * images_per_identity
-    place = (shown[:, None] + np.arange(images_per_identity)) % counts[turn][:, None]
-    return by_identity[begin[turn][:, None] + place].ravel()
+    visited = np.concatenate(rounds)[:visits]
+    shown_before = np.repeat(np.arange(len(rounds)), len(counts))[:visits] * images_per_identity
+    position = shown_before[:, None] + np.arange(images_per_identity)
+    position %= counts[visited][:, None]
+    return by_identity[begin[visited][:, None] + position].ravel()
 
 
 def without_copies(images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """A batch without the images that it holds more than once, as it does where an identity has fewer than K.
+    """Removes repeated images from a batch.
 
-    A loss that compares images of one identity would take an image and its copy for two pictures of a person.
+    A batch of `order_by_identity` repeats images of identities that have fewer than K. A loss that
+    compares images of one identity must not treat an image and its copy as a genuine pair.
 
     Args:
-        images: (N, ...).
+        images: (N, C, H, W) images.
         numbers: (N,) number of each image.
 
     Returns:
-        Both, (M, ...) and (M,) with M <= N, in the order of their first places; the same tensors where nothing is left out.
+        The first occurrence of each image, (M, C, H, W), and the numbers, (M,). If no image is
+        repeated, these are the arguments themselves.
     """
     _, first = np.unique(numbers.numpy(), return_index=True)
     if len(first) == len(numbers):
@@ -121,5 +168,10 @@ def without_copies(images: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def seed_of_step(step: int, seed: int) -> int:
-    """Seed of the augmentation of one step."""
+    """Returns the seed of the augmentation in a step.
+
+    Args:
+        step: Number of the step, from 0.
+        seed: The setting `seed`.
+    """
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

@@ -300,9 +300,7 @@ def test_names_are_found_as_in_other_lists(root: Path, complaint: Callable[..., 
         assert opened(root).images.names[1] == "a/é.png"  # type: ignore[attr-defined]
     change(root, "face_tid_mid", 2, f"a/3.png {template} {medium}")
     change(root, "name_5pts_score", 2, f"a/3.png {points}")
-    with complaint(
-        "ijbc_face_tid_mid.txt, line 2: 'a/3.png' is not in", "it is there without 'a/'"
-    ):
+    with complaint("ijbc_face_tid_mid.txt, line 2: 'a/3.png' is not in", "it exists without 'a/'"):
         opened(root)
 
 

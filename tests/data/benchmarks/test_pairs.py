@@ -190,7 +190,7 @@ def test_a_malformed_line_is_named_by_its_number(
 def test_a_wrong_count_is_an_error(
     header: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("list.txt", "promises", "4 follow"):
+    with complaint("list.txt", "announces", "4 follow"):
         opened(tmp_path, in_folder(tmp_path / "faces", pictures()), PAIRS.replace("2\t1", header))
 
 

@@ -83,12 +83,12 @@ def test_a_benchmark_that_knows_who_is_on_its_images_can_be_shown(
     bench = data.draw_pairs(source)
     assert np.array_equal(data.contact_sheet(bench), data.contact_sheet(source))
     unknown = data.Benchmark("nobody", bench.images, bench.pairs, bench.same, bench.folds)
-    with complaint("nobody", "not known who"):
+    with complaint("nobody", "identities are not known"):
         data.contact_sheet(unknown)
     none = data.Benchmark(
         "nobody", bench.images, bench.pairs, bench.same, bench.folds, np.full(20, -1)
     )
-    with complaint("nobody", "not known who"):
+    with complaint("nobody", "identities are not known"):
         data.contact_sheet(none)
 
 

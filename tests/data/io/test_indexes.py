@@ -1,4 +1,4 @@
-"""Indexes that are kept in the cache are those of the files as they are now."""
+"""An index from the cache always describes the current contents of the files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR_AGO = time.time() - 3600
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of an hour ago, and a cache that keeps whatever can be kept."""
+    """A file from an hour ago, and a cache that also keeps indexes that are made quickly."""
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(indexes, "KEPT_SECONDS", -1.0)
     path = tmp_path / "large.bin"
@@ -26,8 +26,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(path: Path) -> bytes:
-    """What an index of the file says, by way of `remembered`."""
-    made = indexes.remembered(
+    """Returns the contents of the file from its index, through `cached_index`."""
+    made = indexes.cached_index(
         "test", [path], [], lambda: {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
     )
     return made["bytes"].tobytes()
@@ -39,7 +39,7 @@ def kept(path: Path) -> int:
 
 def test_an_index_is_made_once(file: Path) -> None:
     assert contents(file) == b"first"
-    again = indexes.remembered("test", [file], [], lambda: pytest.fail("made again"))
+    again = indexes.cached_index("test", [file], [], lambda: pytest.fail("made again"))
     assert again["bytes"].tobytes() == b"first"
 
 
@@ -54,7 +54,7 @@ def test_a_replaced_file_of_the_same_size_and_time_is_noticed(file: Path) -> Non
 def test_a_file_overwritten_in_place_with_its_time_set_back_is_noticed(file: Path) -> None:
     before = file.stat()
     assert contents(file) == b"first"
-    time.sleep(0.05)  # beyond the steps in which systems count
+    time.sleep(0.05)  # longer than the steps of a file system's clock
     file.write_bytes(b"other")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert contents(file) == b"other"
@@ -71,16 +71,16 @@ def test_nothing_is_kept_of_a_file_that_was_written_a_moment_ago(file: Path) -> 
 
 def test_nothing_is_kept_of_a_file_that_changes_while_it_is_read(file: Path) -> None:
     def make() -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-        found = np.frombuffer(file.read_bytes(), np.uint8)
+        content = np.frombuffer(file.read_bytes(), np.uint8)
         file.write_bytes(b"changed")
-        return {"bytes": found}
+        return {"bytes": content}
 
-    indexes.remembered("test", [file], [], make)
+    indexes.cached_index("test", [file], [], make)
     assert kept(file) == 0
     assert contents(file) == b"changed"
 
 
-def test_a_cache_that_cannot_be_written_costs_time_alone(
+def test_a_cache_that_cannot_be_written_is_not_an_error(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKBENCH_CACHE", str(file))

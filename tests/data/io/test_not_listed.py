@@ -1,6 +1,4 @@
-"""Nothing of a folder vanishes without a word: what is read, what is left out, and what is said of
-it.
-"""
+"""What a source reads from a folder, what it leaves out, and how it reports that."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def test_folders_that_look_the_same_are_named(tmp_path: Path) -> None:
     for form in ("NFC", "NFD"):
         put(tmp_path / unicodedata.normalize(form, "Zoë") / "a.png")  # type: ignore[arg-type]
     put(tmp_path / "bob" / "a.png")
-    assert "different Unicode normalisations, which are taken for different people: Zoë" in warned(
-        tmp_path
-    )
+    assert "different Unicode normalisations and count as different people: Zoë" in warned(tmp_path)
 
 
 def test_what_is_left_out_is_counted_and_named(
@@ -70,7 +66,7 @@ def test_what_is_left_out_is_counted_and_named(
 ) -> None:
     monkeypatch.setattr(
         images, "find_spec", lambda name: None
-    )  # as where pillow-heif is not installed
+    )  # as if pillow-heif were not installed
     put(tmp_path / "ann" / "a.png")
     for number in range(3):
         put(tmp_path / "ann" / f"{number}.HEIC")
@@ -84,14 +80,15 @@ def test_what_is_left_out_is_counted_and_named(
     ):
         put(tmp_path / name)
     (tmp_path / "cid").mkdir()
-    said = warned(tmp_path)
-    assert said == (
-        f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads "
-        f"them), 2 .mov, 1 without extension; "
-        "1 picture directly in the folder belongs to nobody and left out; folders without a "
-        "picture that can be read: bob, cid"
+    message = warned(tmp_path)
+    assert message == (
+        f"folder:{tmp_path}: left out: 4 .heic (pip install 'margin-workbench[heic]' reads them), 2 .mov, 1 without extension; "
+        "1 image directly in the folder belongs to no identity and is left out; folders without an image that can be read: bob, cid"
     )
-    assert opened(tmp_path).note == said.partition(": ")[2] + "; left out beside the folders: 1 .md"
+    assert (
+        opened(tmp_path).note
+        == message.partition(": ")[2] + "; left out directly in the folder: 1 .md"
+    )
 
 
 def test_many_kinds_and_people_are_summed_up(tmp_path: Path) -> None:
@@ -99,13 +96,13 @@ def test_many_kinds_and_people_are_summed_up(tmp_path: Path) -> None:
     for number in range(30):
         put(tmp_path / "ann" / f"a.x{number:02d}")
         (tmp_path / f"nobody{number:02d}").mkdir()
-    said = warned(tmp_path)
-    assert "1 .x07, 22 with 22 other extensions" in said
-    assert "nobody09 and 20 more" in said
-    assert len(said) < 600
+    message = warned(tmp_path)
+    assert "1 .x07, 22 with 22 other extensions" in message
+    assert "nobody09 and 20 more" in message
+    assert len(message) < 600
 
 
-def test_nothing_is_said_where_nothing_is_left_out(identity_folder: Path) -> None:
+def test_there_is_no_warning_if_nothing_is_left_out(identity_folder: Path) -> None:
     put(identity_folder / "ann" / ".hidden.png")
     (identity_folder / "list.csv").touch()
     with warnings.catch_warnings():
@@ -113,11 +110,11 @@ def test_nothing_is_said_where_nothing_is_left_out(identity_folder: Path) -> Non
         dataset = data.open(f"folder:{identity_folder}")
     assert (
         dataset.note
-        == "left out beside the folders: 1 .csv; hidden or the system's own, left out: 1"
+        == "left out directly in the folder: 1 .csv; hidden or system files left out: 1"
     )
 
 
-def test_previews_and_trash_of_storage_systems_are_no_pictures_of_the_set(tmp_path: Path) -> None:
+def test_previews_and_trash_of_storage_systems_are_left_out(tmp_path: Path) -> None:
     put(tmp_path / "ann" / "a.jpg")
     put(tmp_path / "ann" / "@eaDir" / "a.jpg" / "SYNOPHOTO_THUMB_XL.jpg")
     put(tmp_path / "#recycle" / "ann" / "b.jpg")
@@ -134,8 +131,7 @@ def test_previews_and_trash_of_storage_systems_are_no_pictures_of_the_set(tmp_pa
     assert list(dataset.attributes["file"]) == ["ann/a.jpg"]
     assert (
         dataset.note
-        == "hidden or the system's own, left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, "
-        "__MACOSX)"
+        == "hidden or system files left out: 8 (#recycle, @eaDir, Lost+Found, Thumbs.db, __MACOSX)"
     )
 
 
@@ -146,12 +142,12 @@ def test_folders_behind_links_are_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere" / "album", tmp_path / "all" / "bob")
     dataset = opened(tmp_path / "all")
     assert list(dataset.attributes["file"]) == ["ann/a.png", "ann/more/album/deep/1.png"]
-    assert dataset.note == "links to folders that are looked through already are not followed: bob"
+    assert dataset.note == "links to folders that were already searched are not followed: bob"
     os.unlink(tmp_path / "all" / "ann" / "more")
     assert list(opened(tmp_path / "all").attributes["file"]) == ["ann/a.png", "bob/deep/1.png"]
 
 
-def test_links_in_a_circle_end(tmp_path: Path) -> None:
+def test_circles_of_links_are_followed_once(tmp_path: Path) -> None:
     root = tmp_path / "world" / "set"
     put(root / "ann" / "a.png")
     put(root / "bob" / "b.png")
@@ -170,9 +166,9 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 def test_people_one_level_down_in_a_single_folder(tmp_path: Path) -> None:
     for person in ("ann", "bob", "cid"):
         put(tmp_path / "images" / person / "1.png")
-    said = warned(tmp_path)
-    assert "3 of the 3 images are taken for one person, images, and lie in 3 folders in it" in said
-    assert f"if these are the people, open folder:{tmp_path}/images" in said
+    message = warned(tmp_path)
+    assert "3 of the 3 images count as one person, images, and lie in 3 folders in it" in message
+    assert f"if these are the people, open folder:{tmp_path}/images" in message
     assert data.open(f"folder:{tmp_path}/images").identity_names == ["ann", "bob", "cid"]
 
 
@@ -180,9 +176,8 @@ def test_people_one_level_down_beside_others(tmp_path: Path) -> None:
     for number in range(6):
         put(tmp_path / "more" / f"p{number}" / "1.png")
         put(tmp_path / "ann" / f"{number}.png") if number < 4 else None
-    assert (
-        "6 of the 10 images are taken for one person, more, and lie in 6 folders in it"
-        in warned(tmp_path)
+    assert "6 of the 10 images count as one person, more, and lie in 6 folders in it" in warned(
+        tmp_path
     )
 
 
@@ -190,14 +185,14 @@ def test_people_in_several_folders(tmp_path: Path) -> None:
     for part in ("a", "b"):
         for number in range(4):
             put(tmp_path / part / f"{part}{number}" / "1.png")
-    said = warned(tmp_path)
-    assert "the folders of the 2 people, which hold 8 folders of different names" in said
-    spec = said.rpartition("open ")[2]
+    message = warned(tmp_path)
+    assert "the folders of the 2 people, which hold 8 folders of different names" in message
+    spec = message.rpartition("open ")[2]
     assert spec == f"folder:{tmp_path}/a+folder:{tmp_path}/b"
     assert data.open(spec).num_identities == 8
 
 
-def test_albums_of_a_person_are_no_people(tmp_path: Path) -> None:
+def test_folders_of_a_person_are_not_identities(tmp_path: Path) -> None:
     for person in ("ann", "bob", "cid"):
         for album in ("S001", "S002", "S003", "S004"):
             put(tmp_path / person / album / "1.png")
@@ -226,17 +221,16 @@ def test_the_note_stays_with_parts_and_joins(tmp_path: Path) -> None:
     assert both.note.count("left out: 1 .mov") == 2
 
 
-def test_a_zip_is_sorted_out_in_the_same_way(tmp_path: Path) -> None:
-    left = NotListed()
+def test_a_zip_is_filtered_in_the_same_way(tmp_path: Path) -> None:
+    not_listed = NotListed()
     names = ["ann/a.jpg", "ann/._a.jpg", "__MACOSX/ann/a.jpg", "ann/clip.mov", "notes.txt"]
-    assert [name for name in names if left.takes(name)] == ["ann/a.jpg"]
-    assert str(left) == (
-        "left out: 1 .mov; left out beside the folders: 1 .txt; hidden or the system's own, "
-        "left out: 2 (__MACOSX)"
+    assert [name for name in names if not_listed.takes(name)] == ["ann/a.jpg"]
+    assert str(not_listed) == (
+        "left out: 1 .mov; left out directly in the folder: 1 .txt; hidden or system files left out: 2 (__MACOSX)"
     )
 
 
-def test_distractors_are_sorted_out_in_the_same_way(tmp_path: Path) -> None:
+def test_distractors_are_filtered_in_the_same_way(tmp_path: Path) -> None:
     for person in ("ann", "bob"):
         for number in range(2):
             put(tmp_path / "people" / person / f"{number}.png")

@@ -1,4 +1,4 @@
-"""Lists "PATH_A PATH_B LABEL" in their many spellings, with the images in a folder or a zip."""
+"""Lists "PATH_A PATH_B LABEL" in many spellings, with the images in a folder or a zip archive."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check(bench: data.Benchmark) -> None:
 @pytest.mark.parametrize("heading", ["", "img1{0}img2{0}same\n"])
 @pytest.mark.parametrize("label_first", [False, True])
 @pytest.mark.parametrize("separator", ["\t", ",", ", "])
-def test_a_list_is_read_however_it_is_spelled(
+def test_lists_are_read_in_many_spellings(
     separator: str, label_first: bool, heading: str, tmp_path: Path
 ) -> None:
     text = written(separator, label_first, heading.format(separator))
@@ -233,7 +233,7 @@ def test_a_path_that_may_lead_out_is_refused(
 def test_members_of_a_zip_that_climb_out_are_not_found(
     inside: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    placed(tmp_path, zipped=False)  # where they would lead
+    placed(tmp_path, zipped=False)  # the place to which the names would lead
     with complaint("faces.zip", "5 of the 5"):
         opened(tmp_path, placed(tmp_path, True, inside), written())
 
@@ -429,13 +429,13 @@ def test_names_in_another_unicode_normalisation_are_found(
     assert len(lfw.images) == 4
 
 
-def test_a_missing_image_is_named_with_its_line_and_the_like(
+def test_a_missing_image_is_named_with_its_line_and_a_suggestion(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     root = placed(tmp_path, zipped=False)
     with complaint("list.txt, line 2: 'bbo/1.png' is not in", "did you mean 'bob/1.png'"):
         opened(tmp_path, root, written().replace("bob/1.png", "bbo/1.png", 1))
-    with complaint("list.txt, line 1: 'faces/ann/1.png' is not in", "it is there without 'faces/'"):
+    with complaint("list.txt, line 1: 'faces/ann/1.png' is not in", "it exists without 'faces/'"):
         opened(tmp_path, root, written().replace("ann/1.png", "faces/ann/1.png", 1))
 
 

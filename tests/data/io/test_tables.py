@@ -1,4 +1,4 @@
-"""Text tables: what is read as what, and that the first wrong line is named."""
+"""Tables in text files: types of the columns, and errors that name the first wrong line."""
 
 from __future__ import annotations
 

@@ -181,9 +181,9 @@ def test_the_summary_says_what_happened(photos: Path, out: Path) -> None:
     assert said[1] == "no face found in 13, left out:"
     assert said[2:12] == [f"  bob/{number:02d}.png" for number in range(10)]
     assert said[12] == "  ... and 3 more, see alignment.csv"
-    assert said[13] == "broken, left out: 1:"
+    assert said[13] == "cannot be read, left out: 1:"
     assert "d.png: empty" in said[14]
-    assert said[15:] == ["identities of whom nothing is left: 2: bob, dan"]
+    assert said[15:] == ["identities of which no image remains: 2: bob, dan"]
 
 
 def test_the_summary_of_one_image_is_in_the_singular(out: Path) -> None:
@@ -397,7 +397,7 @@ def counts(done: Alignment) -> tuple[int, int, int, int, int]:
 def test_a_first_call_says_nothing_of_changes(photos: Path, out: Path) -> None:
     done = align(photos, out)
     assert counts(done) == (0, 4, 0, 0, 0)
-    assert "since the last time" not in str(done)
+    assert "since the last call" not in str(done)
 
 
 @pytest.mark.parametrize("aged", [True, False])
@@ -414,7 +414,9 @@ def test_a_photo_that_was_replaced_is_done_anew(
     done = align(photos, out)
     assert done_images == ["ann/trip/b.jpg"]
     assert counts(done) == (3, 0, 1, 0, 0)
-    assert "since the last time: 3 kept, 0 new, 1 replaced, 0 made again, 0 dropped" in str(done)
+    assert "since the last call: 3 kept, 0 new, 1 replaced, 0 processed again, 0 removed" in str(
+        done
+    )
     assert near(
         images.read(out / "ann" / "trip" / "b.jpg"), crop_of(photos / "ann" / "trip" / "b.bmp")
     )
@@ -495,7 +497,7 @@ def test_the_crop_of_a_photo_that_is_gone_is_dropped_and_comes_back(
     (photos / "ann" / "trip" / "b.bmp").rename(photos.parent / "kept.bmp")
     done = align(photos, out)
     assert counts(done) == (3, 0, 0, 0, 1)
-    assert "1 dropped as their photos are gone" in str(done)
+    assert "1 removed because their photos are gone" in str(done)
     assert sorted(files(out)) == ["ann/a.jpg", "cid/two.jpg"]
     assert not (out / "ann" / "trip").exists()
     assert len(rows(out)) == 3
@@ -521,7 +523,7 @@ def test_what_somebody_else_wrote_is_neither_removed_nor_written_over(
     done = align(photos, out)
     assert counts(done) == (2, 1, 1, 0, 1)
     assert sorted(done.changes.left) == ["ann/a.jpg", "ann/trip/b.jpg", "cid/two.jpg"]
-    assert "changed since they were written, and left as they are: ann/a.jpg" in str(done)
+    assert "kept because they were changed after they were written: ann/a.jpg" in str(done)
     now = files(out)
     assert kept.items() <= now.items()
     assert sorted(now.keys() - kept.keys()) == ["ann/new-2.jpg", "cid/two-2.jpg"]
@@ -572,7 +574,7 @@ def test_what_the_source_leaves_out_is_said(photos: Path, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         done = align(photos, out)
-    assert "note: left out: 1 .mov; folders without a picture that can be read: dan" in str(done)
+    assert "note: left out: 1 .mov; folders without an image that can be read: dan" in str(done)
 
 
 @pytest.mark.parametrize("log", [b"", b"[", b"\xff\n", b"{}\n"])
@@ -622,7 +624,7 @@ def test_a_folder_of_something_else_is_left_alone(
     save(out / "mine.png", photo(size=(8, 8)))
     with complaint("is not empty", "mine.png"):
         align(photos, out)
-    with complaint("mine.png: is a file; a folder for the faces is wanted"):
+    with complaint("mine.png: is a file; expected a folder for the faces"):
         align(photos, out / "mine.png")
     with complaint("cannot be written"):
         align(photos, out / "mine.png" / "deeper")

@@ -383,7 +383,7 @@ def test_too_little_room_is_said_before_anything_is_rendered(
     monkeypatch.setenv("FAKE_FACES_LOG", str(tmp_path / "log"))
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20_000_000))
-    with complaint("20 MB free", "about 36 MB", "WORKBENCH_CACHE"):
+    with complaint("20 MB are free", "about 36 MB", "WORKBENCH_CACHE"):
         made(replace(SMALL, people=1000, images=5, size=112))
     assert not (tmp_path / "log").exists()
     assert made()
@@ -470,7 +470,7 @@ def test_what_is_rendered_and_where_is_said_first(capfd: pytest.CaptureFixture[s
         with pytest.raises(ValueError, match="nose"):
             made(progress=False)
     made(progress=True)
-    assert "(6 are there already)" in capfd.readouterr().err
+    assert "(6 exist already)" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("cache")

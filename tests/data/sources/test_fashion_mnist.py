@@ -1,4 +1,4 @@
-"""Fashion-MNIST: IDX files, whole or damaged, and what a user without a network is told."""
+"""Fashion-MNIST: valid and damaged IDX files, and the error without internet access."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_the_real_set_has_ten_even_classes() -> None:
     assert np.bincount(test.dataset.identities).tolist() == [1000] * 10
     assert test.name == "fashion-mnist"
     assert train[0].image.shape == (3, 28, 28)
-    assert train.identity_names[train[0].identity] == "Ankle boot"  # as its authors print it first
+    assert (
+        train.identity_names[train[0].identity] == "Ankle boot"
+    )  # the first image that its authors show
 
 
 def fake_torchvision(monkeypatch: pytest.MonkeyPatch, download: Callable[..., Any]) -> None:
@@ -129,7 +131,7 @@ def fake_torchvision(monkeypatch: pytest.MonkeyPatch, download: Callable[..., An
     "error",
     [URLError("Name or service\nnot known"), RuntimeError("Error downloading"), TimeoutError()],
 )
-def test_offline_it_says_what_to_do(
+def test_without_internet_the_error_says_what_to_do(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Callable[..., Any]
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""`folder:DIR` and the data set type that all sources share."""
+"""`folder:DIR`, and the data set type of all sources."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path, complaint: Callable
     with complaint(tmp_path, "DIR/IDENTITY/", "none"):
         data.open(f"folder:{tmp_path}")
     (tmp_path / "a.png").touch()
-    with complaint(tmp_path, "DIR/IDENTITY/", "beside"):
+    with complaint(tmp_path, "DIR/IDENTITY/", "only directly in DIR"):
         data.open(f"folder:{tmp_path}")
 
 
 def test_a_path_that_is_missing_or_a_file_is_an_error(
     identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
-    for path, said in (
+    for path, message in (
         (identity_folder / "nobody", "no such folder"),
         (identity_folder / "ann" / "0.png", "expected a folder"),
     ):
-        with complaint(path, said):
+        with complaint(path, message):
             data.open(f"folder:{path}")
     with complaint("folder:FOLDER"):
         data.open("folder:")

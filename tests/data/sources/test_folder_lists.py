@@ -1,6 +1,4 @@
-"""`folder:DIR,list=FILE`: lists in the shapes that sets come with, and what leads out of the
-folder.
-"""
+"""`folder:DIR,list=FILE`: lists in many formats, and paths that lead out of the folder."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ def opened(root: Path, text: str | bytes, name: str = "list.txt") -> data.Datase
 
 
 def check(dataset: data.Dataset) -> None:
-    """Those of LISTED, in that order."""
+    """Checks that the images are those of LISTED, in that order."""
     assert list(dataset.attributes["file"]) == [path for path, _ in LISTED]
     assert [dataset.identity_names[i] for i in dataset.identities] == [label for _, label in LISTED]
     assert dataset.images[0][0, 0].tolist() == [40, 100, 50]
@@ -134,7 +132,7 @@ def test_missing_images_are_counted(identity_folder: Path, complaint: Callable[.
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "empty"),
         ("\n \n", "empty"),
@@ -148,14 +146,14 @@ def test_missing_images_are_counted(identity_folder: Path, complaint: Callable[.
         ("ann/0.png,1\n" + "x" * 200_000 + ",2\n", "list.txt"),
         ("ann/0.png\tx\nb\0.png\tx\n", "line 2"),
         ("a" * 5000 + ".png 1\n", "1 of the 1 images that list.txt lists"),
-        (b"ann/\xff.png x\n", "save it so"),
+        (b"ann/\xff.png x\n", "save it in UTF-8"),
         (b"\x89PNG\r\n\x1a\n\x00", "UTF-8"),
     ],
 )
-def test_what_is_no_such_list_is_an_error(
-    text: str | bytes, told: str, identity_folder: Path, complaint: Callable[..., Any]
+def test_malformed_lists_are_errors(
+    text: str | bytes, message: str, identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("list.txt", told):
+    with complaint("list.txt", message):
         opened(identity_folder, text)
 
 
@@ -198,7 +196,7 @@ def test_k_face_says_how_a_picture_was_taken(identity_folder: Path) -> None:
     }
 
 
-def test_the_parts_of_a_set_are_no_identities(
+def test_the_parts_of_a_set_are_not_identities(
     identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
     for part in ("train", "test"):
@@ -228,10 +226,10 @@ ROWS = [
 
 
 def columns(shape: str, mark: str = ",") -> str:
-    """Lines of ROWS, e.g.
+    """Returns lines with the columns of ROWS.
 
-    "i p l": with a running number, the path and the label; also "v" 0 or 1, "f" a fraction, "n" a
-    number.
+    The columns are letters, e.g. "i p l": "i" a running number, "p" the path, "l" the label, "v" 0 or
+    1, "f" a fraction, "n" a number.
     """
     lines = []
     for number, (path, label) in enumerate(ROWS):
@@ -248,14 +246,14 @@ def columns(shape: str, mark: str = ",") -> str:
 
 
 def shows(dataset: data.Dataset, names: list[str] | None = None) -> None:
-    """The images of ROWS and who is on them."""
+    """Checks that the images and identities are those of ROWS."""
     assert list(dataset.attributes["file"]) == [path for path, _ in ROWS]
     assert dataset.identities.tolist() == [0, 0, 1, 1, 2, 2]
     assert list(dataset.identity_names) == (names or ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "said"),
+    ("text", "name", "note"),
     [
         (
             "id,filename,name\n" + columns("i p l"),
@@ -322,12 +320,12 @@ def shows(dataset: data.Dataset, names: list[str] | None = None) -> None:
     ],
 )
 def test_columns_are_recognised_and_said(
-    text: str | bytes, name: str, said: str, identity_folder: Path
+    text: str | bytes, name: str, note: str, identity_folder: Path
 ) -> None:
     dataset = opened(identity_folder, text, name)
     shows(dataset)
     assert dataset.note.startswith(f"list {name}: ")
-    assert said in dataset.note
+    assert note in dataset.note
 
 
 @pytest.mark.parametrize("shape", ["i n p", "i n v p", "i n v f p", "v p n", "v p n f f"])
@@ -343,7 +341,7 @@ def test_mxnets_and_insightfaces_lists_are_known(shape: str, identity_folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "messages"),
     [
         (columns("p l v"), ("column 2 ('a', ...) or column 3 ('0', ...)", "identity=2")),
         ("file,score2,level\n" + columns("p v n"), ("column 2 'score2'", "column 3 'level'")),
@@ -361,16 +359,16 @@ def test_mxnets_and_insightfaces_lists_are_known(shape: str, identity_folder: Pa
         (columns("p l") + "Ann/0.PNG,a\n", ("line 7", "1 of the 7 images")),
         (
             columns("p l").replace("ann/0.png", "people/ann/0.png"),
-            ("line 1", "it is there without 'people/'", "the folder above"),
+            ("line 1", "it exists without 'people/'", "the folder above"),
         ),
-        ("# nothing\n# at all\n", ("comments alone",)),
+        ("# nothing\n# at all\n", ("only comments",)),
         ("a\0b.png,1\n", ("line 1: holds a zero byte",)),
     ],
 )
-def test_what_cannot_be_told_is_refused(
-    text: str, told: tuple[str, ...], identity_folder: Path, complaint: Callable[..., Any]
+def test_ambiguous_lists_are_refused(
+    text: str, messages: tuple[str, ...], identity_folder: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("list.txt", *told):
+    with complaint("list.txt", *messages):
         opened(identity_folder, text)
 
 
@@ -391,7 +389,7 @@ def test_columns_can_be_stated(identity_folder: Path, complaint: Callable[..., A
         data.open(f"{spec}list.csv,identity=hwo")
     with complaint("is the column of the paths"):
         data.open(f"{spec}list.csv,identity=shot")
-    with complaint("identity= is about the columns of a list"):
+    with complaint("identity= states a column of a list"):
         data.open(f"folder:{identity_folder},identity=2")
 
 
@@ -401,10 +399,10 @@ def test_what_was_understood_is_warned_of_and_stays_with_parts_and_sums(
     with pytest.warns(
         ListWarning, match=r"people: list list\.txt: column 1 = path, column 2 = identity"
     ):
-        said = opened(identity_folder, columns("p l")).note
+        note = opened(identity_folder, columns("p l")).note
     spec = f"folder:{identity_folder},list={identity_folder.parent / 'list.txt'}"
-    assert data.open(f"{spec}@2x1").note == said
-    assert data.open(f"{spec}@2x1+{spec}").note.count(said) == 2
+    assert data.open(f"{spec}@2x1").note == note
+    assert data.open(f"{spec}@2x1+{spec}").note.count(note) == 2
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

@@ -1,4 +1,4 @@
-"""The ORL portraits: who is trained on is not tested on."""
+"""The ORL portraits: the people of the training set are not in the benchmark."""
 
 from __future__ import annotations
 

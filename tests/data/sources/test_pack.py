@@ -1,6 +1,4 @@
-"""Packs: what was written is read back byte for byte, and nothing half-written or damaged is ever
-read.
-"""
+"""Packs are read back byte for byte, and an unfinished or damaged pack is an error."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def test_what_was_packed_is_read_back(people: Dataset, tmp_path: Path) -> None:
     assert np.array_equal(made.identities, people.identities)
     assert (
         made.fingerprint() == people.fingerprint()
-    )  # so that a run goes on with a pack of its data
+    )  # so that a run can be resumed with a pack of its data
     assert list(made.attributes["file"]) == list(people.attributes["file"])
     for i in range(len(people)):
         assert encoded_image(made.images, i) == encoded_image(people.images, i)
@@ -114,7 +112,7 @@ def test_a_sample_has_its_attributes_and_readers_can_be_pickled(
     assert copy[3].attributes == attributes
 
 
-def test_a_broken_image_stops_or_is_left_out_with_whoever_had_no_other(
+def test_a_broken_image_stops_or_is_left_out_with_an_identity_without_others(
     identity_folder: Path, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     for broken in ("ann/0.png", "bob/0.png", "bob/1.png"):
@@ -232,7 +230,7 @@ def test_a_changed_byte_is_found_in_the_image_that_has_it(
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack that tests which put everything back share."""
+    """A pack that is shared by tests that restore it after changing it."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), dtype=np.uint8)
     dataset = Dataset(
         "noise",
@@ -275,7 +273,7 @@ def test_a_mutated_pack_is_read_as_it_was_or_a_readable_error(
 
 
 class Large(EncodedImages):
-    """Images of 100 kB, of which all but a few bytes lie behind the picture's end."""
+    """Returns images of 100 kB, of which all but a few bytes follow the end of the image."""
 
     def __len__(self) -> int:
         return 200

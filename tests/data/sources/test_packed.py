@@ -1,7 +1,4 @@
-"""The packed format: JPEGs end to end with an index of their ranges.
-
-What is damaged is an error of one line.
-"""
+"""The packed format, JPEGs end to end with an index of their ranges; damage is a one-line error."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ def test_it_can_be_pickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "told"),
+    ("line", "text", "message"),
     [
         (0, "a\t0\t0", "line 1: expected"),
         (2, "a\t0\t0\t1\t2", "line 3: expected"),
@@ -109,17 +106,17 @@ def test_it_can_be_pickled(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_line_is_named(
-    line: int, text: str, told: str, tmp_path: Path, complaint: Callable[..., Any]
+    line: int, text: str, message: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     prefix = write(tmp_path, "\n")
     lines = (tmp_path / "faces.idx").read_text().splitlines()
     lines[line] = text
     (tmp_path / "faces.idx").write_text("\n".join(lines))
-    with complaint("faces.idx", told):
+    with complaint("faces.idx", message):
         data.open(f"packed:{prefix}")
 
 
-def test_lines_that_make_up_for_each_other_are_not_taken(
+def test_a_field_too_many_and_one_too_few_do_not_cancel_out(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     (tmp_path / "faces.bin").write_bytes(bytes(100))

@@ -1,7 +1,4 @@
-"""RecordIO: what an independent writer writes is read back.
-
-What is damaged is an error of one line.
-"""
+"""RecordIO files of an independent writer are read; damage is a one-line error."""
 
 from __future__ import annotations
 
@@ -30,8 +27,9 @@ MAGIC = struct.pack("<I", 0xCED7230A)
 
 
 def framed(payload: bytes) -> bytes:
-    """A record as dmlc-core writes it: cut where an aligned word is the magic, each part padded to
-    4 bytes.
+    """Returns a record as dmlc-core writes it.
+
+    It is split where an aligned word is the magic number, and each part is padded to 4 bytes.
     """
     cuts = [at for at in range(0, len(payload) - 3, 4) if payload[at : at + 4] == MAGIC]
     parts = [
@@ -46,7 +44,7 @@ def framed(payload: bytes) -> bytes:
 
 
 def packed(label: float | Sequence[float], image: bytes = b"", key: int = 0) -> bytes:
-    """The payload of a record: one label in the header, or several behind it."""
+    """Returns the payload of a record, with one label in the header or several after it."""
     if isinstance(label, Sequence):
         return (
             struct.pack("<IfQQ", len(label), 0.0, key, 0)
@@ -84,7 +82,7 @@ def with_ranges(
 
 
 def check(dataset: data.Dataset) -> None:
-    """The six pictures: key k has colour k and label LABELS[k - 1]."""
+    """Checks that there are the six images: key k has colour k and label LABELS[k - 1]."""
     assert dataset.identity_names == ["3", "7", "12"]
     assert len(dataset) == 6
     shown = {
@@ -104,20 +102,22 @@ def test_without_record_0_all_keys_are_images(first_key: int, tmp_path: Path) ->
     check(data.open(f"recordio:{write(tmp_path / 'a', records[::-1])}"))
 
 
-@pytest.mark.parametrize("said", [(7.0,), 7.0, (6.0,), (0.0,), (3e38,), (math.nan,)])
-def test_a_record_0_of_one_label_is_no_image(said: float | Sequence[float], tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", [(7.0,), 7.0, (6.0,), (0.0,), (3e38,), (math.nan,)])
+def test_a_record_0_of_one_label_is_no_image(
+    label: float | Sequence[float], tmp_path: Path
+) -> None:
     dataset = data.open(
-        f"recordio:{write(tmp_path / 'a', [(0, packed(said)), *with_ranges()[1:7]])}"
+        f"recordio:{write(tmp_path / 'a', [(0, packed(label)), *with_ranges()[1:7]])}"
     )
     check(dataset)
-    if said in (7.0, (7.0,)):  # what is behind it need not be images
+    if label in (7.0, (7.0,)):  # records after it need not be images
         check(
-            data.open(f"recordio:{write(tmp_path / 'b', [(0, packed(said)), *with_ranges()[1:]])}")
+            data.open(f"recordio:{write(tmp_path / 'b', [(0, packed(label)), *with_ranges()[1:]])}")
         )
 
 
 def test_a_record_0_alone_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("train.rec", "record 0 alone"):
+    with complaint("train.rec", "only record 0"):
         data.open(f"recordio:{write(tmp_path / 'a', [(0, packed(1.0))])}")
 
 
@@ -125,7 +125,7 @@ def test_a_key_at_two_places_is_an_error(tmp_path: Path, complaint: Callable[...
     folder = write(tmp_path / "a", with_ranges()[1:7])
     idx = folder / "train.idx"
     lines = idx.read_text().splitlines()
-    idx.write_text("\n".join([*lines, "", lines[2]]))  # the same again is harmless
+    idx.write_text("\n".join([*lines, "", lines[2]]))  # a repeated line is harmless
     check(data.open(f"recordio:{folder}"))
     idx.write_text("\n".join([*lines, "", f"3\t{lines[0].split()[1]}"]))
     with complaint("train.idx, lines 3 and 8: key 3 is at two places"):
@@ -136,7 +136,7 @@ def test_a_key_at_two_places_is_an_error(tmp_path: Path, complaint: Callable[...
 
 
 @pytest.mark.parametrize("mark", [" ", "   ", " \t"])
-def test_an_index_may_be_parted_by_blanks(mark: str, tmp_path: Path) -> None:
+def test_an_index_may_be_separated_by_spaces(mark: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "a", with_ranges())
     (folder / "train.idx").write_text((folder / "train.idx").read_text().replace("\t", mark))
     check(data.open(f"recordio:{folder}"))
@@ -154,7 +154,7 @@ def test_an_identity_without_images_is_passed_over(tmp_path: Path) -> None:
     check(data.open(f"recordio:{write(tmp_path / 'a', records)}"))
 
 
-def test_images_in_no_range_say_themselves_whose_they_are(tmp_path: Path) -> None:
+def test_images_in_no_range_are_labelled_by_their_own_records(tmp_path: Path) -> None:
     check(
         data.open(f"recordio:{write(tmp_path / 'a', with_ranges(ranges=((2, 3), (4, 6), (6, 7))))}")
     )
@@ -164,9 +164,7 @@ def test_images_in_no_range_say_themselves_whose_they_are(tmp_path: Path) -> Non
 
 
 def test_keys_that_float32_rounds_lead_to_the_right_identities(tmp_path: Path) -> None:
-    """As in Glint360K, whose last identities have keys above 2^24, of which float32 knows the even
-    ones.
-    """
+    """In Glint360K the last identities have keys above 2^24; float32 represents only even ones."""
     last = 2**24
     shown = {last - 2: 5, last - 1: 5, last: 8, last + 1: 8, last + 2: 8, last + 3: 9, last + 4: 9}
     spans = ((last - 2, last), (last, last + 3), (last + 3, last + 5))
@@ -211,8 +209,8 @@ def test_a_payload_that_contains_the_magic_is_joined_from_its_parts(tmp_path: Pa
             assert read_record(file, offset, "here", expected).payload == payload[24:]
 
 
-def test_a_split_picture_is_read_as_any_other(tmp_path: Path) -> None:
-    shown = picture(7) + MAGIC * 2 + bytes(8)  # behind the end of the PNG
+def test_a_split_image_is_read(tmp_path: Path) -> None:
+    shown = picture(7) + MAGIC * 2 + bytes(8)  # after the end of the PNG
     records = [(1, packed(3, picture(1))), (2, packed(3, shown)), (3, packed(5, picture(3)))]
     dataset = data.open(f"recordio:{write(tmp_path / 'a', records)}")
     assert [int(dataset.images[i][0, 0, 0]) for i in range(3)] == [1, 7, 3]
@@ -260,7 +258,7 @@ def test_an_index_is_the_same_in_pieces_of_any_size(
         monkeypatch.setattr(recordio, "CHUNK", size)
         monkeypatch.setattr(recordio, "GROUP", size)
         check(data.open(f"recordio:{folder}"))
-        monkeypatch.setattr(recordio, "DENSE", 0)  # label by label
+        monkeypatch.setattr(recordio, "DENSE", 0)  # reads each label on its own
         check(data.open(f"recordio:{folder}"))
 
 
@@ -284,7 +282,7 @@ def test_labels_are_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert data.open(f"recordio:{folder}").identity_names == ["4", "8", "13"]
 
 
-def test_a_file_that_was_cut_off_or_is_gone_is_an_error(
+def test_a_truncated_or_deleted_file_is_an_error(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     folder = write(tmp_path / "a", with_ranges())
@@ -412,9 +410,7 @@ def test_hostile_ranges_are_errors(
 @pytest.mark.usefixtures("modest_memory")
 @pytest.mark.timeout(30)
 def test_overlapping_ranges_do_not_multiply(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    """20,000 identities of 20,000 images each in an .idx of 40,000 lines, all leading to three
-    records.
-    """
+    """20,000 identities with 20,000 images each, in an .idx of 40,000 lines for three records."""
     half = 20_000
     header, image, span = (framed(packed(x)) for x in ((half + 1, 2 * half), 5, (1, half + 1)))
     (tmp_path / "train.rec").write_bytes(header + image + span)

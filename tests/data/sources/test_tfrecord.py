@@ -1,7 +1,4 @@
-"""TFRecord: what an independent writer writes is read back.
-
-What is damaged is an error of one line.
-"""
+"""TFRecord files of an independent writer are read; damage is a one-line error."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ def test_of_many_files_few_stay_open(tmp_path: Path) -> None:
         write(tmp_path / f"part-{part:02d}", [row(part, 1)])
     images = data.open(f"tfrecord:{tmp_path}/part-*").images
     assert [int(images[i][0, 0, 0]) for i in (*range(40), 0)] == [*range(40), 0]
-    assert len(images.files._files) == 32  # type: ignore[attr-defined]
+    assert len(images.files._recent) == 32  # type: ignore[attr-defined]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
@@ -117,7 +114,7 @@ def linked(folder: Path, *paths: str) -> Path:
     return write(folder / "links.tfrecord", rows)
 
 
-def test_a_path_is_looked_for_beside_the_record_file(tmp_path: Path) -> None:
+def test_a_path_is_relative_to_the_record_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.png").write_bytes(picture(9))
     paths = ("a/0.png", "./a/0.png", "a/../a/0.png", str(tmp_path / "a" / "0.png"))
@@ -185,7 +182,7 @@ def test_a_length_past_the_end_takes_no_memory(
     (tmp_path / "a").write_bytes(struct.pack("<QI", length, 0) + b"x" * 50)
     with complaint("record 0", "checksum"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
-    monkeypatch.setattr(tfrecord, "_sound", lambda *_: True)
+    monkeypatch.setattr(tfrecord, "_has_checksum", lambda *_: True)
     with complaint("record 0", "truncated"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
 
@@ -198,7 +195,7 @@ def test_a_huge_record_in_a_sparse_file_is_refused(
     with (tmp_path / "a").open("wb") as file:
         file.write(header + TFRecordWriter.masked_crc(header))
         file.truncate(2**33 + 16)
-    with complaint("record 0", "more than any picture"):
+    with complaint("record 0", "more than an image may have"):
         data.open(f"tfrecord:{tmp_path / 'a'}")
 
 
@@ -223,7 +220,7 @@ def test_damage_is_found_by_the_checksums(tmp_path: Path, complaint: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ([{"image/encoded": (b"x", "byte")}], "'image/encoded'; expected image/source_id"),
         ([{"label": (1, "int")}], "'label'; expected"),
@@ -238,9 +235,12 @@ def test_damage_is_found_by_the_checksums(tmp_path: Path, complaint: Callable[..
     ],
 )
 def test_records_of_something_else_are_an_error(
-    rows: list[dict[str, tuple[Any, str]]], told: str, tmp_path: Path, complaint: Callable[..., Any]
+    rows: list[dict[str, tuple[Any, str]]],
+    message: str,
+    tmp_path: Path,
+    complaint: Callable[..., Any],
 ) -> None:
-    with complaint("odd", told):
+    with complaint("odd", message):
         data.open(f"tfrecord:{write(tmp_path / 'odd', rows)}")
 
 
@@ -254,7 +254,7 @@ def test_what_is_no_picture_is_named_when_it_is_read(
         dataset.images[0]
 
 
-def test_a_compressed_file_is_told_apart(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_compressed_file_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(faces(tmp_path).read_bytes()))
     with complaint("gunzip"):
         data.open(f"tfrecord:{tmp_path / 'a.gz'}")
@@ -305,19 +305,19 @@ LISTS = st.one_of(
 
 
 def first_values(payload: bytes) -> dict[str, object]:
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, feature in protobuf.features(payload).items():
         try:
             if feature[0] == protobuf.INTEGERS:
-                found[name.decode()] = protobuf.first_integer(payload, feature)
+                values[name.decode()] = protobuf.first_integer(payload, feature)
             elif feature[0] == protobuf.BYTES:
                 begin, end = protobuf.first_bytes(payload, feature)
-                found[name.decode()] = payload[begin:end]
+                values[name.decode()] = payload[begin:end]
             else:
-                found[name.decode()] = "floats"
+                values[name.decode()] = "floats"
         except ValueError:
-            found[name.decode()] = None
-    return found
+            values[name.decode()] = None
+    return values
 
 
 @settings(max_examples=100, deadline=None)
@@ -336,7 +336,7 @@ def test_messages_are_read_as_protobuf_reads_them(features: dict[str, Any]) -> N
 
 
 def test_integers_need_not_be_packed() -> None:
-    feature = bytes([0x08, 0x85, 0x01])  # value: 133, as older writers have it
+    feature = bytes([0x08, 0x85, 0x01])  # value: 133, not packed, as older writers store it
     entry = (
         b"\x0a\x05label"
         + b"\x12"
@@ -362,7 +362,7 @@ def test_a_mutated_file_is_read_or_a_readable_error(
     at_worst_complaint: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Anywhere in the file, or within a message that has the right checksum."""
+    """The change is anywhere in the file, or in a message with the right checksum."""
     folder = tmp_path_factory.mktemp("mutated")
     file = faces(folder, "mutated.tfrecord")
     whole = file.read_bytes()
@@ -370,8 +370,8 @@ def test_a_mutated_file_is_read_or_a_readable_error(
     sealed_one = framed(mutate(whole[12 : 12 + first], seed)) + whole[16 + first :]
     file.write_bytes(sealed_one if sealed else mutate(whole, seed))
     with pytest.MonkeyPatch.context() as patch, at_worst_complaint("mutated"):
-        if not checked:  # to come past them
-            patch.setattr(tfrecord, "_sound", lambda *_: True)
+        if not checked:  # to skip the checksums
+            patch.setattr(tfrecord, "_has_checksum", lambda *_: True)
         dataset = data.open(f"tfrecord:{file}")
         assert 1 <= len(dataset) <= 6
         for i in range(len(dataset)):

@@ -1,7 +1,4 @@
-"""CelebA and LFW in the folders that torchvision keeps them in, made up.
-
-The checksums of the real lists are left out in tests.
-"""
+"""Small imitations of CelebA and LFW in torchvision's folders, without the real checksums."""
 
 from __future__ import annotations
 
@@ -27,14 +24,14 @@ def picture(number: int) -> bytes:
 
 @pytest.fixture
 def any_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of made-up lists."""
+    """Skips the checksums, because the lists are imitations."""
     for module in (celeba, lfw):
         monkeypatch.setattr(module, "check_integrity", lambda path, md5=None: Path(path).is_file())
 
 
 @pytest.fixture
 def celeba_root(tmp_path: Path) -> Path:
-    """Six pictures of people 20, 3 and 100; the first four are for training."""
+    """Six images of the people 20, 3 and 100; the first four are for training."""
     folder = tmp_path / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
     names = [f"{number:06d}.jpg" for number in range(1, 7)]
@@ -97,7 +94,7 @@ def test_celeba_has_parts(celeba_root: Path, complaint: Callable[..., Any]) -> N
 def test_the_checksums_of_the_lists_are_compared(
     celeba_root: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("celeba: torchvision does not take", celeba_root / "celeba", "checksums"):
+    with complaint("celeba: torchvision refuses the files", celeba_root / "celeba", "checksums"):
         data.open(f"celeba:{celeba_root}")
 
 
@@ -173,5 +170,5 @@ def test_what_lfw_lacks_is_named(lfw_root: Path, complaint: Callable[..., Any]) 
     with complaint("did you mean 'deepfunneled'"):
         data.open(f"lfw-people:{lfw_root},images=deepfuneled")
     (lfw_root / "lfw-py" / "people.txt").write_text("2\nx\n")
-    with complaint("lfw-people: torchvision does not take"):
+    with complaint("lfw-people: torchvision refuses the files"):
         data.open(f"lfw-people:{lfw_root}")

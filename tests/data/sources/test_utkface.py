@@ -1,4 +1,4 @@
-"""UTKFace: labels out of file names, from a folder or a zip, flat or nested."""
+"""UTKFace: labels from file names, in a folder or a zip archive, flat or nested."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_malformed_names_are_passed_over_and_counted(tmp_path: Path) -> None:
         "117_0_0_1.jpg",
         "x.jpg",
     )
-    with pytest.warns(UserWarning, match="5 of 10 pictures are passed over"):
+    with pytest.warns(UserWarning, match="5 of 10 images are left out"):
         dataset = data.open(f"utkface:{folder(tmp_path, names=NAMES + odd)}")
     assert sorted(dataset.attributes["file"]) == sorted(NAMES)
 
@@ -130,7 +130,7 @@ def test_what_is_hidden_is_passed_over_and_in_the_note(tmp_path: Path) -> None:
     names = ("__MACOSX/._1_1_4_1.jpg", ".1_1_4_1.jpg")
     dataset = data.open(f"utkface:{zipped(tmp_path, names=NAMES + names)}")
     assert len(dataset) == 5
-    assert dataset.note == "hidden or the system's own, left out: 2 (__MACOSX)"
+    assert dataset.note == "hidden or system files left out: 2 (__MACOSX)"
 
 
 @pytest.mark.parametrize("place", [folder, zipped])
@@ -147,7 +147,7 @@ def test_a_place_without_such_pictures_is_an_error(
 ) -> None:
     with complaint("AGE_GENDER_RACE_DATE.jpg", "'x.jpg'"):
         data.open(f"utkface:{folder(tmp_path, names=('x.jpg',))}")
-    with complaint("AGE_GENDER_RACE_DATE.jpg", "no pictures"):
+    with complaint("AGE_GENDER_RACE_DATE.jpg", "no images"):
         data.open(f"utkface:{zipped(tmp_path, names=())}")
     (tmp_path / "a.zip").write_bytes(b"PK")
     with complaint("a.zip", "not a zip"):
@@ -157,7 +157,7 @@ def test_a_place_without_such_pictures_is_an_error(
             data.open(f"utkface:{path}")
 
 
-def test_a_name_that_leads_out_of_a_zip_leads_nowhere(
+def test_names_that_lead_out_of_a_zip_are_not_read(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     (tmp_path / "1_1_4_9.jpg").write_bytes(picture(99))
@@ -167,7 +167,7 @@ def test_a_name_that_leads_out_of_a_zip_leads_nowhere(
         f"{zipped(tmp_path / 'in', inside=f'{tmp_path}/', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
     )
     assert {int(dataset.images[i][0, 0, 0]) for i in range(2)} == {0, 1}
-    with complaint("no pictures"):
+    with complaint("no images"):
         data.open(
             f"utkface:{zipped(tmp_path / 'in', inside='../', names=('1_1_4_9.jpg', '1_0_4_9.jpg'))}"
         )

@@ -1,6 +1,4 @@
-"""Tar shards: written by the library webdataset and read back, the other way round, damaged, and
-behind an address.
-"""
+"""Tar shards: from and for the library webdataset, damaged, and at an address."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import tarfile
 import threading
 import zipfile
@@ -41,7 +40,7 @@ def picture(number: int) -> bytes:
 
 
 def tar(file: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    """With Python's own writer, whose names are not bound to a sample."""
+    """Writes a tar file with Python's own writer, which allows any names."""
     with tarfile.open(file, "w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in members:
             member = tarfile.TarInfo(name)
@@ -51,7 +50,7 @@ def tar(file: Path, members: Sequence[tuple[str, bytes]]) -> Path:
 
 
 def shards(folder: Path) -> Path:
-    """Three of the library's own making, with images 0..7."""
+    """Writes three shards with the library, with the images 0..7."""
     from webdataset.writer import ShardWriter
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +96,7 @@ def test_shards_are_named_in_several_ways(tmp_path: Path) -> None:
     assert data.open(f"webdataset:{folder}/1.tar").name == "set"
 
 
-def test_a_json_says_whose_it_is_too(tmp_path: Path) -> None:
+def test_a_json_file_may_hold_the_label(tmp_path: Path) -> None:
     def described(**labels: Any) -> bytes:
         return json.dumps(labels).encode()
 
@@ -152,10 +151,10 @@ def test_what_is_written_is_read_in_the_same_order(faces: data.Dataset, tmp_path
     ]  # type: ignore[attr-defined]
     assert sorted(again.images.shard_of) == [0] * 4 + [1] * 2  # type: ignore[attr-defined]
     (written.path / "index.npz").unlink()
-    found = data.open(f"webdataset:{written.path}")
-    assert found.identity_names == ["0", "1", "2"]
-    by_name = sorted(range(6), key=lambda i: found.attributes["file"][i])
-    assert found.identities[by_name].tolist() == faces.identities.tolist()
+    opened = data.open(f"webdataset:{written.path}")
+    assert opened.identity_names == ["0", "1", "2"]
+    by_name = sorted(range(6), key=lambda i: opened.attributes["file"][i])
+    assert opened.identities[by_name].tolist() == faces.identities.tolist()
     assert by_name != list(range(6)), "shards hold the images shuffled"
 
 
@@ -210,10 +209,10 @@ def test_an_index_of_other_shards_is_not_used(
     shard.write_bytes(shard.read_bytes() + bytes(512))
     with pytest.warns(UserWarning, match="other sizes"):
         assert len(data.open(f"webdataset:{tmp_path / 'out'}")) == 6
-    with complaint("index.npz: is of shards of other sizes"):
+    with complaint("index.npz: is the index of shards of other sizes"):
         data.open(f"webdataset:{tmp_path / 'out'},index={index}")
     (tmp_path / "out" / "out-000001.tar").rename(tmp_path / "out" / "new.tar")
-    with pytest.warns(UserWarning, match=r"knows no shard 'new.tar'"):
+    with pytest.warns(UserWarning, match=r"does not have the shard 'new.tar'"):
         assert len(data.open(f"webdataset:{tmp_path / 'out'}")) == 6
     index.write_bytes(index.read_bytes()[:-40])
     with pytest.warns(UserWarning, match="not an index"):
@@ -274,16 +273,16 @@ def test_an_index_that_claims_more_than_it_has_takes_no_memory(
 
 
 @pytest.mark.parametrize(
-    ("members", "told"),
+    ("members", "message"),
     [
         ([("1.jpg", b"x")], "'1.jpg': has no label"),
         ([("1.jpg", b"x"), ("2.cls", b"1")], "'1.jpg': has no label"),
         ([("1.jpg", b"x"), ("1.json", b"{}")], "'1.jpg': has no label"),
-        ([("1.jpg", b""), ("1.cls", b"1")], "no picture"),
+        ([("1.jpg", b""), ("1.cls", b"1")], "cannot be an image"),
         ([("1.jpg", b"x"), ("1.cls", b"ann")], "'1.cls': expected a whole number, found 'ann'"),
         ([("1.jpg", b"x"), ("1.cls", b"1.5")], "whole number"),
         ([("1.jpg", b"x"), ("1.cls", b"9" * 30)], "whole number"),
-        ([("1.jpg", b"x"), ("1.cls", bytes(2_000_000))], "no label"),
+        ([("1.jpg", b"x"), ("1.cls", bytes(2_000_000))], "cannot be a label"),
         ([("1.jpg", b"x"), ("1.json", b"{")], "not JSON"),
         ([("1.jpg", b"x"), ("1.json", b"[" * 100_000)], "not JSON"),
         ([("1.jpg", b"x"), ("1.json", b'{"label": 1.5}')], "whole number or a name"),
@@ -294,9 +293,9 @@ def test_an_index_that_claims_more_than_it_has_takes_no_memory(
     ],
 )
 def test_shards_of_something_else_are_an_error(
-    members: list[tuple[str, bytes]], told: str, tmp_path: Path, complaint: Callable[..., Any]
+    members: list[tuple[str, bytes]], message: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint("odd", told):
+    with complaint("odd", message):
         data.open(f"webdataset:{tar(tmp_path / 'odd.tar', members)}")
 
 
@@ -305,7 +304,7 @@ def test_shards_of_something_else_are_an_error(
     [b"", b"x", b"x" * 5000, gzip.compress(bytes(1000), mtime=0), bytes(511)],
     ids=["empty", "short", "long", "gzip", "cut"],
 )
-def test_what_is_no_tar_is_an_error(
+def test_a_file_that_is_not_a_tar_is_an_error(
     content: bytes, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     (tmp_path / "odd.tar").write_bytes(content)
@@ -313,7 +312,7 @@ def test_what_is_no_tar_is_an_error(
         data.open(f"webdataset:{tmp_path / 'odd.tar'}")
 
 
-def test_a_shard_cut_off_anywhere_is_an_error(
+def test_a_shard_truncated_anywhere_is_an_error(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     members = [
@@ -335,7 +334,7 @@ def test_a_shard_cut_off_anywhere_is_an_error(
         data.open(f"webdataset:{tmp_path / 'a.tar'}")
 
 
-def test_a_shard_that_is_cut_off_later_is_an_error(
+def test_a_shard_that_is_truncated_later_is_an_error(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     dataset = data.open(f"webdataset:{shards(tmp_path)}")
@@ -345,7 +344,7 @@ def test_a_shard_that_is_cut_off_later_is_an_error(
     assert int(dataset.images[5][0, 0, 0]) == 5
 
 
-def test_links_in_a_tar_lead_nowhere(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_links_in_a_tar_are_not_followed(tmp_path: Path, complaint: Callable[..., Any]) -> None:
     (tmp_path / "1.jpg").write_bytes(picture(1))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
@@ -370,10 +369,10 @@ def test_a_member_that_claims_to_be_huge_takes_no_memory(
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("", "needs shards"),
-        ("{tmp}", "no .tar in the folder"),
+        ("{tmp}", "no .tar file in the folder"),
         ("{tmp}/a-{{0..2}}.tar", "3 of 3 shards are missing"),
         ("{tmp}/a-*.tar", "no such files"),
         ("{tmp}/a-{{0..999999999999}}.tar", "more than 1,000,000"),
@@ -385,14 +384,14 @@ def test_a_member_that_claims_to_be_huge_takes_no_memory(
     ],
 )
 def test_shards_that_are_not_there_are_an_error(
-    path: str, told: str, tmp_path: Path, complaint: Callable[..., Any]
+    path: str, message: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint(told):
+    with complaint(message):
         data.open("webdataset:" + path.format(tmp=tmp_path))
 
 
 def test_a_shard_given_twice_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("two shards of the same name"):
+    with complaint("two shards have the same name"):
         data.open(f"webdataset:{shards(tmp_path)}/faces-00000{{0,0}}.tar")
 
 
@@ -441,7 +440,7 @@ def test_a_mutated_index_is_used_or_a_readable_error(
 
 
 def counting(folder: Path, log: Path) -> str:
-    """A command that gives out a shard and notes that it was asked."""
+    """Returns a command that outputs a shard and logs each call."""
     script = folder / "get.sh"
     script.write_text(f'echo "$1" >> {log}; cat {folder}/"$1"\n')
     return f"pipe:sh {script} faces-{{000000..000002}}.tar"
@@ -509,7 +508,7 @@ def test_with_an_index_only_what_is_read_is_fetched(tmp_path: Path) -> None:
     assert asked(tmp_path / "log") == ["2"]
 
 
-def test_those_used_last_are_kept_while_there_is_room(
+def test_the_most_recently_used_shards_are_kept(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = (shards(tmp_path) / "faces-000000.tar").stat().st_size
@@ -522,7 +521,7 @@ def test_those_used_last_are_kept_while_there_is_room(
     assert asked(tmp_path / "log") == ["0", "1", "2", *"0120"]
 
 
-def test_nonsense_about_the_room_is_an_error(
+def test_an_invalid_size_of_the_cache_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: Callable[..., Any]
 ) -> None:
     spec = f"webdataset:{counting(shards(tmp_path), tmp_path / 'log')}"
@@ -543,17 +542,19 @@ def test_a_command_that_fails_is_an_error(
     assert list((cache / "shards").iterdir()) == []
 
 
-def test_what_only_a_file_says_is_not_run(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_command_that_only_a_file_contains_is_not_run(
+    tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
     spec = f"webdataset:{counting(shards(tmp_path), tmp_path / 'log')}"
     with data.stored_names():
         for opened in (data.open, data.benchmark):
-            with complaint("never typed on this machine", "pipe:sh"):
+            with complaint("nobody typed this command on this machine", "pipe:sh"):
                 opened(spec)
     assert not (tmp_path / "log").exists()
     data.open(spec)
     with data.stored_names():
         check(data.open(spec))
-        with complaint("never typed"):
+        with complaint("nobody typed this command"):
             data.open(f"{spec} ; touch more")
     assert not (tmp_path / "more").exists()
 
@@ -567,13 +568,13 @@ def test_a_shard_that_changed_since_it_was_indexed_is_an_error(
     with (tmp_path / "faces-000002.tar").open("ab") as file:
         file.write(bytes(512))
     assert int(dataset.images[0][0, 0, 0]) == 0
-    with complaint("faces-000002.tar", "changed since it was indexed"):
+    with complaint("faces-000002.tar", "changed after it was indexed"):
         dataset.images[7]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
-    """Address and folder of a web server on this machine, and what it was asked for."""
+    """Address and folder of a local web server, and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -605,7 +606,7 @@ def test_shards_behind_an_address_come_with_their_index(
         assert np.array_equal(dataset.images[i], faces.images[i])
     assert sorted(asked[1:]) == ["/out/out-000000.tar", "/out/out-000001.tar"]
     assert len(data.open(f"webdataset:{address}/out/out-000001.tar")) == 3
-    with complaint("index.npz", "knows no shard 'out-000002.tar'"):
+    with complaint("index.npz", "does not have the shard 'out-000002.tar'"):
         data.open(f"webdataset:{address}/out/out-{{000001..000002}}.tar")
     (folder / "out" / "index.npz").write_bytes(b"<html>")
     with complaint("not an index"):
@@ -645,7 +646,7 @@ def test_a_command_keeps_its_backslashes() -> None:
     ]
 
 
-def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None:
+def test_samples_without_an_image_are_counted_and_named(tmp_path: Path) -> None:
     members = [
         ("a.png", picture(0)),
         ("a.cls", b"1"),
@@ -663,11 +664,11 @@ def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None
         ("._a.png", b"x"),
     ]
     file = tar(tmp_path / "odd.tar", members)
-    said = "left out: 1 without extension, 1 .cls or .json alone, 1 .mov, 1 .x.png"
-    with pytest.warns(data.LeftOutWarning, match=said):
+    message = "left out: 1 without extension, 1 .cls or .json only, 1 .mov, 1 .x.png"
+    with pytest.warns(data.LeftOutWarning, match=message):
         dataset = data.open(f"webdataset:{file}")
     assert list(dataset.attributes["file"]) == ["a.png", "e.AVIF"]
-    assert dataset.note == said
+    assert dataset.note == message
     kept = look_through(["odd.tar"], lambda _: file)
     assert Index.of(kept.arrays, "kept").left_out == dataset.note
     assert (
@@ -676,3 +677,33 @@ def test_samples_without_a_picture_are_counted_and_named(tmp_path: Path) -> None
         ).left_out
         == ""
     )
+
+
+def test_without_the_libraries_the_extra_is_named(
+    faces: data.Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: Callable[..., Any],
+) -> None:
+    folder = shards(tmp_path / "set")
+    extra = "pip install 'margin-workbench[webdataset]'"
+    for package in ("braceexpand", "webdataset"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with complaint("braces needs braceexpand", extra):
+        data.open(f"webdataset:{folder}/faces-{{000000..000002}}.tar")
+    for address in ("https://localhost/faces-0.tar", f"pipe:cat {folder}/faces-000000.tar"):
+        with complaint("fetching shards needs webdataset", extra):
+            data.open(f"webdataset:{address}")
+    with complaint("writing shards needs webdataset", extra):
+        write_webdataset(faces, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_local_shards_are_read_without_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shards(tmp_path / "set")
+    for package in ("braceexpand", "webdataset"):
+        monkeypatch.setitem(sys.modules, package, None)
+    check(data.open(f"webdataset:{folder}"))
+    check(data.open(f"webdataset:{folder}/faces-*.tar"))

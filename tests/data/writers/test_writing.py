@@ -111,7 +111,7 @@ def test_the_format_is_in_the_name(
         format_of(Path("a.zip"))
     with complaint("unknown format 'zip'"):
         write(people, tmp_path / "a", "zip")
-    with complaint("bench is a benchmark; only pairs"):
+    with complaint("bench is a benchmark; only its pairs"):
         bench = data.Benchmark(
             "bench", people.images, np.array([[0, 1]]), np.array([True]), np.array([0])
         )

@@ -1,1 +1,4 @@
-"""One page a file; each has `show(selection)`. (Not named `pages`: Streamlit would take the files for scripts.)"""
+"""The pages of the dashboard. Each file draws one page with its function `show(selection)`.
+
+The folder is not named `pages`, as Streamlit would run its files as scripts.
+"""

@@ -1,4 +1,4 @@
-"""Distributions of angles."""
+"""The page of angles: embeddings to class centres, and the two embeddings of a pair."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ from workbench.evaluation.results import stored_figures
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Angles")
     name = selection.benchmark
     if name is None:
         nothing_evaluated(selection)
         return
-    found = collect(selection.evaluated(), lambda run: loading.angles(run, name))
-    angles = {run: found_angles for run, found_angles in found.items() if found_angles is not None}
+    stored = collect(selection.evaluated(), lambda run: loading.angles(run, name))
+    angles = {run: run_angles for run, run_angles in stored.items() if run_angles is not None}
     if angles:
         st.subheader("To the class centres")
         centres = _centres(selection, name)
         st.markdown(
-            f"Class centres here are {centres}. A margin wants the left hill further left, and a gap between the two."
+            f"Class centres here are {centres}. A margin moves the left hill further left and "
+            "widens the gap between the two."
         )
         chart(plots.centre_angles(angles), "centres")
     results = verification_results(selection, as_cosines)
     if results:
         st.subheader("Between two images")
         st.markdown(
-            "Where the two hills overlap, no threshold is right; the dotted line is the one that was chosen."
+            "Where the two hills overlap, no threshold is right; the dotted line is the one that "
+            "was chosen."
         )
         chart(plots.pair_angles(results), "pairs")
         protocol(results)
 
 
 def _centres(selection: Selection, name: str) -> str:
-    """What the angles of this evaluation are measured to."""
+    """Describes the class centres to which the angles of this evaluation were measured."""
     closed = {
         run.name: figures
         for run in selection.evaluated()
@@ -58,6 +61,6 @@ def _centres(selection: Selection, name: str) -> str:
     if len(without) == len(closed):
         return means
     learned = "the centres that the loss learned"
-    return (
-        f"{learned}; for {', '.join(without)}, which learns none, {means}" if without else learned
-    )
+    if not without:
+        return learned
+    return f"{learned}; for {', '.join(without)}, which learns none, {means}"

@@ -1,4 +1,4 @@
-"""Who is found first, by rank and by the number of strangers, and who is found at all when strangers search too."""
+"""The page of identification: rank-1 by number of distractors, CMC, and open-set rates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from workbench import evaluation, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
+from workbench.evaluation.kinds import of_type
 from workbench.evaluation.results import stored_figures
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Identification")
     if selection.benchmark is None:
         nothing_evaluated(selection)
@@ -30,31 +32,33 @@ def show(selection: Selection) -> None:
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: loading.result(run, name))
-    results = {
-        run: result
-        for run, result in read.items()
-        if isinstance(result, evaluation.IdentificationResult)
-    }
+    results = of_type(read, evaluation.IdentificationResult)
     if not results:
         return
     first = next(iter(results.values()))
     others = f"{first.distractors:,} distractors, strangers who are on no probe"
     if first.candidates == "megaface":
-        compared = f"one other image of its person at a time ({len(first.ranks):,} searches, MegaFace's rule) and {others}"
+        compared = (
+            f"one other image of its person at a time ({len(first.ranks):,} searches, MegaFace's "
+            f"rule) and {others}"
+        )
     else:
         compared = f"the {first.enrolled:,} people of the gallery and {others}"
     st.markdown(
-        f"Each of {first.probes:,} probes of **{name}** is compared with {compared}. Rank-1: the right person scores highest of "
-        "all. Bands: 95 % intervals of each point by itself, from a bootstrap over people."
+        f"Each of {first.probes:,} probes of **{name}** is compared with {compared}. Rank-1: the "
+        "right person scores highest of all. Bands: 95 % intervals of each point by itself, from "
+        "a bootstrap over people."
     )
     st.subheader("More strangers, more mistakes")
     st.markdown(
-        "What looks solved among few candidates need not be among many: compare the right ends, not the left ones."
+        "What looks solved among few candidates need not be among many: compare the right ends, "
+        "not the left ones."
     )
     chart(plots.distractors(results), "distractors")
     st.subheader("How far down the list")
     st.markdown(
-        "The share of probes whose person is among the first *k* candidates (CMC), with all distractors."
+        "The share of probes whose person is among the first *k* candidates (CMC), with all "
+        "distractors."
     )
     chart(plots.cmc(results), "cmc")
     st.subheader("When strangers search too")
@@ -64,18 +68,21 @@ def show(selection: Selection) -> None:
     if searched:
         one = next(iter(searched.values()))
         st.markdown(
-            f"At a door most who come may not be enrolled. Here the distractors are probes as well and the gallery holds its "
-            f"{one.enrolled:,} people alone; a threshold decides whether anybody is found. FPIR: the share of strangers for whom "
-            "somebody is. FNIR: the share of enrolled people who are missed, because their score is too low or somebody else's "
-            "is higher; where a line levels off, no threshold helps. Compare lines at the false alarms that you can bear."
+            "At a door most who come may not be enrolled. Here the distractors are probes as "
+            f"well and the gallery holds its {one.enrolled:,} people alone; a threshold decides "
+            "whether anybody is found. FPIR: the share of strangers for whom somebody is. FNIR: "
+            "the share of enrolled people who are missed, because their score is too low or "
+            "somebody else's is higher; where a line levels off, no threshold helps. Compare "
+            "lines at the false alarms that you can bear."
         )
         chart(plots.open_set_det(searched), "open-set")
     else:
         st.info(
-            "These evaluations were stored before open-set figures were made; run `workbench evaluate` again to see them."
+            "These evaluations were stored before open-set figures were made; run `workbench "
+            "evaluate` again to see them."
         )
     protocol(results)
 
 
 def _searches(run: runs.Run, name: str) -> bool:
-    return stored_figures(run, name).get("kind") == "identification"
+    return stored_figures(run, name).get("kind") == evaluation.IdentificationResult.kind

@@ -1,4 +1,4 @@
-"""How much yaw, age, light and occlusion the embeddings bear."""
+"""The page of invariance: how similarity falls with yaw, age, light and occlusion."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, one_of, protocol
 from workbench.errors import WorkbenchError
+from workbench.evaluation.kinds import of_type
 
 LABELS = {"yaw": "Yaw", "age": "Age", "illumination": "Light", "occlusion": "Occlusion"}
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Invariance")
     if selection.benchmark is None:
         nothing_evaluated(selection)
         return
-    # A sweep of one factor at a time answers the page's question best, whatever the other pages are on.
+    # Benchmarks in which one factor changes at a time suit the page best, so they are preferred
+    # to the benchmark of the sidebar.
     name = one_of(selection, _knows, best=_sweeps, key="known")
     if name is None:
         collect(
@@ -32,7 +35,8 @@ def show(selection: Selection) -> None:
             icon=":material/info:",
         )
         st.markdown(
-            "This page needs a sweep of synthetic faces in which nothing but yaw, age, light or occlusion changes:"
+            "This page needs a sweep of synthetic faces in which nothing but yaw, age, light or "
+            "occlusion changes:"
         )
         st.code(
             f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash"
@@ -40,11 +44,8 @@ def show(selection: Selection) -> None:
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
     read = collect(evaluated, lambda run: (loading.result(run, name), loading.gaps(run, name)))
-    results = {
-        run: result
-        for run, (result, _) in read.items()
-        if isinstance(result, evaluation.VerificationResult)
-    }
+    all_results = {run: result for run, (result, _) in read.items()}
+    results = of_type(all_results, evaluation.VerificationResult)
     gaps = {run: found for run, (_, found) in read.items() if found is not None and run in results}
     factors = [
         factor for factor in LABELS if any(factor in found.by_factor for found in gaps.values())
@@ -87,15 +88,16 @@ def _choice(factors: list[str], fars: list[float]) -> tuple[str, float]:
 
 def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) -> None:
     some = next(iter(curves.values()))
-    others = (
-        ""
-        if controlled
-        else " The pictures of a pair differ in other things too, so part of the fall is not this factor's."
-    )
+    others = ""
+    if not controlled:
+        others = (
+            " The pictures of a pair differ in other things too, so this factor explains only part "
+            "of the fall."
+        )
     st.markdown(
-        "Read it so: the threshold is the one that accepts "
-        f"{_percent(some.far)} of the impostor pairs, and the circle says from which {some.title.lower()} on half of the "
-        f"genuine pairs fall below it; the further right, the more of it a run bears.{others}"
+        f"Read it so: the threshold is the one that accepts {_percent(some.far)} of the impostor "
+        f"pairs, and the circle says from which {some.title.lower()} on half of the genuine "
+        f"pairs fall below it; the further right, the more of it a run bears.{others}"
     )
     relative = st.toggle(
         "Similarity minus each run's threshold", value=len(curves) > 1, key="relative"
@@ -118,7 +120,8 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.caption(
-        "In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: not within what was measured."
+        "In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: "
+        "not within what was measured."
     )
 
 

@@ -1,8 +1,8 @@
-"""Runs x benchmarks."""
+"""The page of the leaderboard: a table of runs and benchmarks, and the states of the runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ MOST_CLASSES = 25
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Leaderboard")
     name = selection.benchmark
     if name is None:
@@ -27,38 +28,22 @@ def show(selection: Selection) -> None:
         table = loading.leaderboard(selection.chosen)
         if table["accuracy"].notna().any():
             st.markdown(
-                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % interval. Whether two runs differ "
-                "is not seen by whether their intervals overlap, as both are measured on the same pairs; their paired difference "
-                "says it."
+                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % "
+                "interval. Whether two runs differ is not seen by whether their intervals "
+                "overlap, as both are measured on the same pairs; their paired difference says "
+                "it."
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
-        pairs = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.VerificationResult)
-        }
-        closed = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.ClosedSetResult)
-        }
-        identified = {
-            run: result
-            for run, result in results.items()
-            if isinstance(result, evaluation.IdentificationResult)
-        }
-        if pairs:
-            _pairs(name, pairs, table, [run for run in selection.chosen if run.name in pairs])
-        if identified:
-            _identified(name, identified, table)
-        if closed:
-            _closed_set(name, closed)
+        for kind in dict.fromkeys(result.kind for result in results.values()):
+            of_kind = {run: result for run, result in results.items() if result.kind == kind}
+            section = _SECTIONS.get(kind, _headlines)
+            section(name, of_kind, table, [run for run in selection.chosen if run.name in of_kind])
     _states(selection)
 
 
 def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
-    """The stored result; a run whose settings, which the table names, cannot be read has none to show."""
+    """Returns a stored result. Raises WorkbenchError, too, if the run's settings cannot be read."""
     _ = run.config
     return loading.result(run, name)
 
@@ -70,13 +55,16 @@ def _pairs(
     evaluated: Sequence[runs.Run],
 ) -> None:
     caption = "In brackets: 95 % interval."
-    with_accuracy = [result for result in results.values() if _has_accuracy(result)]
+    with_accuracy = [result for result in results.values() if result.has_accuracy]
     if with_accuracy:
         caption = f"Accuracy: mean over the folds. {caption}"
     if relied := [
         far for one in results.values() for far in one.tar_at_far if one.well_supported(far)
     ]:
-        caption += f" From FAR {min(relied):g} on, 30 false accepts or more are expected (Doddington's rule)."
+        caption += (
+            f" From FAR {min(relied):g} on, 30 false accepts or more are expected "
+            "(Doddington's rule)."
+        )
     _figures(
         name,
         results,
@@ -85,22 +73,22 @@ def _pairs(
         caption,
     )
     if len(with_accuracy) > 1:
-        _best(name, [run for run in evaluated if _has_accuracy(results[run.name])])
-
-
-def _has_accuracy(result: evaluation.VerificationResult) -> bool:
-    return result.protocol.get("protocol") != evaluation.templates.IJB_PROTOCOL
+        _best(name, [run for run in evaluated if results[run.name].has_accuracy])
 
 
 def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
-    """Say whether a run is better than all others, after correction for the number of comparisons."""
+    """Draws whether a run is better than all others, corrected for the number of comparisons."""
     try:
         best = loading.clearly_best(evaluated, name)
     except WorkbenchError as error:
         st.caption(f"No best run is marked: {error}")
         return
     count = len(evaluated) * (len(evaluated) - 1) // 2
-    how = f"by paired differences on the same pairs, with Holm's correction for {count:,} comparison{'s' * (count > 1)}"
+    comparisons = "comparison" if count == 1 else "comparisons"
+    how = (
+        "by paired differences on the same pairs, with Holm's correction for "
+        f"{count:,} {comparisons}"
+    )
     if best is None:
         st.markdown(f"**No run is clearly the best** of these ({how}).")
     else:
@@ -108,17 +96,22 @@ def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
             f":material/trophy: **{best}** is more accurate than each of the others ({how})."
         )
     st.caption(
-        "This speaks of these runs, not of their losses: the same loss trained with another seed gives another run."
+        "This speaks of these runs, not of their losses: the same loss trained with another seed "
+        "gives another run."
     )
 
 
 def _identified(
-    name: str, results: Mapping[str, evaluation.IdentificationResult], table: pd.DataFrame
+    name: str,
+    results: Mapping[str, evaluation.IdentificationResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
 ) -> None:
     first = next(iter(results.values()))
     caption = (
-        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the gallery and {first.distractors:,} "
-        "distractors. In brackets: 95 % interval, from a bootstrap over people."
+        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the "
+        f"gallery and {first.distractors:,} distractors. In brackets: 95 % interval, from a "
+        "bootstrap over people."
     )
     _figures(name, results, table, {"accuracy": ("Rank-1", 1)}, caption)
 
@@ -137,8 +130,8 @@ def _figures(
     shown, supported = _readable(rows, titles)
     st.dataframe(shown.style.apply(lambda _: _grey(supported), axis=None), hide_index=True)
     st.caption(
-        f"{caption} Grey: fewer than 10 false accepts are expected at this rate; the figure is biased upwards, "
-        "and the brackets give a lower and an upper bound."
+        f"{caption} Grey: fewer than 10 false accepts are expected at this rate; the figure is "
+        "biased upwards, and the brackets give a lower and an upper bound."
     )
     left, right, _ = st.columns([1, 1, 4])
     left.download_button(
@@ -184,12 +177,18 @@ def _grey(supported: pd.DataFrame) -> pd.DataFrame:
     return supported.map(lambda fine: "" if fine else "color: #B0B0B0")
 
 
-def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) -> None:
+def _closed_set(
+    name: str,
+    results: Mapping[str, evaluation.ClosedSetResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
+) -> None:
     st.subheader(f"On {name}: which class is taken for which")
     for run, result in results.items():
         low, high = result.interval
         st.markdown(
-            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % interval {low:.2%} to {high:.2%}"
+            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % "
+            f"interval {low:.2%} to {high:.2%}"
         )
         if len(result.class_names) > MOST_CLASSES:
             st.caption(
@@ -199,6 +198,27 @@ def _closed_set(name: str, results: Mapping[str, evaluation.ClosedSetResult]) ->
             plots.confusion(result.confusion, result.class_names, MOST_CLASSES), f"confusion-{run}"
         )
     protocol(results)
+
+
+def _headlines(
+    name: str,
+    results: Mapping[str, evaluation.Result],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
+) -> None:
+    """The one figure of each result, for a kind of result that has no section of its own."""
+    st.subheader(f"On {name}")
+    for run, result in results.items():
+        st.markdown(f"**{run}**: {result.summary()}")
+    protocol(results)
+
+
+_SECTIONS: Mapping[str, Callable[..., None]] = {
+    evaluation.VerificationResult.kind: _pairs,
+    evaluation.IdentificationResult.kind: _identified,
+    evaluation.ClosedSetResult.kind: _closed_set,
+}
+"""Section of the page for each kind of result."""
 
 
 def _states(selection: Selection) -> None:

@@ -1,4 +1,4 @@
-"""PCA and UMAP side by side; a lasso shows the faces."""
+"""The page of projected embeddings: PCA next to UMAP, and the images of a selection."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import Projection
 
 GRID = 12
-MOST_FACES = 48
+"""Images in a row."""
+MAX_FACES = 48
+"""At most this many images of a selection are shown."""
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Map of the embeddings")
     name = selection.benchmark
     if name is None:
         nothing_evaluated(selection)
         return
     st.markdown(
-        "Each point is an image, each colour and symbol a person. **PCA** keeps distances as well as two axes can; **UMAP** "
-        "keeps neighbours together, but its distances and areas mean little. Draw a **lasso** around points to see the faces."
+        "Each point is an image, each colour and symbol a person. **PCA** keeps distances as "
+        "well as two axes can; **UMAP** keeps neighbours together, but its distances and areas "
+        "mean little. Draw a **lasso** around points to see the faces."
     )
-    found = collect(selection.evaluated(), lambda run: loading.projection(run, name))
-    by_name = {run.name: run for run in selection.chosen}
-    for run_name, stored in found.items():
+    projections = collect(selection.evaluated(), lambda run: loading.projection(run, name))
+    run_of = {run.name: run for run in selection.chosen}
+    for run_name, stored in projections.items():
         st.subheader(run_name)
         if stored is None:
             st.info("No projection is stored; evaluate the run again without `--no-projection`.")
         else:
-            _maps(by_name[run_name], name, *stored)
+            _maps(run_of[run_name], name, *stored)
 
 
 @st.fragment
 def _maps(run: runs.Run, name: str, projection: Projection, names: list[str]) -> None:
+    """Draws the projections of a run, and below them the images of a selection."""
     x, y = projection.explained
     left, right = st.columns(2)
     with left:
@@ -60,7 +65,7 @@ def _maps(run: runs.Run, name: str, projection: Projection, names: list[str]) ->
 
 
 def _selectable(figure: Any, key: str) -> list[int]:
-    """Draw a figure; gives back the numbers of the images that a lasso or box holds."""
+    """Draws a figure and returns the numbers of the images that the user selected in it."""
     event = st.plotly_chart(
         figure,
         key=key,
@@ -81,13 +86,14 @@ def _first(value: Any) -> Any:
 
 
 def _faces(run: runs.Run, name: str, numbers: list[int]) -> None:
+    """Draws the selected images."""
     try:
         reader = loading.pictures_of(run, name)
     except WorkbenchError as error:
         st.warning(f"The pictures cannot be shown: {error}", icon=":material/warning:")
         return
-    more = f", the first {MOST_FACES} of them" if len(numbers) > MOST_FACES else ""
+    more = f", the first {MAX_FACES} of them" if len(numbers) > MAX_FACES else ""
     st.caption(f"{len(numbers)} images chosen{more}")
     columns = st.columns(GRID)
-    for position, number in enumerate(numbers[:MOST_FACES]):
+    for position, number in enumerate(numbers[:MAX_FACES]):
         columns[position % GRID].image(loading.thumbnail(reader, number), caption=str(number))

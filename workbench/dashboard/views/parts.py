@@ -1,4 +1,4 @@
-"""Pieces that several pages use."""
+"""Elements that several pages share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from workbench import evaluation, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.errors import WorkbenchError
+from workbench.evaluation.kinds import of_type
 
 T = TypeVar("T")
 
 
 def chart(figure: go.Figure, key: str) -> None:
-    """Draw a figure in its own look."""
+    """Draws a figure in the style of the workbench instead of Streamlit's."""
     st.plotly_chart(
         figure,
         key=key,
@@ -27,7 +28,15 @@ def chart(figure: go.Figure, key: str) -> None:
 
 
 def collect(chosen: Iterable[runs.Run], read: Callable[[runs.Run], T]) -> dict[str, T]:
-    """`read(run)` by run name; a run that cannot be read gets a box with the reason instead."""
+    """Reads something of each run.
+
+    Args:
+        chosen: the runs.
+        read: function of a run. If it raises WorkbenchError, a box with the reason is drawn.
+
+    Returns:
+        The values by run name, without the runs that cannot be read.
+    """
     found = {}
     for run in chosen:
         try:
@@ -43,38 +52,32 @@ View = Callable[[evaluation.VerificationResult], evaluation.VerificationResult |
 def verification_results(
     selection: Selection, view: View | None = None
 ) -> dict[str, evaluation.VerificationResult]:
-    """Results of the selected runs on the selected benchmark, where it is one of pairs; else says what to choose.
+    """Returns the verification results of the chosen runs on the chosen benchmark.
+
+    If there are none, a box says what to choose.
 
     Args:
-        selection: what the sidebar says.
-        view: what the page makes of a result; None for one whose protocol it cannot show, which is then said.
+        selection: the choices in the sidebar.
+        view: converts each result for the page. It returns None for a result whose protocol the
+            page cannot show; a box then names the run.
     """
     name = selection.benchmark
     if name is None:
         nothing_evaluated(selection)
         return {}
     read = collect(selection.evaluated(), lambda run: loading.result(run, name))
-    results = {
-        run: result
-        for run, result in read.items()
-        if isinstance(result, evaluation.VerificationResult)
-    }
+    results = of_type(read, evaluation.VerificationResult)
     if read and not results:
-        identified = any(
-            isinstance(result, evaluation.IdentificationResult) for result in read.values()
-        )
-        what = "people to be found, see the page Identification" if identified else "classes"
-        kind = "is a benchmark of identification" if identified else "is a closed set"
-        st.info(
-            f"**{name}** {kind}: it has {what}, not pairs. Choose a benchmark of pairs in the sidebar."
-        )
+        description = next(iter(read.values())).description
+        st.info(f"**{name}** {description}, not pairs. Choose a benchmark of pairs in the sidebar.")
     if view is None:
         return results
     viewed = {run: view(result) for run, result in results.items()}
     if left_out := [run for run, result in viewed.items() if result is None]:
         by = results[left_out[0]].protocol.get("protocol")
         st.info(
-            f"Not shown here: {', '.join(left_out)} on **{name}**; scores of the protocol {by} are no cosines of two photos."
+            f"Not shown here: {', '.join(left_out)} on **{name}**; scores of the protocol {by} are "
+            "not cosines of two photos."
         )
     return {run: result for run, result in viewed.items() if result is not None}
 
@@ -85,16 +88,18 @@ def one_of(
     best: Callable[[runs.Run, str], bool],
     key: str,
 ) -> str | None:
-    """A benchmark for a page that not every benchmark suits: the sidebar's where it is among the best, else another.
+    """Chooses the benchmark for a page that cannot show every benchmark.
+
+    It is the one of the sidebar if that suits the page best, else another.
 
     Args:
-        selection: what the sidebar says.
-        fits: can the page show this evaluation of a run?
-        best: does it suit the page best?
-        key: of the box to choose from, which is shown where several fit.
+        selection: the choices in the sidebar.
+        fits: whether the page can show an evaluation of a run.
+        best: whether an evaluation of a run suits the page best.
+        key: key of the box to choose from, which is drawn if several benchmarks fit.
 
     Returns:
-        None where no selected run was evaluated on one that fits.
+        Name of the benchmark; None if no chosen run was evaluated on one that fits.
     """
     evaluations = [(run, name) for run in selection.chosen for name in run.evaluations()]
     options = sorted({name for run, name in evaluations if fits(run, name)})
@@ -113,7 +118,7 @@ def one_of(
 
 
 def nothing_evaluated(selection: Selection) -> None:
-    """What to do when the selected runs have no evaluation."""
+    """Draws what to do if the chosen runs have no evaluation."""
     run = selection.chosen[0].path
     st.info(
         "None of the selected runs has been evaluated yet. In a terminal:",
@@ -123,28 +128,16 @@ def nothing_evaluated(selection: Selection) -> None:
 
 
 def protocol(results: Mapping[str, evaluation.Result]) -> None:
-    """How the figures on the page were made, and what was another way in some runs."""
+    """Draws how the figures on the page were made, and in what single runs differ."""
     if not results:
         return
     result = next(iter(results.values()))
-    lines = [f"**{key}**: {value}" for key, value in result.protocol.items()]
+    lines = [f"**{key}**: {value}" for key, value in result.details().items()]
     for run, other in results.items():
         changed = {
             key: value for key, value in other.protocol.items() if result.protocol.get(key) != value
         }
         lines += [f"**{key} of {run}**: {value}" for key, value in changed.items()]
-    if isinstance(result, evaluation.VerificationResult):
-        genuine = int(result.same.sum())
-        lines.insert(0, f"**pairs**: {genuine:,} genuine, {result.impostors:,} impostor")
-    if isinstance(result, evaluation.IdentificationResult):
-        lines.insert(0, f"**scores**: {result.genuine:,} genuine, {result.impostors:,} impostor")
-        if result.open_set is not None:
-            others = {
-                key: value
-                for key, value in result.open_set.protocol.items()
-                if result.protocol.get(key) != value
-            }
-            lines += [f"**open set, {key}**: {value}" for key, value in others.items()]
     if result.note:
         lines.append(f"**note**: {result.note}")
     with st.expander(f"Protocol on {result.name}"):

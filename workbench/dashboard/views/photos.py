@@ -1,4 +1,4 @@
-"""Two photos, their similarity under each run, and what it is worth."""
+"""The page of two photos: their similarity under each run, and what error rates it stands for."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from workbench.evaluation.protocol import of_two_photos
 
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Two photos")
     results = verification_results(selection, of_two_photos)
     upload, pick = "Upload two photos", "Pick a pair from the benchmark"
@@ -46,6 +47,7 @@ def show(selection: Selection) -> None:
 def _verdict(
     similarity: float, result: evaluation.VerificationResult | None, benchmark: str, run: str
 ) -> None:
+    """Draws the similarity under one run, with the verdict and where it lies on the benchmark."""
     left, right = st.columns([1, 2])
     angle = np.degrees(np.arccos(np.clip(similarity, -1, 1)))
     left.metric(
@@ -65,8 +67,9 @@ def _verdict(
     higher = float((result.scores[~result.same] >= similarity).mean())
     lower = float((result.scores[result.same] < similarity).mean())
     left.markdown(
-        f"**{verdict}** at the threshold {result.threshold:.3f}, which on {benchmark} accepts {far:.1%} of the impostor and "
-        f"{tar:.1%} of the genuine pairs.  \n{higher:.1%} of its impostor pairs look at least as alike; "
+        f"**{verdict}** at the threshold {result.threshold:.3f}, which on {benchmark} accepts "
+        f"{far:.1%} of the impostor and {tar:.1%} of the genuine pairs.  \n"
+        f"{higher:.1%} of its impostor pairs look at least as alike; "
         f"{lower:.1%} of its genuine pairs look less alike."
     )
     with right:
@@ -74,26 +77,31 @@ def _verdict(
 
 
 def _uploaded() -> tuple[Photo, Photo] | None:
+    """Draws two upload boxes and returns the photos; None until there are two."""
     st.markdown(
-        "The networks expect a face that fills the picture, upright, with eyes and mouth where the training images have them. "
-        "**align** finds the face and brings it there; **crop** cuts out its box and leaves it turned as it is. Photos stay on "
-        "this machine and are not stored."
+        "The networks expect a face that fills the picture, upright, with eyes and mouth where "
+        "the training images have them. **align** finds the face and brings it there; **crop** "
+        "cuts out its box and leaves it turned as it is. Photos stay on the machine that runs "
+        "this dashboard and are not stored."
     )
     how = st.segmented_control(
         "Prepare", [ALIGN, CROP, AS_IT_IS], default=ALIGN, key="prepare", bind="query-params"
     )
-    found = []
+    photos = []
     for column, label in zip(st.columns(2), ("First photo", "Second photo"), strict=True):
         with column:
-            found.append(upload(label, how or ALIGN))
-    first, second = found
+            photos.append(upload(label, how or ALIGN))
+    first, second = photos
     return None if first is None or second is None else (first, second)
 
 
 def _picked(
     selection: Selection, results: dict[str, evaluation.VerificationResult]
 ) -> tuple[Photo, Photo] | None:
-    """A pair of the benchmark; the hardest ones are those the first run gets most wrong."""
+    """Draws a pair of the benchmark that the user picks, and returns its images.
+
+    The hardest pairs are those whose scores under the first run are furthest on the wrong side.
+    """
     run = next((run for run in selection.chosen if run.name in results), None)
     if run is None or selection.benchmark is None:
         st.info("Choose a benchmark of pairs in the sidebar.")
@@ -121,14 +129,19 @@ def _picked(
 
 
 def _choose_pair(result: evaluation.VerificationResult, run: runs.Run) -> int:
+    """Returns the number of the pair that the user picks."""
     row = st.container(horizontal=True)
     kind = row.segmented_control(
         "Kind", ["genuine", "impostor"], default="genuine", key="kind", bind="query-params"
     )
     order = row.segmented_control(
-        "Order", ["hardest first", "as listed"], default="hardest first", key="order", bind="query-params",
+        "Order",
+        ["hardest first", "as listed"],
+        default="hardest first",
+        key="order",
+        bind="query-params",
         help=f"By the scores of {run.name}.",
-    )  # fmt: skip
+    )
     genuine = kind != "impostor"
     numbers = np.flatnonzero(result.same == genuine)
     if order != "as listed":

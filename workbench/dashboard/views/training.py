@@ -1,4 +1,4 @@
-"""Training curves, live while a run is training."""
+"""The page of training curves. It is redrawn every few seconds while a run is training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect
 
+REDRAWN_EVERY = 5.0
+"""Seconds between two updates of the curves while a run is training."""
+
 
 def show(selection: Selection) -> None:
+    """Draws the page."""
     st.title("Training")
     logged = set[str]().union(
         *collect(selection.chosen, lambda run: set(loading.metrics(run))).values()
@@ -27,9 +31,10 @@ def show(selection: Selection) -> None:
         label_visibility="collapsed",
     )
     states = collect(selection.chosen, lambda run: run.state)
-    running = [run for run in selection.chosen if states.get(run.name) == "running"]
-    drawn = st.fragment(_curves, run_every=5.0) if running else _curves
-    drawn(selection, column or "loss")
+    draw = _curves
+    if any(states.get(run.name) == "running" for run in selection.chosen):
+        draw = st.fragment(_curves, run_every=REDRAWN_EVERY)
+    draw(selection, column or "loss")
 
 
 def _curves(selection: Selection, column: str) -> None:
@@ -43,15 +48,16 @@ def _curves(selection: Selection, column: str) -> None:
         return
     chart(plots.training_curves(metrics, column), "curves")
     st.caption(
-        "Thick: running median of five logged steps. Losses of different scale s cannot be compared by height."
+        "Thick lines: running median of five logged steps. Losses with different scales s cannot "
+        "be compared by their values."
     )
     without = [name for name, table in metrics.items() if column not in table]
     if without:
         st.caption(f"Not logged by {', '.join(without)}.")
     last = {
-        name: words
+        name: latest
         for name, table in metrics.items()
-        if (words := _last(table.ffill().iloc[-1].to_dict())) is not None
+        if (latest := _last(table.ffill().iloc[-1].to_dict())) is not None
     }
     columns = st.columns(max(min(len(last), 4), 1))
     for position, (name, (angle, caption)) in enumerate(last.items()):
@@ -61,11 +67,17 @@ def _curves(selection: Selection, column: str) -> None:
 
 
 def _last(row: Mapping[Hashable, float]) -> tuple[float, str] | None:
-    """The angle that stands for how a run is doing, and what it is; None where the run has logged none."""
+    """Returns the last logged angle of a run and its caption; None if no angle was logged."""
     if {"target_angle_mean", "accuracy", "epoch"} <= set(row):
-        caption = f"to the own class centre; batch accuracy {row['accuracy']:.1%}, epoch {row['epoch']:.1f}"
-        return row["target_angle_mean"], caption
+        return (
+            row["target_angle_mean"],
+            f"to the own class centre; batch accuracy {row['accuracy']:.1%}, "
+            f"epoch {row['epoch']:.1f}",
+        )
     if {"genuine_angle_mean", "active_triplets", "epoch"} <= set(row):
-        caption = f"between images of one person; active triplets {row['active_triplets']:.1%}, epoch {row['epoch']:.1f}"
-        return row["genuine_angle_mean"], caption
+        return (
+            row["genuine_angle_mean"],
+            f"between images of one person; active triplets {row['active_triplets']:.1%}, "
+            f"epoch {row['epoch']:.1f}",
+        )
     return None

@@ -1,4 +1,8 @@
-"""A data set or benchmark in words: how many of what, images per identity, what the attributes range over, what is broken."""
+"""Describes a data set or benchmark in words.
+
+The description has counts, a histogram of the images per identity, the ranges of the attributes,
+and the images that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +25,35 @@ from workbench.files import atomic_path
 MOST_VALUES = 12
 MOST_BINS, BAR = 12, 40
 MOST_FILES = 200_000
-"""Files whose size is asked for one by one."""
+"""Most files whose sizes are read one by one."""
 
 
 def describe(
     opened: Dataset | Benchmark | ClosedSet | Identification | Templates, spec: str
 ) -> list[str]:
-    """Lines about what was opened: counts, a histogram of images per identity, size on disk, note, ranges of attributes."""
+    """Describe a data set or benchmark.
+
+    Args:
+        opened: The data set or benchmark.
+        spec: The spec that it was opened by.
+
+    Returns:
+        Lines of text: counts, a histogram of the images per identity, the size on disk, the note,
+        and the range of each attribute.
+    """
     held = opened.dataset if isinstance(opened, ClosedSet) else opened
     first = _sides(held.images)
     if isinstance(opened, Dataset):
         lines = [
-            f"{spec}: {len(opened):,} images of {opened.num_identities:,} identities, the first {first}"
+            f"{spec}: {len(opened):,} images of {opened.num_identities:,} identities, "
+            f"the first {first}"
         ]
         counts = np.bincount(opened.identities)
         lines.append(
             f"images per identity: {counts.min()} to {counts.max()}, median {np.median(counts):g}"
         )
-        lines += (
-            bars(histogram(counts), "images", "identities") if counts.min() < counts.max() else []
-        )
+        if counts.min() < counts.max():
+            lines += bars(histogram(counts), "images", "identities")
         lines.append(f"fingerprint: {opened.fingerprint()}")
     elif isinstance(opened, ClosedSet):
         lines = [
@@ -49,20 +62,22 @@ def describe(
     elif isinstance(opened, Identification):
         enrolled = len(np.unique(opened.identities[opened.gallery]))
         lines = [
-            f"{spec}: {len(opened.probes):,} probes, {enrolled:,} people enrolled with {len(opened.gallery):,} images, "
+            f"{spec}: {len(opened.probes):,} probes, {enrolled:,} people enrolled "
+            f"with {len(opened.gallery):,} images, "
             f"{len(opened.distractors):,} distractors, the first image {first}"
         ]
     elif isinstance(opened, Templates):
         genuine, templates = int(opened.same.sum()), len(np.unique(opened.templates))
         lines = [
-            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs of {templates:,} templates with "
-            f"{len(opened.images):,} images from {len(np.unique(opened.media)):,} photos and videos, the first {first}"
+            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs "
+            f"of {templates:,} templates with {len(opened.images):,} images "
+            f"from {len(np.unique(opened.media)):,} photos and videos, the first {first}"
         ]
     else:
         genuine, folds = int(opened.same.sum()), int(opened.folds.max()) + 1
         lines = [
-            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs in {folds} folds, "
-            f"{len(opened.images):,} images, the first {first}"
+            f"{spec}: {genuine:,} genuine and {len(opened.same) - genuine:,} impostor pairs "
+            f"in {folds} folds, {len(opened.images):,} images, the first {first}"
         ]
     if (size := size_on_disk(held.images)) is not None:
         lines.append(f"size on disk: {in_bytes(size)}")
@@ -84,10 +99,20 @@ def _sides(reader: Images) -> str:
 
 
 def histogram(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """(least, most, how many) of bins that a reader can take in: single numbers, or with borders at 1, 2 and 5 times ten.
+    """Count the identities in at most about a dozen bins with round borders.
+
+    The bins are single numbers where these are few. Otherwise their borders are 1, 2 and 5 times
+    powers of ten, or multiples of such a number.
 
     Args:
-        counts: (C,) at least 1; images of each identity.
+        counts: (C,) the number of images of each identity, at least 1.
+
+    Returns:
+        (smallest number of images, largest number of images, number of identities) of each bin.
+
+    Example:
+        >>> histogram(np.array([1, 1, 2, 3]))
+        [(1, 1, 2), (2, 2, 1), (3, 3, 1)]
     """
     low, high = int(counts.min()), int(counts.max())
     nice = [factor * 10**power for power in range(12) for factor in (1, 2, 5)]
@@ -99,51 +124,61 @@ def histogram(counts: NDArray[np.int64]) -> list[tuple[int, int, int]]:
         step = next(step for step in nice if (high - low) // step < MOST_BINS - 1)
         borders = list(range(0, high + 1, step))
     edges = [low, *(border for border in borders if low < border <= high), high + 1]
-    found, _ = np.histogram(counts, edges)
+    heights, _ = np.histogram(counts, edges)
     return [
         (begin, end - 1, int(number))
-        for begin, end, number in zip(edges, edges[1:], found, strict=False)
+        for begin, end, number in zip(edges, edges[1:], heights, strict=False)
     ]
 
 
 def bars(bins: Sequence[tuple[int, int, int]], what: str, of: str) -> list[str]:
-    """A bar chart in text, a line a bin."""
-    named = [f"{low:,}" if low == high else f"{low:,}-{high:,}" for low, high, _ in bins]
-    width, most = max(map(len, named)), max(number for *_, number in bins)
-    return [
-        f"  {name:>{width}} {what}: {'#' * (number and max(round(BAR * number / most), 1)):<{BAR}} {number:,} {of}"
-        for name, (*_, number) in zip(named, bins, strict=True)
-    ]
+    """Draw a bar chart in text, with one line for each bin of `histogram`."""
+    labels = [f"{low:,}" if low == high else f"{low:,}-{high:,}" for low, high, _ in bins]
+    width, most = max(map(len, labels)), max(number for *_, number in bins)
+    lines = []
+    for label, (*_, number) in zip(labels, bins, strict=True):
+        length = number and max(round(BAR * number / most), 1)
+        lines.append(f"  {label:>{width}} {what}: {'#' * length:<{BAR}} {number:,} {of}")
+    return lines
 
 
 # Files
 
 
 def size_on_disk(reader: Images) -> int | None:
-    """Bytes of the files that images are read from; None where that is not known, e.g. of a part of a set."""
+    """The size of the files that images are read from.
+
+    Args:
+        reader: The images.
+
+    Returns:
+        The size in bytes, or None if it is not known, for example for a part of a set.
+    """
     if isinstance(reader, Joined):
         sizes = [size_on_disk(part) for part in reader.parts]
         return None if None in sizes else sum(size for size in sizes if size is not None)
-    try:
-        if isinstance(reader, Files):
-            return (
-                sum((reader.root / name).stat().st_size for name in reader.names)
-                if len(reader) <= MOST_FILES
-                else None
-            )
-        if isinstance(path := getattr(getattr(reader, "file", reader), "path", None), Path):
-            return path.stat().st_size
-    except OSError:  # it will be complained of when the file is read
-        return None
     if isinstance(reader, HeldImages):
-        return sum(
-            {id(encoded): len(encoded) for encoded in reader.held}.values()
-        )  # an image of many pairs is held once
-    return None
+        # An image that is in many pairs is held once.
+        return sum({id(encoded): len(encoded) for encoded in reader.held}.values())
+    if isinstance(reader, Files) and len(reader) <= MOST_FILES:
+        paths = [reader.root / name for name in reader.names]
+    elif isinstance(path := getattr(getattr(reader, "file", reader), "path", None), Path):
+        paths = [path]
+    else:
+        return None
+    try:
+        return sum(path.stat().st_size for path in paths)
+    except OSError:  # Reading the file will raise an error that names it.
+        return None
 
 
 def in_bytes(size: int) -> str:
-    """1.2 kB, 3.4 MB, 5.6 GB."""
+    """Write a size in bytes with a unit.
+
+    Example:
+        >>> in_bytes(1234), in_bytes(5_600_000_000)
+        ('1.23 kB', '5.6 GB')
+    """
     amount = float(size)
     for unit in ("bytes", "kB", "MB"):
         if amount < 999.5:
@@ -153,7 +188,7 @@ def in_bytes(size: int) -> str:
 
 
 def find_broken(reader: Images, progress: bool = True) -> list[tuple[str, str]]:
-    """(where, reason) of each image that cannot be read; all are read."""
+    """Read all images, and return (name, reason) of each that cannot be read."""
     broken = []
     for number in tqdm(
         range(len(reader)), desc="reading", unit="image", disable=not progress, dynamic_ncols=True
@@ -166,7 +201,11 @@ def find_broken(reader: Images, progress: bool = True) -> list[tuple[str, str]]:
 
 
 def write_broken(broken: Sequence[tuple[str, str]], out: Path) -> None:
-    """A CSV file with the columns image and reason. Raises WorkbenchError where it cannot be written."""
+    """Write a CSV file with the columns image and reason.
+
+    Raises:
+        WorkbenchError: If the file cannot be written.
+    """
     try:
         with (
             atomic_path(out) as temporary,
@@ -181,10 +220,15 @@ def write_broken(broken: Sequence[tuple[str, str]], out: Path) -> None:
 
 
 def ranges(attributes: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, str]:
-    """Attributes in words: numbers from least to greatest, share of what is true, how often each of a few texts is there.
+    """Describe attributes in words.
 
     Args:
-        attributes: columns of a value an image. Columns of arrays (landmarks) and of many texts (file names) are left out.
+        attributes: Columns with one value for each image. Columns of arrays, such as landmarks, and
+            columns of many texts, such as file names, are left out.
+
+    Returns:
+        The description of each attribute: the range and the median of numbers, the share of true
+        values, or the number of images with each text.
     """
     columns = {
         name: np.asarray(values) for name, values in attributes.items() if not _many_texts(values)
@@ -197,7 +241,11 @@ def ranges(attributes: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, 
 
 
 def _many_texts(values: Sequence[Any] | NDArray[Any]) -> bool:
-    """Found out without an array of them, in which all texts are as long as the longest."""
+    """Whether a column has more than `MOST_VALUES` different texts.
+
+    The values are not made into an array, in which every text would need as much memory as the
+    longest.
+    """
     if isinstance(values, np.ndarray) and values.dtype != object:
         return False
     seen: set[str] = set()
@@ -219,7 +267,7 @@ def _range(column: NDArray[Any]) -> str:
             return "not known"
         return f"{column.min():.4g} to {column.max():.4g}, median {np.median(column):.4g}"
     values, counts = np.unique(column.astype(str), return_counts=True)
-    if len(values) > MOST_VALUES or 2 < len(values) == len(column):  # names of files
+    if len(values) > MOST_VALUES or 2 < len(values) == len(column):  # Such as names of files.
         return ""
     return ", ".join(
         f"{value} {count:,}" for value, count in zip(values, counts, strict=True) if value

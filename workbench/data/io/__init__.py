@@ -1,1 +1,1 @@
-"""Formats and files: what sources, benchmarks and writers read and share."""
+"""File formats and file access that the sources, benchmarks and writers share."""

@@ -1,4 +1,8 @@
-"""Commands in the names of data (`pipe:...`): run if somebody typed them on this machine, not because a file of a run says so."""
+"""Shell commands in the names of data sets (`webdataset:pipe:COMMAND`).
+
+A command runs only if a user of this machine has typed it once. A command that is only stored in a
+file, for example in the config.yaml of a run that came from somebody else, is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +14,46 @@ from contextvars import ContextVar
 from workbench.cache import cache_folder
 from workbench.errors import WorkbenchError
 
-_stored: ContextVar[bool] = ContextVar("stored", default=False)
+_name_is_from_a_file: ContextVar[bool] = ContextVar("name_is_from_a_file", default=False)
 
 
 @contextmanager
 def stored_names() -> Iterator[None]:
-    """What is opened within has its name from a file, e.g. the config.yaml of a run, which may be a stranger's."""
-    token = _stored.set(True)
+    """Marks the names of data sets that are opened in this context as read from a file.
+
+    Commands in such names are refused unless the same command was typed on this machine before.
+
+    Example:
+        >>> from workbench.data import open, stored_names
+        >>> with stored_names():
+        ...     dataset = open("folder:faces")  # doctest: +SKIP
+    """
+    token = _name_is_from_a_file.set(True)
     try:
         yield
     finally:
-        _stored.reset(token)
+        _name_is_from_a_file.reset(token)
 
 
 def allow(command: str) -> None:
-    """Remember a command that was typed; refuse one that a file has and nobody typed here before.
+    """Records a command that a user typed, or refuses a command that only a file contains.
+
+    Args:
+        command: the command as it stands in the name of the data set.
 
     Raises:
-        WorkbenchError: it is refused.
+        WorkbenchError: if the name was read from a file (`stored_names`) and nobody typed the
+            command on this machine before.
     """
-    known = (
-        cache_folder()
-        / "commands"
-        / hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    )
-    if not _stored.get():
+    digest = hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    record = cache_folder() / "commands" / digest
+    if not _name_is_from_a_file.get():
         with suppress(OSError):
-            known.parent.mkdir(parents=True, exist_ok=True)
-            known.touch()
-    elif not known.is_file():
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.touch()
+    elif not record.is_file():
         raise WorkbenchError(
-            f"a file says to run {command[:200]!r} for its data, which was never typed on this machine; if you trust it, open it "
-            "once yourself, with `workbench data info`"
+            f"a file asks to run the command {command[:200]!r} for its data, and nobody typed this "
+            "command on this machine before; if you trust it, open the data once yourself with "
+            "`workbench data info`"
         )

@@ -1,4 +1,4 @@
-"""Paths that come out of files and specs: kept inside their folder, split from the options behind them."""
+"""Paths from files and specs: checks that they stay in a folder, and splits options from them."""
 
 from __future__ import annotations
 
@@ -17,47 +17,73 @@ def _real_folder(path: str) -> str:
 
 
 def inside(root: Path, name: str) -> str | None:
-    """`name` relative to `root`, with "/" between folders; None where it leads out of `root`. Links are resolved only for that.
+    """Returns `name` relative to `root`, or None if it leads out of `root`.
 
-    An absolute path, `..` and a link are all right as long as they stay inside. The file need not be there.
+    An absolute path, `..` and a symbolic link are allowed as long as they lead to a place below
+    `root`. The file does not have to exist. Links are resolved only to check where they lead.
+
+    Args:
+        root: the folder.
+        name: a path from a file, relative to `root` or absolute.
+
+    Returns:
+        The path relative to `root`, with "/" between folders.
+
+    Example:
+        >>> inside(Path("/data/faces"), "anna/../bert/1.jpg")
+        'bert/1.jpg'
+        >>> inside(Path("/data/faces"), "../secret.jpg") is None
+        True
     """
     try:
         os.fsencode(name)
-    except (
-        UnicodeEncodeError
-    ):  # half a pair of surrogates, which JSON can spell and no file is called
-        return None
+    except UnicodeEncodeError:
+        return None  # a lone surrogate, which JSON can spell but no file name can contain
     if "\0" in name:
         return None
     whole = os.path.normpath(os.path.join(root, name))  # an absolute name replaces the root
     folder, file = os.path.split(whole)
-    base = _real_folder(os.path.abspath(root))
-    real = os.path.join(
-        _real_folder(folder), file
-    )  # most files share a folder, which is resolved once
+    real_root = _real_folder(os.path.abspath(root))
+    # Most files share a folder, so the folder is resolved once and cached.
+    real = os.path.join(_real_folder(folder), file)
     if os.path.islink(real):
         real = os.path.realpath(real)
-    if not real.startswith(os.path.join(base, "")):
+    if not real.startswith(os.path.join(real_root, "")):
         return None
     relative = os.path.relpath(whole, root)
-    return (os.path.relpath(real, base) if relative.startswith("..") else relative).replace(
-        os.sep, "/"
-    )
+    if relative.startswith(".."):
+        relative = os.path.relpath(real, real_root)
+    return relative.replace(os.sep, "/")
 
 
-def with_options(path: str, kind: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """`PATH,NAME=VALUE,...` -> the path, and the options behind it.
+def with_options(path: str, kind: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Splits `PATH,NAME=VALUE,...` into the path and its options.
+
+    A path that exists as it stands is not split.
+
+    Args:
+        path: what follows `KIND:` in a spec.
+        kind: of the source or benchmark, for error messages.
+        names: names of the options that exist.
+
+    Returns:
+        The path, and the options as a dict.
 
     Raises:
-        WorkbenchError: an option is unknown or given twice.
+        WorkbenchError: if an option is unknown or given twice.
+
+    Example:
+        >>> with_options("faces,list=train.txt", "folder", ("list", "path"))
+        ('faces', {'list': 'train.txt'})
     """
     options: dict[str, str] = {}
-    while (
-        found := re.fullmatch(r"(.*),([a-z_]+)=([^,]*)", path, re.DOTALL)
-    ) and not os.path.exists(os.path.expanduser(path)):
-        path, name, value = found.groups()
-        if name not in known:
-            raise unknown_name(f"option of {kind}", name[:40], known)
+    while not os.path.exists(os.path.expanduser(path)):
+        match = re.fullmatch(r"(.*),([a-z_]+)=([^,]*)", path, re.DOTALL)
+        if match is None:
+            break
+        path, name, value = match.groups()
+        if name not in names:
+            raise unknown_name(f"option of {kind}", name[:40], names)
         if name in options:
             raise WorkbenchError(f"{kind}: {name} is given twice")
         options[name] = value

@@ -1,4 +1,4 @@
-"""Readers of images that sources and benchmarks share: image files on the disk, and images held in memory."""
+"""Readers that sources and benchmarks share: image files on the disk, and images in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from workbench.data.dataset import EncodedImages
 
 @dataclass(frozen=True)
 class Files(EncodedImages):
-    """Image files, read when asked for."""
+    """Reader of image files, each of which is read when it is asked for.
+
+    Attributes:
+        root: the folder that the names are relative to.
+        names: N paths of image files.
+    """
 
     root: Path
     names: Sequence[str]
@@ -32,7 +37,12 @@ class Files(EncodedImages):
 
 @dataclass(frozen=True)
 class HeldImages(EncodedImages):
-    """Encoded images held in memory."""
+    """Reader of encoded images that are held in memory.
+
+    Attributes:
+        name: what they come from, for error messages.
+        held: the bytes of N image files.
+    """
 
     name: str
     held: list[bytes | bytearray]
@@ -49,7 +59,13 @@ class HeldImages(EncodedImages):
 
 @dataclass(frozen=True)
 class HeldPixels:
-    """Pictures held in memory as pixels: (H, W, 3), (3, H, W) or grey (H, W) arrays, in RGB or in BGR."""
+    """Reader of decoded images that are held in memory.
+
+    Attributes:
+        name: what they come from.
+        held: N arrays, each (H, W, 3), (3, H, W) or, for a grey image, (H, W).
+        bgr: whether the order of the colours is blue, green, red.
+    """
 
     name: str
     held: list[NDArray[np.uint8]]
@@ -62,5 +78,6 @@ class HeldPixels:
         pixels = self.held[index]
         if pixels.ndim == 2:
             return np.repeat(pixels[:, :, None], 3, axis=2)
-        pixels = pixels if pixels.shape[2] == 3 else pixels.transpose(1, 2, 0)
+        if pixels.shape[2] != 3:
+            pixels = pixels.transpose(1, 2, 0)
         return np.ascontiguousarray(pixels[:, :, ::-1] if self.bgr else pixels)

@@ -1,7 +1,7 @@
-"""Tar shards as WebDataset has them: where in each the pictures are, and whose.
+"""Tar shards of WebDataset: finds the images in each shard, and their labels.
 
-A sample is a run of members with one name up to its first dot: KEY.jpg with KEY.cls, a whole number, or with KEY.json, which has
-"identity" or "label".
+A sample is a run of members whose names agree up to the first dot of the file name: KEY.jpg with
+KEY.cls, which holds a whole number, or with KEY.json, which has "identity" or "label".
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import tarfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,31 +25,51 @@ from workbench.data.dataset import number_identities
 from workbench.data.io.image_lists import in_order
 from workbench.data.io.indexes import Arrays, Texts
 from workbench.data.io.not_listed import NotListed
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, missing_extra
 
 BLOCK = 512
+"""Bytes of a block of a tar file; a block of zeros is its end."""
 LARGEST, LARGEST_LABEL = 200_000_000, 1_000_000
-"""Bytes of a picture, and of what says whose it is."""
+"""Largest image, and largest label file, in bytes."""
 LONGEST_NOTE = 2000
 JSON_LABELS = ("identity", "label", "cls", "class")
+"""Keys of a .json file under which its label is looked for."""
 TEXT_KINDS = frozenset({"txt", "caption", "key", "url", "xml", "csv", "npy", "npz"})
-"""Members that say something about a picture, and are not missed."""
+"""Extensions of members that describe an image, and are not counted as left out."""
 IMAGE_KINDS = frozenset(suffix.removeprefix(".") for suffix in images.SUFFIXES)
+
+_NUMBERS = ("shard_bytes", "shard_of", "offsets", "sizes", "identities")
+_TEXTS = ("shards", "identity_names", "names")
+
+
+def require(package: str, what: str) -> None:
+    """Checks that a package of the extra `webdataset` is installed, without importing it.
+
+    Args:
+        package: "webdataset" or "braceexpand".
+        what: what needs the package; the error message begins with it.
+
+    Raises:
+        WorkbenchError: if the package is not installed.
+    """
+    if find_spec(package) is None:
+        raise missing_extra(package, "webdataset", what)
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where the images of a set of shards are, and whose.
+    """Where the images of a set of shards are, and their identities.
 
     Attributes:
-        shards: S names, without folders.
-        shard_bytes: (S,) size of each.
-        shard_of: (N,) number of the shard that holds each image.
-        offsets, sizes: (N,) the image's bytes in it.
-        identities: (N,) 0..C-1.
+        shards: S names of shards, without folders.
+        shard_bytes: (S,) int64 size of each shard.
+        shard_of: (N,) int64 number of the shard that holds each image.
+        offsets: (N,) int64 where each image begins in its shard.
+        sizes: (N,) int64 bytes of each image.
+        identities: (N,) int64, 0..C-1.
         identity_names: C names.
         names: N names of images.
-        left_out: what is in the shards beside pictures and labels, in words.
+        left_out: a text that says what the shards hold besides images and labels.
     """
 
     shards: Sequence[str]
@@ -63,94 +84,98 @@ class Index:
 
     @property
     def arrays(self) -> Arrays:
-        """As it is kept in a file."""
-        numbers = {
-            name: getattr(self, name)
-            for name in ("shard_bytes", "shard_of", "offsets", "sizes", "identities")
-        }
-        texts = {
-            "shards": Texts.of(self.shards),
-            "identity_names": self.identity_names,
-            "names": self.names,
-        }
-        split = [
-            (f"{name}{part}", array)
-            for name, text in texts.items()
-            for part, array in (("", text.data), ("_ends", text.ends))
-        ]
-        left_out = np.frombuffer(self.left_out.encode("utf-8", "replace"), np.uint8)
-        return {**numbers, **dict(split), "left_out": left_out}
+        """The index as the arrays of an .npz file."""
+        arrays = {name: getattr(self, name) for name in _NUMBERS}
+        for name in _TEXTS:
+            texts = Texts.of(self.shards) if name == "shards" else getattr(self, name)
+            arrays[name], arrays[f"{name}_ends"] = texts.data, texts.ends
+        arrays["left_out"] = np.frombuffer(self.left_out.encode("utf-8", "replace"), np.uint8)
+        return arrays
 
     @classmethod
     def of(cls, arrays: Arrays, where: str) -> Index:
-        """From a file, of which nothing is taken on trust. Raises WorkbenchError with `where`."""
-        numbers = {
-            name: arrays.get(name)
-            for name in ("shard_bytes", "shard_of", "offsets", "sizes", "identities")
-        }
+        """Returns the index in the arrays of an .npz file.
+
+        Args:
+            arrays: as `arrays` returns them; every claim in them is checked.
+            where: name of the file, for error messages.
+
+        Raises:
+            WorkbenchError: if an array is missing or of another type, or they contradict each
+                other.
+        """
+        numbers = {name: arrays.get(name) for name in _NUMBERS}
         texts = {
             name: Texts(arrays.get(name, np.empty(0)), arrays.get(f"{name}_ends", np.empty(0)))
-            for name in ("shards", "identity_names", "names")
+            for name in _TEXTS
         }
-        missing = [
+        wrong = [
             name
             for name, values in numbers.items()
             if values is None or values.dtype != np.int64 or values.ndim != 1
         ]
-        missing += [name for name, text in texts.items() if not text.sound]
-        if missing:
+        wrong += [name for name, text in texts.items() if not text.sound]
+        if wrong:
             raise WorkbenchError(
-                f"{where}: not an index of shards ({', '.join(missing)} missing or of another kind)"
+                f"{where}: not an index of shards ({', '.join(wrong)} missing or of another kind)"
             )
-        said = arrays.get("left_out", np.empty(0, np.uint8))  # older ones have none
-        left_out = (
-            said[:LONGEST_NOTE].tobytes().decode("utf-8", "replace")
-            if said.dtype == np.uint8 and said.ndim == 1
-            else ""
-        )
-        found = cls(texts.pop("shards")[:], **numbers, **texts, left_out=left_out)  # type: ignore[arg-type]
-        if not found._sound():
+        note = arrays.get("left_out", np.empty(0, np.uint8))  # older indexes have none
+        left_out = ""
+        if note.dtype == np.uint8 and note.ndim == 1:
+            left_out = note[:LONGEST_NOTE].tobytes().decode("utf-8", "replace")
+        columns: dict[str, Any] = {**numbers, **texts, "shards": texts["shards"][:]}
+        index = cls(**columns, left_out=left_out)
+        if not index._is_consistent():
             raise WorkbenchError(
-                f"{where}: an index of shards that contradicts itself; damaged, or of another program?"
+                f"{where}: an index of shards that contradicts itself; it is damaged or was "
+                "written by another program"
             )
-        return found
+        return index
 
-    def _sound(self) -> bool:
+    def _is_consistent(self) -> bool:
         columns = (self.shard_of, self.offsets, self.sizes, self.identities, self.names)
-        if len({len(column) for column in columns}) > 1 or len(self.shards) != len(
-            self.shard_bytes
-        ):
+        if len({len(column) for column in columns}) > 1:
+            return False
+        if len(self.shards) != len(self.shard_bytes):
             return False
         if not len(self.names):
             return True
-        low = min(
-            self.shard_of.min(), self.offsets.min(), self.identities.min(), self.sizes.min() - 1
+        in_range = (
+            self.shard_of.min() >= 0
+            and self.shard_of.max() < len(self.shards)
+            and self.identities.min() >= 0
+            and self.identities.max() < len(self.identity_names)
+            and self.offsets.min() >= 0
+            and self.sizes.min() >= 1
+            and self.sizes.max() <= LARGEST
         )
-        if (
-            low < 0
-            or self.shard_of.max() >= len(self.shards)
-            or self.identities.max() >= len(self.identity_names)
-        ):
+        if not in_range:
             return False
-        room = (
-            self.shard_bytes[self.shard_of] - self.offsets
-        )  # no sum, which could be too large for 64 bits
-        return bool((self.sizes <= room).all() and self.sizes.max() <= LARGEST)
+        # Offset plus size could be too large for 64 bits, so the size is compared with the rest.
+        rest = self.shard_bytes[self.shard_of] - self.offsets
+        return bool((self.sizes <= rest).all())
 
     def of_shards(self, wanted: Sequence[str]) -> Index:
-        """The part that is in some of the shards, numbered as `wanted`. Raises KeyError for one that is not known."""
+        """Returns the index of some of the shards.
+
+        Args:
+            wanted: names of shards; their order becomes that of the new index.
+
+        Raises:
+            KeyError: if a shard is not in the index.
+        """
         number = {name: i for i, name in enumerate(self.shards)}
         chosen = [number[name] for name in wanted]
         if chosen == list(range(len(self.shards))):
             return self
-        place = np.full(len(self.shards), -1, dtype=np.int64)
-        place[chosen] = np.arange(len(chosen))
-        keep = np.flatnonzero(place[self.shard_of] >= 0)
+        new_number = np.full(len(self.shards), -1, dtype=np.int64)
+        new_number[chosen] = np.arange(len(chosen))
+        keep = np.flatnonzero(new_number[self.shard_of] >= 0)
         used, identities = np.unique(self.identities[keep], return_inverse=True)
         return Index(
             list(wanted),
             self.shard_bytes[chosen],
-            place[self.shard_of[keep]],
+            new_number[self.shard_of[keep]],
             self.offsets[keep],
             self.sizes[keep],
             identities.astype(np.int64),
@@ -163,18 +188,24 @@ class Index:
 def look_through(
     names: Sequence[str], shard: Callable[[int], Path], progress: bool = True
 ) -> Index:
-    """The index of shards, made by reading the heads of all their members.
+    """Makes the index of shards by reading the headers of all their members.
 
     Args:
-        names: of the shards.
-        shard: gives the file of a shard by its number; asked for one after the other.
-        progress: show a bar where it takes a while.
+        names: names of the shards.
+        shard: returns the file of a shard, given its number. It is called for one shard after the
+            other.
+        progress: whether to show a progress bar, if it takes more than two seconds.
+
+    Returns:
+        The index.
 
     Raises:
-        WorkbenchError: a shard is cut off or no tar, or an image in it has no label.
+        WorkbenchError: if a shard is truncated or not a tar file, or an image in it has no label.
     """
-    rows, sizes, keys, ends, labels = array("q"), array("q"), bytearray(), array("q"), _Numbers()
-    left = NotListed(flat=True)
+    # Arrays of numbers and one array of bytes take a tenth of the memory of lists of objects.
+    rows, shard_sizes, keys, key_ends = array("q"), array("q"), bytearray(), array("q")
+    label_numbers: dict[str, int] = {}
+    not_listed = NotListed(flat=True)
     for number in tqdm(
         range(len(names)),
         desc="index",
@@ -184,135 +215,146 @@ def look_through(
         disable=not progress,
     ):
         file = shard(number)
-        sizes.append(file.stat().st_size)
-        for sample in samples(file, names[number], left):
-            rows.extend((number, sample.offset, sample.size, labels.number_of(str(sample.label))))
+        shard_sizes.append(file.stat().st_size)
+        for sample in samples(file, names[number], not_listed):
+            label = label_numbers.setdefault(str(sample.label), len(label_numbers))
+            rows.extend((number, sample.offset, sample.size, label))
             keys += sample.name.encode("utf-8", "surrogateescape")
-            ends.append(len(keys))
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
-    order, identity_names = number_identities(in_order(list(labels.known)))
-    identities = order[table[3]] if len(order) else table[3]
-    texts = Texts(np.frombuffer(bytes(keys), np.uint8), np.array(ends, dtype=np.int64))
-    known = Texts.of(identity_names)
+            key_ends.append(len(keys))
+    shard_of, offsets, sizes, labels = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
+    identity_of_label, identity_names = number_identities(in_order(list(label_numbers)))
     return Index(
         [*names],
-        np.array(sizes, dtype=np.int64),
-        table[0],
-        table[1],
-        table[2],
-        identities,
-        known,
-        texts,
-        "; ".join(left.important),
+        np.array(shard_sizes, dtype=np.int64),
+        shard_of,
+        offsets,
+        sizes,
+        identity_of_label[labels] if len(identity_of_label) else labels,
+        Texts.of(identity_names),
+        Texts(np.frombuffer(bytes(keys), np.uint8), np.array(key_ends, dtype=np.int64)),
+        "; ".join(not_listed.important),
     )
 
 
 @dataclass
-class _Numbers:
-    known: dict[str, int] = field(default_factory=dict)
-
-    def number_of(self, label: str) -> int:
-        return self.known.setdefault(label, len(self.known))
-
-
-@dataclass
 class Sample:
-    """A picture in a shard: its member's name, where its bytes are, its label, and the kinds of members that are neither."""
+    """An image in a shard.
+
+    Attributes:
+        key: name of its members up to the first dot.
+        name: name of the member that is the image; empty as long as none was met.
+        offset: where the image begins in the shard.
+        size: bytes of the image.
+        label: its label; None as long as none was met.
+        other_kinds: extensions of the members that are neither image, label nor text.
+    """
 
     key: str
     name: str = ""
     offset: int = 0
     size: int = 0
     label: str | None = None
-    others: list[str] = field(default_factory=list)
+    other_kinds: list[str] = field(default_factory=list)
 
 
-def samples(file: Path, where: str, left: NotListed) -> Iterator[Sample]:
-    """The pictures of a shard that is a plain tar file. Of samples without a picture `left` counts what is in the place of one."""
+def samples(file: Path, where: str, not_listed: NotListed) -> Iterator[Sample]:
+    """Yields the images of a shard with their labels.
+
+    Args:
+        file: the shard, a tar file without compression.
+        where: name of the shard, for error messages.
+        not_listed: counts the members of samples without an image.
+
+    Raises:
+        WorkbenchError: if the shard is compressed, truncated or not a tar file, or an image in it
+            has no label.
+    """
     size = file.stat().st_size
     current = Sample("")
     with file.open("rb") as stream:
         if stream.read(3)[:2] == b"\x1f\x8b":
             raise WorkbenchError(
-                f"{where}: is compressed; pictures can be read from anywhere only in a plain tar, gunzip it"
+                f"{where}: is compressed; images can be read at any place only in a plain tar "
+                "file, gunzip it"
             )
         for member in _members(stream, size, where):
-            match = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name, re.DOTALL)
-            if (
-                match is None
-                and member.isreg()
-                and not left.passes_over(member.name.rpartition("/")[2])
-            ):
-                left.suffixes[""] += 1
-            if (
-                match is None
-                or not member.isreg()
-                or member.issparse()
-                or re.match(r"__[^/]*__($|/)", member.name)
-            ):
+            key, kind = _key_and_kind(member, not_listed)
+            if not key:
                 continue
-            key, kind = match[1], match[2].lower()
             if key != current.key:
-                yield from _complete(current, where, left)
+                yield from _complete(current, where, not_listed)
                 current = Sample(key)
-            begin, length = member.offset_data, member.size
-            if begin + length > size:
+            if member.offset_data + member.size > size:
                 raise WorkbenchError(f"{where}: ends within {member.name[:100]!r}; it is truncated")
-            if kind in IMAGE_KINDS and not current.name:
-                if not 0 < length <= LARGEST:
-                    raise WorkbenchError(
-                        f"{where}, {member.name[:100]!r}: {length:,} bytes, which is no picture"
-                    )
-                current.name, current.offset, current.size = member.name, begin, length
-            elif kind in ("cls", "json"):
-                if length > LARGEST_LABEL:
-                    raise WorkbenchError(
-                        f"{where}, {member.name[:100]!r}: {length:,} bytes, which is no label"
-                    )
-                stream.seek(begin)
-                current.label = (
-                    _label(kind, stream.read(length), f"{where}, {member.name[:100]!r}")
-                    or current.label
-                )
-            elif kind not in TEXT_KINDS:
-                current.others.append(f".{kind}")
-        yield from _complete(current, where, left)
+            _add_member(current, member, kind, stream, where)
+        yield from _complete(current, where, not_listed)
 
 
-def _complete(sample: Sample, where: str, left: NotListed) -> Iterator[Sample]:
+def _key_and_kind(member: tarfile.TarInfo, not_listed: NotListed) -> tuple[str, str]:
+    """Returns the key of a member and its extension; "" if it belongs to no sample."""
+    if not member.isreg():
+        return "", ""
+    match = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name, re.DOTALL)
+    if match is None:
+        if not not_listed.passes_over(member.name.rpartition("/")[2]):
+            not_listed.suffixes[""] += 1
+        return "", ""
+    if member.issparse() or re.match(r"__[^/]*__($|/)", member.name):
+        return "", ""
+    return match[1], match[2].lower()
+
+
+def _add_member(
+    sample: Sample, member: tarfile.TarInfo, kind: str, stream: BinaryIO, where: str
+) -> None:
+    """Adds an image, a label or another member to a sample."""
+    where = f"{where}, {member.name[:100]!r}"
+    if kind in IMAGE_KINDS and not sample.name:
+        if not 0 < member.size <= LARGEST:
+            raise WorkbenchError(f"{where}: {member.size:,} bytes, which cannot be an image")
+        sample.name, sample.offset, sample.size = member.name, member.offset_data, member.size
+    elif kind in ("cls", "json"):
+        if member.size > LARGEST_LABEL:
+            raise WorkbenchError(f"{where}: {member.size:,} bytes, which cannot be a label")
+        stream.seek(member.offset_data)
+        sample.label = _label(kind, stream.read(member.size), where) or sample.label
+    elif kind not in TEXT_KINDS:
+        sample.other_kinds.append(f".{kind}")
+
+
+def _complete(sample: Sample, where: str, not_listed: NotListed) -> Iterator[Sample]:
+    """Yields a sample if it has an image, and counts it as left out if it has none."""
     if not sample.name:
-        left.suffixes.update(sample.others or [".cls or .json alone"] * (sample.label is not None))
-    if sample.name and sample.label is None:
+        only_label = [".cls or .json only"] if sample.label is not None else []
+        not_listed.suffixes.update(sample.other_kinds or only_label)
+        return
+    if sample.label is None:
+        key = sample.key[:60]
         raise WorkbenchError(
-            f"{where}, {sample.name[:100]!r}: has no label; expected a whole number in {sample.key[:60]}.cls, or 'identity' or "
-            f"'label' in {sample.key[:60]}.json"
+            f"{where}, {sample.name[:100]!r}: has no label; expected a whole number in {key}.cls, "
+            f"or 'identity' or 'label' in {key}.json"
         )
-    if sample.name:
-        yield sample
+    yield sample
 
 
 def _label(kind: str, content: bytes, where: str) -> str | None:
-    """None for a .json that says nothing of an identity."""
+    """Returns the label in a .cls or .json file; None for a .json file without one."""
     if kind == "cls":
         text = content.strip().decode("utf-8", "replace")
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
             raise WorkbenchError(f"{where}: expected a whole number, found {text[:60]!r}")
         return str(int(text))
     try:
-        value = json.loads(content)
+        values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise WorkbenchError(f"{where}: not JSON ({' '.join(str(error).split())[:100]})") from None
-    if not isinstance(value, dict):
+    if not isinstance(values, dict):
         return None
-    label = next((value[name] for name in JSON_LABELS if value.get(name) is not None), None)
+    label = next((values[name] for name in JSON_LABELS if values.get(name) is not None), None)
     if label is None:
         return None
-    if (
-        isinstance(label, bool)
-        or not isinstance(label, int | str)
-        or not 0 < len(str(label)) <= 1000
-        or not _is_text(str(label))
-    ):
+    is_label = isinstance(label, int | str) and not isinstance(label, bool)
+    if not is_label or not 0 < len(str(label)) <= 1000 or not _is_text(str(label)):
         raise WorkbenchError(
             f"{where}: expected a whole number or a name as label, found {str(label)[:60]!r}"
         )
@@ -320,7 +362,7 @@ def _label(kind: str, content: bytes, where: str) -> str | None:
 
 
 def _is_text(label: str) -> bool:
-    """Whether it is no half of a pair of surrogates, which JSON can spell and no file can hold."""
+    """Returns whether a label has no lone surrogate, which JSON can spell but no file can hold."""
     try:
         label.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -329,7 +371,7 @@ def _is_text(label: str) -> bool:
 
 
 class _Bounded:
-    """A file of which nobody reads more than is there, whatever length a tar header claims."""
+    """A file of which no more is read than there is, whatever size a tar header claims."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size, self.name, self.mode = file, size, "", "rb"
@@ -341,29 +383,33 @@ class _Bounded:
 
 
 def _members(stream: BinaryIO, size: int, where: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar. Python's reader takes damage between two of them for the end, so the end is looked at."""
+    """Yields the members of a tar file.
+
+    Python's reader takes damage between two members for the end of the file, so the end is checked.
+    """
     stream.seek(0)
     try:
-        with tarfile.open(fileobj=_Bounded(stream, size), mode="r:") as archive:  # type: ignore[call-overload]
+        bounded: Any = _Bounded(stream, size)
+        with tarfile.open(fileobj=bounded, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                if (
-                    archive.offset <= member.offset
-                ):  # a negative size: the next one would be this one, for ever
+                # After a negative size the next member would be this one, forever.
+                if archive.offset <= member.offset:
                     raise WorkbenchError(
-                        f"{where}: {member.name[:100]!r} has a negative size; not a sound tar file"
+                        f"{where}: {member.name[:100]!r} has a negative size; not a valid tar file"
                     )
                 yield member
-                archive.members.clear()  # it keeps them all
+                # It keeps all members, which may be millions.
+                archive.members.clear()  # type: ignore[attr-defined]
             end = archive.offset
     except WorkbenchError:
         raise
-    except (
-        Exception
-    ) as error:  # beside TarError ValueError, OverflowError, UnicodeError, ... of made-up headers
+    except Exception as error:
+        # Forged headers raise ValueError, OverflowError, UnicodeError and more besides TarError.
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise WorkbenchError(f"{where}: not a tar file, or truncated ({reason})") from None
     stream.seek(end)
     if stream.read(BLOCK) != bytes(BLOCK):
         raise WorkbenchError(
-            f"{where}: damaged or truncated at byte {end:,}; there is neither a member nor the end of a tar"
+            f"{where}: damaged or truncated at byte {end:,}, where neither a member nor the end of "
+            "a tar file is"
         )

@@ -1,9 +1,10 @@
-"""Find and align the faces of a whole set, into a folder per identity.
+"""Finds and aligns the faces of a whole set, and writes a folder for each identity.
 
 OUT/
   IDENTITY/.../NAME.jpg   the aligned faces; `folder:OUT` opens them
-  alignment.csv           a row an image of the source, once all are done: what was found
-  alignment.jsonl         the same as the work goes on: what a second call goes on from (`alignment_log.py`)
+  alignment.csv           a row for each image of the source, written when all images are done
+  alignment.jsonl         the same while the work goes on, so that a later call can continue
+                          (`alignment_log.py`)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,7 +45,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 CHUNK = 16
 LONGEST_NAME = 200
-"""In bytes; most file systems allow 255, and a suffix and a number follow."""
+"""Most bytes of a name. Most file systems allow 255; a number and a suffix follow the name."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 COLUMNS = (
     "photo",
@@ -56,22 +57,26 @@ COLUMNS = (
     *(f"{point}_{axis}" for point in LANDMARKS for axis in "xy"),
     *("score", "residual", "profile", "eyes", "sharpness", "yaw", "reason"),
 )
-"""Of alignment.csv: the photo as its source calls it, and the file in OUT, empty where none was written. Places are in pixels of
-the source image; for the others see `faces.AlignedFace` and `faces.Quality`."""
+"""Columns of alignment.csv. `photo` is the name of the photo in its source, and `file` the name of
+the face in OUT, which is empty if none was written. Coordinates are in pixels of the source image.
+The other columns are described in `faces.AlignedFace` and `faces.Quality`."""
 MOST_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a call did about photos that an earlier one into the same folder knew, or did not know.
+    """The differences between a call of `align` and the earlier calls into the same folder.
 
     Attributes:
-        kept: photos that are as they were; nothing was done about them.
-        new: photos that were added, or that the earlier call did not come to.
-        replaced: photos with other contents under the same name; their faces were looked for again.
-        again: faces that were no longer in the folder, or photos that could not be read, and were looked at again.
-        dropped: photos that are gone from the source, whose faces were removed.
-        left: files that were changed since they were written; they are neither removed nor written over.
+        kept: Number of photos that did not change and were not processed again.
+        new: Number of photos that were added, or that the earlier call did not reach.
+        replaced: Number of photos with new contents under the same name, which were processed
+            again.
+        again: Number of photos that were processed again because their face was no longer in the
+            folder or because they could not be read before.
+        dropped: Number of photos that are no longer in the source. Their faces were removed.
+        left: Faces that somebody changed after they were written. They are not removed and not
+            overwritten.
     """
 
     kept: int = 0
@@ -82,32 +87,36 @@ class Changes:
     left: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """A line, two where something was left; nothing of a first call."""
+        """One line of text, a second line about changed faces, or "" for a first call."""
         if not (self.kept or self.replaced or self.again or self.dropped):
             return ""
-        said = f"since the last time: {self.kept:,} kept, {self.new:,} new, {self.replaced:,} replaced, "
-        said += f"{self.again:,} made again, {self.dropped:,} dropped as their photos are gone"
+        text = (
+            f"since the last call: {self.kept:,} kept, {self.new:,} new, "
+            f"{self.replaced:,} replaced, {self.again:,} processed again, "
+            f"{self.dropped:,} removed because their photos are gone"
+        )
         if self.left:
-            said += f"\nchanged since they were written, and left as they are: {_first(self.left)}"
-        return said
+            text += f"\nkept because they were changed after they were written: {_first(self.left)}"
+        return text
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """What was found in a set.
+    """The report of `align`.
 
     Attributes:
-        path: the folder of the aligned faces.
-        images: number of images of the source.
-        outcomes: how many images were "aligned", "cropped" (no face found, their middle was taken), "missed" (no face found,
-            left out) and "broken" (cannot be read, left out).
-        profiles: how many aligned faces are seen from the side.
-        several: how many images show more than one face.
-        lost: identities of whom no image is left.
-        misses: photos in which no face was found, as the source calls them.
+        path: The folder of the aligned faces.
+        images: Number of images of the source.
+        outcomes: Number of images that were "aligned", "cropped" (no face was found, and the middle
+            was taken), "missed" (no face was found, and the image was left out) and "broken" (the
+            image cannot be read, and was left out).
+        profiles: Number of aligned faces that are seen from the side.
+        several: Number of images that show more than one face.
+        lost: Identities of which no image remains.
+        misses: Names of the photos in which no face was found.
         broken: (photo, reason) of the images that cannot be read.
-        changes: what this call found different from the one before.
-        note: what the source leaves out.
+        changes: The differences from earlier calls into the same folder.
+        note: What the source leaves out.
     """
 
     path: Path
@@ -123,28 +132,29 @@ class Alignment:
 
     @property
     def table(self) -> Path:
-        """The file with a row an image."""
+        """The file with a row for each image."""
         return self.path / TABLE
 
     def __str__(self) -> str:
-        """A few lines for people."""
+        """A few lines of text."""
         count = self.outcomes
+        image = "image" if self.images == 1 else "images"
+        profiles = "a profile" if self.profiles == 1 else "profiles"
+        show = "shows" if self.several == 1 else "show"
         lines = [
-            f"{self.path}: {count['aligned']:,} of {self.images:,} image{'s' * (self.images != 1)} aligned, "
-            f"{self.profiles:,} of them {'profiles' if self.profiles != 1 else 'a profile'}; "
-            f"{self.several:,} {'show' if self.several != 1 else 'shows'} several faces"
+            f"{self.path}: {count['aligned']:,} of {self.images:,} {image} aligned, "
+            f"{self.profiles:,} of them {profiles}; {self.several:,} {show} several faces"
         ]
         if self.misses:
-            done = "their middle was taken" if count["cropped"] else "left out"
-            lines += [f"no face found in {len(self.misses):,}, {done}:", *_listed(self.misses)]
+            treatment = "their middle was taken" if count["cropped"] else "left out"
+            lines.append(f"no face found in {len(self.misses):,}, {treatment}:")
+            lines += _listed(self.misses)
         if self.broken:
-            lines += [
-                f"broken, left out: {len(self.broken):,}:",
-                *_listed([reason for _, reason in self.broken]),
-            ]
+            lines.append(f"cannot be read, left out: {len(self.broken):,}:")
+            lines += _listed([reason for _, reason in self.broken])
         if self.lost:
             lines.append(
-                f"identities of whom nothing is left: {len(self.lost):,}: {_first(self.lost)}"
+                f"identities of which no image remains: {len(self.lost):,}: {_first(self.lost)}"
             )
         if self.note:
             lines.append(f"note: {self.note}")
@@ -166,49 +176,52 @@ def align(
     workers: int | None = None,
     progress: bool = True,
 ) -> Alignment:
-    """Find the face on each image of a set and bring it to ArcFace's crop; `folder:OUT` opens the result.
+    """Find the face on each image of a set and align it to the ArcFace template.
 
-    Can be stopped and called again, also after photos were added, replaced or removed: what is there is not done again, but
-    for images that were broken; the face of a photo that was replaced is found anew, that of one that is gone is removed.
-    Photos are told by their names and contents, of which size and time of change are looked at first. Nothing is removed that
-    an earlier call did not write.
+    `folder:OUT` opens the result. The call can be interrupted and repeated, also after photos were
+    added, replaced or removed. Finished photos are not processed again, except those that could not
+    be read. The face of a replaced photo is found again, and the face of a removed photo is
+    removed. Photos are identified by their names and contents; if the size and the time of change
+    are the same, the contents are not read. Files that no earlier call has written are never
+    removed.
 
     Args:
-        source: any source of `wb.data.open`, or a data set.
-        out: folder; made if missing, else it is empty or of an earlier call on the same source with the same settings.
-        size: of the crops in pixels: a side, or (height, width).
-        which: face where there are several: "largest" or "central".
-        detector: as for `wb.faces.detect`; one of your own needs `workers=0`.
-        miss: where no face is found: "skip" leaves the image out, "crop" takes its middle.
-        broken: an image that cannot be read: "skip" reports it at the end, "stop" is an error.
+        source: Any source of `wb.data.open`, or a data set.
+        out: The folder to write. It is created if it does not exist. Otherwise it must be empty or
+            come from an earlier call with the same source and settings.
+        size: Size of the crops in pixels: one side, or (height, width).
+        which: The face to take if an image shows several: "largest" or "central".
+        detector: As in `wb.faces.detect`. Your own detector needs `workers=0`.
+        miss: What to do with an image without a face: "skip" leaves it out, "crop" takes its
+            middle.
+        broken: What to do with an image that cannot be read: "skip" reports it at the end, "stop"
+            raises its error.
         format: "jpg" (quality 95, colour at full resolution) or "png".
-        workers: processes, one thread each; 0 works in this one. As many as there are cores by default.
-        progress: show a bar with images a second.
+        workers: Number of worker processes, which use one thread each. 0 works in this process. The
+            default is the number of CPU cores.
+        progress: Show a progress bar.
 
     Returns:
-        What was found; `print` it. The figures of each image are in OUT/alignment.csv.
+        A report that can be printed. OUT/alignment.csv has the results of each image.
 
     Raises:
-        WorkbenchError: the source or the detector cannot be opened, OUT is a file, holds something else or was made with other
-            settings, or cannot be written.
-        KeyboardInterrupt: Ctrl-C; what is finished stays so.
+        WorkbenchError: If a setting is unknown, if the source or the detector cannot be opened, or
+            if OUT is a file, contains something else, was made with other settings, or cannot be
+            written.
+        KeyboardInterrupt: If the user presses Ctrl-C. Finished images are kept.
     """
-    for given, known, what in (
-        (which, ("largest", "central"), "which face"),
-        (miss, ("skip", "crop"), "miss"),
-        (broken, ("skip", "stop"), "broken"),
-        (format, FORMATS, "format"),
-    ):
-        if given not in known:
-            raise WorkbenchError(f"{what}: expected {' or '.join(known)}, got {given!r}")
+    _check_choice("which face", which, ("largest", "central"))
+    _check_choice("miss", miss, ("skip", "crop"))
+    _check_choice("broken", broken, ("skip", "stop"))
+    _check_choice("format", format, FORMATS)
     height, width = height_width(size)
     faces.check_detector(detector)
     processes.check_workers(workers)
     folder = Path(out).expanduser()
     if os.path.isfile(folder):
-        raise WorkbenchError(f"{folder}: is a file; a folder for the faces is wanted")
+        raise WorkbenchError(f"{folder}: is a file; expected a folder for the faces")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeftOutWarning)  # the result says it
+        warnings.simplefilter("ignore", LeftOutWarning)  # The report has the same text.
         dataset = open_dataset(source) if isinstance(source, str) else source
     settings = {
         "source": dataset.name,
@@ -219,75 +232,80 @@ def align(
         "format": format,
     }
     if detector == "auto":
-        settings["centerface"] = (
-            "not installed" if faces.CenterFace.lacks() else "installed"
-        )  # finds more faces with it
+        # "auto" finds more faces if CenterFace is installed.
+        settings["centerface"] = "not installed" if faces.CenterFace.lacks() else "installed"
     job = Aligner(
         dataset.images, folder.absolute(), (height, width), which, detector, miss, broken, format
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            return replace(_do(job, dataset, settings, workers, progress), path=folder)
+            return replace(_align(job, dataset, settings, workers, progress), path=folder)
     except Timeout:
         raise WorkbenchError(f"{folder}: another process is aligning into it") from None
     except OSError as error:
         raise _unwritable(folder, error) from None
 
 
-def _do(
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise WorkbenchError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
+
+
+def _align(
     job: Aligner, dataset: Dataset, settings: Row, workers: int | None, progress: bool
 ) -> Alignment:
-    """Do what is missing, then write the table. In memory is only where in the log each image's line begins."""
+    """Process the images that are not finished, then write the table.
+
+    Only the offset of each image's line in the log is held in memory.
+    """
     folder = job.out
     log = AlignmentLog.open(folder, settings, [".lock", UNFINISHED])
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     (folder / UNFINISHED).mkdir()
     try:
-        places = _places(dataset, log)
-        changes, todo = _compared(dataset, log, places, progress)
+        places = _numbers_in_log(dataset, log)
+        changes, todo = _compare(dataset, log, places, progress)
         if changes.left:
-            places = _places(dataset, log)  # with other names in their stead
+            places = _numbers_in_log(dataset, log)  # Faces that are kept need other names.
         names = [log.files[place] for place in places.tolist()]
         pieces = [
             [(number, names[number]) for number in todo[begin : begin + CHUNK]]
             for begin in range(0, len(todo), CHUNK)
         ]
-        there = len(names) - len(todo)
         with tqdm(
             total=len(names),
-            initial=there,
+            initial=len(names) - len(todo),
             desc="aligning",
             unit="image",
             disable=not progress,
             dynamic_ncols=True,
         ) as bar:
 
-            def done(answers: list[Row]) -> None:
+            def record(answers: list[Row]) -> None:
                 log.add([row | {"number": int(places[row["number"]])} for row in answers])
                 bar.update(len(answers))
 
-            processes.work(job, pieces, done, workers=workers)
-        return replace(
-            _report(folder, dataset, names, log, places), changes=changes, note=dataset.note
-        )
+            processes.work(job, pieces, record, workers=workers)
+        report = _write_table(folder, dataset, names, log, places)
+        return replace(report, changes=changes, note=dataset.note)
     finally:
         log.close()
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
-def _places(dataset: Dataset, log: AlignmentLog) -> NDArray[np.int64]:
-    """(N,) the number of each image in the log, to which images that it does not know are added.
+def _numbers_in_log(dataset: Dataset, log: AlignmentLog) -> NDArray[np.int64]:
+    """The number of each image in the log, as (N,). New images are added to the log.
 
     Raises:
-        WorkbenchError: none of the photos that it knows is in the data set.
+        WorkbenchError: If the data set has none of the photos in the log.
     """
     keys = _keys(dataset)
-    known = len(log.keys)
-    if known and not any(key in log.keys for key in keys):
+    if log.keys and not any(key in log.keys for key in keys):
         identity, photo, _ = next(iter(log.keys))
         raise WorkbenchError(
-            f"{log.folder}: none of its {known:,} photos (e.g. {f'{identity}, {photo}'[:100]}) is in {dataset.name} as it is now; "
+            f"{log.folder}: none of its {len(log.keys):,} photos "
+            f"(e.g. {f'{identity}, {photo}'[:100]}) is in {dataset.name} as it is now; "
             "name another folder"
         )
     names = file_names(
@@ -298,24 +316,27 @@ def _places(dataset: Dataset, log: AlignmentLog) -> NDArray[np.int64]:
 
 
 def _keys(dataset: Dataset) -> list[tuple[str, str, int]]:
-    """What each image is known by: its identity, its file, and a number for one that is there several times."""
-    called = dataset.attributes.get("file")
+    """The key of each image: its identity, its file, and a counter for repeated files."""
+    files = dataset.attributes.get("file")
     names = [str(name) for name in dataset.identity_names]
     times: Counter[tuple[str, str]] = Counter()
     keys = []
     for number, identity in enumerate(dataset.identities.tolist()):
-        pair = (names[identity], str(called[number]) if called is not None else f"image {number}")
+        photo = str(files[number]) if files is not None else f"image {number}"
+        pair = (names[identity], photo)
         keys.append((*pair, times[pair]))
         times[pair] += 1
     return keys
 
 
-def _compared(
+def _compare(
     dataset: Dataset, log: AlignmentLog, places: NDArray[np.int64], progress: bool
 ) -> tuple[Changes, list[int]]:
-    """What has changed since the log was written, and the numbers of the images that are to be worked on.
+    """Compare the data set with the log, and remove the faces of photos that are gone or were
+    replaced.
 
-    Faces of photos that are gone or were replaced are removed.
+    Returns:
+        The differences, and the numbers of the images to process.
     """
     kept = new = replaced = again = 0
     left: list[str] = []
@@ -368,19 +389,19 @@ def _is_picture(file: Path) -> bool:
 
 
 def _same_photo(reader: Images, number: int, row: Row) -> bool:
-    """Whether an image is the one that a row is about: by size and time of change, else by its contents."""
-    known = row.get("stamp")
+    """Whether an image is still the one of a row, by its size and time, and otherwise by its
+    contents."""
     try:
-        return bool(known is not None and stamp(reader, number) == known) or digest_of(
-            reader, number
-        ) == row.get("digest")
-    except WorkbenchError:  # it will be complained of when it is worked on
+        if row.get("stamp") is not None and stamp(reader, number) == row["stamp"]:
+            return True
+        return digest_of(reader, number) == row.get("digest")
+    except WorkbenchError:  # Processing the image will raise this error again.
         return False
 
 
 @dataclass(frozen=True)
 class Aligner:
-    """What a worker process does with (number, name of the file to be written) of some images."""
+    """The job of a worker process: align some images, given as (number, name of the face)."""
 
     images: Images
     out: Path
@@ -399,18 +420,18 @@ class Aligner:
 
     def _one(self, number: int, name: str) -> Row:
         try:
-            known = {"stamp": stamp(self.images, number), "digest": digest_of(self.images, number)}
+            source = {"stamp": stamp(self.images, number), "digest": digest_of(self.images, number)}
             image = self.images[number]
         except WorkbenchError as error:
             if self.broken == "stop":
                 raise
             return {"outcome": "broken", "reason": str(error)}
-        return known | self._face(image, name)
+        return source | self._face(image, name)
 
     def _face(self, image: NDArray[np.uint8], name: str) -> Row:
-        count, meant = find_one(image, self.which, self.detector)
-        if meant is not None:
-            face = faces.align_face(image, meant, self.size)
+        count, chosen = find_one(image, self.which, self.detector)
+        if chosen is not None:
+            face = faces.align_face(image, chosen, self.size)
             hints = {
                 "eyes": face.quality.eyes,
                 "sharpness": face.quality.sharpness,
@@ -428,15 +449,16 @@ class Aligner:
             }
             return row | self._write(name, face.image)
         if self.miss == "crop":
-            return {
-                "outcome": "cropped",
-                "found": count,
-                **self._write(name, images.fit(image, self.size)),
-            }
+            middle = self._write(name, images.fit(image, self.size))
+            return {"outcome": "cropped", "found": count, **middle}
         return {"outcome": "missed", "found": count}
 
     def _write(self, name: str, pixels: NDArray[np.uint8]) -> Row:
-        """Write a face under a temporary name and rename it; its size in bytes, and a digest of them."""
+        """Write a face under a temporary name and rename it.
+
+        Returns:
+            The size in bytes and a digest of the file.
+        """
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, **FORMATS[self.format])
         file = self.out / name
@@ -448,90 +470,106 @@ class Aligner:
 
 
 def find_one(image: NDArray[np.uint8], which: str, detector: str) -> tuple[int, faces.Face | None]:
-    """How many faces an image shows, and the one that is meant: None where none is found that can be aligned."""
-    found = faces.detect(image, detector=detector, threads=1)
-    chosen = faces.choose(
-        [face for face in found if faces.can_be_aligned(face)], image.shape, which
-    )
-    return len(found), chosen[0] if chosen else None
+    """Find the faces of an image and choose one.
+
+    Args:
+        image: (H, W, 3) uint8 in RGB.
+        which: The face to choose: "largest" or "central".
+        detector: As in `wb.faces.detect`.
+
+    Returns:
+        The number of faces, and the chosen face or None if no face can be aligned.
+    """
+    detected = faces.detect(image, detector=detector, threads=1)
+    usable = [face for face in detected if faces.can_be_aligned(face)]
+    chosen = faces.choose(usable, image.shape, which)
+    return len(detected), chosen[0] if chosen else None
 
 
 def file_names(
     dataset: Dataset, format: str, known: Sequence[str | None] = (), folder: Path | None = None
 ) -> list[str]:
-    """Where each image goes: IDENTITY/..., as it was where the source has files in such folders, else IDENTITY/NUMBER.
+    """Choose the name of the face of each image.
 
-    The names are safe on any system and stay inside the folder, whatever the source calls its identities and files; no two
-    images get the same one, and no two identities the same folder.
+    The name is IDENTITY/... as in the source if the source has files in such folders, and otherwise
+    IDENTITY/NUMBER. All names are allowed on any system and stay inside the folder. No two images
+    get the same name, and no two identities the same folder.
 
     Args:
-        dataset: the images.
-        format: suffix of the files, without a dot.
-        known: the names that images have already, None where there is none; images and identities that have one keep it.
-        folder: in which no other image gets the name of a file that is there.
+        dataset: The images.
+        format: Suffix of the files, without a dot.
+        known: The names that images have already, or None for an image without a name. Images and
+            identities keep their names.
+        folder: New names differ from those of all files in this folder.
+
+    Returns:
+        The name for each image, relative to the folder of the faces.
     """
     known = known or [None] * len(dataset)
-    folder_of: dict[int, str] = {}
-    for identity, name in zip(dataset.identities.tolist(), known, strict=True):
-        if name is not None:
-            folder_of.setdefault(identity, name.partition("/")[0])
-    folders = {folder.casefold() for folder in folder_of.values()}
-    for identity, identity_name in enumerate(dataset.identity_names):
-        if identity not in folder_of:
-            folder_of[identity] = _free(_safe(str(identity_name)), "", folders)
+    folder_of = _identity_folders(dataset, known)
     source_names = dataset.attributes.get("file") or [""] * len(dataset)
-    taken = {name.casefold() for name in known if name is not None}
-    found: list[str] = []
+    used = {name.casefold() for name in known if name is not None}
+    names: list[str] = []
     seen = [0] * dataset.num_identities
     for number, (identity, source_name) in enumerate(
         zip(dataset.identities.tolist(), source_names, strict=True)
     ):
         seen[identity] += 1
         if (name := known[number]) is not None:
-            found.append(name)
+            names.append(name)
             continue
         parts = PurePosixPath(str(source_name).replace("\\", "/")).parts
         if len(parts) > 1 and parts[0] == dataset.identity_names[identity]:
             parts = parts[1:]
-        inner = [_safe(part) for part in parts[:-1]] if parts else []
+        inner = [_safe(part) for part in parts[:-1]]
         stem = _safe(PurePosixPath(parts[-1]).stem) if parts else f"{seen[identity]:06d}"
-        found.append(
-            _free("/".join([folder_of[identity], *inner, stem]), f".{format}", taken, folder)
-        )
-    return found
+        path = "/".join([folder_of[identity], *inner, stem])
+        names.append(_unused(path, f".{format}", used, folder))
+    return names
 
 
-def _free(stem: str, suffix: str, taken: set[str], folder: Path | None = None) -> str:
-    """The name, with -2, -3, ... where it is taken, be it with other capitals, or by a file in `folder`."""
+def _identity_folders(dataset: Dataset, known: Sequence[str | None]) -> dict[int, str]:
+    """The folder of each identity: the one that it has in the known names, or a new one."""
+    folder_of: dict[int, str] = {}
+    for identity, name in zip(dataset.identities.tolist(), known, strict=True):
+        if name is not None:
+            folder_of.setdefault(identity, name.partition("/")[0])
+    used = {folder.casefold() for folder in folder_of.values()}
+    for identity, identity_name in enumerate(dataset.identity_names):
+        if identity not in folder_of:
+            folder_of[identity] = _unused(_safe(str(identity_name)), "", used)
+    return folder_of
+
+
+def _unused(stem: str, suffix: str, used: set[str], folder: Path | None = None) -> str:
+    """Append -2, -3, ... to a name that is in use, ignoring case, or is a file in `folder`."""
     name, number = stem + suffix, 2
-    while name.casefold() in taken or (folder is not None and os.path.lexists(folder / name)):
+    while name.casefold() in used or (folder is not None and os.path.lexists(folder / name)):
         name, number = f"{stem}-{number}{suffix}", number + 1
-    taken.add(name.casefold())
+    used.add(name.casefold())
     return name
 
 
 def _safe(name: str) -> str:
-    """A part of a path: nothing that leads elsewhere, hides the file, or that some file system does not allow."""
-    plain = (
-        re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]', "_", name)
-        .encode()[:LONGEST_NAME]
-        .decode(errors="ignore")
-    )
-    plain = plain.rstrip(". ")
-    return f"_{plain.lstrip('.')}" if plain.startswith(".") or not plain else plain
+    """Turn a name into a part of a path that is not hidden and that every file system allows."""
+    allowed = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]', "_", name)
+    plain = allowed.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ")
+    if not plain or plain.startswith("."):
+        plain = f"_{plain.lstrip('.')}"
+    return plain
 
 
-def _report(
+def _write_table(
     folder: Path,
     dataset: Dataset,
     names: Sequence[str],
     log: AlignmentLog,
     places: NDArray[np.int64],
 ) -> Alignment:
-    """Write the table, and sum it up."""
-    called = dataset.attributes.get("file")
+    """Write alignment.csv, and sum it up in a report."""
+    files = dataset.attributes.get("file")
     outcomes, profiles, several = dict.fromkeys(OUTCOMES, 0), 0, 0
-    some = np.zeros(dataset.num_identities, dtype=bool)
+    has_image = np.zeros(dataset.num_identities, dtype=bool)
     misses, broken = [], []
     with (
         atomic_path(folder / TABLE) as temporary,
@@ -541,48 +579,40 @@ def _report(
         table.writerow(COLUMNS)
         for number, place in enumerate(places.tolist()):
             row = log.row(place)
-            assert row is not None  # every image was worked on
+            assert row is not None  # Every image was processed.
             identity = int(dataset.identities[number])
-            where = [*row.get("box", [""] * 4), *row.get("landmarks", [""] * 10)]
-            rest = [row.get(key, "") for key in COLUMNS[-7:]]
-            photo = (
-                str(called[number]) if called is not None else image_name(dataset.images, number)
-            )
+            name = dataset.identity_names[identity]
+            photo = str(files[number]) if files is not None else image_name(dataset.images, number)
             outcome = row["outcome"]
             written = names[number] if outcome in ("aligned", "cropped") else ""
-            table.writerow(
-                [
-                    photo,
-                    written,
-                    dataset.identity_names[identity],
-                    outcome,
-                    row.get("found", ""),
-                    *where,
-                    *rest,
-                ]
-            )
+            coordinates = [*row.get("box", [""] * 4), *row.get("landmarks", [""] * 10)]
+            quality = [row.get(key, "") for key in COLUMNS[-7:]]
+            found = row.get("found", "")
+            table.writerow([photo, written, name, outcome, found, *coordinates, *quality])
             outcomes[outcome] += 1
             profiles += bool(row.get("profile"))
             several += row.get("found", 0) > 1
-            some[identity] |= bool(written)
+            has_image[identity] |= bool(written)
             if outcome in ("cropped", "missed"):
                 misses.append(photo)
             elif outcome == "broken":
                 broken.append((photo, str(row["reason"])))
-    lost = [dataset.identity_names[identity] for identity in np.flatnonzero(~some).tolist()]
+    lost = [dataset.identity_names[identity] for identity in np.flatnonzero(~has_image).tolist()]
     return Alignment(folder, len(dataset), outcomes, profiles, several, lost, misses, broken)
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
+    """The first few names, in one line."""
+    more = ", ..." if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more
 
 
 def _listed(names: Sequence[str]) -> list[str]:
-    """The first of them, a line each, and how many more there are."""
-    more = len(names) - MOST_SHOWN
-    return [f"  {name}" for name in names[:MOST_SHOWN]] + (
-        [f"  ... and {more:,} more, see {TABLE}"] if more > 0 else []
-    )
+    """The first few names, one in each line, and the number of further names."""
+    lines = [f"  {name}" for name in names[:MOST_SHOWN]]
+    if len(names) > MOST_SHOWN:
+        lines.append(f"  ... and {len(names) - MOST_SHOWN:,} more, see {TABLE}")
+    return lines
 
 
 def _unwritable(folder: Path, error: OSError) -> WorkbenchError:

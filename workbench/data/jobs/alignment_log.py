@@ -1,7 +1,8 @@
-"""The log of `align`, OUT/alignment.jsonl: what a call knows of those before it.
+"""The log of `align`, OUT/alignment.jsonl, from which a call continues the work of earlier calls.
 
-The first line has the settings. A line with "photo" gives the next number, from 0 on, to a photo and the name of its face; it is
-written before the face is. A line with "number" says what became of that photo; of several the last one counts.
+The first line has the settings. A line with "photo" gives a photo the next number, counted from 0,
+and the name of its face; it is written before the face. A line with "number" holds the result for
+the photo with that number; the last such line counts.
 """
 
 from __future__ import annotations
@@ -26,24 +27,26 @@ LOG = "alignment.jsonl"
 VERSION = 2
 OUTCOMES = ("aligned", "cropped", "missed", "broken", "gone")
 SETTLED_SECONDS = 4.0
-"""A file that was changed less than this ago may change again and have the same time of change: FAT counts in two seconds."""
+"""A file that was changed less than this time ago may change again without a new time of change,
+because FAT stores times in steps of two seconds."""
 
 Row = dict[str, Any]
 Key = tuple[str, str, int]
-"""Identity, photo, and how many of that name were before it."""
+"""Identity, photo, and the number of photos with the same identity and name before it."""
 
 
 @dataclass
 class AlignmentLog:
-    """A log that is open for reading and for adding to.
+    """A log that is open for reading and appending.
 
     Attributes:
-        folder: of the faces and the log.
-        settings: of all calls.
-        keys: number of each photo.
-        files: by number, the name of its face in the folder.
-        begins: by number, where in the file its last line begins; -1 where there is none.
-        gone: numbers of photos that were gone when an earlier call looked.
+        folder: The folder of the faces and the log.
+        settings: The settings of all calls.
+        stream: The open file.
+        keys: The number of each photo.
+        files: For each number, the name of the face in the folder.
+        begins: For each number, the offset of its last line in the file, or -1 if it has none.
+        gone: Numbers of the photos that were missing when an earlier call looked for them.
     """
 
     folder: Path
@@ -56,15 +59,15 @@ class AlignmentLog:
 
     @classmethod
     def open(cls, folder: Path, settings: Row, own: Sequence[str]) -> AlignmentLog:
-        """Open the log of a folder. One is begun where there was no call yet, or one that finished nothing.
+        """Open the log of a folder, or begin one if no call has finished a photo there.
 
         Args:
-            folder: of the faces.
-            settings: as they are now.
-            own: names of files and folders of `align` itself that may be there.
+            folder: The folder of the faces.
+            settings: The settings of this call.
+            own: Names of files and folders of `align` that the folder may contain.
 
         Raises:
-            WorkbenchError: the folder holds something else, or is of a call with other settings.
+            WorkbenchError: If the folder contains something else, or was made with other settings.
         """
         path = folder / LOG
         settings = {"version": VERSION, **settings}
@@ -72,7 +75,8 @@ class AlignmentLog:
         if not path.is_file() or (not others and _finished_nothing(path)):
             if others:
                 raise WorkbenchError(
-                    f"{folder}: is not empty (it has {others[0]}) and was not made by aligning; name another folder"
+                    f"{folder}: is not empty (it has {others[0]}) and was not made by aligning; "
+                    "name another folder"
                 )
             runs.write_text(path, json.dumps(settings) + "\n")
         stream = path.open("r+b")
@@ -95,25 +99,25 @@ class AlignmentLog:
             row = _row(line)
             number = row.get("number")
             if {"photo", "identity", "file", "time"} <= row.keys():
-                self._know(
-                    (str(row["identity"]), str(row["photo"]), int(row["time"])), str(row["file"])
-                )
+                key = (str(row["identity"]), str(row["photo"]), int(row["time"]))
+                self._add_photo(key, str(row["file"]))
             elif (
                 isinstance(number, int)
                 and 0 <= number < len(self.files)
                 and row.get("outcome") in OUTCOMES
             ):
-                self._note(number, row, begin)
+                self._set_result(number, row, begin)
             begin += len(line)
-        if not line.endswith(b"\n"):  # cut off by a kill
+        # The last line is incomplete if the process was killed while writing it.
+        if not line.endswith(b"\n"):
             self.stream.write(b"\n")
 
-    def _know(self, key: Key, file: str) -> None:
+    def _add_photo(self, key: Key, file: str) -> None:
         self.keys[key] = len(self.files)
         self.files.append(file)
         self.begins.append(-1)
 
-    def _note(self, number: int, row: Row, begin: int) -> None:
+    def _set_result(self, number: int, row: Row, begin: int) -> None:
         self.begins[number] = begin
         if row["outcome"] == "gone":
             self.gone.add(number)
@@ -124,51 +128,61 @@ class AlignmentLog:
         self.stream.close()
 
     def file_of(self, key: Key) -> str | None:
-        """The name of a photo's face; None where the photo is not known, or was gone when an earlier call looked."""
+        """The name of the face of a photo, or None if the photo is new or was gone before."""
         number = self.keys.get(key)
-        return None if number is None or number in self.gone else self.files[number]
+        if number is None or number in self.gone:
+            return None
+        return self.files[number]
 
     def plan(self, keys: Sequence[Key], names: Sequence[str]) -> None:
-        """Give numbers to the photos that have none yet, each with the name that its face will have."""
+        """Give a number, and the name of its future face, to each photo that has none."""
         self.stream.seek(0, os.SEEK_END)
         for key, name in zip(keys, names, strict=True):
             if self.file_of(key) is None:
-                self._know(key, name)
+                self._add_photo(key, name)
                 row = {"identity": key[0], "photo": key[1], "time": key[2], "file": name}
                 self.stream.write(json.dumps(row).encode() + b"\n")
         self.stream.flush()
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write what became of photos, told by their "number"."""
+        """Append the results for photos; the "number" of each row identifies the photo."""
         self.stream.seek(0, os.SEEK_END)
         for row in rows:
-            self._note(row["number"], row, self.stream.tell())
+            self._set_result(row["number"], row, self.stream.tell())
             self.stream.write(json.dumps(row).encode() + b"\n")
         self.stream.flush()
 
     def row(self, number: int) -> Row | None:
-        """What became of a photo; None where nothing did yet, or where it was gone."""
+        """The result for a photo; None if there is none yet, or if the photo was gone."""
         if self.begins[number] < 0 or number in self.gone:
             return None
         self.stream.seek(self.begins[number])
         return _row(self.stream.readline())
 
     def still_there(self, number: int, row: Row) -> bool:
-        """Whether a photo's face is in the folder, as large as it was written."""
+        """Whether the face of a photo is in the folder and has the size that was written."""
         try:
             return bool((self.folder / self.files[number]).stat().st_size == row.get("bytes"))
         except OSError:
             return False
 
     def remove(self, number: int, row: Row) -> bool:
-        """Remove the face that a row is about, and folders that become empty; False where the file is not what was written."""
+        """Remove the face of a photo, and the folders that become empty.
+
+        Args:
+            number: The number of the photo.
+            row: The result for the photo.
+
+        Returns:
+            False if the file is not the one that was written, and is therefore kept.
+        """
         file = self.folder / self.files[number]
         if "crop" not in row or not os.path.lexists(file):
             return True
         if not file.is_file() or digest(file.read_bytes()) != row["crop"]:
             return False
         file.unlink()
-        with suppress(OSError):  # not empty
+        with suppress(OSError):  # The folder is not empty.
             for parent in file.parents:
                 if parent == self.folder:
                     break
@@ -177,12 +191,16 @@ class AlignmentLog:
 
 
 def digest(content: bytes) -> str:
-    """16 hex digits."""
+    """The SHA-256 of the content, shortened to 16 hex digits."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def digest_of(reader: Images, number: int) -> str:
-    """Of the file of an image, or of its pixels where it has none. Raises WorkbenchError if it cannot be read."""
+    """The digest of the file of an image, or of its pixels if it is not a file.
+
+    Raises:
+        WorkbenchError: If the image cannot be read.
+    """
     source, inner = source_of(reader, number)
     if isinstance(source, EncodedImages):
         return digest(source.encoded(inner))
@@ -191,9 +209,11 @@ def digest_of(reader: Images, number: int) -> str:
 
 
 def stamp(reader: Images, number: int) -> list[int] | None:
-    """Size and time of change of an image's file, from which it is known again unread.
+    """The size and time of change of the file of an image, which identify it without reading it.
 
-    None where the image is no file of its own, or where it was changed a moment ago and its time says too little.
+    Returns:
+        [size in bytes, time in nanoseconds]; None if the image has no file of its own, or if the
+        file was changed so recently that it may change again without a new time.
     """
     source, inner = source_of(reader, number)
     if not isinstance(source, Files):
@@ -207,7 +227,7 @@ def stamp(reader: Images, number: int) -> list[int] | None:
 
 
 def _finished_nothing(path: Path) -> bool:
-    """Whether a log has settings and plans alone."""
+    """Whether a log has settings and names but no results."""
     with path.open("rb") as log:
         return bool(_row(log.readline())) and not any("outcome" in _row(line) for line in log)
 

@@ -1,7 +1,9 @@
-"""Work on many images in worker processes: a job is sent to each of them once, then one piece of work after the other.
+"""Applies a job to many images in worker processes.
 
-They are not of `multiprocessing`, which runs the caller's main module again in each: a script without a guard, or what Streamlit
-takes for the main module, would start to train or to draw there.
+The job is sent to each process once, and then one piece of work after another. The processes are
+not started by `multiprocessing`, because it would run the main module of the caller again in each
+of them: a script without `if __name__ == "__main__"`, or a page of Streamlit, would start to train
+or to draw there.
 """
 
 from __future__ import annotations
@@ -28,16 +30,26 @@ THREADS = (
     "OPENCV_FOR_THREADS_NUM",
 )
 Job = Callable[[Any], Any]
-"""From a piece of work to its answer, both as JSON has them; a job itself can be pickled, and so can what it holds."""
+"""A function from a piece of work to its answer, both of which JSON can represent. It must be
+picklable."""
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_workers(workers: int | None) -> None:
-    """Raises WorkbenchError where `work` would, before anything is written."""
+    """Raise the error that `work` would raise, before anything is written.
+
+    Args:
+        workers: Number of worker processes, or None.
+
+    Raises:
+        WorkbenchError: If `workers` is negative.
+    """
     if workers is not None and workers < 0:
         raise WorkbenchError(f"workers must be 0 or more, got {workers}")
 
@@ -50,18 +62,20 @@ def work(
     workers: int | None = None,
     called: Callable[[Any], str] | None = None,
 ) -> None:
-    """Do every piece of work, in no fixed order.
+    """Apply a job to every piece of work, in no fixed order.
 
     Args:
-        job: what is done with each piece.
-        pieces: what to do it with.
-        done: is told the answers, one at a time.
-        workers: processes, one thread each; 0 works in this one. As many as there are cores by default.
-        called: what to call a piece in the error of a process that ended with it in hand.
+        job: The function to apply.
+        pieces: The pieces of work.
+        done: Called with each answer, one at a time.
+        workers: Number of worker processes, which use one thread each. 0 works in this process. The
+            default is the number of CPU cores.
+        called: Returns the name of a piece for the error message if a process dies while it works
+            on it.
 
     Raises:
-        WorkbenchError: of the job, or a process ended.
-        KeyboardInterrupt: Ctrl-C; no answer follows.
+        WorkbenchError: If the job raises one, or a process dies.
+        KeyboardInterrupt: If the user presses Ctrl-C. `done` is not called after that.
     """
     check_workers(workers)
     count = min(cores() if workers is None else workers, len(pieces))
@@ -69,10 +83,10 @@ def work(
         for piece in pieces:
             done(job(piece))
         return
-    sent = _pickled(job)
-    todo: SimpleQueue[Any] = SimpleQueue()
+    pickled_job = _pickled(job)
+    queue: SimpleQueue[Any] = SimpleQueue()
     for piece in pieces:
-        todo.put(piece)
+        queue.put(piece)
     lock = Lock()
 
     def one_by_one(answer: Any) -> None:
@@ -84,12 +98,11 @@ def work(
         try:
             for _ in range(count):
                 processes.append(_start())
-            for task in as_completed(
-                [
-                    threads.submit(_serve, process, sent, todo, one_by_one, called)
-                    for process in processes
-                ]
-            ):
+            tasks = [
+                threads.submit(_serve, process, pickled_job, queue, one_by_one, called)
+                for process in processes
+            ]
+            for task in as_completed(tasks):
                 task.result()
         except BaseException:
             for process in processes:
@@ -100,11 +113,10 @@ def work(
 def _pickled(job: Job) -> bytes:
     try:
         return pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL)
-    except (
-        Exception
-    ) as error:  # PicklingError, AttributeError, TypeError, ... of whatever the images are read by
+    except Exception as error:  # A reader of images can raise almost any error here.
+        reason = " ".join(str(error).split())[:200]
         raise WorkbenchError(
-            f"the reader of the images cannot be sent to other processes ({' '.join(str(error).split())[:200]}); use workers=0"
+            f"the reader of the images cannot be sent to other processes ({reason}); use workers=0"
         ) from None
 
 
@@ -115,41 +127,44 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is for us; a worker whose parent is gone ends with its standard input
+        start_new_session=True,  # Ctrl-C goes to this process only. A worker ends with its input.
     )
 
 
 def _serve(
     process: subprocess.Popen[bytes],
     job: bytes,
-    todo: SimpleQueue[Any],
+    queue: SimpleQueue[Any],
     done: Callable[[Any], None],
     called: Callable[[Any], str] | None,
 ) -> None:
-    with process:  # closes its standard input at the end, and waits for it
+    """Send a process the job and then pieces from the queue, until the queue is empty."""
+    with process:  # At the end this closes its standard input and waits for it.
         assert process.stdin is not None
         assert process.stdout is not None
-        said, at = job, ""
+        message, at_piece = job, ""
         while True:
             try:
-                process.stdin.write(said)
+                process.stdin.write(message)
                 process.stdin.flush()
                 answer = process.stdout.readline()
-            except OSError:  # a broken pipe, which Windows calls by another name
+            except OSError:  # A broken pipe, which is another error on Windows.
                 answer = b""
                 with suppress(OSError):
-                    process.stdin.close()  # which tries again to send what is left
+                    process.stdin.close()  # This tries to send the rest of the message again.
             if not answer:
                 raise WorkbenchError(
-                    f"a worker process ended{at} (exit code {process.wait()}; -9 may mean out of memory: use fewer workers)"
+                    f"a worker process ended{at_piece} (exit code {process.wait()}; "
+                    "-9 may mean out of memory: use fewer workers)"
                 )
-            told = json.loads(answer)
-            if "error" in told:
-                raise WorkbenchError(told["error"])
-            if said is not job:
-                done(told["answer"])
+            reply = json.loads(answer)
+            if "error" in reply:
+                raise WorkbenchError(reply["error"])
+            if message is not job:
+                done(reply["answer"])
             try:
-                piece = todo.get_nowait()
+                piece = queue.get_nowait()
             except Empty:
                 return
-            said, at = json.dumps(piece).encode() + b"\n", f" at {called(piece)}" if called else ""
+            message = json.dumps(piece).encode() + b"\n"
+            at_piece = f" at {called(piece)}" if called else ""

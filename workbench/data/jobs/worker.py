@@ -1,4 +1,8 @@
-"""A process that works for `processes.py`: is sent a job, then pieces of work, one a line; answers each with a line of JSON."""
+"""A worker process of `processes.py`.
+
+Its standard input is a pickled job and then pieces of work, one in each line. It answers each with
+a line of JSON on its standard output.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,19 @@ from workbench.errors import WorkbenchError
 
 
 def main() -> None:
-    """`python -m workbench.data.jobs.worker`, until standard input ends."""
+    """Work until the standard input ends: `python -m workbench.data.jobs.worker`."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library may print is no answer
+    os.dup2(2, 1)  # What a library prints must not be read as an answer.
 
-    def answer(said: dict[str, Any]) -> None:
-        answers.write(json.dumps(said) + "\n")
+    def answer(reply: dict[str, Any]) -> None:
+        answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
     try:
-        job = pickle.load(sys.stdin.buffer)  # of the process that started this one
+        job = pickle.load(sys.stdin.buffer)  # Sent by the process that started this one.
     except Exception as error:
-        answer(
-            {
-                "error": f"a worker process cannot read the images ({_one_line(error)}); use workers=0"
-            }
-        )
+        reason = f"a worker process cannot read the images ({_one_line(error)}); use workers=0"
+        answer({"error": reason})
         return
     answer({})
     for line in sys.stdin.buffer:
@@ -36,7 +37,7 @@ def main() -> None:
             answer({"answer": job(json.loads(line))})
         except WorkbenchError as error:
             answer({"error": str(error)})
-        except BrokenPipeError:  # nobody listens any more
+        except BrokenPipeError:  # The parent process has ended.
             return
         except Exception as error:
             traceback.print_exc()

@@ -1,7 +1,8 @@
-"""`synthfaces-pose` and others: benchmarks of synthetic people whose numbers no training set reaches.
+"""`synthfaces-pose` and others: benchmarks of synthetic people who are in no training set.
 
-What is known of every picture makes benchmarks possible that photos hardly allow: all pairs across one condition, pictures
-that differ in one factor alone, strangers who are surely strangers.
+The truth about every image is known. This makes benchmarks possible that can hardly be made from
+photos: all pairs across one condition, images that differ in one factor only, and distractors who
+are certainly not enrolled.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from workbench.errors import WorkbenchError
 FOLDS, PER_FOLD = 10, 300
 PEOPLE, IMAGES = 100, 12
 SWEPT = 60
-"""People of the invariance benchmark."""
+"""Number of people of the invariance benchmark."""
 ENROLLED, PROBES, DISTRACTORS, FIRST_DISTRACTOR = 100, 5, 1000, 100_000
-"""Of the identification benchmark; distractors are numbered from the last on, counted from the first person of benchmarks."""
+"""Sizes of the identification benchmark: enrolled people, probes of each, distractors, and the
+number of the first distractor, counted from the first person of all benchmarks."""
 STRANGERS = "synthetic people whom no training set holds"
 
 
 class Drawn(NamedTuple):
-    """Pairs: (P, 2) numbers of images, (P,) whether they are genuine, (P,) their folds."""
+    """Pairs: (P, 2) image indices, (P,) whether each is genuine, and (P,) its fold."""
 
     pairs: NDArray[np.int64]
     same: NDArray[np.bool_]
@@ -40,27 +42,33 @@ class Drawn(NamedTuple):
 def cross_pairs(
     people: int, images: int, folds: int = FOLDS, per_fold: int = PER_FOLD, seed: int = 0
 ) -> Drawn:
-    """Pairs across a condition, for people of whom half of the pictures are of one kind and half of the other.
+    """Draw pairs across a condition.
 
-    Genuine and impostor pairs alike have their first picture from the first half of a person's pictures and their second
-    from the second half, so that the condition tells nothing. Within a fold each person is in equally many genuine pairs as
-    any other, and each couple in equally many impostor pairs, both within one. No pair is drawn twice; nobody is in two folds.
+    The first half of each person's images has one value of the condition and the second half
+    another. In genuine and in impostor pairs alike, the first image comes from a first half and the
+    second image from a second half, so that the condition does not tell them apart. Within a fold,
+    the numbers of genuine pairs of any two people differ by at most one, and so do the numbers of
+    impostor pairs of any two couples. No pair is drawn twice, and no person is in two folds.
 
     Args:
-        people: how many; image i is of person i // images.
-        images: of each person, an even number.
-        folds: number of folds.
-        per_fold: pairs of each kind in a fold.
-        seed: of the draw.
+        people: Number of people. Image i shows person i // images.
+        images: Number of images of each person, an even number.
+        folds: Number of folds.
+        per_fold: Number of genuine pairs in a fold, and of impostor pairs.
+        seed: Seed of the draw.
+
+    Returns:
+        The pairs, with `folds * per_fold` genuine and as many impostor pairs.
 
     Raises:
-        WorkbenchError: too few people or images for that many pairs.
+        WorkbenchError: If there are too few people or images for that many pairs.
     """
     rng = np.random.default_rng(seed)
     half, fewest = images // 2, people // folds
     if images % 2 or per_fold > half**2 * min(fewest, fewest * (fewest - 1)):
         raise WorkbenchError(
-            f"{people} people with {images} images give no {folds} folds of {per_fold} pairs of each kind"
+            f"{people} people with {images} images are too few for {folds} folds of {per_fold} "
+            "genuine and as many impostor pairs"
         )
     pairs = []
     for members in np.array_split(rng.permutation(people), folds):
@@ -68,7 +76,7 @@ def cross_pairs(
         person, option = _evenly(rng, len(members), half**2, per_fold)
         genuine = np.stack([members[person], members[person]], axis=1)
         pairs.append(genuine * images + _one_of_each_half(option, half))
-        # The second half of a couple's options is with the other of the two in front.
+        # In the second half of a couple's options the two people change places.
         couple, option = _evenly(rng, len(couples), 2 * half**2, per_fold)
         turned = (option >= half**2)[:, None]
         impostor = np.where(turned, couples[couple][:, ::-1], couples[couple])
@@ -80,7 +88,7 @@ def cross_pairs(
 def _evenly(
     rng: np.random.Generator, groups: int, options: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`count` different (group, option), each group as often as any other, within one."""
+    """Draw `count` different (group, option); counts of any two groups differ by at most one."""
     rounds = -(-count // groups)
     group = np.concatenate([rng.permutation(groups) for _ in range(rounds)])[:count]
     order = np.argsort(rng.random((groups, options)), axis=1)
@@ -92,19 +100,26 @@ def _one_of_each_half(option: NDArray[np.int64], half: int) -> NDArray[np.int64]
 
 
 def sweep_pairs(people: int, images: int, folds: int = FOLDS) -> Drawn:
-    """Genuine: a person's first picture with each other of theirs; impostor: first pictures of the fold's others with it.
+    """Pairs of reference images, which are the first of each person, with all other images.
+
+    A genuine pair is the reference of a person with another image of this person. An impostor pair
+    is the reference of another person of the same fold with that image.
 
     Args:
-        people: how many, a multiple of `folds`; image i is of person i // images, consecutive people are in one fold.
-        images: of each person.
-        folds: number of folds.
+        people: Number of people, a multiple of `folds`. Image i shows person i // images.
+            Consecutive people are in one fold.
+        images: Number of images of each person.
+        folds: Number of folds.
+
+    Returns:
+        The pairs, one for each other image and each person of its fold.
     """
     a_fold = people // folds
-    picture = np.array([number for number in range(people * images) if number % images])
-    person = picture // images
+    image = np.array([number for number in range(people * images) if number % images])
+    person = image // images
     reference = person[:, None] // a_fold * a_fold + np.arange(a_fold)  # everybody of the fold
     pairs = np.stack(
-        [reference * images, np.broadcast_to(picture[:, None], reference.shape)], axis=-1
+        [reference * images, np.broadcast_to(image[:, None], reference.shape)], axis=-1
     )
     return Drawn(
         pairs.reshape(-1, 2),
@@ -113,11 +128,11 @@ def sweep_pairs(people: int, images: int, folds: int = FOLDS) -> Drawn:
     )
 
 
-# What is made of a rendered set
+# From a rendered set to a benchmark
 
 
 def any_pictures(dataset: Dataset) -> Benchmark:
-    """Pairs of any two pictures, as LFW has them."""
+    """Pairs of any two images, as in LFW."""
     drawn = draw_pairs(dataset, FOLDS, PER_FOLD)
     return replace(
         drawn,
@@ -127,12 +142,13 @@ def any_pictures(dataset: Dataset) -> Benchmark:
 
 
 def across(condition: str) -> Callable[[Dataset], Benchmark]:
-    """Pairs of which the first picture is of the album's first half and the second of its second."""
+    """Pairs of an image from the first half of the album with one from the second half."""
 
     def build(dataset: Dataset) -> Benchmark:
         drawn = cross_pairs(dataset.num_identities, len(dataset) // dataset.num_identities)
         note = (
-            f"{dataset.num_identities} {STRANGERS}; each pair, genuine or impostor, is {condition}; "
+            f"{dataset.num_identities} {STRANGERS}; "
+            f"each pair, genuine or impostor, is {condition}; "
             "folds with disjoint identities"
         )
         return _benchmark(dataset, drawn, note)
@@ -141,18 +157,22 @@ def across(condition: str) -> Callable[[Dataset], Benchmark]:
 
 
 def one_factor(dataset: Dataset) -> Benchmark:
-    """Each person's reference picture with others that differ from it in one factor alone."""
+    """Pairs of each person's reference image with images that differ from it in one factor."""
     drawn = sweep_pairs(dataset.num_identities, len(dataset) // dataset.num_identities)
     note = (
-        f"{dataset.num_identities} {STRANGERS}; genuine pairs are a person's reference picture (frontal, 30 years, soft light, "
-        "nothing covered) with one that differs in one factor, impostor pairs that one with the references of the fold's others; "
-        f"to say no to every pair is right in {1 - drawn.same.mean():.0%}"
+        f"{dataset.num_identities} {STRANGERS}; genuine pairs are a person's reference image "
+        "(frontal, 30 years, soft light, nothing covered) with one that differs in one factor, "
+        "impostor pairs are that image with the references of other people of the fold; "
+        f"rejecting every pair would be right in {1 - drawn.same.mean():.0%}"
     )
     return _benchmark(dataset, drawn, note)
 
 
 def identification(known: Dataset, strangers: Dataset) -> Identification:
-    """The first picture of each known person is enrolled, their others are probes, the strangers' are distractors."""
+    """Enrol the first image of each known person; their other images are the probes.
+
+    The images of the strangers are the distractors.
+    """
     number = np.arange(len(known) + len(strangers))
     probes, distractors = number % (len(known) // known.num_identities) > 0, number >= len(known)
     columns, others = _columns(known), _columns(strangers)
@@ -164,7 +184,8 @@ def identification(known: Dataset, strangers: Dataset) -> Identification:
         number[probes & ~distractors],
         number[distractors],
         (*known.identity_names, *strangers.identity_names),
-        f"{known.num_identities} {STRANGERS}, each enrolled with one picture, among {strangers.num_identities:,} strangers",
+        f"{known.num_identities} {STRANGERS}, each enrolled with one image, "
+        f"among {strangers.num_identities:,} strangers",
         {key: np.concatenate([columns[key], others[key]]) for key in columns},
     )
 
@@ -175,12 +196,12 @@ def _benchmark(dataset: Dataset, drawn: Drawn, note: str) -> Benchmark:
 
 
 def _columns(dataset: Dataset) -> dict[str, NDArray[Any]]:
-    """The attributes that are a value an image: all but the landmarks."""
+    """The attributes with one value for each image, which are all except the landmarks."""
     columns = {key: np.asarray(column) for key, column in dataset.attributes.items()}
     return {key: column for key, column in columns.items() if column.ndim == 1}
 
 
-# The names
+# Registration under their names
 
 
 def _register(
@@ -188,15 +209,15 @@ def _register(
     settings: Callable[[], tuple[RenderSettings, ...]],
     build: Callable[..., Benchmark | Identification],
 ) -> Callable[[str], Benchmark | Identification]:
-    def which(path: str = "") -> tuple[RenderSettings, ...]:
+    def settings_of(path: str = "") -> tuple[RenderSettings, ...]:
         if path:
             raise WorkbenchError(f"{name}:{path[:40]}: the benchmark is called just {name!r}")
         return settings()
 
     def open_benchmark(path: str = "") -> Benchmark | Identification:
-        return build(*(open_set(one, name, name) for one in which(path)))
+        return build(*(open_set(one, name, name) for one in settings_of(path)))
 
-    SETS.register(name)(which)
+    SETS.register(name)(settings_of)
     BENCHMARKS.register(name)(open_benchmark)
     return open_benchmark
 
@@ -213,17 +234,17 @@ def _album(album: str) -> Callable[[], tuple[RenderSettings, ...]]:
 
 _open_wild = _register("synthfaces-wild", _album("wild"), any_pictures)
 _register("synthfaces-frontal", _album("frontal"), any_pictures)
-_register("synthfaces-pose", _album("pose"), across("a frontal picture with a profile"))
-_register("synthfaces-age", _album("age"), across("a picture in young years with one in old age"))
+_register("synthfaces-pose", _album("pose"), across("a frontal image with a profile"))
+_register("synthfaces-age", _album("age"), across("an image at a young age with one at an old age"))
 _register(
     "synthfaces-light",
     _album("light"),
-    across("a picture in soft light from the front with one in hard light from the side"),
+    across("an image in soft light from the front with one in hard light from the side"),
 )
 _register(
     "synthfaces-occlusion",
     _album("occlusion"),
-    across("a picture of the whole face with one of a covered face"),
+    across("an image of the whole face with one of a covered face"),
 )
 _register(
     "synthfaces-invariance",

@@ -1,7 +1,8 @@
-"""Rendering a set of people: by person, in processes, each person's pictures a file of its own until all are there.
+"""Renders a set of synthetic people in worker processes, one person at a time.
 
-A person's pictures are a pure function of the settings, so neither the number of processes nor being stopped and going on
-changes a byte of the result.
+The images of each person are kept in a file of their own until all people are rendered. They are a
+pure function of the settings, so neither the number of processes nor an interruption changes a byte
+of the result.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from workbench.files import atomic_path
 
 
 class Part(NamedTuple):
-    """The pictures of one person."""
+    """The images of one person."""
 
-    jpegs: NDArray[np.uint8]  # one behind the other
+    jpegs: NDArray[np.uint8]  # the bytes of all JPEG files, one file after the other
     sizes: NDArray[np.int64]
     columns: dict[str, NDArray[Any]]
 
@@ -44,20 +45,24 @@ def ensure(
     again: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Render a set unless it is there; what an earlier call has finished of it is kept.
+    """Render a set if it is not in the cache yet.
+
+    People whom an earlier call has finished are not rendered again.
 
     Args:
-        settings: what to render.
-        workers: processes, one thread each; 0 renders in this one. As many as there are cores by default.
-        again: throw away what is there and begin anew.
-        progress: say what is rendered and where, and show a bar with images a second.
+        settings: The settings of the set.
+        workers: Number of worker processes, which use one thread each. 0 renders in this process.
+            The default is the number of CPU cores.
+        again: Delete what is in the cache and render everything again.
+        progress: Print what is rendered and where, and show a progress bar.
 
     Returns:
-        The set's folder.
+        The folder of the set.
 
     Raises:
-        WorkbenchError: not enough room on the disk, the folder cannot be written, or the renderer fails.
-        KeyboardInterrupt: Ctrl-C; people who are finished stay so.
+        WorkbenchError: If the disk has not enough space, the folder cannot be written, or the
+            renderer fails.
+        KeyboardInterrupt: If the user presses Ctrl-C. People who are finished are kept.
     """
     if workers is not None and workers < 0:
         raise WorkbenchError(f"workers must be 0 or more, got {workers}")
@@ -66,7 +71,7 @@ def ensure(
         return folder
     try:
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        with _alone(folder, progress):
+        with _locked(folder, progress):
             if again:
                 (folder / ABOUT).unlink(missing_ok=True)
                 shutil.rmtree(folder)
@@ -79,16 +84,16 @@ def ensure(
 
 
 def unwritable(folder: Path, error: OSError) -> WorkbenchError:
-    """The error for a folder that the system does not let us write into."""
+    """The error for a folder that cannot be written."""
     return WorkbenchError(
-        f"{folder}: cannot be written ({error.strerror or error}); what is finished is kept. Make room there, or set "
-        "WORKBENCH_CACHE to another folder"
+        f"{folder}: cannot be written ({error.strerror or error}); what is finished is kept. "
+        "Make room there, or set WORKBENCH_CACHE to another folder"
     )
 
 
 @contextmanager
-def _alone(folder: Path, progress: bool) -> Iterator[None]:
-    """Hold the set's lock, which the system takes back from a process that dies."""
+def _locked(folder: Path, progress: bool) -> Iterator[None]:
+    """Hold the lock of the set. The operating system releases it if the process dies."""
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
@@ -106,24 +111,27 @@ def _render(settings: RenderSettings, folder: Path, workers: int, progress: bool
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     missing = [person for person in settings.numbers if read_part(parts, settings, person) is None]
-    total, left = settings.people * settings.images, len(missing) * settings.images
-    per_image = (
-        10 * settings.size**1.25
-    )  # bytes; measured: 2,600 (wild) to 3,900 (other albums) at 112 pixels
+    total = settings.people * settings.images
+    remaining = len(missing) * settings.images
+    # An estimate in bytes. Measured at 112 pixels: 2,600 (album wild) to 3,900 (other albums).
+    per_image = 10 * settings.size**1.25
     if progress:
-        there = f" ({total - left:,} are there already)" if total > left else ""
-        what = f"{total:,} images of {settings.people:,} people, about {_bytes(total * per_image)}"
-        tqdm.write(f"rendering {what}, into {folder}{there}", file=sys.stderr)
-    # The parts are there until the pack is finished.
-    needed, free = (total + left) * per_image, shutil.disk_usage(folder).free
+        existing = f" ({total - remaining:,} exist already)" if total > remaining else ""
+        set_size = f"{total:,} images of {settings.people:,} people"
+        tqdm.write(
+            f"rendering {set_size}, about {_bytes(total * per_image)}, into {folder}{existing}",
+            file=sys.stderr,
+        )
+    # The parts and the pack exist together until the pack is finished.
+    needed, free = (total + remaining) * per_image, shutil.disk_usage(folder).free
     if free < needed:
         raise WorkbenchError(
-            f"{folder}: {_bytes(free)} free, about {_bytes(needed)} are needed while {total:,} images are rendered; make room, "
-            "or set WORKBENCH_CACHE to another folder"
+            f"{folder}: {_bytes(free)} are free, but rendering {total:,} images needs about "
+            f"{_bytes(needed)}; make room, or set WORKBENCH_CACHE to another folder"
         )
     with tqdm(
         total=total,
-        initial=total - left,
+        initial=total - remaining,
         desc="rendering",
         unit="image",
         disable=not progress,
@@ -144,13 +152,14 @@ def _bytes(count: float) -> str:
 
 
 def write_part(parts: Path, settings: RenderSettings, person: int) -> None:
-    """Render one person into a file of the folder `parts`."""
+    """Render one person and write the images into a file of the folder `parts`."""
     portraits = import_module(settings.renderer).portraits(
         person, images=settings.images, album=settings.album, seed=settings.seed, size=settings.size
     )
     if len(portraits) != settings.images:
         raise WorkbenchError(
-            f"{settings.renderer}: {len(portraits)} pictures of person {person}, expected {settings.images}"
+            f"{settings.renderer}: returned {len(portraits)} images of person {person}, "
+            f"expected {settings.images}"
         )
     arrays: dict[str, NDArray[Any]] = {
         "jpegs": np.frombuffer(b"".join(portrait.jpeg for portrait in portraits), dtype=np.uint8),
@@ -166,7 +175,12 @@ def write_part(parts: Path, settings: RenderSettings, person: int) -> None:
 
 
 def read_part(parts: Path, settings: RenderSettings, person: int) -> Part | None:
-    """The pictures of one person; None where they are missing, cut off or changed (each array has a CRC-32 in the file)."""
+    """Read the images of one person.
+
+    Returns:
+        The images, or None if the file is missing, truncated or damaged. The file has a CRC-32 of
+        each array.
+    """
     path = _part_path(parts, person)
     if not path.is_file():
         return None
@@ -174,7 +188,7 @@ def read_part(parts: Path, settings: RenderSettings, person: int) -> Part | None
         with np.load(path, allow_pickle=False) as archive:
             columns = {key: archive[key] for key in archive.files}
         part = Part(columns.pop("jpegs"), columns.pop("sizes"), columns)
-    except Exception:  # whatever a damaged archive leads to
+    except Exception:  # A damaged archive can raise almost any error.
         return None
     whole = part.sizes.shape == (settings.images,) and part.sizes.sum() == len(part.jpegs)
     return part if whole else None
@@ -186,7 +200,7 @@ def _part_path(parts: Path, person: int) -> Path:
 
 @dataclass(frozen=True)
 class Renderer:
-    """What a worker process does with the number of a person."""
+    """The function that a worker process applies to the number of a person."""
 
     settings: RenderSettings
     parts: Path
@@ -199,7 +213,7 @@ class Renderer:
         except OSError as error:
             raise unwritable(self.parts.parent, error) from None
         except Exception as error:
-            traceback.print_exc()  # a fault of the renderer; its one line goes to the user
+            traceback.print_exc()  # The user also gets one line; this helps to mend the renderer.
             reason = " ".join(repr(error).split())[:300]
             raise WorkbenchError(
                 f"{self.settings.renderer} failed on person {person}: {reason}"
@@ -207,14 +221,17 @@ class Renderer:
 
 
 def _join(settings: RenderSettings, folder: Path) -> None:
-    """Make one file of the parts, then the index, then what announces both. Only the index is held in memory."""
+    """Join the parts into one file, then write the index and about.json.
+
+    Only the index is held in memory.
+    """
     columns: list[dict[str, NDArray[Any]]] = []
     with atomic_path(folder / PICTURES) as temporary, Pictures(temporary) as pictures:
         for person in settings.numbers:
             part = read_part(folder / PARTS, settings, person)
             if part is None or (columns and part.columns.keys() != columns[0].keys()):
                 raise WorkbenchError(
-                    f"{_part_path(folder / PARTS, person)}: was changed while the set was rendered; try again"
+                    f"{_part_path(folder / PARTS, person)}: was changed during rendering; try again"
                 )
             begin = 0
             for size in part.sizes.tolist():

@@ -1,10 +1,13 @@
-"""Rendered people, kept: a set of pictures is rendered once, packed into a folder of the cache, and read from there.
+"""The folder of the cache in which a rendered set of synthetic people is kept.
+
+A set is rendered once (`rendering.py`), packed into such a folder, and read from there.
 
 CACHE/synthfaces/ALBUM-PEOPLExIMAGES-FINGERPRINT/
-  images.bin    the JPEGs, one behind the other
-  index.npz     where each begins, its CRC-32, landmarks and attributes
-  about.json    settings, sizes and SHA-256 of both; written last: a set without it is not finished
-  parts/        one file a person while the set is being rendered (`rendering.py`)
+  images.bin    the JPEG files, one after the other
+  index.npz     the offset and CRC-32 of each image, its landmarks and its attributes
+  about.json    the settings, and the size and SHA-256 of the other two files. It is written last:
+                a set without it is not finished.
+  parts/        one file for each person while the set is being rendered
 """
 
 from __future__ import annotations
@@ -28,16 +31,19 @@ PARTS = "parts"
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a set is made of; together with the renderer's version it fixes every byte.
+    """The settings of a rendered set.
+
+    The settings and the version of the renderer determine every byte of the set.
 
     Attributes:
-        people: how many.
-        images: pictures of each.
-        album: what the pictures vary, one of the renderer's albums.
-        first: number of the first person.
-        seed: of everything drawn.
-        size: height and width in pixels.
-        renderer: module with `VERSION` and `portraits(person, images=, album=, seed=, size=)`, as `workbench.synthfaces` is.
+        people: Number of people.
+        images: Number of images of each person.
+        album: One of the renderer's albums, which says what varies between the images of a person.
+        first: Number of the first person.
+        seed: Seed of all random choices.
+        size: Height and width of the images in pixels.
+        renderer: Name of a module that has `VERSION` and
+            `portraits(person, images=, album=, seed=, size=)`, as `workbench.synthfaces` has.
     """
 
     people: int
@@ -50,40 +56,40 @@ class RenderSettings:
 
     @property
     def numbers(self) -> range:
-        """The people's numbers."""
+        """The numbers of the people."""
         return range(self.first, self.first + self.people)
 
     @cached_property
     def about(self) -> dict[str, object]:
-        """The settings and the renderer's version."""
+        """The settings and the version of the renderer, as they are stored in about.json."""
         return {"version": import_module(self.renderer).VERSION, "settings": asdict(self)}
 
     @property
     def folder(self) -> Path:
-        """Where in the cache the set is, or will be."""
-        fingerprint = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[
-            :12
-        ]
-        name = f"{self.album}-{self.people}x{self.images}-{fingerprint}"
+        """The folder of the cache that holds the set once it is rendered."""
+        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()
+        name = f"{self.album}-{self.people}x{self.images}-{digest[:12]}"
         return cache_folder() / self.renderer.rpartition(".")[2] / name
 
 
 def open_packed(settings: RenderSettings, name: str, remedy: str) -> Dataset:
-    """Open a set that is finished.
+    """Open a set that was rendered completely.
 
-    Sizes and the index are checked now, each picture when it is read.
+    The sizes of the files and the index are checked now, and each image when it is read.
 
     Args:
-        settings: what was rendered.
-        name: what to call it in figures and file names.
-        remedy: what to do where it is damaged, for the message.
+        settings: The settings of the set.
+        name: Name of the data set in figures and file names.
+        remedy: What the user can do if the set is damaged; it ends the error message.
 
     Returns:
-        A data set with the renderer's attributes as columns, and `landmarks` (N, 5, 2) float32, x and y in pixels: eye left
-        in the image, eye right, nose tip, mouth corner left, right.
+        A data set with the attributes of the renderer as columns, and with `landmarks`, which is
+        (N, 5, 2) float32 with x and y in pixels. The five landmarks are the eye on the left of the
+        image, the eye on the right, the tip of the nose, and the left and right corner of the
+        mouth.
 
     Raises:
-        WorkbenchError: a file is missing, cut off, changed, or of another set.
+        WorkbenchError: If a file is missing, truncated, changed, or belongs to another set.
     """
     folder, count = settings.folder, settings.people * settings.images
     images, columns, _ = opened(folder, settings.about, remedy)

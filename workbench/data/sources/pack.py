@@ -1,10 +1,13 @@
-"""`pack:DIR` - any data set as one file of images and a small index: opened in a second, read as fast as the disk allows.
+"""`pack:DIR` - any data set as one file of images and a small index.
 
-    images.bin    the image files as they were, one behind the other
-    index.npz     where each begins, its CRC-32, identities and their names, attributes
-    about.json    format, sizes, SHA-256 of the index; written last: a folder without it is not finished
+A pack is opened in a second and read as fast as the disk allows. It has three files:
 
-`rendered.py` keeps synthetic people in the same three files.
+    images.bin    the image files unchanged, one after the other
+    index.npz     where each image begins, its CRC-32, identities and their names, attributes
+    about.json    format, sizes, SHA-256 of the index; it is written last, so that a folder without
+                  it is recognised as unfinished
+
+`workbench/data/rendered/store.py` keeps synthetic faces in the same three files.
 """
 
 from __future__ import annotations
@@ -31,17 +34,27 @@ PICTURES, INDEX, ABOUT = "images.bin", "index.npz", "about.json"
 Arrays = dict[str, Any]
 FORMAT, VERSION = "margin workbench pack", 1
 LARGEST = 200_000_000
-"""Bytes of an image; a longer one is an error of the index."""
+"""Largest image in bytes. An index that claims a larger one is wrong."""
 COLUMN, TEXT, ENDS = "column:", "text:", "ends:"
-"""What attributes are called in the index of a pack: numbers as they are, texts as their bytes in UTF-8 and where each ends."""
+"""Prefixes of attributes in the index of a pack.
+
+Numbers are stored as they are; texts are stored as their bytes in UTF-8 and where each one ends.
+"""
 
 
 @dataclass(frozen=True)
 class PackedImages(EncodedImages):
-    """Image files in one file; nothing is held in memory but where they begin."""
+    """Reader of image files in one file.
+
+    Attributes:
+        file: images.bin.
+        offsets: (N + 1,) int64 where each image begins, and where the last one ends.
+        checksums: (N,) uint32 CRC-32 of each image.
+        remedy: what to do if an image is damaged, for error messages.
+    """
 
     file: SharedFile
-    offsets: NDArray[np.int64]  # (N + 1,)
+    offsets: NDArray[np.int64]
     checksums: NDArray[np.uint32]
     remedy: str
 
@@ -68,17 +81,20 @@ class PackedImages(EncodedImages):
 def opened(
     folder: Path, expected: Mapping[str, object], remedy: str
 ) -> tuple[PackedImages, Arrays, dict[str, Any]]:
-    """The images of a finished folder, the columns of its index, and its about.json.
+    """Opens a finished folder of the three files.
 
-    Sizes and the index are checked now, each image when it is read.
+    Sizes and the index are checked now, and each image when it is read.
 
     Args:
-        folder: with `PICTURES`, `INDEX` and `ABOUT`.
-        expected: what about.json has to say.
-        remedy: what to do where it is damaged, for the message.
+        folder: the folder.
+        expected: values that about.json must have.
+        remedy: what to do if the folder is damaged, for error messages.
+
+    Returns:
+        The images, the other columns of the index, and the contents of about.json.
 
     Raises:
-        WorkbenchError: a file is missing, cut off, changed, or of another set.
+        WorkbenchError: if a file is missing, truncated, changed, or of another set.
     """
     try:
         about = runs.read_json(folder / ABOUT)
@@ -91,74 +107,84 @@ def opened(
             raise WorkbenchError(f"{INDEX} was changed or is of another set")
         columns: Arrays = load(folder / INDEX)
         offsets, checksums = columns.pop("offsets"), columns.pop("checksums")
-        count = len(checksums)
-        if (
-            checksums.shape != (about.get("images", count),)
-            or offsets.shape != (count + 1,)
-            or offsets[-1] != size
-        ):
-            raise WorkbenchError(f"{INDEX} and {PICTURES} do not belong together")
-        lengths = np.diff(offsets)
-        if (
-            offsets.dtype != np.int64
-            or offsets[0] != 0
-            or ((lengths < 0) | (lengths > LARGEST)).any()
-        ):
-            raise WorkbenchError(f"{INDEX} has images that begin or end where none can")
-    except Exception as error:  # beside missing files whatever a damaged archive leads to
+        _check_index(offsets, checksums, about.get("images", len(checksums)), size)
+    except Exception as error:  # damaged archives raise much more than OSError
         raise damaged(folder, error, remedy) from None
     return PackedImages(SharedFile(folder / PICTURES), offsets, checksums, remedy), columns, about
 
 
+def _check_index(
+    offsets: NDArray[np.int64], checksums: NDArray[np.uint32], images: object, size: int
+) -> None:
+    """Raises WorkbenchError if the index does not fit the number of images, or the file's size."""
+    count = len(checksums)
+    if checksums.shape != (images,) or offsets.shape != (count + 1,) or offsets[-1] != size:
+        raise WorkbenchError(f"{INDEX} and {PICTURES} do not belong together")
+    lengths = np.diff(offsets)
+    impossible = (lengths < 0) | (lengths > LARGEST)
+    if offsets.dtype != np.int64 or offsets[0] != 0 or impossible.any():
+        raise WorkbenchError(f"{INDEX} has images at impossible places")
+
+
 def damaged(folder: Path, error: Exception, remedy: str) -> WorkbenchError:
-    """The error of a folder that cannot be opened, in one line."""
+    """Returns the error of a folder that cannot be opened, in one line."""
     reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:160]
     return WorkbenchError(f"{folder}: damaged ({reason or type(error).__name__}); {remedy}")
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex digits."""
+    """Returns the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @SOURCES.register("pack")
 def open_pack(path: str) -> Dataset:
-    """A folder that `write` (`workbench data pack`) made, with all attributes of what it was made from."""
+    """Opens a pack that `workbench data pack` wrote, with all attributes of the original data set.
+
+    Args:
+        path: folder of the pack.
+
+    Raises:
+        WorkbenchError: if the folder is not a pack, of another version, unfinished or damaged.
+    """
     folder = existing(path, "pack", "folder")
     if not (folder / ABOUT).is_file():
-        why = (
-            "writing it was not finished" if (folder / PICTURES).is_file() else f"it has no {ABOUT}"
-        )
+        unfinished = (folder / PICTURES).is_file()
+        reason = "writing it was not finished" if unfinished else f"it has no {ABOUT}"
         raise WorkbenchError(
-            f"pack:{path}: not a pack ({why}); write one with `workbench data pack`"
+            f"pack:{path}: not a pack ({reason}); write one with `workbench data pack`"
         )
     remedy = "write the pack again"
     about = runs.read_json(folder / ABOUT)
     if about.get("format") == FORMAT and about.get("version") != VERSION:
         raise WorkbenchError(
-            f"pack:{path}: of version {about.get('version')}, expected {VERSION}; {remedy}"
+            f"pack:{path}: has version {about.get('version')}, expected {VERSION}; {remedy}"
         )
     images, columns, _ = opened(folder, {"format": FORMAT}, remedy)
     try:
-        names = json.loads(columns.pop("identity_names").tobytes())
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise WorkbenchError("its identity_names are no list of names")
-        "\0".join(names).encode("utf-8", "surrogateescape")  # JSON can spell what is no text
-        if (identities := columns.pop("identities")).dtype.kind not in "iu":
-            raise WorkbenchError("its identities are no whole numbers")
-        attributes = {
-            key.partition(":")[2]: _column(key, columns)
-            for key in columns
-            if not key.startswith(ENDS)
-        }
-        if any(len(column) != len(images) for column in attributes.values()):
-            raise WorkbenchError("its columns are of different lengths")
-        return Dataset(
-            folder.resolve().name, images, identities.astype(np.int64), names, attributes
-        )
-    except Exception as error:  # of an index with the right checksum, which somebody else wrote
+        return _dataset(folder.resolve().name, images, columns)
+    except Exception as error:  # the checksum of the index is right, but another program wrote it
         raise damaged(folder, error, remedy) from None
+
+
+def _dataset(name: str, images: PackedImages, columns: Arrays) -> Dataset:
+    """Returns the data set that the columns of an index describe, after checking them."""
+    identity_names = json.loads(columns.pop("identity_names").tobytes())
+    is_list = isinstance(identity_names, list)
+    if not is_list or not all(isinstance(name, str) for name in identity_names):
+        raise WorkbenchError("its identity_names are not a list of names")
+    # JSON can spell a lone surrogate, which is not text; encoding it raises an error.
+    "\0".join(identity_names).encode("utf-8", "surrogateescape")
+    identities = columns.pop("identities")
+    if identities.dtype.kind not in "iu":
+        raise WorkbenchError("its identities are not whole numbers")
+    attributes = {
+        key.partition(":")[2]: _column(key, columns) for key in columns if not key.startswith(ENDS)
+    }
+    if any(len(column) != len(images) for column in attributes.values()):
+        raise WorkbenchError("its columns have different lengths")
+    return Dataset(name, images, identities.astype(np.int64), identity_names, attributes)
 
 
 def _column(key: str, columns: Arrays) -> Sequence[Any]:
@@ -167,5 +193,5 @@ def _column(key: str, columns: Arrays) -> Sequence[Any]:
         return values
     texts = Texts(columns[key], columns[ENDS + key.removeprefix(TEXT)])
     if not texts.sound:
-        raise WorkbenchError("a column of texts is not whole")
+        raise WorkbenchError("a column of texts is incomplete")
     return texts

@@ -1,6 +1,7 @@
-"""`tfrecord:FILE` - TFRecord files of faces, with the features of arcface-tf2 or of InsightFace_TF.
+"""`tfrecord:FILE` - TFRecord files of faces, with the features of arcface-tf2 or InsightFace_TF.
 
-A record is its length (8 bytes), the length's checksum, the data, their checksum; the data are an `Example` message.
+A record is its length (8 bytes), the checksum of the length, the data, and their checksum. The data
+are an `Example` message (`workbench/data/io/protobuf.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tqdm.auto import tqdm
 
 from workbench import images
 from workbench.data.dataset import Dataset, EncodedImages, number_identities
-from workbench.data.io.indexes import Arrays, Texts, remembered
+from workbench.data.io.indexes import Arrays, Texts, cached_index
 from workbench.data.io.list_files import Place
 from workbench.data.io.paths import with_options
 from workbench.data.io.protobuf import Feature, features, first_bytes, first_integer
@@ -29,28 +30,38 @@ from workbench.data.io.reading import SharedFiles
 from workbench.data.registry import SOURCES, existing
 from workbench.errors import WorkbenchError
 
-HEADER = struct.Struct("<QI")  # length, its checksum; behind the data follows theirs
+HEADER = struct.Struct("<QI")
+"""Length of the data and its checksum. The checksum of the data follows the data."""
+CHECKSUM_BYTES = 4
 LABELS = (b"image/source_id", b"label")
 PICTURES = (b"image/encoded", b"image_raw")
 PATH, NAME = b"image/img_path", b"image/filename"
 COLUMNS = ("files", "offsets", "lengths", "begins", "ends", "paths", "labels")
-"""What the index has of each record."""
+"""What the index stores of each record, besides its name."""
 DAMAGED = "damaged (its checksum is wrong)"
 
 
 class Record(NamedTuple):
-    """One record, and where its features are in it."""
+    """A record.
+
+    Attributes:
+        data: the bytes of the Example message.
+        features: where the values of each feature are in the data.
+    """
 
     data: bytes
     features: dict[bytes, Feature]
 
     def first_of(self, names: tuple[bytes, ...]) -> Feature | None:
-        """The first feature of these names that is there."""
+        """Returns the first of these features that the record has."""
         return next((self.features[name] for name in names if name in self.features), None)
 
 
-def _sound(data: bytes, expected: int) -> bool:
-    """TFRecord turns and shifts its checksums, so that those of data which contain checksums differ."""
+def _has_checksum(data: bytes, expected: int) -> bool:
+    """Returns whether data have a checksum of TFRecord.
+
+    It is a rotated and shifted CRC-32C, so that data that contain checksums get another one.
+    """
     crc: int = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF == expected
 
@@ -62,8 +73,12 @@ def _parse(data: bytes, where: str) -> Record:
         raise WorkbenchError(f"{where}: not an Example message ({error})") from None
 
 
-def _records(file: Path, bar: Any) -> Iterator[tuple[int, int, str, Record]]:
-    """Offset and length of the data of each record, what to call it, and the record."""
+def _records(file: Path, bar: Any) -> Iterator[tuple[int, str, Record]]:
+    """Yields the records of a file.
+
+    Yields:
+        Offset of the data of a record, the name of the record for error messages, and the record.
+    """
     size, at, number = file.stat().st_size, 0, 0
     with file.open("rb") as stream:
         while at < size:
@@ -71,46 +86,60 @@ def _records(file: Path, bar: Any) -> Iterator[tuple[int, int, str, Record]]:
             header = stream.read(HEADER.size)
             if header[:3] == b"\x1f\x8b\x08" and number == 0:
                 raise WorkbenchError(
-                    f"{file}: is compressed; gunzip it first, so that pictures can be read from anywhere in it"
+                    f"{file}: is compressed; gunzip it first, so that images can be read at any "
+                    "place in it"
                 )
-            if len(header) < HEADER.size:
-                raise WorkbenchError(
-                    f"{where}: the file ends at the record's length; it is truncated"
-                )
-            length, checksum = HEADER.unpack(header)
-            if not _sound(header[:8], checksum):
-                raise WorkbenchError(f"{where}: {DAMAGED}")
             begin = at + HEADER.size
-            if length > size - begin - 4:  # nothing is read, so a wrong length takes no memory
-                raise WorkbenchError(
-                    f"{where}: {length:,} bytes long, but {max(size - begin - 4, 0):,} follow; truncated, or no TFRecord"
-                )
-            if length > images.MAX_PIXELS * 4:
-                raise WorkbenchError(
-                    f"{where}: {length:,} bytes long, more than any picture that is decoded"
-                )
-            data, tail = stream.read(length), stream.read(4)
-            if len(data) < length or len(tail) < 4:
+            length = _length(header, size - begin - CHECKSUM_BYTES, where)
+            data, checksum = stream.read(length), stream.read(CHECKSUM_BYTES)
+            if len(data) < length or len(checksum) < CHECKSUM_BYTES:
                 raise WorkbenchError(f"{where}: the file became shorter while it was read")
-            if not _sound(data, int.from_bytes(tail, "little")):
+            if not _has_checksum(data, int.from_bytes(checksum, "little")):
                 raise WorkbenchError(f"{where}: {DAMAGED}")
-            yield begin, length, where, _parse(data, where)
-            bar.update(begin + length + 4 - at)
-            at, number = begin + length + 4, number + 1
+            yield begin, where, _parse(data, where)
+            next_record = begin + length + CHECKSUM_BYTES
+            bar.update(next_record - at)
+            at, number = next_record, number + 1
+
+
+def _length(header: bytes, rest: int, where: str) -> int:
+    """Returns the length of a record's data, which is checked before any data are read.
+
+    Args:
+        header: the first bytes of the record.
+        rest: bytes of the file that may belong to the data.
+        where: name of the record.
+    """
+    if len(header) < HEADER.size:
+        raise WorkbenchError(f"{where}: the file ends at the record's length; it is truncated")
+    length, checksum = HEADER.unpack(header)
+    if not _has_checksum(header[:8], checksum):
+        raise WorkbenchError(f"{where}: {DAMAGED}")
+    if length > rest:
+        raise WorkbenchError(
+            f"{where}: {length:,} bytes long, but {max(rest, 0):,} follow; "
+            "the file is truncated or not a TFRecord file"
+        )
+    if length > images.MAX_PIXELS * 4:
+        raise WorkbenchError(f"{where}: {length:,} bytes long, more than an image may have")
+    return int(length)
 
 
 @dataclass(frozen=True)
 class TFRecordImages(EncodedImages):
-    """The images of TFRecord files.
+    """Reader of the images in TFRecord files.
 
     Attributes:
         files: the files.
-        file_of: (N,) number of the file that holds each record.
-        offsets, lengths: (N,) the bytes of each record's data in its file.
-        begins, ends: (N,) where in the data the picture is, or the path of one.
-        paths: (N,) which of both.
-        names: what the records call the pictures.
-        pictures: the folder of those that a record only points to; beside the record file where it is None.
+        file_of: (N,) int64 number of the file that holds each record.
+        offsets: (N,) int64 where the data of each record begin in its file.
+        lengths: (N,) int64 bytes of the data of each record.
+        begins: (N,) int64 where the image, or its path, begins in the data.
+        ends: (N,) int64 where it ends.
+        paths: (N,) bool, True if the record holds the path of an image instead of the image.
+        names: N names of the images.
+        pictures: folder of the images that records only point to; None for the folder of the
+            record file.
     """
 
     files: SharedFiles
@@ -127,37 +156,36 @@ class TFRecordImages(EncodedImages):
         return len(self.offsets)
 
     def where(self, index: int) -> str:
+        file = self.files.paths[self.file_of[index]]
         start = self.offsets[index] - HEADER.size
-        return f"{self.files.paths[self.file_of[index]]}, record at byte {start} ({self.names[index][:100]!r})"
+        return f"{file}, record at byte {start} ({self.names[index][:100]!r})"
 
     def encoded(self, index: int) -> bytes:
         number, length = int(self.file_of[index]), int(self.lengths[index])
-        piece = self.files.read(number, int(self.offsets[index]), length + 4)
-        if len(piece) < length + 4:
+        piece = self.files.read(number, int(self.offsets[index]), length + CHECKSUM_BYTES)
+        if len(piece) < length + CHECKSUM_BYTES:
             raise WorkbenchError(f"{self.where(index)}: the file ends within it; it is truncated")
-        if not _sound(piece[:length], int.from_bytes(piece[length:], "little")):
+        if not _has_checksum(piece[:length], int.from_bytes(piece[length:], "little")):
             raise WorkbenchError(f"{self.where(index)}: {DAMAGED}")
-        found = piece[self.begins[index] : self.ends[index]]
+        value = piece[self.begins[index] : self.ends[index]]
         if not self.paths[index]:
-            return found
-        folder = self.files.paths[number].parent
-        return images.read_bytes(
-            self._file(
-                folder,
-                found.decode("utf-8", "surrogateescape"),
-                self.names[index],
-                self.where(index),
-            )
-        )
+            return value
+        return images.read_bytes(self._file(index, value.decode("utf-8", "surrogateescape")))
 
-    def _file(self, folder: Path, path: str, name: str, where: str) -> Path:
-        """The picture that a record points to: by its path beside the record file, or by its name in the folder given."""
-        root, wanted = (folder, path) if self.pictures is None else (self.pictures, name)
-        place = Place(root)
-        if (found := place.find(wanted)) is not None:
-            return root / found
+    def _file(self, index: int, path: str) -> Path:
+        """Returns the image that a record points to.
+
+        It is found by its path from the folder of the record file, or by its name in `pictures`.
+        """
+        root, wanted = self.pictures, self.names[index]
+        if root is None:
+            root, wanted = self.files.paths[int(self.file_of[index])].parent, path
+        place, where = Place(root), self.where(index)
+        file = place.find(wanted)
+        if file is not None:
+            return root / file
         if place.leads_out(wanted):
-            hint = "" if self.pictures else "; name the pictures' folder, tfrecord:FILE,images=DIR"
+            hint = "" if self.pictures else "; name the folder of images, tfrecord:FILE,images=DIR"
             raise WorkbenchError(f"{where}: {wanted[:120]!r} leads out of {root}{hint}")
         raise WorkbenchError(
             f"{where}: {wanted[:120]!r} cannot be read: it is not in {root}{place.hint(wanted)}"
@@ -166,26 +194,27 @@ class TFRecordImages(EncodedImages):
 
 @SOURCES.register("tfrecord")
 def open_tfrecord(path: str) -> Dataset:
-    """`tfrecord:FILE`, or a pattern such as `tfrecord:train-*.tfrecord`, whose files are one set.
+    """Opens a TFRecord file, or all files of a pattern such as `train-*.tfrecord` as one data set.
 
-    Each record has `image/source_id` (or `label`), and the picture in `image/encoded` (or `image_raw`), or its path in
-    `image/img_path`: looked for beside the record file, and not outside of that folder. With `,images=DIR` it is
-    `image/filename` in DIR instead. The files are looked through once; an index of large ones is kept in the cache.
+    Each record has a label in `image/source_id` or `label`, and the image in `image/encoded` or
+    `image_raw`, or the path of the image in `image/img_path`. A path is relative to the folder of
+    the record file and must not lead out of it. With the option `,images=DIR` the image is
+    `image/filename` in DIR instead. The files are read once to index them; the index of large files
+    is kept in the cache.
+
+    Args:
+        path: file or pattern, and options.
+
+    Raises:
+        WorkbenchError: if there is no such file, it is damaged, compressed or truncated, or a
+            record lacks one of these features.
     """
     pattern, options = with_options(path, "tfrecord", ("images",))
-    whole = os.path.expanduser(pattern)
-    matches = (
-        []
-        if os.path.isfile(whole) or not glob.has_magic(whole)
-        else sorted(glob.glob(whole, recursive=True))
-    )
-    files = [Path(match) for match in matches if os.path.isfile(match)] or [
-        existing(pattern, "tfrecord", "file")
-    ]
+    files = _files(pattern)
     pictures = existing(options["images"], "tfrecord", "folder") if "images" in options else None
-    found = remembered("tfrecord", files, [], lambda: _index(files))
-    names = Texts(found["names"], found["name_ends"])
-    file_of, offsets, lengths, begins, ends, paths, labels = (found[column] for column in COLUMNS)
+    index = cached_index("tfrecord", files, [], lambda: _index(files))
+    names = Texts(index["names"], index["name_ends"])
+    file_of, offsets, lengths, begins, ends, paths, labels = (index[column] for column in COLUMNS)
     reader = TFRecordImages(
         SharedFiles(files),
         file_of,
@@ -202,58 +231,57 @@ def open_tfrecord(path: str) -> Dataset:
     return Dataset(name, reader, identities, identity_names, {"file": names})
 
 
+def _files(pattern: str) -> list[Path]:
+    """Returns the files that a name or a pattern stands for."""
+    expanded = os.path.expanduser(pattern)
+    if glob.has_magic(expanded) and not os.path.isfile(expanded):
+        matches = sorted(glob.glob(expanded, recursive=True))
+        if files := [Path(match) for match in matches if os.path.isfile(match)]:
+            return files
+    return [existing(pattern, "tfrecord", "file")]
+
+
 def _index(files: list[Path]) -> Arrays:
-    """Where the records and their pictures are, and whose."""
-    rows, name_ends, names = (
-        array("q"),
-        array("q"),
-        bytearray(),
-    )  # millions of tuples would take ten times the memory
+    """Reads all records and returns where they and their images are, and their labels."""
+    # Arrays of numbers and one array of bytes take a tenth of the memory of millions of tuples.
+    rows, name_ends, names = array("q"), array("q"), bytearray()
     total = sum(file.stat().st_size for file in files)
     with tqdm(
         total=total, desc="index", unit="B", unit_scale=True, delay=2, dynamic_ncols=True
     ) as bar:
         for number, file in enumerate(files):
-            for offset, length, where, record in _records(file, bar):
-                label, name = record.first_of(LABELS), record.first_of((NAME, PATH))
-                picture = record.first_of((*PICTURES, PATH))
-                if label is None or picture is None:
-                    there = (
-                        ", ".join(
-                            sorted(
-                                ascii(key.decode("utf-8", "replace")[:40])
-                                for key in record.features
-                            )[:6]
-                        )
-                        or "nothing"
-                    )
-                    raise WorkbenchError(
-                        f"{where}: has {there}; expected image/source_id with image/encoded or image/img_path, "
-                        "or label with image_raw"
-                    )
-                try:
-                    span = first_bytes(record.data, picture)
-                    rows.extend(
-                        (
-                            number,
-                            offset,
-                            length,
-                            *span,
-                            record.first_of(PICTURES) is None,
-                            first_integer(record.data, label),
-                        )
-                    )
-                    if name:
-                        begin, end = first_bytes(record.data, name)
-                        names += record.data[begin:end]
-                except ValueError as error:
-                    raise WorkbenchError(
-                        f"{where}: its label, picture or file name is of the wrong type ({error})"
-                    ) from None
+            for offset, where, record in _records(file, bar):
+                values, name = _row(record, where)
+                rows.extend((number, offset, len(record.data), *values))
+                names += name
                 name_ends.append(len(names))
     table = np.array(rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T.copy()
-    texts = {
+    return {
+        **{column: table[i] for i, column in enumerate(COLUMNS)},
         "names": np.frombuffer(bytes(names), np.uint8),
         "name_ends": np.array(name_ends, dtype=np.int64),
     }
-    return {**{column: table[i] for i, column in enumerate(COLUMNS)}, **texts}
+
+
+def _row(record: Record, where: str) -> tuple[tuple[int, int, bool, int], bytes]:
+    """Returns the last four of `COLUMNS` for a record, and the name of its image."""
+    label, name = record.first_of(LABELS), record.first_of((NAME, PATH))
+    picture = record.first_of((*PICTURES, PATH))
+    if label is None or picture is None:
+        keys = sorted(ascii(key.decode("utf-8", "replace")[:40]) for key in record.features)
+        raise WorkbenchError(
+            f"{where}: has {', '.join(keys[:6]) or 'nothing'}; expected image/source_id with "
+            "image/encoded or image/img_path, or label with image_raw"
+        )
+    try:
+        begin, end = first_bytes(record.data, picture)
+        is_path = record.first_of(PICTURES) is None
+        row = (begin, end, is_path, first_integer(record.data, label))
+        if name is None:
+            return row, b""
+        name_begin, name_end = first_bytes(record.data, name)
+        return row, record.data[name_begin:name_end]
+    except ValueError as error:
+        raise WorkbenchError(
+            f"{where}: its label, image or file name is of the wrong type ({error})"
+        ) from None

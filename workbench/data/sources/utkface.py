@@ -1,7 +1,8 @@
-"""`utkface:DIR` or `utkface:FILE.zip` - UTKFace, whose file names say age, gender and race: AGE_GENDER_RACE_DATE.jpg.
+"""`utkface:DIR` or `utkface:FILE.zip` - UTKFace, with age, gender and race in the file names.
 
-Zhang, Song and Qi, "Age progression/regression by conditional adversarial autoencoder", CVPR 2017. Nobody knows who is on
-which picture, so "identity" is one of the labels, gender unless told otherwise.
+Zhang, Song and Qi, "Age progression/regression by conditional adversarial autoencoder", CVPR 2017.
+A file is called AGE_GENDER_RACE_DATE.jpg. The people are unknown, so one of the labels takes the
+place of the identity: the gender by default.
 """
 
 from __future__ import annotations
@@ -26,12 +27,19 @@ from workbench.errors import WorkbenchError, WorkbenchWarning, unknown_name
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60 and older")
-"""Decades, of which the last takes in all above; multi-task sets know the same seven classes."""
-OLDEST = 116  # as its authors say
+"""Decades of age. Multi-task sets (`packed:PREFIX`) have the same seven classes."""
+OLDEST = 116
+"""The highest age in the data set, according to its authors."""
 
 
 class Labels(NamedTuple):
-    """What a file name says."""
+    """The labels in a file name.
+
+    Attributes:
+        age: years.
+        gender: number in `GENDERS`.
+        race: number in `RACES`.
+    """
 
     age: int
     gender: int
@@ -43,10 +51,23 @@ CLASSES: dict[str, tuple[tuple[str, ...], Callable[[Labels], int]]] = {
     "age": (AGES, lambda labels: min(labels.age // 10, len(AGES) - 1)),
     "race": (RACES, lambda labels: labels.race),
 }
+"""Names of the classes for each value of the option `label`, and the class of an image."""
 
 
 def parse_name(name: str) -> Labels | None:
-    """What `AGE_GENDER_RACE_DATE.jpg` says, or `.jpg.chip.jpg`; None where a part is missing, as it is in some, or impossible."""
+    """Returns the labels in the name of a file.
+
+    Args:
+        name: path of the file, such as `AGE_GENDER_RACE_DATE.jpg` or
+            `AGE_GENDER_RACE_DATE.jpg.chip.jpg`.
+
+    Returns:
+        The labels; None if a part is missing, as in some names of the data set, or impossible.
+
+    Example:
+        >>> parse_name("part1/26_1_2_20170116184024662.jpg.chip.jpg")
+        Labels(age=26, gender=1, race=2)
+    """
     match = re.fullmatch(r"([0-9]{1,3})_([01])_([0-4])_[0-9]+(\.\w+)+", name.rpartition("/")[2])
     if match is None or int(match[1]) > OLDEST:
         return None
@@ -55,10 +76,18 @@ def parse_name(name: str) -> Labels | None:
 
 @SOURCES.register("utkface")
 def open_utkface(path: str) -> Dataset:
-    """The pictures of a folder or a zip, at any depth. Classes: `male` and `female`.
+    """Opens the images of a folder or a zip archive, at any depth.
 
-    With `,label=age` seven classes of age, with `,label=race` what the authors tell apart. Files that are named otherwise
-    are passed over, with a warning that counts them.
+    The classes are male and female.
+
+    With the option `,label=age` there are seven classes of age, and with `,label=race` those that
+    the authors distinguish. Files with other names are left out, and a warning counts them.
+
+    Args:
+        path: the folder or archive, and options.
+
+    Raises:
+        WorkbenchError: if there is no such folder or archive, or it has no image of UTKFace.
     """
     place, options = with_options(path, "utkface", ("label",))
     label = options.get("label", "gender")
@@ -69,43 +98,54 @@ def open_utkface(path: str) -> Dataset:
         raise WorkbenchError(
             f"utkface:{path}: no such folder or zip; expected utkface:DIR or utkface:FILE.zip"
         )
-    left = NotListed(flat=True)
-    listed = pictures_below(root, left) if root.is_dir() else filter(left.takes, _files_in(root))
-    pictures = sorted(name for name in listed if not re.search(r"[\x00-\x1f]", name))
-    known = [(name, labels) for name in pictures if (labels := parse_name(name))]
-    if not known:
-        found = f"e.g. {pictures[0][:80]!r}" if pictures else "no pictures"
-        raise WorkbenchError(
-            f"utkface:{path}: expected pictures named AGE_GENDER_RACE_DATE.jpg, found {found}"
-        )
-    if len(known) < len(pictures):
-        odd = next(name for name in pictures if not parse_name(name))
-        warnings.warn(
-            f"utkface:{path}: {len(pictures) - len(known)} of {len(pictures)} pictures are passed over, whose names are not "
-            f"AGE_GENDER_RACE_DATE.jpg, e.g. {odd[:80]!r}",
-            WorkbenchWarning,
-            stacklevel=2,
-        )
-    left.warn(f"utkface:{path}")
-    files = [name for name, _ in known]
+    not_listed = NotListed(flat=True)
+    files, labels = _labelled(path, list(_images(root, not_listed)))
+    not_listed.warn(f"utkface:{path}")
     reader: EncodedImages = Files(root, files) if root.is_dir() else ZippedImages(root, files)
-    names, class_of = CLASSES[label]
-    used, identities = np.unique([class_of(labels) for _, labels in known], return_inverse=True)
+    class_names, class_of = CLASSES[label]
+    used, identities = np.unique(list(map(class_of, labels)), return_inverse=True)
     return Dataset(
         root.resolve().stem,
         reader,
         identities.astype(np.int64),
-        [names[number] for number in used],
+        [class_names[number] for number in used],
         {
             "file": files,
-            "age": [labels.age for _, labels in known],
-            "gender": [GENDERS[labels.gender] for _, labels in known],
-            "race": [RACES[labels.race] for _, labels in known],
+            "age": [age for age, _, _ in labels],
+            "gender": [GENDERS[gender] for _, gender, _ in labels],
+            "race": [RACES[race] for _, _, race in labels],
         },
-        str(left),
+        str(not_listed),
     )
 
 
-def _files_in(archive: Path) -> Iterator[str]:
-    """The names of a zip's members that are files."""
-    return (name for name in names_in(archive) if not name.endswith("/"))
+def _labelled(path: str, images: list[str]) -> tuple[list[str], list[Labels]]:
+    """Returns the images whose names hold labels, sorted, and their labels.
+
+    Warns of images with other names.
+    """
+    images = sorted(name for name in images if not re.search(r"[\x00-\x1f]", name))
+    parsed = [(name, parse_name(name)) for name in images]
+    labelled = [(name, labels) for name, labels in parsed if labels is not None]
+    if not labelled:
+        example = f"e.g. {images[0][:80]!r}" if images else "no images"
+        raise WorkbenchError(
+            f"utkface:{path}: expected images named AGE_GENDER_RACE_DATE.jpg, found {example}"
+        )
+    if len(labelled) < len(images):
+        odd = next(name for name, labels in parsed if labels is None)
+        warnings.warn(
+            f"utkface:{path}: {len(images) - len(labelled)} of {len(images)} images are left out, "
+            f"because their names are not AGE_GENDER_RACE_DATE.jpg, e.g. {odd[:80]!r}",
+            WorkbenchWarning,
+            stacklevel=3,
+        )
+    return [name for name, _ in labelled], [labels for _, labels in labelled]
+
+
+def _images(root: Path, not_listed: NotListed) -> Iterator[str]:
+    """Returns the names of the images in a folder or a zip archive."""
+    if root.is_dir():
+        return pictures_below(root, not_listed)
+    files = (name for name in names_in(root) if not name.endswith("/"))
+    return filter(not_listed.takes, files)

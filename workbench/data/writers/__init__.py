@@ -1,6 +1,6 @@
-"""Data sets and benchmarks to files: RecordIO, verification packs, folders, tar shards, packs.
+"""Writers of data sets and benchmarks: packs, folders, RecordIO, tar shards and verification packs.
 
-Nothing half-written ever has its final name, and what is there already is never written over.
+A file or folder gets its final name when it is complete, and an existing one is never overwritten.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workbench.errors import WorkbenchError, unknown_name
 
 
 class Writer(Protocol):
-    """`write_folder` and the others are such. Raises WorkbenchError for an image that cannot be read, if `broken` is "stop"."""
+    """The signature of the writers, such as `write_folder`."""
 
     def __call__(
         self, dataset: Dataset, out: Path, /, *, broken: Broken = "stop", progress: bool = True
@@ -39,14 +39,20 @@ def write(
     """Write a data set, or the pairs of a benchmark.
 
     Args:
-        data: what is written; only "bin" takes a benchmark.
-        out: file or folder.
-        kind: one of `WRITERS`: "pack", "rec", "bin", "tar" or "folder"; by default as the name of `out` ends.
-        broken: "stop" ends with the error of the first image that cannot be read, "skip" leaves such images out.
-        progress: show a bar.
+        data: What to write. A benchmark of pairs can only be written as "bin".
+        out: The file or folder to write.
+        kind: One of `WRITERS`: "pack", "rec", "bin", "tar" or "folder". The default depends on the
+            ending of the name `out`.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
+        progress: Show a progress bar.
+
+    Returns:
+        A report of what was written.
 
     Raises:
-        WorkbenchError: unknown kind, `out` is there already or cannot be written, broken images.
+        WorkbenchError: If `kind` is unknown, if `out` exists already or cannot be written, or if an
+            image cannot be read and `broken` is "stop".
     """
     kind = format_of(out) if kind is None else kind
     if kind not in WRITERS:
@@ -56,21 +62,33 @@ def write(
         return write_bin(data, out, broken=broken, progress=progress)
     if not isinstance(data, Dataset):
         raise WorkbenchError(
-            f"{data.name} is a benchmark; only pairs can be written, to a verification pack, NAME.bin"
+            f"{data.name} is a benchmark; only its pairs can be written, "
+            "as a verification pack NAME.bin"
         )
     return WRITERS[kind](data, out, broken=broken, progress=progress)
 
 
 def format_of(out: Path) -> str:
-    """The format that a name ends in: .bin, .rec, .tar; otherwise "pack".
+    """The format that belongs to the ending of a name: .bin, .rec or .tar, and otherwise "pack".
+
+    Args:
+        out: The file or folder to write.
+
+    Returns:
+        A key of `WRITERS`.
 
     Raises:
-        WorkbenchError: the name is that of a file of some format that is not written.
+        WorkbenchError: If the ending belongs to a format that the workbench does not write.
+
+    Example:
+        >>> format_of(Path("faces.rec")), format_of(Path("faces"))
+        ('rec', 'pack')
     """
     kind = out.suffix.lower().removeprefix(".")
     if kind in NOT_WRITTEN:
         raise WorkbenchError(
-            f"{out}: .{kind} is not written; a pack is a folder without such an ending, else give --format"
+            f"{out}: the format .{kind} is not written; give a name without an ending for a pack, "
+            "or choose a format with --format"
         )
     return kind if kind in ("bin", "rec", "tar") else "pack"
 
@@ -78,7 +96,7 @@ def format_of(out: Path) -> str:
 NOT_WRITTEN = frozenset(
     {"csv", "idx", "json", "npz", "txt", "tfrecord", "tfrecords", "tgz", "gz", "zip"}
 )
-"""Ends of names that nobody gives to a folder."""
+"""Endings that are not names of folders."""
 
 
 WRITERS: dict[str, Writer] = {

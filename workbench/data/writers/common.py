@@ -1,4 +1,5 @@
-"""What every writer of data sets shares: the images it can write, one after the other, and its report."""
+"""What all writers share: reading the images one after another, new files and folders, and the
+report."""
 
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ from workbench.files import atomic_path
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer wrote.
+    """The report of a writer.
 
     Attributes:
-        path: the file or folder.
-        images: number of images in it.
-        identities: number of identities in it; 0 where it has none.
-        bytes: size of all its files.
-        broken: (where, reason) of each image that was left out.
-        note: what whoever uses it must know.
+        path: The file or folder that was written.
+        images: Number of images in it.
+        identities: Number of identities in it, or 0 if it has none.
+        bytes: Size of all its files.
+        broken: (name, reason) of each image that was left out.
+        note: What the user of the file must know.
     """
 
     path: Path
@@ -56,23 +57,28 @@ def readable(
     progress: bool = True,
     title: str = "writing",
 ) -> Iterator[tuple[int, bytes]]:
-    """Number and encoded bytes of each image, after a look whether they can be decoded.
+    """Iterate over the images that can be decoded.
 
     Args:
-        reader: images of any kind; image files come byte for byte as they are stored, others as PNG.
-        broken: "stop" raises the error of the first image that cannot be read, "skip" passes over it.
-        left_out: list to which (where, reason) of each image passed over is appended.
-        numbers: of the images wanted, in the order wanted; all by default.
-        progress: show a bar.
-        title: what the bar says.
+        reader: The images. Image files are returned byte for byte, other images as PNG.
+        broken: "stop" raises the error of the first image that cannot be read, "skip" leaves it
+            out.
+        left_out: A list to which (name, reason) of each image left out is appended.
+        numbers: Numbers of the images to read, in this order. The default is all images.
+        progress: Show a progress bar.
+        title: Title of the progress bar.
+
+    Yields:
+        The number and the encoded bytes of each image.
 
     Raises:
-        WorkbenchError: an image cannot be read and `broken` is "stop", or none at all can; `broken` is neither.
+        WorkbenchError: If an image cannot be read and `broken` is "stop", if no image can be read,
+            or if `broken` is neither "stop" nor "skip".
     """
     if broken not in ("stop", "skip"):
         raise WorkbenchError(f"broken={broken!r}: expected 'stop' or 'skip'")
     wanted = range(len(reader)) if numbers is None else list(numbers)
-    given, last = 0, ""
+    count, last_error = 0, ""
     for number in tqdm(wanted, desc=title, unit="image", disable=not progress, dynamic_ncols=True):
         try:
             encoded = encoded_image(reader, number)
@@ -81,27 +87,39 @@ def readable(
         except WorkbenchError as error:
             if broken == "stop":
                 raise WorkbenchError(f"{error}; {HINT}") from None
-            last = str(error)
+            last_error = str(error)
             if left_out is not None:
-                left_out.append(where_and_why(image_name(reader, number), last))
+                left_out.append(where_and_why(image_name(reader, number), last_error))
             continue
-        given += 1
+        count += 1
         yield number, encoded
-    if not given and last:
-        raise WorkbenchError(f"none of the {len(wanted)} images can be read; the last: {last}")
+    if not count and last_error:
+        raise WorkbenchError(
+            f"none of the {len(wanted)} images can be read; the last error: {last_error}"
+        )
 
 
 def portable(encoded: bytes, where: str) -> bytes:
-    """An image as programs read it that know JPEG and PNG alone and no orientation: as it is if it can be, else as PNG."""
+    """Encode an image for programs that read only JPEG and PNG and ignore the orientation in EXIF.
+
+    Args:
+        encoded: The bytes of the image file.
+        where: Name of the image for error messages.
+
+    Returns:
+        The same bytes if such programs read them correctly, and a PNG file if not.
+    """
+
     return encoded if images.is_plain(encoded) else images.to_png(images.decode(encoded, where))
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give out a temporary path beside `path`, which becomes `path` when all went well.
+    """Yield a temporary path in the same folder, which is renamed to `path` at the end without
+    error.
 
     Raises:
-        WorkbenchError: something is there already, or it cannot be written.
+        WorkbenchError: If `path` exists already or cannot be written.
     """
     if path.exists():
         raise WorkbenchError(f"{path}: is there already; remove it or give another name")
@@ -114,12 +132,14 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give out a temporary folder beside `path`, which becomes `path` when all went well and is removed when not.
+    """Yield a temporary folder next to `path`, which is renamed to `path` at the end.
+
+    After an error the temporary folder is removed.
 
     Raises:
-        WorkbenchError: something other than an empty folder is there already, or it cannot be written.
+        WorkbenchError: If `path` exists already and is not an empty folder, or cannot be written.
     """
-    path = Path(os.path.abspath(path))  # "." and "a/.." have no name to put a temporary one beside
+    path = Path(os.path.abspath(path))  # "." and "a/.." have no name.
     temporary: Path | None = None
     try:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -129,7 +149,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)
         with suppress(FileNotFoundError):
-            path.rmdir()  # an empty one, which Windows does not replace
+            path.rmdir()  # An empty folder, which Windows does not replace.
         os.replace(temporary, path)
     except OSError as error:
         raise WorkbenchError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -139,5 +159,5 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
+    """The size of all files in a folder, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""A data set as a pack, which `pack:DIR` opens: one file of images and a small index."""
+"""Writes a data set as a pack, which `pack:DIR` opens: one file of images and a small index."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from workbench.files import atomic_path
 
 
 class Pictures:
-    """Writes images.bin, and keeps what the index has to know of it."""
+    """Writes images.bin, and keeps the offsets and checksums for the index."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("wb")
@@ -59,7 +59,7 @@ class Pictures:
 
     @property
     def arrays(self) -> Arrays:
-        """`offsets` and `checksums`, as `opened` wants them in the index."""
+        """`offsets` and `checksums`, as `opened` expects them in the index."""
         return {
             "offsets": np.array(self.offsets, dtype=np.int64),
             "checksums": np.array(self.checksums, dtype=np.uint32),
@@ -69,7 +69,15 @@ class Pictures:
 def finish(
     folder: Path, pictures: Pictures, columns: Arrays, about: Mapping[str, Any], compress: bool
 ) -> None:
-    """Write the index of a file of images that is there, and then what announces both."""
+    """Write the index and about.json of a finished file of images.
+
+    Args:
+        folder: The folder of the pack.
+        pictures: The writer of the images, which is closed.
+        columns: Further arrays of the index.
+        about: What about.json says in addition to the sizes and checksums.
+        compress: Compress the index.
+    """
     arrays: Arrays = {**pictures.arrays, **columns}
     with atomic_path(folder / INDEX) as temporary, temporary.open("wb") as file:
         (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
@@ -86,17 +94,23 @@ def write_pack(
 ) -> Written:
     """Write a data set as a pack, which `pack:OUT` opens.
 
-    Image files are kept byte for byte, what are pixels becomes PNG. Each is decoded once, to find those that are broken. Only the
-    index is held in memory. Everything is written into a folder beside `out`, which takes its name when it is finished.
+    Image files are copied byte for byte, and images held as pixels are written as PNG. Each image
+    is decoded once to find those that cannot be read. Only the index is held in memory. Identities
+    all of whose images are left out are left out too.
 
     Args:
-        dataset: what to write.
-        out: a folder that is not there yet, or is empty.
-        broken: at an image that cannot be decoded, stop, or leave it out and go on; people who lose all images are left out too.
-        progress: show a bar.
+        dataset: The data set to write.
+        out: The folder to write. It must not exist, or be empty.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
+        progress: Show a progress bar.
+
+    Returns:
+        A report of what was written.
 
     Raises:
-        WorkbenchError: `out` is there already or cannot be written; a broken image and `broken` is "stop"; or all are broken.
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
     left_out: list[tuple[str, str]] = []
     numbers = array("q")
@@ -128,7 +142,10 @@ def write_pack(
 
 
 def _stored(name: str, column: Sequence[Any], kept: NDArray[np.int64]) -> Arrays:
-    """An attribute of the images kept, as the index has it: numbers, those not known NaN, or texts."""
+    """The arrays of the index that store an attribute of the images kept.
+
+    A column of numbers is one array, in which unknown values are NaN. A column of texts is two.
+    """
     values = column if isinstance(column, np.ndarray) else _numbers(column)
     if values is not None and values.dtype.kind in "biuf":
         return {COLUMN + name: values[kept]}
@@ -139,7 +156,10 @@ def _stored(name: str, column: Sequence[Any], kept: NDArray[np.int64]) -> Arrays
 
 
 def _numbers(column: Sequence[Any]) -> NDArray[Any] | None:
-    """A list of numbers as an array; None where a text is among them. An array of texts would take many times their length."""
+    """A list of numbers as an array, or None if the list has a text.
+
+    An array of texts would need as much memory for each text as for the longest.
+    """
     if any(isinstance(value, str) for value in column):
         return None
     gaps = any(value is None for value in column)
@@ -147,5 +167,5 @@ def _numbers(column: Sequence[Any]) -> NDArray[Any] | None:
         return np.array(
             [np.nan if value is None else value for value in column] if gaps else column
         )
-    except ValueError:  # lists of different lengths, say
+    except ValueError:  # For example lists of different lengths.
         return None

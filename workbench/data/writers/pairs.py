@@ -1,4 +1,4 @@
-"""Pairs of a benchmark, written: InsightFace's verification packs, and lists of pairs."""
+"""Writes the pairs of a benchmark as a verification pack of InsightFace or as a list of pairs."""
 
 from __future__ import annotations
 
@@ -23,22 +23,32 @@ from workbench.errors import WorkbenchError
 
 BYTE_ORDER_MARKS = ("\ufeff", "\udcff\udcfe", "\udcfe\udcff")
 PACK_FOLDS = 10
-"""Folds in which a verification pack is read, by everybody."""
+"""Number of folds in which all programs read a verification pack."""
 
 
 def write_bin(
     data: Dataset | Benchmark, out: Path, *, broken: Broken = "stop", progress: bool = True
 ) -> Written:
-    """A verification pack, as InsightFace's lfw.bin is: pickle((list of encoded images, list of bool)), two images a pair.
+    """Write a verification pack in the format of InsightFace's lfw.bin.
 
-    Such a pack has no folds; it is read in 10, of consecutive pairs. The pairs come in the order of their folds, and where the
-    benchmark's folds are not just those, `note` says so.
+    The file is pickle((list of encoded images, list of bool)), with two images for each pair. It
+    stores no folds: programs read it in 10 folds of consecutive pairs. The pairs are sorted by
+    fold. If the folds of the benchmark differ from those that programs will read, the `note` of the
+    report says so.
 
     Args:
-        data: a benchmark of pairs, or a data set from which pairs are drawn as by `write_pairs`.
-        out: the file.
-        broken: "stop"; "skip" leaves out pairs of images that cannot be read, or draws from the others.
-        progress: show a bar.
+        data: A benchmark of pairs, or a data set from which pairs are drawn as in `write_pairs`.
+        out: The file to write.
+        broken: "stop" raises the error of the first image that cannot be read. "skip" leaves out
+            its pairs, or, for a data set, draws pairs from the other images.
+        progress: Show a progress bar.
+
+    Returns:
+        A report of what was written.
+
+    Raises:
+        WorkbenchError: If `out` exists already or cannot be written, if an image cannot be read and
+            `broken` is "stop", or if no pair remains.
     """
     if isinstance(data, Dataset):
         return write_pairs(data, out, broken=broken, progress=progress, kind="bin")
@@ -59,21 +69,29 @@ def write_pairs(
     progress: bool = True,
     kind: Literal["bin", "txt"] | None = None,
 ) -> Written:
-    """Pairs of a data set, drawn by `draw_pairs` and cut to folds of the same size: a verification pack or a list.
+    """Draw pairs from a data set and write them as a verification pack or as a list.
+
+    The pairs are drawn by `draw_pairs` and cut to folds of the same size.
 
     Args:
-        dataset: at least 4 identities with two images.
+        dataset: The data set, with at least 4 identities that have two images.
         out: NAME.bin, or NAME.txt for a list as `write_pair_list` writes it.
-        folds: wanted; nobody is in two of them. Packs and lists of paths are always read in 10.
-        per_fold: most pairs of each kind in a fold.
-        seed: of the draw.
-        broken: "stop" ends with the error of the first image that cannot be read, "skip" draws from the others.
-        progress: show a bar.
-        kind: "bin" or "txt"; by default as the name of `out` ends.
+        folds: Number of folds with disjoint identities. Packs and lists of paths are always read in
+            10 folds.
+        per_fold: Most genuine pairs in a fold, and most impostor pairs.
+        seed: Seed of the draw.
+        broken: "stop" raises the error of the first image that cannot be read, "skip" draws pairs
+            from the other images.
+        progress: Show a progress bar.
+        kind: "bin" or "txt". The default is the ending of the name `out`.
+
+    Returns:
+        A report of what was written.
 
     Raises:
-        WorkbenchError: too few people, another suffix, `out` is there already, broken images, or a list of images that are not
-            files in one folder.
+        WorkbenchError: If there are too few identities, `out` has another ending, exists already or
+            cannot be written, if an image cannot be read and `broken` is "stop", or if the images
+            of a list are not files in one folder.
     """
     if kind is None and out.suffix.lower() not in (".bin", ".txt"):
         raise WorkbenchError(
@@ -108,9 +126,13 @@ def _read(
     progress: bool,
     keep: bool = True,
 ) -> dict[int, bytes]:
-    """The images of all pairs that can be read, by number; without their bytes, which may be many, if these are not wanted."""
+    """Read the images of all pairs.
+
+    Returns:
+        The bytes of each image that can be read, by its number; empty bytes unless `keep`.
+    """
     numbers = np.unique(bench.pairs).tolist()
-    found = readable(
+    readable_images = readable(
         bench.images,
         broken,
         left_out=left_out,
@@ -120,7 +142,7 @@ def _read(
     )
     return {
         number: portable(encoded, image_name(bench.images, number)) if keep else b""
-        for number, encoded in found
+        for number, encoded in readable_images
     }
 
 
@@ -134,7 +156,7 @@ def _pickle(
     order = np.argsort(bench.folds, kind="stable")
     order = order[np.isin(bench.pairs[order], list(encoded)).all(axis=1)]
     if not len(order):
-        raise WorkbenchError(f"{bench.name}: in every pair is an image that cannot be read")
+        raise WorkbenchError(f"{bench.name}: every pair has an image that cannot be read")
     pairs, folds = bench.pairs[order], bench.folds[order]
     bins = [encoded[image] for image in pairs.ravel().tolist()]
     with temporary.open("wb") as file:
@@ -153,15 +175,25 @@ def _folds_note(name: str, folds: NDArray[np.int64], what: str) -> str:
         return ""
     sizes = np.bincount(own)
     return (
-        f"{what} is read in {PACK_FOLDS} folds of consecutive pairs, {name} has {len(sizes)} of {sizes.min():,} to "
-        f"{sizes.max():,} pairs: the same people can be in two of those read"
+        f"{what} is read in {PACK_FOLDS} folds of consecutive pairs, but {name} has {len(sizes)} "
+        f"folds of {sizes.min():,} to {sizes.max():,} pairs: a person can be in two folds"
     )
 
 
 def even_folds(bench: Benchmark) -> Benchmark:
-    """The benchmark with as many genuine and as many impostor pairs in every fold as in the poorest, genuine ones first.
+    """Cut a benchmark to equal numbers of genuine and impostor pairs in all folds.
 
-    Both the lists of LFW and verification packs know folds only by their length.
+    Lists in LFW's format and verification packs store folds only by their length.
+
+    Args:
+        bench: A benchmark of pairs.
+
+    Returns:
+        The benchmark with the same number of genuine pairs and of impostor pairs in each fold,
+        which is the smallest number in any fold. In each fold the genuine pairs come first.
+
+    Raises:
+        WorkbenchError: If a fold has no genuine pairs or no impostor pairs.
     """
     count = int(bench.folds.max()) + 1
     chosen = [
@@ -171,7 +203,8 @@ def even_folds(bench: Benchmark) -> Benchmark:
     least = min(len(numbers) for both in chosen for numbers in both)
     if not least:
         raise WorkbenchError(
-            f"{bench.name}: a fold has no pairs of one kind, so that folds cannot be cut to the same length"
+            f"{bench.name}: a fold has no genuine or no impostor pairs, so the folds cannot be cut "
+            "to the same length"
         )
     order = np.concatenate([numbers[:least] for both in chosen for numbers in both])
     return replace(
@@ -180,19 +213,25 @@ def even_folds(bench: Benchmark) -> Benchmark:
 
 
 def write_pair_list(bench: Benchmark, files: Sequence[str], out: Path) -> Written:
-    """A text with the pairs of a benchmark, which `pairs:OUT@ROOT` reads again.
+    """Write the pairs of a benchmark as a list, which `pairs:OUT@ROOT` reads.
 
-    It is in LFW's format where every file is called NAME/NAME_0001.jpg, with any number and suffix, and no two differ but in their
-    suffix; else it has lines "PATH<TAB>PATH<TAB>1" for genuine pairs and 0 for impostor pairs, which are read in 10 folds. Paths
-    with quotes, tabs, or blanks at their ends are in quotes as in CSV; bytes of names that are not UTF-8 are written as they are.
+    The list is in LFW's format if every file is called NAME/NAME_0001.jpg, with any number and
+    suffix, and no two names differ only in their suffix. Otherwise it has a line
+    "PATH<TAB>PATH<TAB>1" for each genuine pair, with 0 for impostor pairs, and is read in 10 folds.
+    Paths with quotes, with tabs, or with spaces at their ends are quoted as in CSV. Bytes of names
+    that are not UTF-8 are written unchanged.
 
     Args:
-        bench: pairs with the same number of each kind in every fold, as `even_folds` leaves them.
-        files: path of each image below ROOT.
-        out: the text file.
+        bench: Pairs with the same number of each kind in every fold, as `even_folds` returns them.
+        files: The path of each image below ROOT.
+        out: The text file to write.
+
+    Returns:
+        A report of what was written.
 
     Raises:
-        WorkbenchError: a name has a line end in it, which no list can hold; or `out` cannot be written.
+        WorkbenchError: If a name contains a line break, or if `out` exists already or cannot be
+            written.
     """
     with new_file(out) as temporary:
         return _list(bench, files, [], temporary, out)
@@ -207,11 +246,11 @@ def _list(
 ) -> Written:
     both = list(zip(bench.pairs.tolist(), bench.same.tolist(), strict=True))
     numbers = np.unique(bench.pairs).tolist()
-    if broken_line := next(
-        (files[number] for number in numbers if re.search("[\r\n]", files[number])), ""
-    ):
+    with_line_break = [files[number] for number in numbers if re.search("[\r\n]", files[number])]
+    if with_line_break:
         raise WorkbenchError(
-            f"{out}: no list can hold {broken_line[:120]!r}, whose name has a line end; write a NAME.bin instead"
+            f"{out}: a list cannot hold {with_line_break[0][:120]!r}, whose name has a line break; "
+            "write a NAME.bin instead"
         )
     stems = _stems(files, numbers)
     rows: list[tuple[str, ...]]
@@ -221,21 +260,18 @@ def _list(
         rows = [(str(folds), str(len(both) // (2 * folds)))]
         for (a, b), same in both:
             (first, i), (second, j) = stems[a], stems[b]
-            rows.append(
-                (first, str(int(i)), str(int(j)))
-                if same
-                else (first, str(int(i)), second, str(int(j)))
-            )
+            if same:
+                rows.append((first, str(int(i)), str(int(j))))
+            else:
+                rows.append((first, str(int(i)), second, str(int(j))))
     else:
         rows = [(files[a], files[b], str(int(same))) for (a, b), same in both]
         note = _folds_note(bench.name, bench.folds, "a list of paths")
-    quoting: Literal[0, 1] = (
-        csv.QUOTE_ALL
-        if any(map(_odd, (files[number] for number in numbers)))
-        else csv.QUOTE_MINIMAL
-    )
+    quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
+    if any(_needs_quotes(files[number]) for number in numbers):
+        quoting = csv.QUOTE_ALL
     with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        if stems is not None:  # whose readers know no quotes
+        if stems is not None:  # Readers of LFW's format do not know quotes.
             file.write("".join("\t".join(row) + "\n" for row in rows))
         else:
             csv.writer(file, delimiter="\t", lineterminator="\n", quoting=quoting).writerows(rows)
@@ -245,31 +281,37 @@ def _list(
 
 
 def _stems(files: Sequence[str], numbers: Sequence[int]) -> dict[int, tuple[str, str]] | None:
-    """NAME and 0001 of each image, if all are called NAME/NAME_0001.jpg and `pairs:` finds no other under the same name."""
-    found = {
+    """NAME and 0001 of each image if the list can be in LFW's format, and otherwise None.
+
+    All files must be called NAME/NAME_0001.jpg, and no two may differ only in their suffix.
+    """
+    matches = {
         number: match
         for number in numbers
         if (match := re.fullmatch(r"([^/\s]+)/\1_([0-9]{4})\.\w+", files[number]))
     }
-    if len(found) < len(numbers) or any(map(_odd, (match[1] for match in found.values()))):
+    if len(matches) < len(numbers) or any(_needs_quotes(match[1]) for match in matches.values()):
         return None
     places = Counter(plain(match[2]) for name in files if (match := STEM.fullmatch(name)))
-    unique = all(places[plain(f"{match[1]}_{match[2]}")] == 1 for match in found.values())
-    return {number: (match[1], match[2]) for number, match in found.items()} if unique else None
+    unique = all(places[plain(f"{match[1]}_{match[2]}")] == 1 for match in matches.values())
+    return {number: (match[1], match[2]) for number, match in matches.items()} if unique else None
 
 
-def _odd(name: str) -> bool:
-    """Whether a name begins or ends with what readers of lists take off, or take for a comment."""
+def _needs_quotes(name: str) -> bool:
+    """Whether readers would strip a part of the name, or take it for a comment."""
     return name != name.strip() or name.startswith(("#", '"', *BYTE_ORDER_MARKS))
 
 
 def _files(dataset: Dataset) -> list[str]:
-    """Path of each image below the one folder that all lie in."""
+    """The path of each image below the folder that contains all images."""
     files = dataset.attributes.get("file")
     readers = {id(source_of(dataset.images, number)[0]) for number in range(len(dataset))}
     if files is None or len(readers) > 1:
-        what = "come from several places" if len(readers) > 1 else "are not files"
+        what = "are not files"
+        if len(readers) > 1:
+            what = "come from several places"
         raise WorkbenchError(
-            f"{dataset.name}: a list is of files in one folder, and its images {what}; write a NAME.bin instead"
+            f"{dataset.name}: a list needs files in one folder, but the images {what}; "
+            "write a NAME.bin instead"
         )
     return [str(file) for file in files]

@@ -1,4 +1,7 @@
-"""MXNet RecordIO as InsightFace's training sets have it, written: train.rec, train.idx, property."""
+"""Writes a data set as MXNet RecordIO in the form of InsightFace's training sets.
+
+The files are train.rec, train.idx and property.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,34 @@ from workbench.data.sources.recordio import FRAME, HEADER, MAGIC, NAMES
 from workbench.data.writers.common import Written, new_folder, portable, readable, size_of
 
 MOST_KEYS = 2**24
-"""From there on float32, in which record 0 has its ranges of keys, leaves numbers out."""
+"""The number of keys from which float32, in which record 0 stores ranges of keys, skips integers.
+"""
 WORD = struct.pack("<I", MAGIC)
 
 
 def write_recordio(
     dataset: Dataset, out: Path, *, broken: Broken = "stop", progress: bool = True
 ) -> Written:
-    """train.rec, train.idx and property in a folder, as MXNet and InsightFace read them, and a list of the identities' names.
+    """Write train.rec, train.idx and property into a folder, as MXNet and InsightFace read them.
 
-    Images come identity by identity, labelled 0..C-1; record 0 and a record an identity, behind the images, hold ranges of keys.
-    Other programs know JPEG and PNG that lie as they are shown; what is neither, or is turned by EXIF, is written as PNG.
+    The images are sorted by identity and labelled 0..C-1. Record 0, and one record for each
+    identity after the images, hold ranges of keys. Other programs read only JPEG and PNG files, and
+    ignore the orientation in EXIF; all other images are therefore written as PNG. The format has no
+    place for the names of identities, which are written to identities.txt.
 
     Args:
-        dataset: what is written. The format has no place for names of identities; these go to identities.txt.
-        out: the folder, which may be called NAME.rec, or the train.rec that is to be in it.
-        broken: "stop" or "skip".
-        progress: show a bar.
+        dataset: The data set to write.
+        out: The folder, which may be called NAME.rec, or the path of train.rec in it.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
+        progress: Show a progress bar.
+
+    Returns:
+        A report of what was written.
+
+    Raises:
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
     folder = out.parent if out.name == "train.rec" else out
     left_out: list[tuple[str, str]] = []
@@ -40,14 +54,14 @@ def write_recordio(
             (temporary / "train.idx").open("w", encoding="ascii", newline="\n") as idx,
         ):
 
-            def put(key: int, *parts: bytes) -> None:
+            def append(key: int, *parts: bytes) -> None:
                 idx.write(f"{key}\t{rec.tell()}\n")
                 rec.write(framed(b"".join(parts)))
 
             with_ranges = len(dataset) + dataset.num_identities < MOST_KEYS
             first = 1 if with_ranges else 0
             if with_ranges:
-                put(0, _ranges(0, 0))  # written again when the numbers are known; it stays as long
+                append(0, _range_record(0, 0))  # Overwritten below, when the keys are known.
             begins, firsts = list[int](), list[int]()
             shape, last, key = (0, 0), -1, first
             for key, (number, encoded) in enumerate(
@@ -59,13 +73,13 @@ def write_recordio(
                     firsts.append(number)
                 if key == first:
                     shape = images.decode(encoded).shape[:2]
-                put(key, HEADER.pack(0, len(begins) - 1, key, 0), encoded)
+                append(key, HEADER.pack(0, len(begins) - 1, key, 0), encoded)
             end = key + 1
             if with_ranges:
                 for identity, span in enumerate(zip(begins, [*begins[1:], end], strict=True)):
-                    put(end + identity, _ranges(*span))
+                    append(end + identity, _range_record(*span))
                 rec.seek(0)
-                rec.write(framed(_ranges(end, end + len(begins))))
+                rec.write(framed(_range_record(end, end + len(begins))))
         names = [
             " ".join(dataset.identity_names[dataset.identities[number]].split())
             for number in firsts
@@ -80,13 +94,17 @@ def write_recordio(
     return Written(folder, end - first, len(begins), size, left_out)
 
 
-def _ranges(first: int, last: int) -> bytes:
-    """A record of two labels: a range of keys."""
+def _range_record(first: int, last: int) -> bytes:
+    """A record whose two labels are the first key of a range and the key after its last."""
     return HEADER.pack(2, 0.0, 0, 0) + struct.pack("<2f", first, last)
 
 
 def framed(payload: bytes) -> bytes:
-    """A record as dmlc-core writes it: cut where a word of four bytes is the magic, which is left out; each part padded."""
+    """Frame a record as dmlc-core does.
+
+    The payload is cut where an aligned word of four bytes equals the magic number, which is left
+    out. Each part is padded to a multiple of four bytes.
+    """
     cuts, at = [], payload.find(WORD)
     while at >= 0:
         if at % 4 == 0:
@@ -106,7 +124,7 @@ def framed(payload: bytes) -> bytes:
 def _by_identity(
     dataset: Dataset, broken: Broken, left_out: list[tuple[str, str]], progress: bool, title: str
 ) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each image, identity by identity."""
+    """The number and the encoded bytes of each image, sorted by identity."""
     order = np.argsort(dataset.identities, kind="stable")
     for number, encoded in readable(
         dataset.images,

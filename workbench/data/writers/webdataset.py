@@ -1,4 +1,4 @@
-"""A data set as tar shards, which `webdataset:DIR` opens and the library webdataset reads."""
+"""Writes a data set as tar shards, which `webdataset:DIR` and the library webdataset read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from workbench import images
 from workbench.data.dataset import Broken, Dataset
 from workbench.data.io.indexes import Texts, save
-from workbench.data.io.shards import Index, look_through
+from workbench.data.io.shards import Index, look_through, require
 from workbench.data.sources.webdataset import INDEX
 from workbench.data.writers.common import Written, new_folder, readable, size_of
 from workbench.errors import WorkbenchError
@@ -25,25 +25,33 @@ def write_webdataset(
     progress: bool = True,
     images_a_shard: int = IMAGES_A_SHARD,
 ) -> Written:
-    """Write a data set as shards of a folder, with their index: `webdataset:OUT` opens it, and so does the library webdataset.
+    """Write a data set as a folder of tar shards and their index.
 
-    The images are shuffled, so that whoever reads shard after shard meets all identities; the index knows their order. Image files
-    are kept byte for byte, what are pixels becomes PNG.
+    The images are shuffled, so that a program that reads one shard after another gets images of all
+    identities; the index stores the original order. Image files are copied byte for byte, and
+    images held as pixels are written as PNG.
 
     Args:
-        dataset: what is written.
-        out: a folder that is not there yet; it may be called NAME.tar.
-        broken: "stop" or "skip".
-        progress: show a bar.
-        images_a_shard: images in each shard but the last; fewer where they take more than a gigabyte.
+        dataset: The data set to write.
+        out: A folder that does not exist yet; it may be called NAME.tar.
+        broken: What to do with an image that cannot be read: "stop" raises its error, "skip" leaves
+            it out and reports it.
+        progress: Show a progress bar.
+        images_a_shard: Images in each shard except the last. A shard holds fewer images if they
+            need more than a gigabyte.
+
+    Returns:
+        A report of what was written.
 
     Raises:
-        WorkbenchError: `out` is there already or cannot be written; a broken image and `broken` is "stop"; or all are broken.
+        WorkbenchError: If `out` exists already or cannot be written, or if an image cannot be read
+            and `broken` is "stop", or if no image can be read.
     """
-    from webdataset.writer import ShardWriter  # brings torch with it
+    require("webdataset", "writing shards")
+    from webdataset.writer import ShardWriter  # Imports torch.
 
     if images_a_shard < 1:
-        raise WorkbenchError(f"images_a_shard is {images_a_shard}: at least 1")
+        raise WorkbenchError(f"images_a_shard must be at least 1, got {images_a_shard}")
     left_out: list[tuple[str, str]] = []
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     with new_folder(out) as temporary:
@@ -79,7 +87,7 @@ def write_webdataset(
 
 
 def _index_of(dataset: Dataset, folder: Path, progress: bool) -> Index:
-    """The index of shards just written, in the order of the data set and with its names."""
+    """The index of the shards just written, in the order and with the names of the data set."""
     shards = sorted(folder.glob("*.tar"))
     found = look_through([shard.name for shard in shards], shards.__getitem__, progress)
     numbers = np.array([int(name.partition(".")[0]) for name in found.names], dtype=np.int64)

@@ -1,0 +1,141 @@
+"""Directives that read the settings of `TrainConfig` and the commands of `workbench` off the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+
+
+def _literal(text: str) -> nodes.literal:
+    return nodes.literal(text, text)
+
+
+def _text(text: str) -> list[nodes.Node]:
+    """Returns a text in which pieces between backticks are code."""
+    pieces = text.split("`")
+    return [_literal(one) if n % 2 else nodes.Text(one) for n, one in enumerate(pieces) if one]
+
+
+def _table(titles: list[str], rows: list[list[list[nodes.Node]]], widths: list[int]) -> nodes.table:
+    table = nodes.table()
+    group = nodes.tgroup(cols=len(titles))
+    table += group
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    head, body = nodes.thead(), nodes.tbody()
+    group += [head, body]
+    head += _row([[nodes.Text(title)] for title in titles])
+    body += [_row(row) for row in rows]
+    return table
+
+
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        row += nodes.entry("", nodes.paragraph("", "", *cell))
+    return row
+
+
+class TrainSettings(Directive):
+    """A table of the settings of `TrainConfig`: name, values, default, description."""
+
+    def run(self) -> list[nodes.Node]:
+        from workbench.training import TrainConfig
+
+        rows = []
+        properties = TrainConfig.model_json_schema()["properties"]
+        for name, field in TrainConfig.model_fields.items():
+            rows.append(
+                [
+                    [_literal(name)],
+                    [nodes.Text(_values(properties[name]))],
+                    [nodes.Text("required")]
+                    if field.is_required()
+                    else [_literal(repr(field.default))],
+                    _text(field.description or ""),
+                ]
+            )
+        return [_table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])]
+
+
+def _values(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_values(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    name = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "true or false",
+        "object": "mapping",
+        "null": "none",
+        "array": "list",
+    }.get(schema.get("type", ""), "value")
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    limits = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in signs.items()
+        if key in schema and abs(schema[key]) < 2**31
+    ]
+    return " ".join([name, ", ".join(limits)]).strip()
+
+
+class Commands(Directive):
+    """A section for each command of `workbench`, with its help text and a table of its options."""
+
+    def run(self) -> list[nodes.Node]:
+        import typer
+
+        from workbench.cli import app
+
+        sections: list[nodes.Node] = []
+        for words, command in _commands("workbench", typer.main.get_command(app)):
+            section = nodes.section(ids=[nodes.make_id(words)], names=[words])
+            section += nodes.title("", "", _literal(words))
+            text = StringList((command.help or "").replace("\b", "").splitlines(), source="help")
+            self.state.nested_parse(text, 0, section)
+            rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
+            if rows:
+                section += _table(["argument or option", "default", "meaning"], rows, [26, 16, 58])
+            sections.append(section)
+        return sections
+
+
+def _commands(words: str, command: Any) -> list[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        return [(words, command)]
+    return [
+        pair
+        for name, one in command.commands.items()
+        if not one.hidden
+        for pair in _commands(f"{words} {name}", one)
+    ]
+
+
+def _option(parameter: Any) -> list[list[nodes.Node]]:
+    if parameter.param_type_name == "argument":
+        name = parameter.name.upper()
+    else:
+        name = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    default = parameter.default
+    empty = default is None or default is False or callable(default) or default in ((), [], ...)
+    shown = "" if empty else str(getattr(default, "value", default))
+    if parameter.required:
+        shown = "required"
+    help_text = getattr(parameter, "help", None) or ""
+    return [
+        [_literal(name)],
+        [_literal(shown)] if shown and shown != "required" else [nodes.Text(shown)],
+        _text(help_text),
+    ]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Registers the directives."""
+    app.add_directive("train-settings", TrainSettings)
+    app.add_directive("workbench-commands", Commands)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
