@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from workbench import __version__, cli, faces, runs
+from workbench import __version__, faces, runs
 from workbench.cli.dashboard import STREAMLIT_OPTIONS
 
 COMMANDS = (

@@ -141,14 +141,3 @@ def test_it_has_a_cost() -> None:
     theirs = 400e6  # the name says so
     assert found.multiply_adds == pytest.approx(theirs, rel=0.05)
     assert found.parameters == pytest.approx(5.1e6, rel=0.05)
-
-
-def test_importing_the_backbones_loads_neither_library() -> None:
-    code = """
-import sys, workbench.backbones
-print([name for name in ("timm", "torchvision") if name in sys.modules])
-"""
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True
-    ).stdout
-    assert said.strip() == "[]"
