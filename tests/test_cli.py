@@ -567,7 +567,14 @@ def test_compare_gives_the_stored_figures_in_each_format(
     assert [line.split()[:2] for line in text.splitlines()[1:]] == [["b", "people"], ["b", "train"]]
 
 
-@pytest.mark.parametrize("command", ["backbones", "backbones --image-size 12x10", "losses"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("backbones", marks=pytest.mark.slow),
+        "backbones --image-size 12x10",
+        "losses",
+    ],
+)
 def test_tables_of_what_there_is(workbench: RunCommand, command: str) -> None:
     from workbench import backbones, losses
 
