@@ -234,7 +234,7 @@ def test_misspelt_command_line(
         ("--resume runs/a --lr 1", "cannot be resumed with lr from"),
         ("--resume runs/a --set momentum=0.5", "cannot be resumed with momentum from"),
         ("--resume runs/a --loss-option bias=false", "cannot be resumed with loss_options from"),
-        ("--resume runs/a --name b", "name cannot be given"),
+        ("--resume runs/a --name b", "name cannot be set"),
         ("--resume runs/a --epochs x", "--epochs"),
         ("--resume runs/a --config good.yaml", "--config cannot be combined"),
         (
