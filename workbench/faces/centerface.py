@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, missing_extra
 from workbench.faces.detectors import DETECTORS
 from workbench.faces.face import Face
 from workbench.faces.suppression import best_boxes
@@ -82,7 +82,10 @@ class CenterFace:
 
 def _with_any_size(file: Path) -> bytes:
     """The network with a variable input size. Its file fixes one, although no layer needs it."""
-    import onnx
+    try:
+        import onnx
+    except ImportError:
+        raise missing_extra("onnx", "centerface", "the face detector 'centerface'") from None
 
     model = onnx.load(str(file))
     constants = {tensor.name for tensor in model.graph.initializer}

