@@ -30,7 +30,7 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "Thumbs.db", ".DS_Store"]
 language = "en_GB"
-smartquotes = False  # they would turn --option into a dash
+smartquotes_action = "D"  # only dashes; quotes stay as they are
 nitpicky = False  # type annotations name classes of other packages, to which the site has no links
 
 # Markdown pages and notebooks. Notebooks are shown as they were saved; nothing is executed.

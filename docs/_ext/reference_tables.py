@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -14,9 +15,12 @@ def _literal(text: str) -> nodes.literal:
     return nodes.literal(text, text)
 
 
+OPTION = re.compile(r"(?<![`\w-])(--[a-z][a-z-]*)")
+
+
 def _text(text: str) -> list[nodes.Node]:
-    """Returns a text in which pieces between backticks are code."""
-    pieces = text.split("`")
+    """Returns a text in which options, and pieces between backticks, are code."""
+    pieces = OPTION.sub(r"`\1`", text).split("`")
     return [_literal(one) if n % 2 else nodes.Text(one) for n, one in enumerate(pieces) if one]
 
 
@@ -96,8 +100,9 @@ class Commands(Directive):
         for words, command in _commands("workbench", typer.main.get_command(app)):
             section = nodes.section(ids=[nodes.make_id(words)], names=[words])
             section += nodes.title("", "", _literal(words))
-            text = StringList((command.help or "").replace("\b", "").splitlines(), source="help")
-            self.state.nested_parse(text, 0, section)
+            text = OPTION.sub(r"`\1`", (command.help or "").replace("\b", ""))
+            lines = StringList(text.splitlines(), source="help")
+            self.state.nested_parse(lines, 0, section)
             rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
             if rows:
                 section += _table(["argument or option", "default", "meaning"], rows, [26, 16, 58])
