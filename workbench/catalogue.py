@@ -105,7 +105,7 @@ def loss_table() -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """Formats a table as Markdown, with names, formulas and defaults as code.
 
-    docs/LOSSES.md contains the table of losses in this form.
+    docs/guide/losses.md contains the table of losses in this form.
 
     Args:
         table: The table.
