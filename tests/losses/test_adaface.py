@@ -132,7 +132,7 @@ def test_gradients_are_those_of_the_value() -> None:
 
     No gradient flows through the length, so the part along the embedding differs.
     """
-    loss, (embeddings, labels) = _set(_make(s=8.0), 60.0, 15.0).eval(), _batch(12)
+    loss, (embeddings, labels) = _set(_make(s=8.0), 60.0, 15.0).eval(), _batch(n=12)
     with torch.no_grad():  # z = -1 here, so that the margin would turn the angle past pi
         embeddings[0] = 2 * F.normalize(-loss.weight[labels[0]] + 0.2 * embeddings[0], dim=0)
     lengths = embeddings.detach().norm(dim=1, keepdim=True)

@@ -285,7 +285,7 @@ def test_templates_that_do_not_fit_together_are_errors(
 
 
 def test_who_is_on_the_pictures_is_not_known(root: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("it is not known who is on its images"):
+    with complaint("its identities are not known"):
         data.contact_sheet(opened(root))
 
 
