@@ -156,7 +156,7 @@ def test_a_pair_cannot_be_both_same_and_different(
 ) -> None:
     first = (root / "Protocol/Split/FF/01/same.txt").read_text().split()[0]
     write(root / "Protocol/Split/FF/02/diff.txt", ["1,7", ",".join(reversed(first.split(",")))])
-    with complaint("02/diff.txt, line 2", "is in same.txt of a split too"):
+    with complaint("02/diff.txt, line 2", "is also in same.txt of a split"):
         opened(f"cfp:{root},protocol=ff")
 
 
