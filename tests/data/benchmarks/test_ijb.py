@@ -284,8 +284,8 @@ def test_templates_that_do_not_fit_together_are_errors(
         replace(bench, detector_scores=np.full(len(bench.images), np.nan))
 
 
-def test_who_is_on_the_pictures_is_not_known(root: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("it is not known who is on its images"):
+def test_the_people_on_the_images_are_unknown(root: Path, complaint: Callable[..., Any]) -> None:
+    with complaint("its identities are not known"):
         data.contact_sheet(opened(root))
 
 
