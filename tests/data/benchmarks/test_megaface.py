@@ -186,8 +186,8 @@ def test_a_list_leads_nowhere_else(
         ('{"path": []}', "not one of MegaFace's lists"),
         ('{"path": [1]}', "not one of MegaFace's lists"),
         ('{"path": ["Bob/Bob_0.png", "Bob/Bob_1.png"]}', 'has no "id"'),
-        ('{"path": ["Bob/Bob_0.png"], "id": ["Bob", "Bob"]}', '1 in "path" but 2 in "id"'),
-        ('{"path": ["Bob/Bob_0.png"], "id": 3}', '1 in "path" but no list of in "id"'),
+        ('{"path": ["Bob/Bob_0.png"], "id": ["Bob", "Bob"]}', '1 entries in "path" but 2 in "id"'),
+        ('{"path": ["Bob/Bob_0.png"], "id": 3}', '"id" is not a list'),
         ('{"path": ["Bob/Bob_0.png", "Bob/Bob_9.png"], "id": ["Bob", "Bob"]}', "1 of the 2 images"),
         (
             '{"path": ["Bob/Bob_0.png", "Bob/Bob_0.png"], "id": ["Bob", "Bob"]}',
