@@ -196,13 +196,13 @@ def test_raw_pixels_are_read_and_their_order_is_said(
 ) -> None:
     bench = opened(tmp_path, pickle.dumps((entries, np.array(SAME)), protocol=protocol))
     assert bench.same.tolist() == SAME
-    assert "raw pixels, taken as RGB" in bench.note
+    assert "raw pixels, read as RGB" in bench.note
     assert "channels=bgr" in bench.note
     for number, pixels in enumerate(PIXELS):
         np.testing.assert_array_equal(bench.images[number], pixels)
     turned = data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgr")
     assert isinstance(turned, data.Benchmark)
-    assert turned.note == "raw pixels, stated as BGR"
+    assert turned.note == "raw pixels, read as BGR as stated"
     np.testing.assert_array_equal(turned.images[3], PIXELS[3][:, :, ::-1])
     with complaint("'bgrr'", "did you mean 'bgr'"):
         data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgrr")
@@ -237,7 +237,7 @@ def test_of_encoded_images_the_channels_are_known(
 
 
 def test_one_pair_cannot_be_cut_into_folds(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("odd.bin: one pair alone", "at least 2"):
+    with complaint("odd.bin: has a single pair", "at least 2"):
         opened(tmp_path, pickle.dumps((PICTURES[:2], [True])))
     assert opened(tmp_path, pickle.dumps((PICTURES[:4], [True, False]))).folds.tolist() == [0, 1]
 
