@@ -206,7 +206,7 @@ def test_no_face_at_all_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("aligned:", ("needs a benchmark behind the colon",)),
+        ("aligned:", ("needs a benchmark after the colon",)),
         ("cropped", ("cropped: needs a benchmark",)),
         ("aligned:folders:x", ("folders", "did you mean")),
         ("aligned:folder:/no/such", ("no such folder",)),
@@ -271,7 +271,7 @@ def test_photos_of_lfw(workbench_data: Path) -> None:
     assert aligned.note == "faces found (detector: auto) and aligned"
     residuals = [
         faces.fit(face.landmarks, faces.template()).residual
-        for face in map(aligned.images.found.__getitem__, range(len(used)))
+        for face in map(aligned.images.detected.__getitem__, range(len(used)))
     ]
     assert np.median(residuals) < 4
 
