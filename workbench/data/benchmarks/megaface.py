@@ -31,8 +31,8 @@ from workbench.errors import WorkbenchError, unknown_name
 
 RULES = ("gallery", "megaface")
 EXPECTED = (
-    "megaface:PROBES@DISTRACTORS, each a folder, LIST:ROOT (MegaFace's json lists) or a source such "
-    "as folder:DIR"
+    "megaface:PROBES@DISTRACTORS, each a folder, LIST:ROOT (MegaFace's json lists) or a source "
+    "such as folder:DIR"
 )
 
 
@@ -236,8 +236,8 @@ def _divide(spec: str) -> tuple[str, str]:
     for side in sides[0] if sides else ():
         if not _kind(side):
             raise WorkbenchError(
-                f"megaface: {side[:200]!r} is neither a folder nor a source nor LIST:ROOT; expected "
-                f"{EXPECTED}"
+                f"megaface: {side[:200]!r} is neither a folder nor a source nor LIST:ROOT; "
+                f"expected {EXPECTED}"
             )
     raise WorkbenchError(f"megaface:{spec[:200]}: expected {EXPECTED}")
 

@@ -1,7 +1,7 @@
-"""`lfw`, `cfp_ff`, `cfp_fp`, `agedb_30`, `calfw`, `cplfw` - InsightFace's verification packs by name.
+"""`lfw`, `cfp_ff`, `cfp_fp`, `agedb_30`, `calfw`, `cplfw` - verification packs by name.
 
-They are part of InsightFace's training sets, as NAME.bin next to train.rec. `NAME` searches the
-usual folders, and `NAME:PATH` reads a file, or NAME.bin in a folder.
+InsightFace's training sets contain them, as NAME.bin next to train.rec. `NAME` searches the usual
+folders, and `NAME:PATH` reads a file, or NAME.bin in a folder.
 """
 
 from __future__ import annotations
