@@ -1,4 +1,4 @@
-"""`lfw`, `cfp_fp` and the others: the folders that are searched, and notes about incomplete packs."""
+"""`lfw`, `cfp_fp` and the others: the folders that are searched, and notes on incomplete packs."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def draw_identification(
     counts = np.bincount(dataset.identities)
     if counts.max() < 2:
         raise WorkbenchError(
-            f"{dataset.name}: nobody has two images; one must be enrolled and another one is a "
+            f"{dataset.name}: nobody has two images; one must be enrolled and another one be a "
             "probe"
         )
     has_probe = counts[dataset.identities] > 1

@@ -23,7 +23,7 @@ from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError
 
 K_FACE = re.compile(r"(?:.+/)?\d{8}/(S\d{3})/(L\d{1,2})/(E\d{2})/(C\d{1,2})\.\w+")
-"""Matches a path of K-Face: folders of person, accessory, light and expression, and the camera.
+"""Matches a path of K-Face: folders for person, accessory, light and expression, and the camera.
 
 Choi et al., "K-FACE: a large-scale KIST face database in consideration with unconstrained
 environments", 2021.
@@ -111,7 +111,7 @@ def _divide(path: str) -> tuple[str, Path, dict[str, str]]:
     if at and root:
         existing(listed, "pairs", "file")
     raise WorkbenchError(
-        f"pairs:{path}: name the images too, pairs:PAIRS.TXT@ROOT with ROOT a folder or a zip"
+        f"pairs:{path}: expected pairs:PAIRS.TXT@ROOT, where ROOT is a folder or a zip of images"
     )
 
 
@@ -203,7 +203,7 @@ def _people(
         with the labels of all pairs; None if neither do.
     """
     folders = [path.split("/")[:-1] for path in paths]
-    # What the first and the last in sorted order have in common, all have in common.
+    # Folders that the first and the last path in sorted order share are shared by all paths.
     least, greatest = min(folders), max(folders)
     shared = next(
         (i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b),

@@ -237,7 +237,7 @@ def prepare(
         their number.
 
     Raises:
-        WorkbenchError: If there is no such value for a parameter, an image cannot be read, or the
+        WorkbenchError: If a parameter has an invalid value, an image cannot be read, or the
             detector is not installed.
 
     Example:
