@@ -1,4 +1,4 @@
-"""CFP's own folder, made small: 4 people with 3 frontal and 2 profile photos, two splits."""
+"""A small set in CFP's layout: 4 people with 3 frontal and 2 profile images each, two splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shade(person: int, view: str, number: int) -> int:
 
 
 def number(person: int, photo: int, photos: int) -> int:
-    """As the lists count: from 1 on, person by person."""
+    """Return the number of a photo in a list, from 1."""
     return person * photos + photo + 1
 
 
@@ -67,17 +67,17 @@ def opened(spec: str) -> data.Benchmark:
 def test_the_second_photo_is_of_the_protocols_view(option: str, view: str, root: Path) -> None:
     bench = opened(f"cfp:{root}{option}")
     assert bench.name == ("cfp-ff" if view == "frontal" else "cfp-fp")
-    wanted = []
+    expected_pairs = []
     for one, other in ((0, 1), (2, 3)):
-        wanted += [(one, 0, one, 1), (other, 2, other, 0), (one, 0, other, 1)]
+        expected_pairs += [(one, 0, one, 1), (other, 2, other, 0), (one, 0, other, 1)]
     shown = [[int(bench.images[i][4, 4, 0]) for i in pair] for pair in bench.pairs]
-    expected = [[shade(a, "frontal", i), shade(b, view, j)] for a, i, b, j in wanted]
+    expected = [[shade(a, "frontal", i), shade(b, view, j)] for a, i, b, j in expected_pairs]
     np.testing.assert_allclose(shown, expected, atol=2)
     assert bench.same.tolist() == [True, True, False] * 2
     assert bench.folds.tolist() == [0, 0, 0, 1, 1, 1]
     assert bench.identities is not None
     assert [[bench.identity_names[bench.identities[i]] for i in pair] for pair in bench.pairs] == [
-        [f"{a + 1:03d}", f"{b + 1:03d}"] for a, _, b, _ in wanted
+        [f"{a + 1:03d}", f"{b + 1:03d}"] for a, _, b, _ in expected_pairs
     ]
     views = bench.attributes["view"][bench.pairs]
     assert set(views[:, 0]) == {"frontal"}
@@ -91,12 +91,13 @@ def test_an_unknown_protocol_is_an_error(root: Path, complaint: Callable[..., An
 
 
 @pytest.mark.parametrize(
-    "gone",
+    "part",
     ["Protocol", "Protocol/Pair_list_P.txt", "Protocol/Split/FP", "Protocol/Split/FP/02/diff.txt"],
 )
-def test_a_missing_part_is_named(gone: str, root: Path, complaint: Callable[..., Any]) -> None:
-    (root / gone).rename(root / "gone")
-    with complaint(gone.rpartition("/")[2] if gone != "Protocol" else "no folder Protocol"):
+def test_a_missing_part_is_named(part: str, root: Path, complaint: Callable[..., Any]) -> None:
+    (root / part).rename(root / "renamed")
+    name = part.rpartition("/")[2]
+    with complaint("no folder Protocol" if name == "Protocol" else name):
         opened(f"cfp:{root}")
 
 
@@ -106,11 +107,11 @@ def test_missing_images_are_counted(root: Path, complaint: Callable[..., Any]) -
         "Pair_list_P.txt, line 4", "1 of the 8 images", "Data/Images/002/profile/02.jpg"
     ):
         opened(f"cfp:{root}")
-    assert len(opened(f"cfp:{root},protocol=ff").pairs) == 6  # which needs no profile photo
+    assert len(opened(f"cfp:{root},protocol=ff").pairs) == 6  # This protocol has no profile images.
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "says"),
+    ("file", "line", "message"),
     [
         ("Pair_list_F.txt", "3 ../Data/Images/001/frontal/03.jpg", "line 2: expected '2 PATH'"),
         ("Pair_list_F.txt", "2 /etc/a/passwd.jpg", "line 2: expected a path such as"),
@@ -134,12 +135,12 @@ def test_missing_images_are_counted(root: Path, complaint: Callable[..., Any]) -
     ],
 )
 def test_a_wrong_line_is_named(
-    file: str, line: str, says: str, root: Path, complaint: Callable[..., Any]
+    file: str, line: str, message: str, root: Path, complaint: Callable[..., Any]
 ) -> None:
     path = root / "Protocol" / file
     lines = path.read_text().split("\n")
     path.write_text("\n".join([lines[0], line, *lines[2:]]))
-    with complaint(path.name, says):
+    with complaint(path.name, message):
         opened(f"cfp:{root}")
 
 
@@ -148,7 +149,7 @@ def test_a_photo_against_itself_is_an_error(root: Path, complaint: Callable[...,
     with complaint("diff.txt, line 1: image 2 is paired with itself"):
         opened(f"cfp:{root},protocol=ff")
     write(root / "Protocol/Split/FP/01/diff.txt", ["2,2"])
-    assert len(opened(f"cfp:{root}").pairs) == 6  # two different lists
+    assert len(opened(f"cfp:{root}").pairs) == 6  # Image 2 of one list and image 2 of the other.
 
 
 def test_a_pair_cannot_be_both_same_and_different(
@@ -156,7 +157,7 @@ def test_a_pair_cannot_be_both_same_and_different(
 ) -> None:
     first = (root / "Protocol/Split/FF/01/same.txt").read_text().split()[0]
     write(root / "Protocol/Split/FF/02/diff.txt", ["1,7", ",".join(reversed(first.split(",")))])
-    with complaint("02/diff.txt, line 2", "is in same.txt of a split too"):
+    with complaint("02/diff.txt, line 2", "is also in same.txt of a split"):
         opened(f"cfp:{root},protocol=ff")
 
 
@@ -169,7 +170,7 @@ def test_an_empty_or_binary_split_is_an_error(
         opened(f"cfp:{root}")
 
 
-def test_lists_of_windows_and_absolute_paths_are_read(
+def test_lists_with_windows_separators_or_absolute_paths_are_read(
     root: Path, complaint: Callable[..., Any]
 ) -> None:
     before = opened(f"cfp:{root}").fingerprint()

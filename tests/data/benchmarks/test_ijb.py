@@ -1,4 +1,4 @@
-"""IJB-B and IJB-C from their files, made small."""
+"""IJB-B and IJB-C, read from small sets with the same files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows(root: Path, part: str) -> list[list[str]]:
     return [line.split() for line in (root / "meta" / f"ijbc_{part}.txt").read_text().splitlines()]
 
 
-def test_what_is_in_the_files_is_in_the_benchmark(root: Path) -> None:
+def test_the_benchmark_holds_the_contents_of_the_files(root: Path) -> None:
     bench = opened(root)
     listed, scored, pairs = (
         rows(root, part) for part in ("face_tid_mid", "name_5pts_score", "template_pair_label")
@@ -69,7 +69,7 @@ def test_faces_are_aligned_by_the_landmarks(root: Path) -> None:
     np.testing.assert_array_equal(bench.faces[4], faces.warp(stored, bench.landmarks[4], 112))
     assert bench.faces[4].shape == (112, 112, 3)
     assert len(bench.faces) == len(bench.images)
-    again = pickle.loads(pickle.dumps(bench.faces))  # for loader processes
+    again = pickle.loads(pickle.dumps(bench.faces))  # As for the worker processes of a data loader.
     np.testing.assert_array_equal(again[4], bench.faces[4])
 
 
@@ -148,7 +148,7 @@ def test_the_fingerprint_changes_with_every_column(root: Path) -> None:
     assert opened(root).fingerprint() == before
 
 
-def test_pairs_listed_again_are_counted(root: Path) -> None:
+def test_repeated_pairs_are_counted(root: Path) -> None:
     first = rows(root, "template_pair_label")[0]
     change(root, "template_pair_label", 2, f"{first[1]} {first[0]} {first[2]}")
     assert opened(root).note == "1 pairs are listed more than once"
@@ -158,12 +158,13 @@ def test_pairs_listed_again_are_counted(root: Path) -> None:
 def test_an_unknown_option_is_an_error(
     option: str, root: Path, complaint: Callable[..., Any]
 ) -> None:
-    with complaint(option.partition("=")[2 if "norm" in option else 0]):
+    name, _, value = option.partition("=")
+    with complaint(value if name == "norm" else name):
         opened(root, f",{option}")
 
 
 @pytest.mark.parametrize(
-    ("part", "line", "says"),
+    ("part", "line", "message"),
     [
         (
             "face_tid_mid",
@@ -200,14 +201,14 @@ def test_an_unknown_option_is_an_error(
     ],
 )
 def test_a_wrong_line_is_named(
-    part: str, line: str | None, says: str, root: Path, complaint: Callable[..., Any]
+    part: str, line: str | None, message: str, root: Path, complaint: Callable[..., Any]
 ) -> None:
     change(root, part, 2, line)
-    with complaint(".txt", says):
+    with complaint(".txt", message):
         opened(root)
 
 
-def test_empty_lines_are_passed_over_but_counted(root: Path, complaint: Callable[..., Any]) -> None:
+def test_empty_lines_are_ignored_but_counted(root: Path, complaint: Callable[..., Any]) -> None:
     before = opened(root).fingerprint()
     first = " ".join(rows(root, "template_pair_label")[0])
     change(root, "template_pair_label", 1, f"\n \n{first}\t")
@@ -230,7 +231,7 @@ def test_a_path_that_may_lead_out_is_refused(
         opened(root)
 
 
-def test_a_picture_may_be_in_two_templates_but_not_twice_in_one(
+def test_an_image_may_be_in_two_templates_but_not_twice_in_one(
     root: Path, complaint: Callable[..., Any]
 ) -> None:
     scored = " ".join(rows(root, "name_5pts_score")[0])
@@ -243,16 +244,16 @@ def test_a_picture_may_be_in_two_templates_but_not_twice_in_one(
 
 
 @pytest.mark.parametrize(
-    "gone",
+    "part",
     ["meta", "loose_crop", "meta/ijbc_name_5pts_score.txt", "meta/ijbc_template_pair_label.txt"],
 )
-def test_a_missing_part_is_named(gone: str, root: Path, complaint: Callable[..., Any]) -> None:
-    (root / gone).rename(root / "gone")
-    with complaint(gone):
+def test_a_missing_part_is_named(part: str, root: Path, complaint: Callable[..., Any]) -> None:
+    (root / part).rename(root / "renamed")
+    with complaint(part):
         opened(root)
 
 
-def test_missing_pictures_are_counted(root: Path, complaint: Callable[..., Any]) -> None:
+def test_missing_images_are_counted(root: Path, complaint: Callable[..., Any]) -> None:
     (root / "loose_crop" / "2.png").unlink()
     with complaint("loose_crop", "1 of the", "2.png"):
         opened(root)
@@ -284,12 +285,12 @@ def test_templates_that_do_not_fit_together_are_errors(
         replace(bench, detector_scores=np.full(len(bench.images), np.nan))
 
 
-def test_who_is_on_the_pictures_is_not_known(root: Path, complaint: Callable[..., Any]) -> None:
+def test_the_people_on_the_images_are_unknown(root: Path, complaint: Callable[..., Any]) -> None:
     with complaint("its identities are not known"):
         data.contact_sheet(opened(root))
 
 
-def test_names_are_found_as_in_other_lists(root: Path, complaint: Callable[..., Any]) -> None:
+def test_names_may_be_spelt_as_in_other_lists(root: Path, complaint: Callable[..., Any]) -> None:
     (root / "loose_crop" / "a").mkdir()
     (root / "loose_crop" / "2.png").rename(root / "loose_crop" / "a" / "é.png")
     _, template, medium = rows(root, "face_tid_mid")[1]
@@ -305,7 +306,7 @@ def test_names_are_found_as_in_other_lists(root: Path, complaint: Callable[..., 
 
 
 @pytest.mark.parametrize("part", ["face_tid_mid", "name_5pts_score", "template_pair_label"])
-def test_a_byte_order_mark_and_line_ends_of_windows_are_fine(part: str, root: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_read(part: str, root: Path) -> None:
     before = opened(root).fingerprint()
     file = root / "meta" / f"ijbc_{part}.txt"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))

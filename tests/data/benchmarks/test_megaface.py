@@ -24,21 +24,21 @@ STRANGERS = (
     "389/38989502@N07/4767491946_13.png",
     "1.png",
 )
-"""As in MegaFace's FlickrFinal2, and one beside the folders."""
+"""Names as in MegaFace's FlickrFinal2, and one image next to the folders."""
 
 
-def picture(*values: int) -> bytes:
+def encoded_image(*values: int) -> bytes:
     return to_png(np.full((5, 4, 3), values, dtype=np.uint8))
 
 
 @pytest.fixture
 def probes(tmp_path: Path) -> Path:
-    """facescrub/NAME/NAME_1.png: red says who, green which."""
+    """facescrub/NAME/NAME_1.png; red is the number of the person, green that of the image."""
     for person, (name, count) in enumerate(PEOPLE.items()):
         (tmp_path / "facescrub" / name).mkdir(parents=True)
         for number in range(count):
             (tmp_path / "facescrub" / name / f"{name}_{number}.png").write_bytes(
-                picture(person, number, 0)
+                encoded_image(person, number, 0)
             )
     return tmp_path / "facescrub"
 
@@ -47,7 +47,7 @@ def probes(tmp_path: Path) -> Path:
 def strangers(tmp_path: Path) -> Path:
     for number, name in enumerate(STRANGERS):
         (tmp_path / "FlickrFinal2" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "FlickrFinal2" / name).write_bytes(picture(200, number, 0))
+        (tmp_path / "FlickrFinal2" / name).write_bytes(encoded_image(200, number, 0))
     return tmp_path / "FlickrFinal2"
 
 
@@ -58,7 +58,7 @@ def opened(spec: str) -> data.Identification:
 
 
 def seen(bench: data.Identification, numbers: NDArray[np.int64]) -> list[tuple[int, ...]]:
-    """Red and green of the pictures."""
+    """Return red and green of the images."""
     return [tuple(bench.images[int(number)][0, 0, :2].tolist()) for number in numbers]
 
 
@@ -76,7 +76,7 @@ def test_the_first_image_of_each_person_is_enrolled_and_the_others_are_probes(
     assert seen(bench, bench.probes) == [(0, 1), (0, 2), (0, 3), (1, 1), (3, 1), (3, 2)]
     assert sorted(seen(bench, bench.distractors)) == [(200, 0), (200, 1), (200, 2), (200, 3)]
     assert bench.identities[bench.distractors].tolist() == [-1] * 4
-    assert [bench.identity_names[who] for who in bench.identities[bench.gallery]] == [
+    assert [bench.identity_names[identity] for identity in bench.identities[bench.gallery]] == [
         "Ann_Lee",
         "Bob",
         "Dan",
@@ -91,7 +91,7 @@ def test_the_first_image_of_each_person_is_enrolled_and_the_others_are_probes(
     )
 
 
-def test_options_say_how_many_are_enrolled_and_with_whom_a_probe_is_compared(
+def test_options_set_how_many_are_enrolled_and_the_candidates(
     probes: Path, strangers: Path
 ) -> None:
     bench = opened(f"{probes}@{strangers},gallery=2,candidates=gallery")
@@ -101,19 +101,19 @@ def test_options_say_how_many_are_enrolled_and_with_whom_a_probe_is_compared(
         (1, 0),
         (3, 0),
         (3, 1),
-    ]  # one of Bob's two is left as a probe
+    ]  # One of Bob's two images must be a probe.
     assert seen(bench, bench.probes) == [(0, 2), (0, 3), (1, 1), (3, 2)]
     assert bench.candidates == "gallery"
     assert "up to 2 images of each" in bench.note
 
 
-def test_sources_may_stand_on_either_side(
+def test_either_side_may_be_a_source(
     probes: Path, strangers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "others@home" / "Bob").mkdir(parents=True)
     (tmp_path / "others@home" / "Eve").mkdir()
     for name in ("Bob/1.png", "Eve/1.png", "Eve/2.png"):
-        (tmp_path / "others@home" / name).write_bytes(picture(100, 0, 0))
+        (tmp_path / "others@home" / name).write_bytes(encoded_image(100, 0, 0))
     bench = opened(f"folder:{probes}@2x2,min=3@folder:{tmp_path}/others@home")
     assert bench.identity_names == ("Ann_Lee", "Dan", "Bob", "Eve")
     assert (len(bench.gallery), len(bench.probes)) == (2, 2)
@@ -128,22 +128,20 @@ def test_sources_may_stand_on_either_side(
     assert len(opened(f"{probes}@strangers@*x2+strangers").distractors) == 10
 
 
-def test_megafaces_lists_choose_among_the_files(
-    probes: Path, strangers: Path, tmp_path: Path
-) -> None:
+def test_megafaces_lists_select_files(probes: Path, strangers: Path, tmp_path: Path) -> None:
     names = ["Dan/Dan_0.png", "Ann_Lee/Ann_Lee_3.png", "Dan/Dan_2.png", "Ann_Lee/Ann_Lee_0.png"]
-    asked = listed(
+    probe_list = listed(
         tmp_path / "facescrub_features_list.json",
         path=names,
         id=["Dan", "Ann_Lee", "Dan", "Ann_Lee"],
     )
     others = listed(tmp_path / "megaface_features_list.json_3_1", path=list(STRANGERS[:3]))
-    bench = opened(f"{asked}:{probes}@{others}:{strangers}")
+    bench = opened(f"{probe_list}:{probes}@{others}:{strangers}")
     assert bench.name == "facescrub_features_list-among-megaface_features_list_3_1"
-    assert seen(bench, bench.gallery) == [(3, 0), (0, 3)]  # as the list has them
+    assert seen(bench, bench.gallery) == [(3, 0), (0, 3)]  # In the order of the list.
     assert seen(bench, bench.probes) == [(3, 2), (0, 0)]
     assert seen(bench, bench.distractors) == [(200, 0), (200, 1), (200, 2)]
-    assert len(opened(f"{asked}:{probes}@{strangers}").distractors) == 4
+    assert len(opened(f"{probe_list}:{probes}@{strangers}").distractors) == 4
 
 
 def test_hidden_and_other_files_are_no_distractors(probes: Path, strangers: Path) -> None:
@@ -153,11 +151,13 @@ def test_hidden_and_other_files_are_no_distractors(probes: Path, strangers: Path
     assert len(opened(f"{probes}@{strangers}").distractors) == len(STRANGERS)
 
 
-def test_behind_a_link_two_points_lead_back(probes: Path, strangers: Path, tmp_path: Path) -> None:
-    """Not to the folder around that which the link leads to, where the system would look."""
+def test_two_dots_after_a_link_lead_back_to_its_folder(
+    probes: Path, strangers: Path, tmp_path: Path
+) -> None:
+    """The operating system would take the parent of the folder that the link leads to."""
     (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "1.png").write_bytes(picture(1, 1, 1))
-    (strangers / "1.png").write_bytes(picture(2, 2, 2))
+    (tmp_path / "elsewhere" / "1.png").write_bytes(encoded_image(1, 1, 1))
+    (strangers / "1.png").write_bytes(encoded_image(2, 2, 2))
     (strangers / "link").symlink_to(tmp_path / "elsewhere" / "deep")
     others = listed(tmp_path / "list.json", path=["link/../1.png"])
     bench = opened(f"{probes}@{others}:{strangers}")
@@ -168,10 +168,10 @@ def test_behind_a_link_two_points_lead_back(probes: Path, strangers: Path, tmp_p
     "outside",
     ["../secret.png", "Bob/../../secret.png", "/etc/passwd", "link/secret.png", "a\0b.png"],
 )
-def test_a_list_leads_nowhere_else(
+def test_a_list_cannot_name_files_outside_of_its_root(
     probes: Path, strangers: Path, tmp_path: Path, outside: str, complaint: Callable[..., Any]
 ) -> None:
-    (tmp_path / "secret.png").write_bytes(picture(1, 1, 1))
+    (tmp_path / "secret.png").write_bytes(encoded_image(1, 1, 1))
     (strangers / "link").symlink_to(tmp_path)
     others = listed(tmp_path / "list.json", path=[STRANGERS[0], outside])
     with complaint(others, "leads out of", "below it"):
@@ -186,8 +186,8 @@ def test_a_list_leads_nowhere_else(
         ('{"path": []}', "not one of MegaFace's lists"),
         ('{"path": [1]}', "not one of MegaFace's lists"),
         ('{"path": ["Bob/Bob_0.png", "Bob/Bob_1.png"]}', 'has no "id"'),
-        ('{"path": ["Bob/Bob_0.png"], "id": ["Bob", "Bob"]}', '1 in "path" but 2 in "id"'),
-        ('{"path": ["Bob/Bob_0.png"], "id": 3}', '1 in "path" but no list of in "id"'),
+        ('{"path": ["Bob/Bob_0.png"], "id": ["Bob", "Bob"]}', '1 entries in "path" but 2 in "id"'),
+        ('{"path": ["Bob/Bob_0.png"], "id": 3}', '"id" is not a list'),
         ('{"path": ["Bob/Bob_0.png", "Bob/Bob_9.png"], "id": ["Bob", "Bob"]}', "1 of the 2 images"),
         (
             '{"path": ["Bob/Bob_0.png", "Bob/Bob_0.png"], "id": ["Bob", "Bob"]}',
@@ -199,7 +199,7 @@ def test_a_list_leads_nowhere_else(
         ),
     ],
 )
-def test_a_list_that_is_none_says_so(
+def test_the_error_for_a_wrong_list_says_what_is_wrong(
     probes: Path,
     strangers: Path,
     tmp_path: Path,
@@ -212,7 +212,7 @@ def test_a_list_that_is_none_says_so(
         opened(f"{tmp_path}/list.json:{probes}@{strangers}")
 
 
-def test_what_is_neither_folder_nor_list_nor_source_is_named(
+def test_a_side_that_cannot_be_opened_is_named(
     probes: Path, strangers: Path, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     listed(tmp_path / "list.json", path=["1.png"])
@@ -240,7 +240,7 @@ def test_what_is_neither_folder_nor_list_nor_source_is_named(
 
 
 class Colours:
-    """A reader of any number of small pictures."""
+    """A reader of any number of small images."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -255,7 +255,10 @@ class Colours:
 def people(counts: list[int], seed: int = 0, name: str = "people") -> data.Dataset:
     identities = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     return data.Dataset(
-        name, Colours(len(identities)), identities, [f"{name}{who}" for who in range(len(counts))]
+        name,
+        Colours(len(identities)),
+        identities,
+        [f"{name}{identity}" for identity in range(len(counts))],
     )
 
 
@@ -266,7 +269,7 @@ def people(counts: list[int], seed: int = 0, name: str = "people") -> data.Datas
     st.sampled_from([None, 0, 1]),
     st.integers(1, 4),
 )
-def test_of_each_person_so_many_are_enrolled_and_at_least_one_asks(
+def test_images_of_each_person_are_enrolled_and_at_least_one_is_a_probe(
     counts: list[int], gallery: int, seed: int | None, others: int
 ) -> None:
     if max(counts) < 2:
@@ -275,15 +278,15 @@ def test_of_each_person_so_many_are_enrolled_and_at_least_one_asks(
     bench = data.draw_identification(
         dataset, people([1] * others, name="other"), gallery=gallery, seed=seed, name="drawn"
     )
-    enrolled, asked = bench.identities[bench.gallery], bench.identities[bench.probes]
-    for who, count in enumerate(counts):
-        wanted = min(gallery, count - 1)
-        assert ((enrolled == who).sum(), (asked == who).sum()) == (
-            (wanted, count - wanted) if count > 1 else (0, 0)
-        )
+    enrolled, probed = bench.identities[bench.gallery], bench.identities[bench.probes]
+    for identity, count in enumerate(counts):
+        in_gallery = min(gallery, count - 1)
+        in_probes = count - in_gallery if count > 1 else 0
+        assert (enrolled == identity).sum() == in_gallery
+        assert (probed == identity).sum() == in_probes
         if seed is None and count > 1:
-            mine = np.flatnonzero(dataset.identities == who)
-            assert set(bench.gallery) & set(mine) == set(mine[:wanted])
+            own = np.flatnonzero(dataset.identities == identity)
+            assert set(bench.gallery) & set(own) == set(own[:in_gallery])
     assert (bench.identities[bench.distractors] >= len(counts)).all()
     assert bench.name == "drawn"
     assert bench.candidates == "gallery"
@@ -306,7 +309,7 @@ def test_a_draw_that_cannot_be_made_is_an_error(complaint: Callable[..., Any]) -
         data.draw_identification(people([2]), Colours(0))
 
 
-def test_lists_of_windows_are_read(
+def test_lists_with_windows_separators_are_read(
     probes: Path, strangers: Path, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     names = [
@@ -315,16 +318,18 @@ def test_lists_of_windows_are_read(
         f"{probes}/Dan/Dan_2.png",
         "Ann_Lee\\Ann_Lee_0.png",
     ]
-    asked = listed(tmp_path / "asked.json", path=names, id=["Dan", "Ann_Lee", "Dan", "Ann_Lee"])
-    asked.write_bytes(b"\xef\xbb\xbf" + asked.read_bytes())
-    bench = opened(f"{asked}:{probes}@{strangers}")
+    probe_list = listed(
+        tmp_path / "probe_list.json", path=names, id=["Dan", "Ann_Lee", "Dan", "Ann_Lee"]
+    )
+    probe_list.write_bytes(b"\xef\xbb\xbf" + probe_list.read_bytes())
+    bench = opened(f"{probe_list}:{probes}@{strangers}")
     assert seen(bench, bench.gallery) == [(3, 0), (0, 3)]
     listed(
-        tmp_path / "asked.json",
+        tmp_path / "probe_list.json",
         path=[*names, "Dan/Dam_0.png"],
         id=["Dan", "Ann_Lee", "Dan", "Ann_Lee", "Dan"],
     )
     with complaint(
-        "asked.json, entry 5: 'Dan/Dam_0.png' is not in", "did you mean 'Dan/Dan_0.png'"
+        "probe_list.json, entry 5: 'Dan/Dam_0.png' is not in", "did you mean 'Dan/Dan_0.png'"
     ):
-        opened(f"{asked}:{probes}@{strangers}")
+        opened(f"{probe_list}:{probes}@{strangers}")

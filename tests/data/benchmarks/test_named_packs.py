@@ -1,6 +1,4 @@
-"""`lfw`, `cfp_fp` and the others: where they are looked for, and what is said of a pack that is not
-the whole.
-"""
+"""`lfw`, `cfp_fp` and the others: the folders that are searched, and notes on incomplete packs."""
 
 from __future__ import annotations
 
@@ -18,12 +16,12 @@ from workbench.data.benchmarks import named_packs
 from workbench.images import to_png
 
 Complaint = Callable[..., Any]
-PICTURE = to_png(np.zeros((2, 2, 3), dtype=np.uint8))
+IMAGE = to_png(np.zeros((2, 2, 3), dtype=np.uint8))
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is anywhere."""
+    """An empty current folder, without a cache and with no folder of benchmarks set."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("WORKBENCH_BENCHMARKS", raising=False)
@@ -32,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(file: Path, pairs: int = 10) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(pickle.dumps(([PICTURE] * (2 * pairs), [n % 2 == 0 for n in range(pairs)])))
+    file.write_bytes(pickle.dumps(([IMAGE] * (2 * pairs), [n % 2 == 0 for n in range(pairs)])))
     return file
 
 
@@ -47,14 +45,14 @@ def test_the_packs_are_known_by_name() -> None:
 
 
 @pytest.mark.parametrize("folder", ["first", "second", "cache/benchmarks", "data"])
-def test_the_usual_places_are_looked_in(
+def test_the_usual_folders_are_searched(
     folder: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKBENCH_BENCHMARKS", os.pathsep.join(["first", str(here / "second")]))
     write(here / folder / "agedb_30.bin")
     assert opened("agedb_30").name == "agedb_30"
     write(here / "first" / "agedb_30.bin", 3)
-    assert len(opened("agedb_30").pairs) == 3  # what is asked for goes before what is usual
+    assert len(opened("agedb_30").pairs) == 3  # The listed folders come before the usual ones.
 
 
 def test_a_file_or_its_folder_can_be_named(here: Path) -> None:
@@ -67,7 +65,7 @@ def test_a_file_or_its_folder_can_be_named(here: Path) -> None:
     assert opened("cfp_fp:other.bin").name == "cfp_fp"
 
 
-def test_what_is_not_the_whole_protocol_is_noted(
+def test_a_pack_without_the_whole_protocol_is_noted(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(here / "lfw.bin", 12)
@@ -77,7 +75,7 @@ def test_what_is_not_the_whole_protocol_is_noted(
     assert named_packs.PAIRS["cfp_fp"] == named_packs.PAIRS["cfp_ff"] == 7000
 
 
-def test_what_is_missing_is_said_with_a_way_to_get_it(
+def test_the_error_for_a_missing_pack_says_how_to_get_it(
     here: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
 ) -> None:
     with complaint(
@@ -103,7 +101,7 @@ def test_what_is_missing_is_said_with_a_way_to_get_it(
 @pytest.mark.parametrize(
     ("name", "meant"), [("cfp-fp", "cfp_fp"), ("agedb30", "agedb_30"), ("LFW", "lfw")]
 )
-def test_a_slip_is_answered_with_the_nearest(name: str, meant: str, complaint: Complaint) -> None:
+def test_the_most_similar_name_is_suggested(name: str, meant: str, complaint: Complaint) -> None:
     with complaint(f"did you mean {meant!r}"):
         data.benchmark(name)
 

@@ -1,4 +1,4 @@
-"""Pair lists in LFW's format, with the images in a folder or in a zip that need not be honest."""
+"""Pair lists in LFW's format, with images in folders and in zip archives, also malicious ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def colour(person: str, number: int) -> int:
     return 50 * list(PEOPLE).index(person) + number
 
 
-def pictures(suffix: str = ".png", inside: str = "") -> dict[str, bytes]:
+def encoded_images(suffix: str = ".png", inside: str = "") -> dict[str, bytes]:
     return {
         f"{inside}{person}/{person}_{number:04d}{suffix}": to_png(
             np.full((5, 4, 3), colour(person, number), dtype=np.uint8)
@@ -51,6 +51,10 @@ def in_zip(file: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
     return file
 
 
+def in_zip_or_folder(folder: Path, files: dict[str, bytes], zipped: bool) -> Path:
+    return in_zip(folder / "faces.zip", files) if zipped else in_folder(folder / "faces", files)
+
+
 def opened(folder: Path, root: Path, text: str = PAIRS) -> data.Benchmark:
     (folder / "list.txt").write_text(text, encoding="utf-8")
     bench = data.benchmark(f"pairs:{folder / 'list.txt'}@{root}")
@@ -62,16 +66,16 @@ def check(bench: data.Benchmark) -> None:
     assert bench.same.tolist() == [True, False, True, False]
     assert bench.folds.tolist() == [0, 0, 1, 1]
     shown = [[int(bench.images[i][0, 0, 0]) for i in pair] for pair in bench.pairs]
-    wanted = [
+    expected = [
         ("Ann_Lee", 1, "Ann_Lee", 3),
         ("Ann_Lee", 2, "Bob", 1),
         ("Bob", 1, "Bob", 2),
         ("Bob", 2, "Çağ", 1),
     ]
-    assert shown == [[colour(a, i), colour(b, j)] for a, i, b, j in wanted]
+    assert shown == [[colour(a, i), colour(b, j)] for a, i, b, j in expected]
     assert bench.identities is not None
     names = [[bench.identity_names[bench.identities[i]] for i in pair] for pair in bench.pairs]
-    assert names == [[a, b] for a, _, b, _ in wanted]
+    assert names == [[a, b] for a, _, b, _ in expected]
 
 
 @pytest.mark.parametrize("inside", ["", "lfw/"])
@@ -79,23 +83,16 @@ def check(bench: data.Benchmark) -> None:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_images_are_found(inside: str, suffix: str, zipped: bool, tmp_path: Path) -> None:
     files = {
-        **pictures(suffix, inside),
+        **encoded_images(suffix, inside),
         "README.txt": b"hello",
         f"{inside}Ann_Lee/Ann_Lee_0001.txt": b"notes",
     }
-    check(
-        opened(
-            tmp_path,
-            in_zip(tmp_path / "faces.zip", files)
-            if zipped
-            else in_folder(tmp_path / "faces", files),
-        )
-    )
+    check(opened(tmp_path, in_zip_or_folder(tmp_path, files, zipped)))
 
 
-def test_images_behind_links_are_found_once(tmp_path: Path) -> None:
-    store = in_folder(tmp_path / "store", pictures())
-    root = in_folder(tmp_path / "faces", {"Bob/Bob_0001.png": pictures()["Bob/Bob_0001.png"]})
+def test_images_in_linked_folders_are_found_once(tmp_path: Path) -> None:
+    store = in_folder(tmp_path / "store", encoded_images())
+    root = in_folder(tmp_path / "faces", {"Bob/Bob_0001.png": encoded_images()["Bob/Bob_0001.png"]})
     (root / "Bob" / "Bob_0002.png").symlink_to(store / "Bob" / "Bob_0002.png")
     for person in ("Ann_Lee", "Çağ"):
         (root / person).symlink_to(store / person)
@@ -104,18 +101,11 @@ def test_images_behind_links_are_found_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_what_systems_keep_is_no_second_place_of_an_image(zipped: bool, tmp_path: Path) -> None:
-    files = pictures()
+def test_copies_in_system_folders_are_ignored(zipped: bool, tmp_path: Path) -> None:
+    files = encoded_images()
     for folder in ("@eaDir", "__MACOSX", ".thumbnails"):
-        files |= pictures(".jpg", f"{folder}/")
-    check(
-        opened(
-            tmp_path,
-            in_zip(tmp_path / "faces.zip", files)
-            if zipped
-            else in_folder(tmp_path / "faces", files),
-        )
-    )
+        files |= encoded_images(".jpg", f"{folder}/")
+    check(opened(tmp_path, in_zip_or_folder(tmp_path, files, zipped)))
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -123,8 +113,8 @@ def test_what_systems_keep_is_no_second_place_of_an_image(zipped: bool, tmp_path
 def test_two_files_of_one_stem_are_an_error(
     second: str, zipped: bool, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    files = pictures() | {f"Bob/Bob_0001{second}": b"x"}
-    root = in_zip(tmp_path / "faces.zip", files) if zipped else in_folder(tmp_path / "faces", files)
+    files = encoded_images() | {f"Bob/Bob_0001{second}": b"x"}
+    root = in_zip_or_folder(tmp_path, files, zipped)
     with complaint("list.txt, line 3", "Bob/Bob_0001.png", f"Bob/Bob_0001{second}", "keep one"):
         opened(tmp_path, root)
 
@@ -132,21 +122,20 @@ def test_two_files_of_one_stem_are_an_error(
 def test_missing_images_of_a_type_that_cannot_be_read_are_counted(
     tmp_path: Path, complaint: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        images, "find_spec", lambda name: None
-    )  # as where pillow-heif is not installed
-    files = pictures()
+    # As if pillow-heif were not installed.
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    files = encoded_images()
     files["Bob/Bob_0002.HEIC"] = files.pop("Bob/Bob_0002.png")
     with complaint("1 of the 6", "1 .heic", "margin-workbench[heic]"):
         opened(tmp_path, in_folder(tmp_path / "faces", files))
 
 
 def test_the_benchmark_is_named_after_its_images(tmp_path: Path) -> None:
-    assert opened(tmp_path, in_zip(tmp_path / "faces.zip", pictures())).name == "faces"
+    assert opened(tmp_path, in_zip(tmp_path / "faces.zip", encoded_images())).name == "faces"
 
 
-def test_blank_lines_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
-    root = in_folder(tmp_path / "faces", pictures())
+def test_blank_lines_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    root = in_folder(tmp_path / "faces", encoded_images())
     check(opened(tmp_path, root, PAIRS.replace("\n", "\r\n") + "\r\n\r\n"))
 
 
@@ -154,9 +143,9 @@ def test_blank_lines_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
 def test_missing_images_are_counted_and_one_is_named(
     zipped: bool, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    files = pictures()
+    files = encoded_images()
     del files["Ann_Lee/Ann_Lee_0003.png"], files["Bob/Bob_0002.png"]
-    root = in_zip(tmp_path / "faces.zip", files) if zipped else in_folder(tmp_path / "faces", files)
+    root = in_zip_or_folder(tmp_path, files, zipped)
     with complaint(root, "2 of the 6", "list.txt", "Ann_Lee/Ann_Lee_0003.jpg"):
         opened(tmp_path, root)
 
@@ -183,7 +172,7 @@ def test_a_malformed_line_is_named_by_its_number(
     text: str, line: int, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     with complaint("list.txt", f"line {line}:"):
-        opened(tmp_path, in_folder(tmp_path / "faces", pictures()), text)
+        opened(tmp_path, in_folder(tmp_path / "faces", encoded_images()), text)
 
 
 @pytest.mark.parametrize("header", ["2 2", "3 1", "1 1", "0 0", "0 4", "7", "999999999 999999999"])
@@ -191,10 +180,12 @@ def test_a_wrong_count_is_an_error(
     header: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     with complaint("list.txt", "announces", "4 follow"):
-        opened(tmp_path, in_folder(tmp_path / "faces", pictures()), PAIRS.replace("2\t1", header))
+        opened(
+            tmp_path, in_folder(tmp_path / "faces", encoded_images()), PAIRS.replace("2\t1", header)
+        )
 
 
-def test_a_list_that_is_no_text_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+def test_a_binary_list_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
     (tmp_path / "list.txt").write_bytes(bytes(range(256)))
     with complaint("list.txt"):
         data.benchmark(f"pairs:{tmp_path / 'list.txt'}@{tmp_path}")
@@ -236,9 +227,9 @@ def test_the_official_list_and_all_its_images(workbench_data: Path) -> None:
     assert np.bincount(bench.folds).tolist() == [600] * 10
     assert np.bincount(bench.folds[bench.same]).tolist() == [300] * 10
     assert bench.identities is not None
-    who = bench.identities[bench.pairs]
-    assert np.array_equal(who[:, 0] == who[:, 1], bench.same)
-    assert bench.identity_names[who[0, 0]] == "Abel_Pacheco"
+    identities = bench.identities[bench.pairs]
+    assert np.array_equal(identities[:, 0] == identities[:, 1], bench.same)
+    assert bench.identity_names[identities[0, 0]] == "Abel_Pacheco"
     assert bench.images[0].shape == (112, 112, 3)
     assert bench.images[7700].shape == (112, 112, 3)
 
@@ -258,8 +249,8 @@ def test_the_original_photos_of_a_single_set(workbench_data: Path) -> None:
 def test_a_zip_that_climbs_out_writes_and_reads_nothing_outside(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    outside = in_folder(tmp_path, pictures(inside="outside/")) / "outside"
-    files = {f"../outside/{name}": content for name, content in pictures().items()}
+    outside = in_folder(tmp_path, encoded_images(inside="outside/")) / "outside"
+    files = {f"../outside/{name}": content for name, content in encoded_images().items()}
     before = sorted(tmp_path.rglob("*"))
     inner = tmp_path / "outside"
     with complaint("6 of the 6"):
@@ -274,8 +265,8 @@ def test_a_zip_that_climbs_out_writes_and_reads_nothing_outside(
 def test_a_list_that_climbs_out_finds_nothing(
     name: str, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    in_folder(tmp_path, {f"outside/{key}": value for key, value in pictures().items()})
-    root = in_folder(tmp_path / "faces", pictures())
+    in_folder(tmp_path, {f"outside/{key}": value for key, value in encoded_images().items()})
+    root = in_folder(tmp_path / "faces", encoded_images())
     with complaint("are missing"):
         opened(tmp_path, root, PAIRS.replace("Bob", name))
 
@@ -286,7 +277,8 @@ def test_a_list_that_climbs_out_finds_nothing(
 def test_a_bomb_in_a_zip_is_refused(
     honest: bool, method: int, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    name, size = "Bob/Bob_0001.png", 700_000_000 if method == zipfile.ZIP_DEFLATED else 60_000_000
+    name = "Bob/Bob_0001.png"
+    size = 700_000_000 if method == zipfile.ZIP_DEFLATED else 60_000_000
     file = tmp_path / "bomb.zip"
     with (
         zipfile.ZipFile(file, "w", method, compresslevel=1) as archive,
@@ -313,7 +305,7 @@ def test_an_encrypted_member_is_an_error(tmp_path: Path, complaint: Callable[...
 
 
 def test_a_damaged_zip_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    file = in_zip(tmp_path / "faces.zip", pictures())
+    file = in_zip(tmp_path / "faces.zip", encoded_images())
     for content in (
         b"",
         b"no zip",
@@ -335,7 +327,7 @@ def test_a_mutated_zip_is_read_or_a_readable_error(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("mutated")
-    file = in_zip(folder / "faces.zip", pictures())
+    file = in_zip(folder / "faces.zip", encoded_images())
     file.write_bytes(mutate(file.read_bytes(), seed))
     with at_worst_complaint("faces.zip"):
         bench = opened(folder, file)
@@ -348,10 +340,9 @@ def first_channel(image: Any) -> int:
 
 
 def test_a_zip_is_read_by_loader_processes_and_after_pickling(tmp_path: Path) -> None:
-    bench = opened(tmp_path, in_zip(tmp_path / "faces.zip", pictures()))
-    alone = [
-        int(bench.images[i][0, 0, 0]) for i in range(len(bench.images))
-    ]  # the zip is open in this process now
+    bench = opened(tmp_path, in_zip(tmp_path / "faces.zip", encoded_images()))
+    # This opens the archive in this process.
+    alone = [int(bench.images[i][0, 0, 0]) for i in range(len(bench.images))]
     loader: DataLoader[Any] = DataLoader(
         bench.images, batch_size=1, num_workers=2, collate_fn=first_channel
     )  # type: ignore[arg-type]

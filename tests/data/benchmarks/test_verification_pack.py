@@ -1,7 +1,4 @@
-"""InsightFace packs: every dialect of pickle they come in is read.
-
-Nothing else a pickle could do is done.
-"""
+"""InsightFace's packs: all forms of pickles that they use are read, and no code is executed."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ from workbench.images import to_png
 SAME = [True, False, True]
 
 
-def picture(number: int) -> bytes:
+def encoded_image(number: int) -> bytes:
     return to_png(np.full((4, 3, 3), number, dtype=np.uint8))
 
 
-PICTURES = [picture(number) for number in range(6)]
+ENCODED = [encoded_image(number) for number in range(6)]
 
 
 def opened(folder: Path, content: bytes) -> data.Benchmark:
@@ -61,15 +58,15 @@ def check(bench: data.Benchmark) -> None:
     ids=["bools", "numpy bools", "bool array", "uint8 array", "ints", "tuple"],
 )
 @pytest.mark.parametrize("arrays", [False, True], ids=["bytes", "arrays"])
-def test_every_dialect_is_read(protocol: int, same: Any, arrays: bool, tmp_path: Path) -> None:
-    entries = [np.frombuffer(entry, dtype=np.uint8) if arrays else entry for entry in PICTURES]
+def test_every_form_is_read(protocol: int, same: Any, arrays: bool, tmp_path: Path) -> None:
+    entries = [np.frombuffer(entry, dtype=np.uint8) if arrays else entry for entry in ENCODED]
     check(opened(tmp_path, pickle.dumps((entries, same), protocol=protocol)))
 
 
 @pytest.mark.parametrize("numpy_core", [b"numpy.core", b"numpy._core"])
-def test_the_module_names_of_old_and_new_numpy_are_known(numpy_core: bytes, tmp_path: Path) -> None:
+def test_the_module_names_of_old_and_new_numpy_are_read(numpy_core: bytes, tmp_path: Path) -> None:
     content = pickle.dumps(
-        ([np.frombuffer(entry, np.uint8) for entry in PICTURES], [np.bool_(x) for x in SAME]),
+        ([np.frombuffer(entry, np.uint8) for entry in ENCODED], [np.bool_(x) for x in SAME]),
         protocol=2,
     )
     check(
@@ -81,11 +78,9 @@ def test_the_module_names_of_old_and_new_numpy_are_known(numpy_core: bytes, tmp_
 
 def string(value: bytes) -> bytes:
     """A Python 2 str: SHORT_BINSTRING, or BINSTRING from 256 bytes on."""
-    return (
-        b"U" + bytes([len(value)]) + value
-        if len(value) < 256
-        else b"T" + struct.pack("<i", len(value)) + value
-    )
+    if len(value) < 256:
+        return b"U" + bytes([len(value)]) + value
+    return b"T" + struct.pack("<i", len(value)) + value
 
 
 def python_2_array(value: bytes) -> bytes:
@@ -120,7 +115,7 @@ def python_2_array(value: bytes) -> bytes:
 def test_a_pack_of_python_2_is_read(
     entry: Callable[[bytes], bytes], padding: int, tmp_path: Path
 ) -> None:
-    images = b"".join(entry(value + bytes(padding)) for value in PICTURES)
+    images = b"".join(entry(value + bytes(padding)) for value in ENCODED)
     check(opened(tmp_path, b"\x80\x02](" + images + b"e](\x88\x89\x88e\x86."))
 
 
@@ -143,31 +138,31 @@ def test_a_real_pack_of_arrays_is_read(workbench_data: Path) -> None:
 
 
 WRONG: dict[str, Any] = {
-    "one image too few": (PICTURES[:5], SAME),
-    "one pair too many": (PICTURES, [*SAME, True]),
+    "one image too few": (ENCODED[:5], SAME),
+    "one pair too many": (ENCODED, [*SAME, True]),
     "nothing": ([], []),
-    "one pair": (PICTURES[:2], [True]),
-    "numpy labels of other numbers": (PICTURES, [np.int64(2), np.int64(0), np.int64(0)]),
-    "raw and encoded pictures": ([*PICTURES[:5], np.zeros((4, 4, 3), np.uint8)], SAME),
-    "raw pictures of four colours": ([np.zeros((4, 4, 4), np.uint8)] * 6, SAME),
-    "raw pictures without pixels": ([np.zeros((0, 4, 3), np.uint8)] * 6, SAME),
+    "one pair": (ENCODED[:2], [True]),
+    "numpy labels of other numbers": (ENCODED, [np.int64(2), np.int64(0), np.int64(0)]),
+    "raw and encoded images": ([*ENCODED[:5], np.zeros((4, 4, 3), np.uint8)], SAME),
+    "raw images of four colours": ([np.zeros((4, 4, 4), np.uint8)] * 6, SAME),
+    "raw images without pixels": ([np.zeros((0, 4, 3), np.uint8)] * 6, SAME),
     "a stack of stacks": (np.zeros((6, 1, 2, 2, 3), np.uint8), SAME),
-    "three parts": (PICTURES, SAME, 1),
-    "only the images": PICTURES,
-    "a dictionary": {"images": PICTURES, "same": SAME},
+    "three parts": (ENCODED, SAME, 1),
+    "only the images": ENCODED,
+    "a dictionary": {"images": ENCODED, "same": SAME},
     "a number": 7,
     "text for images": (["a"] * 6, SAME),
-    "text for labels": (PICTURES, ["yes", "no", "yes"]),
-    "nothing for labels": (PICTURES, [None, None, None]),
-    "other numbers for labels": (PICTURES, [1, 2, 3]),
+    "text for labels": (ENCODED, ["yes", "no", "yes"]),
+    "nothing for labels": (ENCODED, [None, None, None]),
+    "other numbers for labels": (ENCODED, [1, 2, 3]),
     "float images": ([np.zeros((4, 4))] * 6, SAME),
     "object images": ([np.array([1, None], dtype=object)] * 6, SAME),
-    "no list for labels": (PICTURES, 5),
+    "no list for labels": (ENCODED, 5),
 }
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
-def test_another_content_is_an_error(
+def test_other_contents_are_errors(
     content: Any, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     with complaint():
@@ -191,18 +186,18 @@ PIXELS = [
     ],
     ids=["list", "tuple", "array", "by columns", "colours first"],
 )
-def test_raw_pixels_are_read_and_their_order_is_said(
+def test_raw_pixels_are_read_and_the_note_states_their_order(
     entries: Any, protocol: int, tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
     bench = opened(tmp_path, pickle.dumps((entries, np.array(SAME)), protocol=protocol))
     assert bench.same.tolist() == SAME
-    assert "raw pixels, taken as RGB" in bench.note
+    assert "raw pixels, read as RGB" in bench.note
     assert "channels=bgr" in bench.note
     for number, pixels in enumerate(PIXELS):
         np.testing.assert_array_equal(bench.images[number], pixels)
     turned = data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgr")
     assert isinstance(turned, data.Benchmark)
-    assert turned.note == "raw pixels, stated as BGR"
+    assert turned.note == "raw pixels, read as BGR as stated"
     np.testing.assert_array_equal(turned.images[3], PIXELS[3][:, :, ::-1])
     with complaint("'bgrr'", "did you mean 'bgr'"):
         data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgrr")
@@ -221,48 +216,50 @@ def test_encoded_images_come_in_arrays_of_any_shape(
     bench = opened(
         tmp_path,
         pickle.dumps(
-            (kind(np.frombuffer(entry, np.uint8).reshape(shape) for entry in PICTURES), SAME)
+            (kind(np.frombuffer(entry, np.uint8).reshape(shape) for entry in ENCODED), SAME)
         ),
     )
     check(bench)
     assert bench.note == ""
 
 
-def test_of_encoded_images_the_channels_are_known(
+def test_channels_of_encoded_images_cannot_be_stated(
     tmp_path: Path, complaint: Callable[..., Any]
 ) -> None:
-    opened(tmp_path, pickle.dumps((PICTURES, SAME)))
+    opened(tmp_path, pickle.dumps((ENCODED, SAME)))
     with complaint("odd.bin", "leave out channels="):
         data.benchmark(f"bin:{tmp_path / 'odd.bin'},channels=bgr")
 
 
 def test_one_pair_cannot_be_cut_into_folds(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    with complaint("odd.bin: one pair alone", "at least 2"):
-        opened(tmp_path, pickle.dumps((PICTURES[:2], [True])))
-    assert opened(tmp_path, pickle.dumps((PICTURES[:4], [True, False]))).folds.tolist() == [0, 1]
+    with complaint("odd.bin: has a single pair", "at least 2"):
+        opened(tmp_path, pickle.dumps((ENCODED[:2], [True])))
+    assert opened(tmp_path, pickle.dumps((ENCODED[:4], [True, False]))).folds.tolist() == [0, 1]
 
 
-def test_what_is_no_pickle_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    for content in (b"", b"hello", b"\x00" * 100, PICTURES[0], b"\x80\x04.", b"."):
+def test_a_file_that_is_not_a_pickle_is_an_error(
+    tmp_path: Path, complaint: Callable[..., Any]
+) -> None:
+    for content in (b"", b"hello", b"\x00" * 100, ENCODED[0], b"\x80\x04.", b"."):
         with complaint("odd.bin"):
             opened(tmp_path, content)
 
 
 def test_a_truncated_pack_is_an_error(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    content = pickle.dumps((PICTURES, SAME))
+    content = pickle.dumps((ENCODED, SAME))
     for length in range(1, len(content), 23):
         with complaint("odd.bin"):
             opened(tmp_path, content[:length])
 
 
-def test_a_broken_picture_is_named(tmp_path: Path, complaint: Callable[..., Any]) -> None:
-    bench = opened(tmp_path, pickle.dumps(([*PICTURES[:5], b"no picture"], SAME)))
+def test_a_broken_image_is_named(tmp_path: Path, complaint: Callable[..., Any]) -> None:
+    bench = opened(tmp_path, pickle.dumps(([*ENCODED[:5], b"no image"], SAME)))
     with complaint("odd.bin, image 5", "not an image"):
         bench.images[5]
 
 
 class Call:
-    """Pickled, an order to call `function(*arguments)` when it is read."""
+    """An object whose pickle calls `function(*arguments)` when it is read."""
 
     def __init__(self, function: Any, *arguments: Any, state: Any = None) -> None:
         self.order = (function, arguments) if state is None else (function, arguments, state)
@@ -271,7 +268,7 @@ class Call:
         return self.order
 
 
-reconstruct: Any = np.zeros(1).__reduce__()[0]  # its module moved between releases of NumPy
+reconstruct: Any = np.zeros(1).__reduce__()[0]  # Its module depends on the release of NumPy.
 scalar: Any = np.bool_(True).__reduce__()[0]
 BIG = 2**31
 
@@ -319,9 +316,9 @@ def test_a_hostile_pickle_is_refused(
 ) -> None:
     attack = hostile(str(tmp_path / "hacked"))
     content = {
-        "image": ([attack, *PICTURES[1:]], SAME),
-        "label": (PICTURES, [attack, *SAME[1:]]),
-        "labels": (PICTURES, attack),
+        "image": ([attack, *ENCODED[1:]], SAME),
+        "label": (ENCODED, [attack, *SAME[1:]]),
+        "labels": (ENCODED, attack),
         "all": attack,
     }[place]
     with complaint("odd.bin"):
@@ -355,7 +352,7 @@ def test_hostile_opcodes_are_refused(
 
 
 @pytest.mark.usefixtures("modest_memory")
-def test_one_array_named_many_times_is_not_copied(tmp_path: Path) -> None:
+def test_an_array_that_is_referenced_many_times_is_not_copied(tmp_path: Path) -> None:
     entry = np.zeros(1_000_000, dtype=np.uint8)
     assert (
         len(opened(tmp_path, pickle.dumps(([entry] * 2000, [True] * 1000), protocol=2)).images)
@@ -374,7 +371,7 @@ def test_a_mutated_pack_is_read_or_a_readable_error(
     at_worst_complaint: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    entries = [np.frombuffer(entry, dtype=np.uint8) if arrays else entry for entry in PICTURES]
+    entries = [np.frombuffer(entry, dtype=np.uint8) if arrays else entry for entry in ENCODED]
     folder = tmp_path_factory.mktemp("mutated")
     with at_worst_complaint("odd.bin"):
         bench = opened(

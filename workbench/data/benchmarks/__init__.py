@@ -1,8 +1,8 @@
-"""Benchmarks from files, one format a file; importing this package registers them."""
+"""Benchmarks that are read from files, one format a file; importing this package registers them."""
 
 from __future__ import annotations
 
-from workbench.data.benchmarks import (  # noqa: F401  (they register)
+from workbench.data.benchmarks import (  # noqa: F401  (importing a benchmark registers it)
     cfp,
     ijb,
     megaface,

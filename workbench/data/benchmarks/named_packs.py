@@ -1,7 +1,7 @@
-"""`lfw`, `cfp_ff`, `cfp_fp`, `agedb_30`, `calfw`, `cplfw` - the verification packs that papers report, by name.
+"""`lfw`, `cfp_ff`, `cfp_fp`, `agedb_30`, `calfw`, `cplfw` - verification packs by name.
 
-They come with InsightFace's training sets, as NAME.bin beside train.rec. `NAME` looks in the usual places, `NAME:PATH` takes a file
-or the folder it is in.
+InsightFace's training sets contain them, as NAME.bin next to train.rec. `NAME` searches the usual
+folders, and `NAME:PATH` reads a file, or NAME.bin in a folder.
 """
 
 from __future__ import annotations
@@ -24,55 +24,73 @@ PAIRS = {
     "calfw": 6000,
     "cplfw": 6000,
 }
-"""Packs, and the pairs of their protocol."""
+"""The packs, and the number of pairs in the protocol of each."""
 VARIABLE = "WORKBENCH_BENCHMARKS"
 
 
 def places() -> list[Path]:
-    """Where packs are looked for: the folders of $WORKBENCH_BENCHMARKS, the cache's `benchmarks`, `data` in the current folder."""
-    chosen = os.environ.get(VARIABLE, "").split(os.pathsep)
+    """Return the folders that are searched for packs, the first one first.
+
+    They are the folders that the environment variable WORKBENCH_BENCHMARKS lists, `benchmarks` in
+    the cache, and `data` in the current folder.
+    """
+    listed = os.environ.get(VARIABLE, "").split(os.pathsep)
     return [
-        *(Path(os.path.expanduser(folder)) for folder in chosen if folder),
+        *(Path(os.path.expanduser(folder)) for folder in listed if folder),
         cache_folder() / "benchmarks",
         Path("data"),
     ]
 
 
 def open_named_pack(name: str, path: str = "") -> Benchmark:
-    """Open NAME.bin from the usual places, or from a file or folder given.
+    """Open a verification pack by its name.
+
+    Args:
+        name: A name in `PAIRS`.
+        path: The file, or the folder that contains NAME.bin. The default searches `places()`.
+
+    Returns:
+        The benchmark. If it does not have as many pairs as the protocol, its note says so.
 
     Raises:
-        WorkbenchError: it is not there, with where it was looked for and how to get it, or no verification pack.
+        WorkbenchError: If there is no such file, or it is not a verification pack. The message
+            lists the folders that were searched and says how to get the pack.
     """
     file = _find(name, path)
     pack = open_bin(str(file))
-    found, known = len(pack.pairs), PAIRS[name]
-    note = (
-        ""
-        if found == known
-        else f"{file.name} holds {found:,} pairs, the protocol of {name} has {known:,}"
-    )
+    count, expected = len(pack.pairs), PAIRS[name]
+    note = ""
+    if count != expected:
+        note = f"{file.name} holds {count:,} pairs, the protocol of {name} has {expected:,}"
     return replace(pack, name=name, note=note)
 
 
 def _find(name: str, path: str) -> Path:
     if path:
-        given = os.path.expanduser(path)
-        candidates = [os.path.join(given, f"{name}.bin") if os.path.isdir(given) else given]
-    else:
-        candidates = [str(folder / f"{name}.bin") for folder in places()]
-    found = next((file for file in candidates if os.path.isfile(file)), None)
-    if found is not None:
-        return Path(found)
-    if path:
-        raise WorkbenchError(
-            f"{name}:{path}: no {candidates[0]}; expected a verification pack or a folder with {name}.bin"
-        )
-    unset = "" if os.environ.get(VARIABLE) else f" or ${VARIABLE}, which is not set"
+        return _find_at(name, path)
+    for folder in places():
+        file = os.path.join(folder, f"{name}.bin")
+        if os.path.isfile(file):
+            return Path(file)
+    searched = ", ".join(str(folder) for folder in places())
+    if not os.environ.get(VARIABLE):
+        searched += f" or ${VARIABLE}, which is not set"
     raise WorkbenchError(
-        f"{name}: no {name}.bin in {', '.join(str(folder) for folder in places())}{unset}. It comes with InsightFace's training "
-        f"sets; name it {name}:FILE or {name}:FOLDER, or make it: workbench data pack pairs:LIST@IMAGES data/{name}.bin"
+        f"{name}: no {name}.bin in {searched}. InsightFace's training sets contain it; open it as "
+        f"{name}:FILE or {name}:FOLDER, or make it: workbench data pack pairs:LIST@IMAGES "
+        f"data/{name}.bin"
     )
+
+
+def _find_at(name: str, path: str) -> Path:
+    file = os.path.expanduser(path)
+    if os.path.isdir(file):
+        file = os.path.join(file, f"{name}.bin")
+    if not os.path.isfile(file):
+        raise WorkbenchError(
+            f"{name}:{path}: no {file}; expected a verification pack or a folder with {name}.bin"
+        )
+    return Path(file)
 
 
 def _register(name: str) -> None:

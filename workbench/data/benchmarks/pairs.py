@@ -1,9 +1,10 @@
-"""`pairs:PAIRS.TXT@ROOT` - a list of pairs, with the images in a folder or a zip."""
+"""`pairs:PAIRS.TXT@ROOT` - a list of pairs of images in a folder or a zip archive."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +23,61 @@ from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError
 
 K_FACE = re.compile(r"(?:.+/)?\d{8}/(S\d{3})/(L\d{1,2})/(E\d{2})/(C\d{1,2})\.\w+")
-"""A person's folder, accessory, light, expression and camera: Choi et al., "K-FACE: a large-scale KIST face database", 2021."""
+"""Matches a path of K-Face: folders for person, accessory, light and expression, and the camera.
+
+Choi et al., "K-FACE: a large-scale KIST face database in consideration with unconstrained
+environments", 2021.
+"""
+K_FACE_ATTRIBUTES = ("accessory", "light", "expression", "camera")
 
 
 @BENCHMARKS.register("pairs")
 def open_pairs(path: str) -> Benchmark:
-    """LFW's lists (image J of NAME is ROOT/NAME/NAME_000J.jpg, or any other image suffix), or "PATH_A PATH_B LABEL" a line.
+    """Open a list in LFW's format, or a list with a line "PATH_A PATH_B LABEL" for each pair.
 
-    Which of the two it is, its first line tells. Paths are relative to ROOT, a folder or a zip; a single folder around all
-    is allowed. People are known by their folders where these agree with the labels. `,label=COLUMN` behind ROOT states the
-    column of labels, and `,same=LABEL` that of genuine pairs, where they are not 1, same, true or the like.
+    The first line shows which of the two it is. In LFW's format, image J of NAME is
+    ROOT/NAME/NAME_000J.jpg, or has any other extension of an image file. Paths are relative to
+    ROOT, or to a single folder in ROOT that contains all images.
+
+    Args:
+        path: `PAIRS.TXT@ROOT`, where ROOT is a folder or a zip archive. The option `,label=COLUMN`
+            states the column of the labels. The option `,same=LABEL` states the label of genuine
+            pairs, if it is not 1, "same", "true" or a similar word.
+
+    Returns:
+        The benchmark, named after ROOT. Identities are taken from the names of people, or from
+        folders if these agree with the labels. Images of K-Face have their conditions as
+        attributes.
+
+    Raises:
+        WorkbenchError: If the list or ROOT does not exist, a line does not have the format, pairs
+            contradict each other, or images are missing.
+
+    Example:
+        >>> from workbench import data
+        >>> data.benchmark("pairs:pairs.txt@lfw.zip")  # doctest: +SKIP
+        <Benchmark lfw: 3,000 genuine and 3,000 impostor pairs>
     """
-    listed, root, options = _divide(path)
-    file = existing(listed, "pairs", "file")
+    list_path, root, options = _divide(path)
+    file = existing(list_path, "pairs", "file")
     place = Place(root, loose=True)
     listing = read_pair_list(file, place, options)
-    found = (_files_of_stems if listing.stems else _files_of_paths)(place, listing)
-    pairs_of_files = [(found[first], found[second]) for first, second in listing.named]
-    again = check_pairs(listing, pairs_of_files)
-    number_of = {
-        name: number
-        for number, name in enumerate(
-            dict.fromkeys(name for pair in pairs_of_files for name in pair)
-        )
-    }
+    file_of = _files_of_stems(place, listing) if listing.stems else _files_of_paths(place, listing)
+    pairs_of_files = [(file_of[first], file_of[second]) for first, second in listing.named]
+    repeated = check_pairs(listing, pairs_of_files)
+    files = list(dict.fromkeys(name for pair in pairs_of_files for name in pair))
+    number_of = {name: number for number, name in enumerate(files)}
     pairs = np.array(
         [[number_of[name] for name in pair] for pair in pairs_of_files], dtype=np.int64
     )
-    files = list(number_of)
-    reader: Images = Files(root, files) if root.is_dir() else ZippedImages(root, files)
     if listing.stems:
-        stem_of = {name: stem for stem, name in found.items()}
+        stem_of = {name: stem for stem, name in file_of.items()}
         people: list[str] | None = [plain(stem_of[name].rpartition("_")[0]) for name in files]
     else:
         people = _people(files, pairs, listing.same)
-    upside_down = "" if listing.stems or people else _upside_down(files, pairs, listing.same)
+    inverted = _inverted_labels_note(files, pairs, listing.same) if people is None else ""
     identities, identity_names = (None, []) if people is None else number_identities(people)
+    reader: Images = Files(root, files) if root.is_dir() else ZippedImages(root, files)
     return Benchmark(
         root.resolve().stem,
         reader,
@@ -66,118 +86,124 @@ def open_pairs(path: str) -> Benchmark:
         listing.folds,
         identities,
         tuple(identity_names),
-        note="; ".join(part for part in (listing.note, again, upside_down) if part),
+        note="; ".join(part for part in (listing.note, repeated, inverted) if part),
         attributes=_k_face([name.removeprefix(place.around) for name in files]),
     )
 
 
+# The spec
+
+
 def _divide(path: str) -> tuple[str, Path, dict[str, str]]:
-    """The list, the root and the options of `LIST@ROOT,label=3`: at the first @ with both on its sides, as paths may have one."""
+    """Split `LIST@ROOT,label=3` into the list, the root and the options.
+
+    A path may contain an @ too, so the first @ counts that has existing paths on both sides.
+    """
     spec, options = path, dict[str, str]()
     if not _sides(path):
         spec, options = with_options(path, "pairs", STATED)
-    if found := _sides(spec):
-        return *found, options
-    listed = next(
-        (left for left, right in _cuts(spec) if right and os.path.isfile(os.path.expanduser(left))),
-        "",
-    )
-    if listed:
-        raise WorkbenchError(
-            f"pairs: no such folder or zip {os.path.expanduser(spec.removeprefix(f'{listed}@'))}"
-        )
-    before, at, root = spec.rpartition("@")
+    if sides := _sides(spec):
+        return *sides, options
+    for listed, root in _cuts(spec):
+        if root and os.path.isfile(os.path.expanduser(listed)):
+            raise WorkbenchError(f"pairs: no such folder or zip {os.path.expanduser(root)}")
+    listed, at, root = spec.rpartition("@")
     if at and root:
-        existing(before, "pairs", "file")
+        existing(listed, "pairs", "file")
     raise WorkbenchError(
-        f"pairs:{path}: name the images too, pairs:PAIRS.TXT@ROOT with ROOT a folder or a zip"
+        f"pairs:{path}: expected pairs:PAIRS.TXT@ROOT, where ROOT is a folder or a zip of images"
     )
 
 
 def _cuts(spec: str) -> list[tuple[str, str]]:
-    """What is before and behind each @."""
+    """Return the texts before and after each @."""
     return [(spec[: at.start()], spec[at.end() :]) for at in re.finditer("@", spec)]
 
 
 def _sides(spec: str) -> tuple[str, Path] | None:
+    """Return the list and the root, or None if no @ has existing paths on both sides."""
     for listed, root in _cuts(spec):
-        place = Path(os.path.expanduser(root))
-        if (
-            root
-            and os.path.isfile(os.path.expanduser(listed))
-            and (os.path.isdir(place) or os.path.isfile(place))
-        ):
-            return listed, place
+        if root and os.path.isfile(os.path.expanduser(listed)):
+            path = os.path.expanduser(root)
+            if os.path.isdir(path) or os.path.isfile(path):
+                return listed, Path(path)
     return None
 
 
+# The images
+
+
 def _files_of_stems(place: Place, listing: PairList) -> dict[str, str]:
-    """The file of each stem "NAME_0001" under the root."""
-    exactly: dict[str, list[str]] = {}
-    loosely: dict[str, list[str]] = {}
-    left = NotListed(flat=True)
-    for name in place.pictures(left):
+    """Return the file below the root of each stem "NAME_0001"."""
+    exact: dict[str, list[str]] = {}
+    normalised: dict[str, list[str]] = {}
+    not_listed = NotListed(flat=True)
+    for name in place.pictures(not_listed):
         if match := STEM.fullmatch(name):
-            exactly.setdefault(match[2], []).append(name)
-            loosely.setdefault(plain(match[2]), []).append(name)
-    found: dict[str, str] = {}
+            exact.setdefault(match[2], []).append(name)
+            normalised.setdefault(plain(match[2]), []).append(name)
+    file_of: dict[str, str] = {}
     missing: dict[str, int] = {}
-    stems = _first_lines(listing)
-    for stem, line in stems.items():
-        places = exactly.get(stem) or loosely.get(plain(stem), [])
-        if len(places) > 1:
+    first_lines = _first_lines(listing)
+    for stem, line in first_lines.items():
+        files = exact.get(stem) or normalised.get(plain(stem), [])
+        if len(files) > 1:
             raise WorkbenchError(
-                f"{listing.file}, line {line}: {stem!r} is at two places, {places[0]!r} and {places[1]!r}; keep one of them"
+                f"{listing.file}, line {line}: {stem!r} is at two places, {files[0]!r} and "
+                f"{files[1]!r}; keep one of them"
             )
-        if places:
-            found[stem] = places[0]
+        if files:
+            file_of[stem] = files[0]
         else:
             missing[f"{stem.rpartition('_')[0]}/{stem}.jpg"] = line
     if missing:
-        error = place.missing(listing.file, missing, len(stems))
-        raise WorkbenchError(f"{error}{f'; {left}' * bool(str(left))}")
-    return found
+        error = place.missing(listing.file, missing, len(first_lines))
+        texts = [text for text in (str(error), str(not_listed)) if text]
+        raise WorkbenchError("; ".join(texts))
+    return file_of
 
 
 def _files_of_paths(place: Place, listing: PairList) -> dict[str, str]:
-    """The file of each path under the root, or under the one folder in it that holds them."""
-    names = _first_lines(listing)
-    found: dict[str, str] = {}
+    """Return the file of each path, relative to the root."""
+    file_of: dict[str, str] = {}
     missing: dict[str, int] = {}
-    for name, line in names.items():
-        there = place.find(name)
-        if there is not None:
-            found[name] = there
+    first_lines = _first_lines(listing)
+    for name, line in first_lines.items():
+        file = place.find(name)
+        if file is not None:
+            file_of[name] = file
         elif place.leads_out(name):
             raise place.outside(f"{listing.file}, line {line}", name)
         else:
             missing[name] = line
     if missing:
-        raise place.missing(listing.file, missing, len(names))
-    return found
+        raise place.missing(listing.file, missing, len(first_lines))
+    return file_of
 
 
 def _first_lines(listing: PairList) -> dict[str, int]:
-    """Each name, with the number of the line that has it first."""
-    lines: dict[str, int] = {}
+    """Return each name in the list, with the number of the first line that has it."""
+    first_lines: dict[str, int] = {}
     for line, pair in zip(listing.lines, listing.named, strict=True):
         for name in pair:
-            lines.setdefault(name, line)
-    return lines
+            first_lines.setdefault(name, line)
+    return first_lines
 
 
-def _upside_down(files: list[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]) -> str:
-    """A word of warning where folders say that the labels mean the opposite, as distances do."""
-    if _people(files, pairs, ~same) is None:
-        return ""
-    return "all pairs taken for genuine are of two folders, and the others of one: if the labels are distances, add ,same=0"
+# The people and the attributes
 
 
 def _people(
-    paths: list[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]
+    paths: Sequence[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]
 ) -> list[str] | None:
-    """Who is on each image, by the outermost folder in which the paths differ, or by the innermost; None if neither fits."""
+    """Return the person on each image, whose name is that of a folder.
+
+    Returns:
+        The outermost folders in which the paths differ, or the innermost folders, whichever agree
+        with the labels of all pairs; None if neither do.
+    """
     folders = [path.split("/")[:-1] for path in paths]
+    # Folders that the first and the last path in sorted order share are shared by all paths.
     least, greatest = min(folders), max(folders)
     shared = next(
         (i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b),
@@ -192,12 +218,22 @@ def _people(
     return None
 
 
-def _k_face(paths: list[str]) -> dict[str, NDArray[Any]]:
-    """What K-Face's paths say of the pictures."""
+def _inverted_labels_note(
+    files: Sequence[str], pairs: NDArray[np.int64], same: NDArray[np.bool_]
+) -> str:
+    """Return a warning if folders show that the labels mean the opposite, as distances do."""
+    if _people(files, pairs, ~same) is None:
+        return ""
+    return (
+        "in all pairs labelled genuine the images are from two folders, and in all others from one "
+        "folder: if the labels are distances, add ,same=0"
+    )
+
+
+def _k_face(paths: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the conditions that the paths of K-Face state; nothing for other paths."""
     matches = [match for path in paths if (match := K_FACE.fullmatch(path))]
     if len(matches) < len(paths):
         return {}
     columns = zip(*(match.groups() for match in matches), strict=True)
-    return dict(
-        zip(("accessory", "light", "expression", "camera"), map(np.array, columns), strict=True)
-    )
+    return dict(zip(K_FACE_ATTRIBUTES, map(np.array, columns), strict=True))

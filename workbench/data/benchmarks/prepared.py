@@ -1,6 +1,8 @@
-"""`aligned:SPEC` and `cropped:SPEC` - a benchmark of pairs whose faces are found first, to see what alignment is worth.
+"""`aligned:SPEC` and `cropped:SPEC` - a benchmark of pairs whose faces are detected first.
 
-SPEC itself is the pictures as they are; `cropped:SPEC` is the detector's box, not turned; `aligned:SPEC` is ArcFace's crop.
+They show how much alignment improves a result. The benchmark SPEC itself has the images as they
+are, `cropped:SPEC` has the box of the detected face, not rotated, and `aligned:SPEC` has the face
+aligned to ArcFace's template.
 """
 
 from __future__ import annotations
@@ -32,23 +34,31 @@ from workbench.files import atomic_path, check_writable
 
 Target = Benchmark | ClosedSet | Identification | Templates
 VERSION = 2
-"""Of what is kept in the cache; raised when detection changes, or what images are decoded to."""
+"""Version of the cached faces. It must be raised when detection or the decoding of images
+changes."""
 PREPARATIONS = ("cropped", "aligned")
 MARGIN = 0.2
 CHUNK = 16
+"""Images that a worker process receives at a time."""
 FEW = 64
-"""Images that are not worth starting other processes for."""
+"""Most images for which no worker processes are started by default."""
 MOST_IMAGES = 50_000
-"""In a benchmark of more images faces are looked for only in those that are in a pair."""
+"""In a benchmark of more images, faces are detected only on those that are in a pair."""
+ROW_LENGTH = 16
+"""Values that are cached for each image: the number of faces, then box (4 values), landmarks (10)
+and score of the chosen face. They are 0 if no face was found."""
 
 
 @dataclass(frozen=True, eq=False)
-class FoundFaces:
-    """The face that is meant on each of N images.
+class DetectedFaces:
+    """The chosen face on each of N images.
 
     Attributes:
-        count: (N,) how many faces the detector found; where it is 0 the others mean nothing.
-        boxes: (N, 4), landmarks: (N, 5, 2), scores: (N,): float32, as in `faces.Face`.
+        count: (N,) int64 number of faces that were detected. If it is 0, the other values of the
+            image have no meaning.
+        boxes: (N, 4) float32, as in `faces.Face`.
+        landmarks: (N, 5, 2) float32, as in `faces.Face`.
+        scores: (N,) float32, as in `faces.Face`.
     """
 
     count: NDArray[np.int64]
@@ -64,10 +74,20 @@ class FoundFaces:
 
 @dataclass(frozen=True, eq=False)
 class PreparedImages(Changed):
-    """Another reader's images, brought to the face when they are read; the middle of those on which none was found."""
+    """Reader that aligns or crops another reader's images when they are read.
+
+    Images on which no face was detected are fitted centrally.
+
+    Attributes:
+        images: Reader of N images.
+        detected: The faces on them.
+        how: "aligned" or "cropped".
+        size: Height and width of the result in pixels.
+        margin: Margin on each side of the box as a share of the box, for "cropped".
+    """
 
     images: Images
-    found: FoundFaces
+    detected: DetectedFaces
     how: str
     size: tuple[int, int]
     margin: float = MARGIN
@@ -76,7 +96,7 @@ class PreparedImages(Changed):
         return len(self.images)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        image, face = self.images[index], self.found[index]
+        image, face = self.images[index], self.detected[index]
         if face is None:
             return images.fit(image, self.size)
         if self.how == "aligned":
@@ -84,22 +104,49 @@ class PreparedImages(Changed):
         return faces.crop(image, face, self.size, self.margin)
 
 
+# Opening by a spec
+
+
 @BENCHMARKS.register("aligned")
 def open_aligned(path: str) -> Benchmark:
-    """`aligned:SPEC`: every image brought to ArcFace's crop of 112 x 112."""
+    """Open a benchmark and align its images to ArcFace's template of 112 x 112 pixels.
+
+    Args:
+        path: The spec of a benchmark of pairs.
+
+    Returns:
+        The benchmark, as `prepare` returns it.
+
+    Raises:
+        WorkbenchError: If it cannot be opened, is not a benchmark of pairs, or an image cannot be
+            read.
+    """
     return _open(path, "aligned")
 
 
 @BENCHMARKS.register("cropped")
 def open_cropped(path: str) -> Benchmark:
-    """`cropped:SPEC`: every image cut to a square around the face's box, 112 x 112, not turned."""
+    """Open a benchmark and crop its images to a square around the face, 112 x 112 pixels.
+
+    The images are not rotated.
+
+    Args:
+        path: The spec of a benchmark of pairs.
+
+    Returns:
+        The benchmark, as `prepare` returns it.
+
+    Raises:
+        WorkbenchError: If it cannot be opened, is not a benchmark of pairs, or an image cannot be
+            read.
+    """
     return _open(path, "cropped")
 
 
 def _open(path: str, how: str) -> Benchmark:
     if not path:
         raise WorkbenchError(
-            f"{how}: needs a benchmark behind the colon, e.g. {how}:pairs:PAIRS.TXT@ROOT"
+            f"{how}: needs a benchmark after the colon, e.g. {how}:pairs:PAIRS.TXT@ROOT"
         )
     return _prepared(path, how, benchmark(path), ())
 
@@ -107,20 +154,31 @@ def _open(path: str, how: str) -> Benchmark:
 def _prepared(path: str, how: str, opened: Target, unreadable: Collection[int]) -> Benchmark:
     if not isinstance(opened, Benchmark):
         raise WorkbenchError(
-            f"{how}:{path}: {how} is for benchmarks of pairs, and {path} is not one ({type(opened).__name__})"
+            f"{how}:{path}: {how} is for benchmarks of pairs, and {path} is not one "
+            f"({type(opened).__name__})"
         )
     return prepare(opened, how, unreadable=unreadable)
 
 
 def open_without(spec: str, unreadable: Collection[int]) -> Target:
-    """A benchmark by name, as `benchmark` opens it, without images that are known to be unreadable.
+    """Open a benchmark by its spec, without images that cannot be read.
 
     Args:
-        spec: as `benchmark` takes it; in the images of `aligned:SPEC` and `cropped:SPEC` no faces are looked for then.
-        unreadable: numbers of images; see `leaving_out.without`. Of a closed set nothing is left out here.
+        spec: The spec, as `benchmark` takes it. For `aligned:SPEC` and `cropped:SPEC`, no faces are
+            detected on these images.
+        unreadable: Numbers of the images; see `without`.
+
+    Returns:
+        The benchmark. A closed set is returned whole.
 
     Raises:
-        WorkbenchError: as `benchmark` and `leaving_out.without`.
+        WorkbenchError: If `benchmark` or `without` raises it.
+
+    Example:
+        >>> from workbench import data
+        >>> bench = data.open_without("aligned:folder:photos", [17])  # doctest: +SKIP
+        >>> 17 in bench.pairs  # doctest: +SKIP
+        False
     """
     kind, _, path = spec.partition(":")
     if kind in PREPARATIONS:
@@ -130,9 +188,18 @@ def open_without(spec: str, unreadable: Collection[int]) -> Target:
 
 
 def unprepared(spec: str) -> str:
-    """SPEC of `aligned:SPEC` and `cropped:SPEC`; any other name as it is."""
+    """Return the SPEC in `aligned:SPEC` or `cropped:SPEC`, and any other spec unchanged.
+
+    Example:
+        >>> from workbench.data import unprepared
+        >>> unprepared("aligned:folder:photos"), unprepared("lfw")
+        ('folder:photos', 'lfw')
+    """
     kind, _, path = spec.partition(":")
     return unprepared(path) if kind in PREPARATIONS else spec
+
+
+# Detecting faces
 
 
 def prepare(
@@ -147,106 +214,132 @@ def prepare(
     unreadable: Collection[int] = (),
     progress: bool = True,
 ) -> Benchmark:
-    """The same pairs with the face on each image found, and aligned or cropped.
+    """Detect the face on each image of a benchmark, and align or crop the images to it.
 
-    Faces are looked for once: where they are is kept in the cache, by the contents of the images.
+    The detected faces are cached, by the contents of the images.
 
     Args:
-        benchmark: pairs of pictures.
-        how: "aligned" (turned, scaled and shifted onto ArcFace's template) or "cropped" (the box and a margin, not turned).
-        size: of the crops in pixels: a side, or (height, width).
-        margin: free space on either side of the box, as a share of the box; for "cropped" only.
-        which: face where there are several: "central" or "largest".
-        detector: as for `wb.faces.detect`; one of your own needs `workers=0`.
-        workers: processes that look for faces; as many as there are cores by default.
-        unreadable: numbers of images that are in no pair as they cannot be read; they are left alone.
-        progress: show a bar.
+        benchmark: A benchmark of pairs.
+        how: "aligned" (rotated, scaled and shifted onto ArcFace's template) or "cropped" (the box
+            with a margin, not rotated).
+        size: Size of the results in pixels: one side of a square, or (height, width).
+        margin: Margin on each side of the box as a share of the box, for "cropped".
+        which: The face to choose if there are several: "central" or "largest".
+        detector: As in `wb.faces.detect`. A detector that you registered needs `workers=0`.
+        workers: Number of worker processes. The default is the number of CPU cores, or 0 for few
+            images.
+        unreadable: Numbers of images that cannot be read and are in no pair. They are not read.
+        progress: Show a progress bar.
 
     Returns:
-        A benchmark named NAME-aligned or NAME-cropped. Images on which no face was found are fitted centrally, as they would
-        be without this; the note says how many they are.
+        A benchmark of the same pairs, named NAME-aligned or NAME-cropped. Images on which no face
+        was detected are fitted centrally, as they would be without this function. The note states
+        their number.
 
     Raises:
-        WorkbenchError: a setting is none of those, an image cannot be read, or the detector is not there.
+        WorkbenchError: If a parameter has an invalid value, an image cannot be read, or the
+            detector is not installed.
+
+    Example:
+        >>> from workbench import data
+        >>> lfw = data.benchmark("pairs:pairs.txt@lfw.zip")  # doctest: +SKIP
+        >>> data.prepare(lfw, "cropped", margin=0.1).name  # doctest: +SKIP
+        'lfw-cropped'
     """
     if how not in PREPARATIONS:
         raise WorkbenchError(f"how: expected {' or '.join(PREPARATIONS)}, got {how!r}")
     if which not in ("central", "largest"):
         raise WorkbenchError(f"which face: expected central or largest, got {which!r}")
-    every = len(benchmark.images) <= MOST_IMAGES
-    wanted = np.arange(len(benchmark.images)) if every else np.unique(benchmark.pairs)
-    wanted = np.setdiff1d(wanted, list(unreadable))
-    found = find_faces(
-        benchmark.images, wanted, which=which, detector=detector, workers=workers, progress=progress
+    numbers = np.arange(len(benchmark.images))
+    if len(benchmark.images) > MOST_IMAGES:
+        numbers = np.unique(benchmark.pairs)
+    numbers = np.setdiff1d(numbers, list(unreadable))
+    detected = find_faces(
+        benchmark.images,
+        numbers,
+        which=which,
+        detector=detector,
+        workers=workers,
+        progress=progress,
     )
-    missed = int((found.count[wanted] == 0).sum())
-    said = f"faces found (detector: {detector}) and {how}"
-    if missed == len(wanted):
-        said = "no face found on any image: all are as they are"
-    elif missed:
-        said += (
-            f"; no face found on {missed:,} of {len(wanted):,} images, of which the middle is taken"
-        )
+    missed = int((detected.count[numbers] == 0).sum())
+    note = _note(how, detector, missed, len(numbers))
     return replace(
         benchmark,
         name=f"{benchmark.name}-{how}",
-        images=PreparedImages(benchmark.images, found, how, height_width(size), margin),
-        note="; ".join(part for part in (benchmark.note, said) if part),
+        images=PreparedImages(benchmark.images, detected, how, height_width(size), margin),
+        note="; ".join(part for part in (benchmark.note, note) if part),
     )
+
+
+def _note(how: str, detector: str, missed: int, count: int) -> str:
+    if missed == count:
+        return "no face found on any image: all are as they are"
+    note = f"faces found (detector: {detector}) and {how}"
+    if missed:
+        note += f"; no face found on {missed:,} of {count:,} images, of which the middle is taken"
+    return note
 
 
 def find_faces(
     reader: Images,
-    wanted: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     *,
     which: str,
     detector: str,
     workers: int | None = None,
     progress: bool = True,
-) -> FoundFaces:
-    """The faces on the images with numbers `wanted`, from the cache where they were looked for before.
+) -> DetectedFaces:
+    """Detect the faces on images, or read them from the cache.
 
     Args:
-        reader: images of any kind.
-        wanted: numbers of images; on the others none is found.
-        which: "central" or "largest".
-        detector: as for `faces.detect`.
-        workers: processes; as many as there are cores by default.
-        progress: show a bar.
+        reader: Reader of N images.
+        numbers: Numbers of the images on which faces are detected.
+        which: The face to choose if there are several: "central" or "largest".
+        detector: As in `wb.faces.detect`.
+        workers: Number of worker processes. The default is the number of CPU cores, or 0 for few
+            images.
+        progress: Show a progress bar.
+
+    Returns:
+        The chosen face on each of the N images, with none on images that are not in `numbers`.
 
     Raises:
-        WorkbenchError: an image cannot be read, or the detector is not there.
+        WorkbenchError: If an image cannot be read, the cache cannot be written, or the detector is
+            not installed.
     """
-    contents = _contents(reader, wanted, progress)
     about = {
         "version": VERSION,
-        "images": contents,
+        "images": _digest(reader, numbers, progress),
         "which": which,
         "detector": detector,
-    } | _available(detector)
+        **_available(detector),
+    }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "faces" / f"{key[:32]}.npz"
-    rows = _kept(path, len(wanted))
+    rows = _load(path, len(numbers))
     if rows is None:
-        _check_cache(path, len(wanted))
-        rows = _looked_for(reader, wanted, which, detector, workers, progress)
-        _keep(path, rows)
+        _check_cache(path, len(numbers))
+        rows = _detect(reader, numbers, which, detector, workers, progress)
+        _save(path, rows)
     count = np.zeros(len(reader), dtype=np.int64)
-    places = np.zeros((len(reader), 15), dtype=np.float32)
-    count[wanted], places[wanted] = rows[:, 0].astype(np.int64), rows[:, 1:]
-    return FoundFaces(count, places[:, :4], places[:, 4:14].reshape(-1, 5, 2), places[:, 14])
+    count[numbers] = rows[:, 0].astype(np.int64)
+    values = np.zeros((len(reader), ROW_LENGTH - 1), dtype=np.float32)
+    values[numbers] = rows[:, 1:]
+    landmarks = values[:, 4:14].reshape(-1, 5, 2)
+    return DetectedFaces(count, values[:, :4], landmarks, values[:, 14])
 
 
 def _available(detector: str) -> dict[str, bool]:
-    """What "auto" has at hand, as it finds more faces once CenterFace is installed."""
+    """Return whether CenterFace is installed, if the detector is "auto", which then uses it."""
     return {"centerface": not faces.CenterFace.lacks()} if detector == "auto" else {}
 
 
-def _contents(reader: Images, wanted: NDArray[np.int64], progress: bool) -> str:
-    """Digest of the images themselves, which are read for it but not decoded."""
+def _digest(reader: Images, numbers: NDArray[np.int64], progress: bool) -> str:
+    """Return a digest of the contents of images. Image files are read but not decoded."""
     digest = hashlib.sha256()
     for number in tqdm(
-        wanted.tolist(),
+        numbers.tolist(),
         desc="reading",
         unit="image",
         disable=not progress,
@@ -265,14 +358,17 @@ def _contents(reader: Images, wanted: NDArray[np.int64], progress: bool) -> str:
 
 @dataclass(frozen=True)
 class Finder:
-    """What a worker process does with (place, number) of some images: place, count, box, landmarks and score of each."""
+    """The job of a worker process: detect the faces on images, given as (row, number).
+
+    It returns the row of each image, followed by the `ROW_LENGTH` values to be cached.
+    """
 
     images: Images
     which: str
     detector: str
 
     def __call__(self, piece: Sequence[tuple[int, int]]) -> list[list[float]]:
-        return [[place, *self._one(self._read(number))] for place, number in piece]
+        return [[row, *self._values(self._read(number))] for row, number in piece]
 
     def _read(self, number: int) -> NDArray[np.uint8]:
         try:
@@ -280,70 +376,75 @@ class Finder:
         except WorkbenchError as error:
             raise WorkbenchError(f"{error}; {HINT}") from None
 
-    def _one(self, image: NDArray[np.uint8]) -> list[float]:
+    def _values(self, image: NDArray[np.uint8]) -> list[float]:
         count, face = find_one(image, self.which, self.detector)
-        return (
-            [0.0] * 16
-            if face is None
-            else [count, *face.box.tolist(), *face.landmarks.ravel().tolist(), face.score]
-        )
+        if face is None:
+            return [0.0] * ROW_LENGTH
+        return [count, *face.box.tolist(), *face.landmarks.ravel().tolist(), face.score]
 
 
-def _looked_for(
+def _detect(
     reader: Images,
-    wanted: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     which: str,
     detector: str,
     workers: int | None,
     progress: bool,
 ) -> NDArray[np.float64]:
-    todo = list(enumerate(wanted.tolist()))
-    pieces = [todo[begin : begin + CHUNK] for begin in range(0, len(todo), CHUNK)]
-    rows = np.zeros((len(todo), 16))
+    """Return (n, ROW_LENGTH) values for n images."""
+    tasks = list(enumerate(numbers.tolist()))
+    pieces = [tasks[begin : begin + CHUNK] for begin in range(0, len(tasks), CHUNK)]
+    rows = np.zeros((len(tasks), ROW_LENGTH))
+    if workers is None and len(tasks) <= FEW:
+        workers = 0
     with tqdm(
-        total=len(todo),
+        total=len(tasks),
         desc="finding faces",
         unit="image",
         disable=not progress,
         dynamic_ncols=True,
     ) as bar:
 
-        def done(answers: list[list[float]]) -> None:
-            for place, *found in answers:
-                rows[int(place)] = found
+        def store(answers: list[list[float]]) -> None:
+            for row, *values in answers:
+                rows[int(row)] = values
             bar.update(len(answers))
 
-        few = workers is None and len(todo) <= FEW
-        processes.work(Finder(reader, which, detector), pieces, done, workers=0 if few else workers)
+        processes.work(Finder(reader, which, detector), pieces, store, workers=workers)
     return rows
 
 
-def _kept(path: Path, count: int) -> NDArray[np.float64] | None:
-    """What an earlier call found; None where there is none, or it is damaged."""
+# The cache
+
+
+def _load(path: Path, count: int) -> NDArray[np.float64] | None:
+    """Return the cached values for `count` images; None if there are none, or they are damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             rows: NDArray[Any] = archive["faces"]
-    except Exception:  # a missing file, or whatever a damaged archive leads to
+    except Exception:  # The file does not exist, or any error that a damaged archive causes.
         return None
-    fits = (
-        rows.shape == (count, 16)
+    is_valid = (
+        rows.shape == (count, ROW_LENGTH)
         and rows.dtype == np.float64
         and np.isfinite(rows).all()
         and (rows[:, 0] >= 0).all()
     )
-    return rows if fits else None
+    return rows if is_valid else None
 
 
 def _check_cache(path: Path, count: int) -> None:
-    """Before minutes are spent on finding faces that would have to be found again each time."""
+    """Raise an error before minutes are spent on detection if its result cannot be cached."""
     try:
-        check_writable(path.parent, 16 * 8 * count)
+        check_writable(path.parent, ROW_LENGTH * 8 * count)
     except WorkbenchError as error:
-        what = "where faces are cannot be written into the cache"
-        raise WorkbenchError(f"{what}: {error}, or set WORKBENCH_CACHE to another folder") from None
+        raise WorkbenchError(
+            f"the detected faces cannot be written into the cache: {error}, or set WORKBENCH_CACHE "
+            "to another folder"
+        ) from None
 
 
-def _keep(path: Path, rows: NDArray[np.float64]) -> None:
-    # Where the disk has become full meanwhile, the faces are only looked for again the next time.
+def _save(path: Path, rows: NDArray[np.float64]) -> None:
+    # If the disk has become full since the check, faces are detected again the next time.
     with suppress(WorkbenchError), atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, faces=rows)

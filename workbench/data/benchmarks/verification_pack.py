@@ -1,4 +1,10 @@
-"""`bin:FILE` - InsightFace's verification packs (lfw.bin, agedb_30.bin, cfp_fp.bin, ...): pickled JPEGs and pair labels."""
+"""`bin:FILE` - InsightFace's verification packs, such as lfw.bin, agedb_30.bin and cfp_fp.bin.
+
+A pack is a pickled pair: a list of images, which are usually JPEG files, and a list of booleans,
+one for every two images. A pickle can contain instructions to run any code or to allocate any
+amount of memory, so packs are read by an unpickler that accepts only lists, bytes, booleans and
+arrays of bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import pickle
 import pickletools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,62 +27,71 @@ from workbench.data.io.readers import HeldImages, HeldPixels
 from workbench.data.registry import BENCHMARKS, existing
 from workbench.errors import WorkbenchError, unknown_name
 
-_OPCODES = """
-    PROTO FRAME STOP MARK EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE NEWFALSE
-    INT BININT BININT1 BININT2 LONG LONG1 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
-    UNICODE BINUNICODE SHORT_BINUNICODE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
-    GLOBAL STACK_GLOBAL REDUCE BUILD
+_ALLOWED_OPCODES = """
+    PROTO FRAME STOP MARK EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE
+    NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 STRING BINSTRING SHORT_BINSTRING BINBYTES
+    SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE PUT BINPUT LONG_BINPUT
+    MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD
 """
-MOST_SIDES = 4
-"""Dimensions of an array: images, height, width, colours."""
+MOST_DIMENSIONS = 4
+"""Most dimensions of an array: images, height, width and colours."""
 CHANNELS = ("rgb", "bgr")
-MOST_ORDERS = 2_000_000
-"""Opcodes of a pickle; the 14,000 arrays of the largest pack take some 300,000."""
+MOST_OPCODES = 2_000_000
+"""Most opcodes in a pickle. The 14,000 arrays of the largest pack need about 300,000."""
 _MODULES = re.compile(r"numpy|numpy\._?core\.(multiarray|numeric)|_codecs")
 
 
+# The unpickler
+
+
 class _DType:
-    """Stands in for numpy.dtype: the code alone ("u1", "b1")."""
+    """Replaces numpy.dtype while a pack is read; only its code is kept, such as "u1" or "b1"."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code = code.decode("latin1") if isinstance(code, bytes) else code
         self.size = int(self.code[1:])
 
     def __setstate__(self, state: object) -> None:
-        """The state is about byte order and fields, of which single bytes have none."""
+        """Ignore the state: it holds byte order and fields, which single bytes do not have."""
 
 
 class _Array:
-    """Stands in for numpy.ndarray: the bytes as the pickle has them. NumPy itself would allocate whatever a pickle claims."""
+    """Replaces numpy.ndarray while a pack is read; holds the bytes that are in the pickle.
+
+    NumPy itself would allocate as much memory as a pickle states.
+    """
 
     dtype: object = None
     data: Any = None
     shape: tuple[int, ...] | None = None
-    by_columns = False
+    column_major = False
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _version, shape, dtype, by_columns, data = state
-        self._fill(data, dtype, shape, by_columns)
+        _version, shape, dtype, column_major, data = state
+        self._fill(data, dtype, shape, column_major)
 
-    def _fill(self, data: Any, dtype: object, shape: Any, by_columns: object) -> None:
-        if not isinstance(shape, tuple) or not all(
-            isinstance(side, int) for side in shape
-        ):  # products of lists fill the memory
+    def _fill(self, data: Any, dtype: object, shape: Any, order: object) -> None:
+        """Set the contents after checking that the bytes fill the shape.
+
+        Args:
+            data: The bytes.
+            dtype: The type of the values.
+            shape: A tuple of whole numbers.
+            order: True, "F" or b"F" for column-major order.
+        """
+        # The product of other objects, such as lists, could fill the memory.
+        if not isinstance(shape, tuple) or not all(isinstance(side, int) for side in shape):
             raise ValueError("an array whose shape is not of whole numbers")
-        if len(shape) > MOST_SIDES or min(shape, default=1) < 0:
-            raise ValueError(f"an array of shape {shape[:MOST_SIDES]}")
+        if len(shape) > MOST_DIMENSIONS or min(shape, default=1) < 0:
+            raise ValueError(f"an array of shape {shape[:MOST_DIMENSIONS]}")
         if isinstance(dtype, _DType) and math.prod(shape) * dtype.size != len(data):
             raise ValueError(f"an array of shape {shape} with {len(data)} bytes")
-        self.data, self.dtype, self.shape, self.by_columns = (
-            data,
-            dtype,
-            shape,
-            by_columns in (True, "F", b"F"),
-        )
+        self.data, self.dtype, self.shape = data, dtype, shape
+        self.column_major = order in (True, "F", b"F")
 
     @property
     def is_bytes(self) -> bool:
-        """Whether it holds nothing but bytes."""
+        """Whether this is an array of uint8."""
         return (
             isinstance(self.dtype, _DType)
             and self.dtype.code == "u1"
@@ -84,13 +99,12 @@ class _Array:
         )
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Its bytes in their shape."""
-        return np.frombuffer(self.data, np.uint8).reshape(
-            self.shape or -1, order="F" if self.by_columns else "C"
-        )
+        """Return an array of uint8 in its shape."""
+        order: Literal["F", "C"] = "F" if self.column_major else "C"
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape or -1, order=order)
 
     def values(self) -> NDArray[Any]:
-        """The numbers in the array, without its shape."""
+        """Return the whole numbers or booleans in the array, without its shape."""
         code = self.dtype.code if isinstance(self.dtype, _DType) else "nothing"
         if not re.fullmatch("b1|[iu][1248]", code) or not isinstance(self.data, bytes | bytearray):
             raise ValueError(f"an array of {code[:20]!r}")
@@ -98,52 +112,69 @@ class _Array:
 
 
 def _reconstruct(*_: object) -> _Array:
+    """Replace numpy.core.multiarray._reconstruct, which makes an array to be filled later."""
     return _Array()
 
 
 def _frombuffer(data: Any, dtype: object, shape: Any = None, order: object = "C") -> _Array:
-    """How protocol 5 writes arrays."""
+    """Replace numpy.core.numeric._frombuffer, which makes the arrays of protocol 5."""
     array = _Array()
     if not isinstance(data, bytes | bytearray):
         array.data = data
         return array
     size = dtype.size if isinstance(dtype, _DType) else 1
-    array._fill(data, dtype, (len(data) // size,) if shape is None else shape, order)
+    if shape is None:
+        shape = (len(data) // size,)
+    array._fill(data, dtype, shape, order)
     return array
 
 
 def _scalar(dtype: object, data: bytes) -> int:
+    """Replace numpy.core.multiarray.scalar."""
     return int(_frombuffer(data, dtype).values()[0])
 
 
 class _PackUnpickler(pickle.Unpickler):
-    """Knows what a pack is made of - lists, bytes, bools, numpy arrays - and nothing that could run code or fill the memory."""
+    """Reads lists, bytes, booleans and NumPy arrays, and refuses everything else.
+
+    What it accepts can neither run code nor fill the memory.
+
+    Args:
+        data: The pickle.
+
+    Raises:
+        pickle.UnpicklingError: If it contains an opcode that no pack needs, or too many opcodes.
+    """
 
     def __init__(self, data: bytes) -> None:
-        allowed = frozenset(_OPCODES.split())
+        allowed = frozenset(_ALLOWED_OPCODES.split())
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > MOST_ORDERS:  # a list takes a byte in the file and 64 in memory
-                raise pickle.UnpicklingError(f"it has more than {MOST_ORDERS:,} orders")
+            if count > MOST_OPCODES:  # A list needs one byte in the file and 64 in memory.
+                raise pickle.UnpicklingError(f"it has more than {MOST_OPCODES:,} opcodes")
             if opcode.name not in allowed:
                 raise pickle.UnpicklingError(
-                    f"{opcode.name} is in it, which no verification pack needs"
+                    f"it contains {opcode.name}, which no verification pack needs"
                 )
             if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
-                raise pickle.UnpicklingError(f"it asks for room for {argument} objects")
+                raise pickle.UnpicklingError(f"it requests memory for {argument} objects")
         super().__init__(io.BytesIO(data), encoding="bytes")
-        self._left_to_encode = len(data)
+        self._encodable = len(data)  # The number of characters that `_encode` may still encode.
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """How protocol 2 writes bytes. Other codecs, or the same text over and over, could be made to fill the memory."""
-        self._left_to_encode -= len(text)
-        if encoding != "latin1" or self._left_to_encode < 0:
+        """Replace _codecs.encode, by which protocol 2 stores bytes.
+
+        Other codecs, or the same text over and over, could be used to fill the memory.
+        """
+        self._encodable -= len(text)
+        if encoding != "latin1" or self._encodable < 0:
             raise pickle.UnpicklingError(
-                "it does with _codecs.encode what no verification pack needs"
+                "it calls _codecs.encode in a way that no verification pack needs"
             )
         return text.encode(encoding)
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
+        """Return the replacement for a class or function that the pickle names."""
+        replacements = {
             "ndarray": _Array,
             "dtype": _DType,
             "_reconstruct": _reconstruct,
@@ -151,31 +182,52 @@ class _PackUnpickler(pickle.Unpickler):
             "scalar": _scalar,
             "encode": self._encode,
         }
-        if not _MODULES.fullmatch(module) or name not in known:
+        if not _MODULES.fullmatch(module) or name not in replacements:
             raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which no verification pack needs"
+                f"it requests {module}.{name}, which no verification pack needs"
             )
-        return known[name]
+        return replacements[name]
+
+
+# Opening a pack
 
 
 @BENCHMARKS.register("bin")
 def open_bin(path: str) -> Benchmark:
-    """Pair i is images 2i and 2i + 1; the pairs are cut into 10 consecutive folds, fewer where there are fewer than 10.
+    """Open a verification pack.
 
-    Images are encoded files, or raw pixels: nothing in a pack says whether these are RGB or BGR (OpenCV's), so they are taken as
-    RGB, which is said, unless `,channels=bgr` states the other.
+    Pair i consists of images 2i and 2i + 1. The pairs are cut into 10 consecutive folds, or into a
+    fold for each pair if there are fewer than 10.
+
+    Args:
+        path: The file. Its images are encoded files or raw pixels. A pack does not state whether
+            raw pixels are RGB, or BGR as in OpenCV. They are read as RGB, which the note of the
+            benchmark states; the option `,channels=bgr` reads them as BGR.
+
+    Returns:
+        The benchmark, named after the file.
+
+    Raises:
+        WorkbenchError: If there is no such file, it is not a verification pack, it has fewer than
+            two pairs, or `channels` is stated for encoded images.
+
+    Example:
+        >>> from workbench import data
+        >>> data.benchmark("bin:faces_emore/lfw.bin")  # doctest: +SKIP
+        <Benchmark lfw: 3,000 genuine and 3,000 impostor pairs>
     """
-    place, options = with_options(path, "bin", ("channels",))
+    file_path, options = with_options(path, "bin", ("channels",))
     channels = options.get("channels", "rgb")
     if channels not in CHANNELS:
         raise unknown_name("order of channels", channels[:40], CHANNELS)
-    file = existing(place, "bin", "file")
+    file = existing(file_path, "bin", "file")
     entries, same = _unpack(file)
     reader, note = _reader(file, entries, channels, "channels" in options)
     pairs = np.arange(len(entries), dtype=np.int64).reshape(-1, 2)
     if len(pairs) < 2:
         raise WorkbenchError(
-            f"{file}: one pair alone, which cannot be cut into folds; at least 2 pairs are needed"
+            f"{file}: has a single pair, which cannot be cut into folds; at least 2 pairs are "
+            "needed"
         )
     return Benchmark(
         file.stem,
@@ -188,11 +240,11 @@ def open_bin(path: str) -> Benchmark:
 
 
 def _unpack(file: Path) -> tuple[list[Any], NDArray[np.bool_]]:
-    """The images as the pickle has them, and which pairs are genuine."""
+    """Return the images as they are in the pickle, and which pairs are genuine."""
     try:
         content = _PackUnpickler(images.read_bytes(file)).load()
         entries = _entries(content)
-    # A hostile or cut-off pickle can raise nearly anything on its way to failing.
+    # A malicious or truncated pickle can raise almost any error.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise WorkbenchError(
@@ -203,9 +255,8 @@ def _unpack(file: Path) -> tuple[list[Any], NDArray[np.bool_]]:
             f"{file}: expected a pickled pair (images, issame), found {type(content).__name__}"
         )
     try:
-        labels = (
-            content[1].values().tolist() if isinstance(content[1], _Array) else list(content[1])
-        )
+        stored = content[1]
+        labels = stored.values().tolist() if isinstance(stored, _Array) else list(stored)
     except (TypeError, ValueError):
         labels = [None]
     if not all(isinstance(label, int) and label in (0, 1) for label in labels):
@@ -213,73 +264,85 @@ def _unpack(file: Path) -> tuple[list[Any], NDArray[np.bool_]]:
     same = np.array(labels, dtype=bool)
     if len(entries) != 2 * len(same) or not len(same):
         raise WorkbenchError(
-            f"{file}: {len(entries)} images for {len(same)} pairs, expected two a pair"
+            f"{file}: {len(entries)} images for {len(same)} pairs, expected two images for each "
+            "pair"
         )
     return entries, same
 
 
 def _entries(content: Any) -> list[Any] | None:
-    """The first part of a pack as a list: a list, a tuple, or one array of all pictures; None where there is no such part."""
+    """Return the first part of a pack as a list; None if there is no such part.
+
+    It may be a list, a tuple, or one array of the pixels of all images.
+    """
     if not isinstance(content, tuple | list) or len(content) != 2:
         return None
     first = content[0]
-    if isinstance(first, _Array) and first.is_bytes and len(first.shape or ()) == MOST_SIDES:
+    if isinstance(first, _Array) and first.is_bytes and len(first.shape or ()) == MOST_DIMENSIONS:
         return list(first.pixels())
     return list(first) if isinstance(first, tuple | list) else None
 
 
+# The images
+
+
 def _reader(file: Path, entries: list[Any], channels: str, stated: bool) -> tuple[Images, str]:
-    """A reader of the images, and what to say of them."""
-    held = [_as_image(entry, file, number) for number, entry in enumerate(entries)]
-    pixels = [image for image in held if isinstance(image, np.ndarray)]
-    if not pixels:
+    """Return a reader of the images, and a note about them.
+
+    Args:
+        file: The pack, for error messages.
+        entries: The images as they are in the pickle, at least one.
+        channels: "rgb" or "bgr", the order of the channels of raw pixels.
+        stated: Whether the user stated `channels`.
+    """
+    contents = [_content(entry, file, number) for number, entry in enumerate(entries)]
+    pixels = [content for content in contents if isinstance(content, np.ndarray)]
+    encoded = [content for content in contents if not isinstance(content, np.ndarray)]
+    if pixels and encoded:
+        are_pixels = [isinstance(content, np.ndarray) for content in contents]
+        number = are_pixels.index(not are_pixels[0])
+        raise WorkbenchError(
+            f"{file}, image {number}: of images 0 and {number} one is raw pixels and one is "
+            "encoded, expected one kind"
+        )
+    if encoded:
         if stated:
             raise WorkbenchError(
-                f"{file}: holds encoded images, of which the order of channels is known; leave out channels="
+                f"{file}: has encoded images, whose order of channels is known; leave out channels="
             )
-        return HeldImages(
-            file.name, [image for image in held if not isinstance(image, np.ndarray)]
-        ), ""
-    if len(pixels) < len(held):
-        number = next(
-            number
-            for number, image in enumerate(held)
-            if isinstance(image, np.ndarray) != isinstance(held[0], np.ndarray)
+        return HeldImages(file.name, encoded), ""
+    if stated:
+        note = f"raw pixels, read as {channels.upper()} as stated"
+    else:
+        note = (
+            f"raw pixels, read as {channels.upper()} (if they are BGR, as in OpenCV, open "
+            f"bin:{file},channels=bgr)"
         )
-        raise WorkbenchError(
-            f"{file}, image {number}: of images 0 and {number} one is raw pixels and one is encoded, expected one kind"
-        )
-    said = f"raw pixels, {'stated' if stated else 'taken'} as {channels.upper()}"
-    hint = "" if stated else f" (if they are OpenCV's BGR, bin:{file},channels=bgr)"
-    return HeldPixels(file.name, pixels, channels == "bgr"), said + hint
+    return HeldPixels(file.name, pixels, channels == "bgr"), note
 
 
-def _as_image(entry: Any, file: Path, number: int) -> bytes | bytearray | NDArray[np.uint8]:
-    """The bytes of an encoded image, or the pixels of one that is not."""
+def _content(entry: Any, file: Path, number: int) -> bytes | bytearray | NDArray[np.uint8]:
+    """Return the bytes of an encoded image, or the pixels of one that is not encoded."""
     if isinstance(entry, bytes | bytearray):
         return entry
     if isinstance(entry, np.ndarray):
         pixels = entry
     elif isinstance(entry, _Array) and entry.is_bytes:
-        if sum(side > 1 for side in entry.shape or ()) < 2:  # OpenCV's encoded images are (N, 1)
-            held: bytes | bytearray = entry.data
-            return held
+        if sum(side > 1 for side in entry.shape or ()) < 2:  # OpenCV's encoded images are (N, 1).
+            encoded: bytes | bytearray = entry.data
+            return encoded
         pixels = entry.pixels()
     else:
-        found = (
-            f"an array of {entry.dtype.code[:20]!r}"
-            if isinstance(entry, _Array) and isinstance(entry.dtype, _DType)
-            else ""
-        )
+        kind = type(entry).__name__.lstrip("_")
+        if isinstance(entry, _Array) and isinstance(entry.dtype, _DType):
+            kind = f"an array of {entry.dtype.code[:20]!r}"
         raise WorkbenchError(
-            f"{file}, image {number}: expected encoded bytes or a uint8 array, found {found or type(entry).__name__.lstrip('_')}"
+            f"{file}, image {number}: expected encoded bytes or a uint8 array, found {kind}"
         )
-    if (
-        pixels.size
-        and pixels.size <= 3 * images.MAX_PIXELS
-        and (pixels.ndim == 2 or (pixels.ndim == 3 and 3 in pixels.shape[::2]))
-    ):
-        return pixels
-    raise WorkbenchError(
-        f"{file}, image {number}: an array of shape {pixels.shape}, expected (H, W, 3), (3, H, W) or (H, W)"
-    )
+    has_image_shape = pixels.ndim == 2 or (pixels.ndim == 3 and 3 in pixels.shape[::2])
+    if not has_image_shape or not 0 < pixels.size <= 3 * images.MAX_PIXELS:
+        raise WorkbenchError(
+            f"{file}, image {number}: an array of shape {pixels.shape}, expected (H, W, 3), "
+            "(3, H, W) or (H, W)"
+        )
+    return pixels
