@@ -21,12 +21,13 @@ class ArcFace(MarginSoftmax):
     eq. 3.
 
     Where theta_y + m exceeds pi, cos(theta_y + m) would increase again. There the curve continues
-    as cos theta_y - m sin m, so that a larger angle always costs more. (This holds for m up to
-    2.33. For larger m, the curve steps up where the two pieces meet.) With `easy_margin` the margin
-    is applied only where cos theta_y > 0. Both are as in the authors' first release.
+    as cos theta_y - m sin m, so that the loss always rises with the angle. (This holds for m up to
+    2.33. For larger m, the curve jumps upwards where the two pieces meet.) With `easy_margin` the
+    margin is applied only where cos theta_y > 0. Both follow the authors' first release.
 
-    The gradient is the true one, d psi / d cos theta = sin(theta + m) / sin theta. Implementations
-    that edit the logits without recording it, such as arcface_torch, train with 1 in its place.
+    The gradient is exact: d psi / d cos theta = sin(theta + m) / sin theta. Implementations that
+    change the logits outside automatic differentiation, such as arcface_torch, train with a
+    derivative of 1 instead.
 
     Args:
         embedding_dim: Length D of an embedding, >= 1.

@@ -32,7 +32,8 @@ HeadScale = Literal["trained", "none"]
 """What a loss requires of the last batch normalisation of the network: a value of the backbones'
 option `scale`."""
 NEGLIGIBLE = 0.02
-"""Share of the initial value of a moving average below which it no longer matters."""
+"""Weight below which a term of a weighted mean no longer matters, such as the initial value in a
+moving average."""
 
 
 class Term(nn.Module):
@@ -342,7 +343,7 @@ class ClassificationLoss(Loss):
 
     Attributes:
         weight: (C, D) class centres, trained.
-        head: How the non-target classes are computed; see `use_head`.
+        head: How the logits of the non-target classes are computed; see `use_head`.
         sample_rate: Share of the classes that the head "sampled" uses, 0..1.
         reweightings: The added reweightings by name, as in `normface+ohem`.
         can_stream: Whether the head "streamed" is supported.
@@ -362,7 +363,7 @@ class ClassificationLoss(Loss):
         self.reweightings = nn.ModuleDict()
 
     def use_head(self, head: HeadName = "auto", sample_rate: float = 0.1) -> None:
-        """Selects how the non-target classes are computed.
+        """Selects how the logits of the non-target classes are computed.
 
         Args:
             head: "plain" holds the (N, C) logits in memory. "streamed" computes them in chunks of

@@ -28,8 +28,8 @@ Reduction = Literal["log_sum_exp", "softplus"]
 """How the non-target logits are reduced to one number for each embedding."""
 
 MIN_LENGTH = 1e-4
-"""A vector that is not longer than this has no direction. In float16, the derivative of the
-direction, 1 / length, multiplied by a scale of 64 would overflow for vectors not much shorter."""
+"""A vector that is not longer than this is treated as having no direction: the derivative of the
+direction, 1 / length, is multiplied by the scale of the logits and could overflow in float16."""
 MAX_PLAIN_LOGITS = 2**21
 """The head `auto` is streamed for more logits than this. They take 8 MB in float32, and training
 with the head `plain` holds about six tensors of that size."""
@@ -376,7 +376,7 @@ def _logits(
     `inverse_lengths` are the (K,) reciprocal lengths of the class centres.
     """
     if non_target is None and not isinstance(scale, Tensor):
-        # One multiplication of the matrix instead of two: each of them takes time.
+        # Multiplying the (N, K) matrix once instead of twice saves time.
         logits = products * (inverse_lengths * scale)
     else:
         logits = _replace(products * inverse_lengths, target, non_target, normalised) * scale
@@ -428,7 +428,8 @@ def _write_centre_gradient(
 def _fill_target(values: Tensor, labels: Tensor, chunk: slice, fill: float | Tensor) -> None:
     """Writes `fill` in place into the target column of each row of (N, K) values.
 
-    Rows whose target class lies outside the chunk stay unchanged. Nothing here waits for a GPU.
+    Rows whose target class lies outside the chunk stay unchanged. The CPU does not wait for a GPU
+    here.
     """
     column = labels - chunk.start
     inside = ((column >= 0) & (column < values.shape[1]))[:, None]

@@ -31,9 +31,9 @@ class SphereFace(MarginSoftmax):
     The non-target logits are ||x|| * cos theta_j. Class centres are normalised and embeddings are
     not: their length takes the place of the scale s of other losses.
 
-    On each interval psi decreases from 1 - 2k to -1 - 2k, with slope 0 at both ends. It is
-    therefore continuous, with a continuous slope, and decreasing for any real m >= 1, not only for
-    the integers of the paper (for which m theta ends on an interval boundary at 180 degrees).
+    On the interval of each k, psi decreases from 1 - 2k to -1 - 2k, with slope 0 at both ends.
+    Therefore psi is continuous, with a continuous slope, and decreases for any real m >= 1, not
+    only for the integers of the paper (for which an interval ends exactly at theta = 180 degrees).
 
     Training with psi from the start seldom converges. The authors' code therefore uses a mixture
     with the plain cosine, annealed over the training steps t = 1, 2, ...:

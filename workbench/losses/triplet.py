@@ -17,7 +17,7 @@ Mining = Literal["batch_hard", "semi_hard", "all"]
 
 
 class _Triplets(NamedTuple):
-    """Triplets of a batch as tensors of the same shape; not every element is a triplet."""
+    """Triplets of a batch, as tensors of the same shape. `exist` marks the valid elements."""
 
     gaps: Tensor
     """d(a, n) - d(a, p)."""
@@ -34,8 +34,9 @@ class Triplet(Loss):
     Schroff et al., "FaceNet: A unified embedding for face recognition and clustering", CVPR 2015,
     eq. 3. An anchor a and its positive p are two images of an identity, and the negative n is an
     image of another one. The distance d is the Euclidean one between embeddings scaled to length 1:
-    d = 2 sin(angle / 2), 0..2. Hermans et al. report more stable training with it than with its
-    square, which eq. 3 uses and `squared` selects. Triplets are mined within the batch:
+    d = 2 sin(angle / 2), 0..2. Eq. 3 uses the squared distance, which the option `squared` selects;
+    Hermans et al. report more stable training with the distance itself. Triplets are mined within
+    the batch:
 
     - "batch_hard": for each anchor the farthest positive and the nearest negative. The loss is the
       mean over the anchors. Hermans et al., "In defense of the triplet loss for person

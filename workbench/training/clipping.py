@@ -9,7 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 class Clipper:
     """Scales long gradients down to a maximal norm, and counts how often this happens.
 
-    The gradients of the backbone and of the loss (above all its class centres) are clipped
+    The gradients of the backbone and of the loss (mainly its class centres) are clipped
     separately. The norm of the gradient of the class centres grows with their number: with one
     common norm, the learning rate of the backbone would in effect depend on the number of classes.
 
@@ -51,7 +51,7 @@ class Clipper:
         return norms["clipped"]
 
     def shares(self) -> dict[str, float]:
-        """Returns the shares of steps since the last call in which gradients were clipped.
+        """Returns the share of the steps since the last call in which gradients were clipped.
 
         Returns:
             "clipped" for the backbone and, if it has a limit, "clipped_loss" for the loss.

@@ -43,7 +43,7 @@ class TrainConfig(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    # What is trained on, and what is trained.
+    # Data, backbone and loss.
 
     data: str
     """Training set: KIND:PATH, such as folder:DIR, or a name without a path, such as synthfaces."""
@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
     """Length of an embedding, at least 1. 128 is the length in FaceNet (Schroff et al. 2015);
     ArcFace (Deng et al. 2019) uses 512 for millions of images."""
 
-    # What the network receives.
+    # Input of the network.
 
     image_size: Side | tuple[Side, Side] = 112
     """Size of the images in pixels: one side, or [height, width]; from 1 to 4096. Images of other
@@ -79,29 +79,31 @@ class TrainConfig(BaseModel):
     `channels`. 127.5 for both mean and standard deviation gives inputs from -1 to 1."""
 
     pixel_std: Std = 127.5
-    """Number, or list of three, by which the difference is divided; greater than 0."""
+    """Number, or list of three, by which pixel values are divided after `pixel_mean` has been
+    subtracted; greater than 0."""
 
     channels: Literal["rgb", "bgr"] = "rgb"
     """Order of the colour channels in the input, "rgb" or "bgr"."""
 
-    # How long, in which batches, with which learning rate and augmentation.
+    # Duration, batches, optimiser and augmentation.
 
     epochs: Positive = 20
     """Number of passes over the data, at least 1. 20 is the number in the configurations of
     arcface_torch for MS1MV3."""
 
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Number of images in a step, at least 2, as batch normalisation needs more than one. With
-    fewer images in the data set, all of them are a batch. Scale `lr` in proportion to it."""
+    """Number of images in a batch, at least 2, as batch normalisation needs more than one. If the
+    data set has fewer images, each batch contains all of them. If you change the batch size, scale
+    `lr` in proportion."""
 
     images_per_identity: Positive | None = None
     """Number of images of the same identity in a batch, at least 1; `batch_size` must be a
-    multiple of it. By default (null) batches are random, except for losses that compare images of
-    one identity, such as triplet, which take 4."""
+    multiple of it. By default (null) the images of a batch are drawn at random, but losses that
+    compare images of one identity, such as triplet, use 4."""
 
     lr: float = Field(0.1, gt=0)
-    """Highest learning rate of SGD, greater than 0. It falls to 0 in half a cosine after the
-    warm-up. 0.1 is the value in ArcFace (Deng et al. 2019, section 3.1)."""
+    """Highest learning rate of SGD, greater than 0. After the warm-up, the rate falls to 0 along
+    half a period of a cosine. 0.1 is the value in ArcFace (Deng et al. 2019, section 3.1)."""
 
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD, from 0 to below 1. 0.9 is the value in ArcFace."""
@@ -114,9 +116,9 @@ class TrainConfig(BaseModel):
     down to it. 5 is the value in arcface_torch."""
 
     clip_norm_loss: float | None = Field(None, gt=0)
-    """Largest norm of the gradient of the loss's own weights, above all the class centres, greater
-    than 0. By default (null) it is not limited, as in arcface_torch: the norm grows with the number
-    of classes."""
+    """Largest norm of the gradient of the weights of the loss (mainly the class centres), greater
+    than 0. By default (null) it is not limited, as in arcface_torch, because this norm grows with
+    the number of classes."""
 
     warmup_epochs: float = Field(1.0, ge=0)
     """Number of epochs over which the learning rate rises linearly from 0, at least 0; fractions
@@ -130,7 +132,7 @@ class TrainConfig(BaseModel):
     """Whether each image is mirrored with a probability of 0.5. Mirrored faces are plausible
     faces; switch it off for images such as digits."""
 
-    # How it is computed.
+    # Computation.
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the backbone: "fp32", "bf16" (mixed precision with bfloat16), or "auto" for
@@ -151,7 +153,7 @@ class TrainConfig(BaseModel):
     """What to do at an image that cannot be read: "stop" with an error, or "skip" it and name it in
     the run's broken.txt."""
 
-    # What is written.
+    # Output files.
 
     log_every: Positive = 10
     """Number of steps between two lines of metrics.jsonl, at least 1."""
@@ -209,7 +211,8 @@ def _as_workbench_error(error: ValidationError) -> WorkbenchError:
     errors = error.errors()
     setting_path = errors[0]["loc"][:1]
     same_setting = [one for one in errors if one["loc"][:1] == setting_path]
-    # If a setting can have several types, the error at the deepest place is of the intended type.
+    # For a setting that can have several types, pydantic returns an error for each type. The error
+    # with the longest location belongs to the type that was most likely intended.
     first = max(same_setting, key=lambda one: len(one["loc"]) if one["type"] != "missing" else 0)
     setting = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":

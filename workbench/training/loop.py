@@ -41,7 +41,7 @@ from workbench.training.schedule import (
 )
 
 MEASURES_IN_BAR = {"accuracy": "accuracy", "active_triplets": "active triplets"}
-"""Measures of the loss that the progress bar shows, with their names there."""
+"""{column of metrics.jsonl: name in the progress bar} of the measures that the bar shows."""
 
 
 def train(
@@ -61,9 +61,9 @@ def train(
             when a run is resumed.
         resume: Run directory to resume, with the settings in its config.yaml. A finished run is
             trained further only if `changes` give it more epochs.
-        changes: New values of settings of the resumed run, from now on; they are written to its
-            config.yaml. Allowed are those in `workbench.training.resuming.MAY_CHANGE`, such as
-            `epochs`, `device`, or a new place of the same data.
+        changes: New values of settings, which replace those of the resumed run and are written to
+            its config.yaml. Only the settings in `workbench.training.resuming.MAY_CHANGE` may be
+            changed, such as `epochs`, `device`, or `data` if the same data have a new place.
         progress: Whether to show a progress bar, and notes on the settings.
 
     Returns:
@@ -71,10 +71,10 @@ def train(
 
     Raises:
         WorkbenchError: before training, if settings, data or checkpoint are invalid, if a setting
-            must not change, if another process trains the run, or if the folder cannot be written
-            to or has no room. During training, if the loss, a gradient or an embedding becomes NaN
-            or infinite, or if the disk is full; the run then has the state "failed" and keeps its
-            last checkpoint.
+            must not change, if another process trains the run, if the folder cannot be written to,
+            or if the disk has too little space. During training, if the loss, a gradient or an
+            embedding becomes NaN or infinite, or if the disk is full; the run then has the state
+            "failed" and keeps its last checkpoint.
         KeyboardInterrupt: if the user stopped the training; the run can be resumed.
 
     Example:
@@ -207,8 +207,8 @@ class _Setup:
         data: The training set.
         net: The backbone.
         loss: The loss, with its class centres if it has any.
-        optimizer: The optimiser of all weights of both.
-        clipper: The clipper of their gradients.
+        optimizer: The optimiser of the weights of the backbone and the loss.
+        clipper: The clipper of the gradients of the backbone and the loss.
         device: The device of the training.
         precision: "fp32" or "bf16".
         batch_size: Number of images in a batch.
@@ -264,7 +264,8 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
     Args:
         config: The settings.
         run: The run that is resumed; None for a new one.
-        new_data: Whether the caller, instead of the config.yaml of that run, names the data.
+        new_data: Whether the caller gives the data, so that those in the run's config.yaml are not
+            used.
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
@@ -316,8 +317,8 @@ def _open_data(config: TrainConfig, run: runs.Run | None) -> data.Dataset:
 
     Args:
         config: The settings.
-        run: The run whose config.yaml names the data; None if the caller names them. Paths in a
-            config.yaml are relative to the folder in which that run began.
+        run: The run whose config.yaml gives the data; None if the caller gives them. Paths in a
+            config.yaml are relative to the folder in which the training of that run was started.
     """
     if run is None:
         dataset = data.open(config.data)
@@ -363,7 +364,8 @@ def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Datas
     if count == dataset.num_identities:
         raise WorkbenchError(
             f"{config.data}: no identity has two images, but {config.loss} compares images of one "
-            "identity; give data with more, or a loss with class centres such as arcface"
+            "identity; give data with several images of an identity, or a loss with class "
+            "centres such as arcface"
         )
     return count
 
@@ -396,7 +398,7 @@ def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, i
     if rest or identities < 2:
         valid = {max(number, 2) * images_per_identity for number in (identities, identities + 1)}
         raise WorkbenchError(
-            f"batch_size {config.batch_size} is not two or more identities of "
+            f"batch_size {config.batch_size} cannot be divided into two or more identities of "
             f"{images_per_identity} images each (images_per_identity); "
             f"give e.g. {' or '.join(map(str, sorted(valid)))}"
         )
@@ -409,9 +411,9 @@ class _Update:
     """The last update of the weights.
 
     Attributes:
-        images: Its images on the device, before they were mirrored.
-        labels: Their identities.
-        embeddings: Their embeddings.
+        images: The images of the batch on the device, before they were mirrored.
+        labels: The identities of the images.
+        embeddings: The embeddings of the images, after some were mirrored.
         value: The value of the loss.
         norm: The norm of the gradient of the backbone, before it was clipped.
     """
@@ -494,7 +496,7 @@ def _loop(
                     update = _update(config, setup, images, numbers, step)
                     updates += 1
 
-                # Count the step, also if its batch was not usable.
+                # Count the step, even if its batch was not usable.
                 step += 1
                 images_since += len(images)
                 epoch_done = step % steps_an_epoch == 0
@@ -538,7 +540,7 @@ def _update(
         setup: Data, network, loss and optimiser.
         images: (N, 3, H, W) uint8, on the CPU.
         numbers: (N,) numbers of the images in the training set.
-        step: Number of steps done before; the seed of the mirroring follows from it.
+        step: Number of steps done before this one, which determines the seed of the mirroring.
     """
     images = images.to(setup.device, non_blocking=True)
     labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
@@ -606,7 +608,10 @@ def _read(
     workers: int,
     left_out: LeftOut,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the batches of an epoch; adds to an error of an image how to continue without it."""
+    """Yields the batches of an epoch.
+
+    If an image cannot be read, the error message also says how to train without such images.
+    """
     try:
         yield from batches(
             images, order, size, batch_size, workers, broken=config.broken, report=left_out
@@ -658,8 +663,8 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: _Setup, statu
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(
-            f"at step {status.step}, {wrong} of {len(images)} embeddings of training images hold "
-            "NaN or infinity when the network is used as in evaluation; "
+            f"at step {status.step}, {wrong} of {len(images)} embeddings of training images "
+            "contain NaN or infinity when the network is used as in evaluation; "
             f"{_remedy(config, status)}"
         )
 

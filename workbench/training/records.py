@@ -19,9 +19,9 @@ from workbench.errors import WorkbenchError
 from workbench.files import writing
 
 CHECKPOINT_SECONDS = 300.0
-"""Time after which a checkpoint is due within an epoch."""
+"""Seconds since the last checkpoint after which one is due within an epoch."""
 EPOCH_CHECKPOINT_SECONDS = 15.0
-"""Time after which a checkpoint is due at the end of an epoch."""
+"""Seconds since the last checkpoint after which one is due at the end of an epoch."""
 
 
 class Status:
@@ -106,7 +106,7 @@ class Metrics:
 
     Args:
         path: The file.
-        keep: Number of bytes that are kept, from the checkpoint; the rest is truncated.
+        keep: Number of bytes to keep, which the checkpoint stores; later bytes are removed.
 
     Raises:
         WorkbenchError: if the file cannot be written to.
@@ -147,7 +147,7 @@ class Metrics:
 
 
 class LeftOut:
-    """Lists the images that cannot be read in broken.txt, each of them once.
+    """Writes to broken.txt which images cannot be read, and names each of them once.
 
     Args:
         run: The run. Images that its broken.txt lists already are not added again.

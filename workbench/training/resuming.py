@@ -16,7 +16,10 @@ MAY_CHANGE = ("epochs", "device", "precision", "workers", "broken", "log_every",
 `data` may change only to another place of the same data.
 """
 OF_THE_FOLDER = ("name", "runs_dir")
-"""Settings that only determine where the run directory is created; it may have been moved."""
+"""Settings that only determine where the run directory is created.
+
+They are ignored when a run is resumed, because its directory may have been moved or renamed.
+"""
 
 
 def resumed_settings(run: runs.Run, changes: Mapping[str, Any]) -> TrainConfig:
@@ -39,7 +42,7 @@ def resumed_settings(run: runs.Run, changes: Mapping[str, Any]) -> TrainConfig:
 
 
 def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings in which a checkpoint differs from those of the resumed run.
+    """Returns the settings that differ between a checkpoint and the resumed run.
 
     Args:
         run: The run, for messages.
@@ -83,8 +86,8 @@ def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_an_epoch:
         steps_an_epoch: Number of steps of an epoch, with these settings.
 
     Raises:
-        WorkbenchError: if more epochs are done than the settings have, or if an epoch had another
-            number of steps before.
+        WorkbenchError: if the run has already been trained for more than `settings.epochs`, or if
+            its epochs had another number of steps.
     """
     if settings.epochs * steps_an_epoch < step:
         raise WorkbenchError(

@@ -1,6 +1,7 @@
-"""Everything that changes with the step, as pure functions of it.
+"""Learning rate, margin, order of the images and seeds, as pure functions of step or epoch.
 
-A resumed run needs no state of these functions: the seed and the step determine their results.
+A checkpoint need not store any state of these functions: their results depend only on their
+arguments.
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ def order_by_identity(
     These are the "PK batches" of Hermans et al., "In defense of the triplet loss for person
     re-identification", 2017, section 2. The identities are visited in rounds, each round in a new
     random order, and each visit takes the next K of the identity's own shuffled images. After its
-    last image an identity starts again with its first, if it has fewer than K images even within
-    one visit (see `without_copies`). Therefore all identities are shown equally often, however many
-    images they have; and a batch never contains an identity twice if there are at least P.
+    last image, an identity starts again with its first one. An identity with fewer than K images
+    does so within one visit, which then contains copies (see `without_copies`). Therefore all
+    identities are visited equally often, however many images they have. A batch never contains an
+    identity twice if there are at least P identities.
 
     Args:
         identities: (N,) identity of each image, 0..C-1; every identity has at least one image.
@@ -120,8 +122,8 @@ def order_by_identity(
         seed: The setting `seed`.
 
     Returns:
-        (length,) numbers of the images. Each K consecutive ones are of one identity, and each
-        P * K are a batch.
+        (length,) numbers of the images. Each group of K consecutive images shows one identity,
+        and each group of P * K consecutive images is a batch.
     """
     rng = np.random.default_rng([seed, epoch])
     counts = np.bincount(identities)
