@@ -186,8 +186,8 @@ def test_pairs_of_what_was_trained_on_in_part_are_marked_as_such(
     for spec in (f"folder:{faces}@*x3", f"folder:{others}+folder:{faces}"):
         note = _evaluate(run, spec).note
         assert (
-            "from a data set that was trained on too: far too good if people are in both parts"
-            in note
+            "pairs from a data set that the run was also trained on: the figures are far too good "
+            "if people are in both parts" in note
         )
     assert "trained on" not in _evaluate(run, f"folder:{others}@*x3").note
 

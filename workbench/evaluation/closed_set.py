@@ -41,7 +41,7 @@ class ClosedSetResult(Result):
     class_names: list[str]
 
     kind: ClassVar[str] = "closed-set"
-    description: ClassVar[str] = "is a closed set: it has classes"
+    description: ClassVar[str] = "is a closed set, with classes instead of pairs"
 
     @cached_property
     def confusion(self) -> Integers:

@@ -126,7 +126,7 @@ def embed(
     if out is not None:
         check_out(out)
     if broken not in get_args(Broken):
-        raise unknown_name("way with broken images", broken, get_args(Broken))
+        raise unknown_name("value of broken", broken, get_args(Broken))
     if flip not in FLIPS:
         raise WorkbenchError(f"flip must be one of {', '.join(FLIPS)}, got {flip!r}")
     opened, whole = runs.open(run), _opened(source)

@@ -64,10 +64,11 @@ def evaluate(
             resamples.
         with_projection: whether PCA and UMAP are computed too, which takes a few seconds.
         broken: "stop" raises an error at the first image that cannot be read; "skip" reads all
-            images first and leaves out what needs an unreadable one, which the result's note and
-            protocol say. The default is "stop", but on "train" what the run was trained with.
-        training_data: spec of where the run's training set is now, if it was moved; its fingerprint
-            must be the one that the run recorded.
+            images first and leaves out everything that needs an unreadable one, as the result's
+            note and protocol then state. The default is "stop", except for the benchmark "train",
+            for which it is the setting that the run was trained with.
+        training_data: spec of the run's training set at its new place, if it was moved; its
+            fingerprint must be the one that the run recorded.
         progress: whether progress bars are shown.
 
     Returns:
@@ -81,7 +82,7 @@ def evaluate(
             or if the run directory cannot be written to.
     """
     if broken not in (None, *get_args(Broken)):
-        raise unknown_name("way with broken images", broken, get_args(Broken))
+        raise unknown_name("value of broken", broken, get_args(Broken))
     chosen = resolve(protocol, flip=flip)
     opened = runs.open(run)
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
@@ -123,7 +124,7 @@ def evaluate(
 
 
 def _annotated(result: Result, name: str, left_out: data.LeftOut, scaling: str) -> Result:
-    """Return the result with its name, and with everything that a reader must know in its note."""
+    """Return the result with its name and with a note of everything that a reader must know."""
     protocol, notes = dict(result.protocol), [result.note]
     if left_out.images:
         protocol["left out"] = str(left_out)

@@ -57,13 +57,13 @@ class IdentificationResult(Result):
     Attributes:
         accuracy: rank-1 rate, the share of searches in which the right person ranks first.
         interval: bootstrap interval (low, high) of the rank-1 rate, people resampled; None if not
-            requested, or with fewer than two people. If no search fails, it has no width, which
-            does not mean that the rate is certain.
+            requested, or with fewer than two people. If no search fails, the interval has no width,
+            although the rate is not certain.
         cmc: (K,) share of searches in which the right person is among the first 1, 2, ..., K.
         cmc_band: (2, K) low and high of `cmc`, or None.
-        distractor_counts: (C,) numbers of distractors, ascending; the last is the number of all.
-        distractor_rates: (C,) rank-1 rate with so many distractors, the mean over all subsets of
-            that size.
+        distractor_counts: (C,) numbers of distractors, ascending; the last includes all of them.
+        distractor_rates: (C,) rank-1 rate with each of these numbers of distractors, the mean over
+            all subsets of that size.
         distractor_band: (2, C) low and high of `distractor_rates`, or None.
         tar_at_far: {FAR: highest TAR at which FAR is not exceeded}. Genuine pairs are a probe with
             each gallery image of its person (by MegaFace's rule, with each mate); impostor pairs
@@ -71,7 +71,8 @@ class IdentificationResult(Result):
         ranks: (S,) rank of the right person in each search; 1 is best.
         identities: (S,) identity that is searched for.
         probes: number of probes.
-        enrolled: number of people in the gallery; by MegaFace's rule, of people with a mate.
+        enrolled: number of people in the gallery; by MegaFace's rule, number of
+            people with at least two images.
         genuine: number of genuine pairs.
         candidates: rule for the candidates, "gallery" or "megaface".
         open_set: figures of open-set identification, if they were computed.
@@ -97,9 +98,7 @@ class IdentificationResult(Result):
     open_set: OpenSetResult | None = None
 
     kind: ClassVar[str] = "identification"
-    description: ClassVar[str] = (
-        "is a benchmark of identification: it has people to be found, see the page Identification"
-    )
+    description: ClassVar[str] = "is a benchmark of identification (see the page Identification)"
 
     @property
     def distractors(self) -> int:
@@ -139,7 +138,7 @@ class IdentificationResult(Result):
         return super().columns() | tar_columns(self.tar_at_far, self.supported)
 
     def details(self) -> dict[str, Any]:
-        """The protocol, after the numbers of scores and before what differs in the open set."""
+        """The numbers of scores, the protocol, and what differs from it in the open set."""
         scores = f"{self.genuine:,} genuine, {self.impostors:,} impostor"
         protocol = {} if self.open_set is None else self.open_set.protocol
         different = {
@@ -183,7 +182,7 @@ class IdentificationResult(Result):
             accuracy=figures["accuracy"],
             interval=interval,
             tar_at_far={float(far): tar for far, tar in figures["tar_at_far"].items()},
-            # Older evaluations, made before MegaFace's rule, lack both and have a search per probe.
+            # Evaluations from before MegaFace's rule lack both, and have one search per probe.
             probes=figures.get("probes", len(arrays["ranks"])),
             candidates=figures.get("candidates", "gallery"),
             enrolled=figures["enrolled"],
@@ -320,7 +319,7 @@ def _rates(
         (longest + C,) rates, and (2, longest + C) their bootstrap intervals, or None.
     """
     people, person = np.unique(searches.person, return_inverse=True)
-    # -1 marks searches in which another enrolled person ranks first whatever the distractors are.
+    # -1 marks searches in which another enrolled person ranks before the right one.
     better = np.where(searches.before == 0, compared.better, -1)
     hits = np.hstack(
         [
@@ -436,8 +435,9 @@ def _among_distractors(
     Args:
         searches: the searches.
         distractors: embeddings of the distractors.
-        most: number of impostor scores up to which they are counted, None for all; above it, no FAR
-            is affected. Few scores then have to be sorted.
+        most: largest number of false accepts at any FAR; None if it is unknown. The impostor scores
+            that reach a genuine score need not be counted beyond this number, so that few scores
+            have to be sorted.
         block: at most block x block scores are held at once.
     """
     probes, genuine = searches.probes, searches.genuine
@@ -485,7 +485,10 @@ def _reaching(scores: Floats, row: Integers, wanted: Floats) -> Integers:
 
 
 def _false_accepts(far: float, impostors: int) -> int:
-    """Return how many false accepts a FAR allows, with a tolerance, so that 3 of 30 is 0.1."""
+    """Return how many false accepts a FAR allows.
+
+    A tolerance for rounding ensures that a FAR of 0.1 allows 3 of 30.
+    """
     return int(far * (1 + 1e-9) * impostors)
 
 
@@ -549,7 +552,7 @@ def _band(hits: Floats, searches: NDArray[np.integer], bootstrap: int, seed: int
 
 
 def _tar_at(most: int, reached: Integers) -> float:
-    """Return the highest TAR with at most so many false accepts.
+    """Return the highest TAR with at most `most` false accepts.
 
     Only genuine scores need to be thresholds: any other threshold accepts as many genuine pairs as
     the next higher genuine score, and no fewer impostor pairs.

@@ -1,4 +1,4 @@
-"""Confidence intervals of figures of pairs: a jackknife over folds or people, for proportions.
+"""Confidence intervals of proportions of pairs, by a jackknife over folds or people.
 
 Two pairs that share a person are not independent, so intervals that treat them as independent are
 too narrow. A *delete-one-group jackknife* computes each figure again without one group of people at
@@ -167,9 +167,9 @@ def proportion_interval(
 ) -> tuple[Floats, Floats]:
     """Compute the 95 % interval of a figure in [0, 1] (Korn and Graubard 1998).
 
-    The interval is that of Clopper and Pearson for n trials. n is chosen to give the same standard
-    error, estimate * (1 - estimate) / error^2, and is then reduced, as the error is itself an
-    estimate.
+    The interval is that of Clopper and Pearson for n trials, where
+    n = estimate * (1 - estimate) / error^2 gives the same standard error. It is then reduced,
+    because the standard error is itself an estimate.
 
     Args:
         estimate: (...) figures in [0, 1].
@@ -252,13 +252,14 @@ def supported(impostors: int, far: float, expected: float = SUPPORTED) -> bool:
 def bounds_with_few_false_accepts(
     far: Floats, tar: Floats, rates: ArrayLike, impostors: int, units: int
 ) -> tuple[Floats, Floats]:
-    """Compute bounds of TAR at a FAR with too few expected false accepts for an estimate.
+    """Compute bounds of TAR at FARs where too few false accepts are expected to estimate it.
 
-    The threshold that has the wanted FAR among all impostors is reached by a binomial number of the
-    impostor pairs at hand, so it lies between two of their scores (as in the interval of a quantile
-    by order statistics). The lower limit is that of TAR at the higher of the two scores, the upper
-    limit is that of TAR at the lower one. Each of the four statements involved holds with
-    probability 1 - 0.0125, so all of them hold together with probability at least 95 %.
+    Consider the threshold that has the wanted FAR in the whole population of impostor pairs. The
+    number of sampled impostor pairs that reach it is binomial, so it lies between two of their
+    scores (as in the interval of a quantile by order statistics). The lower limit is that of TAR at
+    the higher of the two scores, the upper limit is that of TAR at the lower one. Each of the four
+    one-sided limits involved (two of the threshold, two of TAR) holds with probability 1 - 0.0125,
+    so all of them hold together with probability at least 95 %.
 
     Args:
         far: (T,) FAR at the points of the ROC curve, from the highest threshold on.
@@ -284,7 +285,11 @@ def bounds_with_few_false_accepts(
 
 
 def _binomial_quantiles(trials: int, rates: Floats, tail: float) -> tuple[Floats, Floats]:
-    """Return lower and upper quantiles of binomial numbers, each with at most `tail` outside."""
+    """Return the lower and upper quantiles of binomial numbers.
+
+    The probability of a number below the lower quantile is at most `tail`, and so is that of a
+    number above the upper quantile.
+    """
     from scipy.special import bdtr
 
     quantiles = np.empty((2, len(rates)))

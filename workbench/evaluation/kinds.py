@@ -19,7 +19,7 @@ class Headline(NamedTuple):
 
     Attributes:
         column: name of its column in the leaderboard, such as "accuracy".
-        title: heading for people, such as "Rank-1".
+        title: its name in headings, such as "Rank-1".
         value: the figure.
         interval: its 95 % confidence interval (low, high); None where there is none.
     """
@@ -88,11 +88,11 @@ class Result(ABC):
         return {column: value, f"{column}_low": low, f"{column}_high": high}
 
     def details(self) -> dict[str, Any]:
-        """The protocol as a page prints it; a subclass may add the number of comparisons."""
+        """The protocol as the dashboard shows it; a subclass may add the number of comparisons."""
         return self.protocol
 
     def remark(self) -> str:
-        """What the figures themselves reveal and a reader must know; empty if there is nothing."""
+        """What the figures show that a reader must know; empty if there is nothing."""
         return ""
 
 
@@ -139,7 +139,7 @@ def tar_columns(
 def rates_in_words(
     title: str, rates: Mapping[float, float], supported: Callable[[float], bool]
 ) -> str:
-    """Return "TITLE 0.1: 99.0%, ..." for the supported rates; an empty text where none is."""
+    """Return "TITLE 0.1: 99.0%, ..." for the supported rates; an empty text if none is."""
     words = ", ".join(f"{at:g}: {rate:.1%}" for at, rate in rates.items() if supported(at))
     return f"{title} {words}" if words else ""
 

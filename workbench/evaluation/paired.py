@@ -47,7 +47,8 @@ class Difference:
     def clear(self) -> bool:
         """Whether the interval excludes 0.
 
-        This holds for these two runs, not for their losses: another seed gives another run.
+        This is a statement about these two runs and not about their losses, because runs with
+        other seeds differ.
         """
         return self.interval[0] > 0 or self.interval[1] < 0
 
@@ -62,7 +63,7 @@ def paired_difference(first: VerificationResult, second: VerificationResult) -> 
 
     The difference is computed again without one fold, or group of people, at a time (a
     delete-one-group jackknife; with folds that share no people, it is the paired t test of the
-    folds' accuracies). What makes a pair or a person difficult for both runs cancels, so the
+    folds' accuracies). The difficulty that a pair or a person has for both runs cancels out, so the
     interval is narrower than two separate intervals suggest: overlapping intervals do not mean that
     two results are equally good. The interval does not cover the variation between training runs.
     Accuracies are computed from the scores with exact thresholds, even if a result's own accuracy
@@ -117,8 +118,8 @@ def differences(results: Mapping[str, VerificationResult]) -> dict[tuple[str, st
 def clearly_best(results: Mapping[str, VerificationResult]) -> str | None:
     """Find the result that is more accurate than all others, after Holm's correction.
 
-    Among equally good results, one is named in at most 5 % of benchmarks, however many results
-    there are.
+    If all results are equally good, one of them is named by mistake on at most 5 % of benchmarks,
+    however many results there are.
 
     Args:
         results: {name: result} on one benchmark.
@@ -147,7 +148,7 @@ class _Accuracies(NamedTuple):
     @classmethod
     def of(cls, result: VerificationResult) -> _Accuracies:
         table = SortedPairs(result.scores, result.same, result.folds)
-        accuracy, threshold = table.ten_fold(np.ones(len(result.same)))
+        accuracy, threshold = table.fold_accuracies(np.ones(len(result.same)))
         correct = right_decisions(result.scores, result.same, result.folds, threshold)
         groups = groups_of(result.same, result.folds, result.people)
         without = accuracy_without(correct, result.folds, groups.left_out)
@@ -177,7 +178,7 @@ def _difference(
     value = one.value - other.value
     error = float(standard_error(one.without - other.without))
     if not np.isfinite(error) or (error == 0 and value != 0):
-        return Difference(value, (-1.0, 1.0), 1.0, f"{one.words}: no spread to be seen")
+        return Difference(value, (-1.0, 1.0), 1.0, f"{one.words}: the groups show no variation")
     reach = t_quantile(one.degrees_of_freedom) * error
     p_value = two_sided_p(value, error, one.degrees_of_freedom)
     return Difference(value, (value - reach, value + reach), p_value, one.words)

@@ -46,7 +46,7 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 IJB_PROTOCOL, IJB_FAR = "IJB 1:1", 1e-4
 """Name of IJB's protocol in results, and the FAR that publications on IJB-C compare at."""
 SAME_SCORE = 1e-6
-"""Cosines of float32 embeddings that differ by no more are taken to be equal."""
+"""Largest difference up to which two cosines of float32 embeddings are taken to be equal."""
 
 
 class Roc(NamedTuple):
@@ -64,10 +64,10 @@ class VerificationResult(Result):
 
     Attributes:
         accuracy: mean accuracy over the folds. Each fold is tested at the threshold that is best on
-            all other folds: of equally good thresholds the highest, in the middle between the two
-            scores around it.
+            all other folds. This threshold lies in the middle between two neighbouring scores; if
+            several are equally good, it is the highest.
         std: population standard deviation of the folds' accuracies. It shows how much the folds
-            differ, not how precise the accuracy is; that is its interval.
+            differ. How precise the accuracy is, is shown by its interval.
         fold_accuracy: (F,) accuracy of each fold.
         fold_threshold: (F,) threshold of each fold.
         auc: area under the ROC curve; ties count half.
@@ -113,7 +113,10 @@ class VerificationResult(Result):
         return int((~self.same).sum())
 
     def supported(self, far: float) -> bool:
-        """Whether at least 10 false accepts are expected at a FAR; fewer bias TAR upwards."""
+        """Whether at least 10 false accepts are expected at a FAR.
+
+        With fewer, the TAR at this FAR is biased upwards.
+        """
         return supported(self.impostors, far)
 
     def well_supported(self, far: float) -> bool:
@@ -132,7 +135,10 @@ class VerificationResult(Result):
 
     @property
     def has_accuracy(self) -> bool:
-        """Whether the accuracy is shown; not for IJB, where nearly all pairs are impostor pairs."""
+        """Whether the accuracy is shown.
+
+        It is not shown for IJB, where nearly all pairs are impostor pairs.
+        """
         return self.protocol.get("protocol") != IJB_PROTOCOL
 
     @property
@@ -301,7 +307,7 @@ class _Intervals(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """Numbers of independent trials that are assumed where the data show no variation."""
+    """Numbers of independent trials that are assumed for a figure if the data show no variation."""
 
     of: dict[str, int]
     """{figure: trials}"""
@@ -355,7 +361,7 @@ def _figure_intervals(
         without: the figures without each of the groups.
         groups: the groups of the jackknife.
         kept: (G, P) True for the sorted pairs that are kept without each group.
-        units: numbers of independent trials where the data show no variation.
+        units: numbers of independent trials that are assumed if the data show no variation.
     """
     correct = right_decisions(table.scores, table.same, table.folds, figures.fold_threshold)
     errors = {
@@ -409,7 +415,7 @@ def _band(
 
 
 def right_decisions(scores: Floats, same: Bools, folds: Integers, thresholds: Floats) -> Bools:
-    """Decide each pair at its fold's threshold.
+    """Return which pairs are decided correctly at the threshold of their fold.
 
     Args:
         scores: (P,) scores.
@@ -451,11 +457,13 @@ def accuracy_without(correct: Bools, folds: Integers, left_out: Bools) -> Floats
 
 
 def auc_standard_error(scores: Floats, same: Bools) -> float:
-    """Compute the standard error of the AUC for independent pairs, a limit for other estimates.
+    """Compute the standard error of the AUC for independent pairs.
 
-    DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver
-    operating characteristic curves", Biometrics 1988: it is made of the variance of the share of
-    impostor pairs that each genuine pair exceeds, and of the same share for each impostor pair.
+    It is used as a lower limit for other estimates of the standard error. DeLong, DeLong and
+    Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
+    characteristic curves", Biometrics 1988, compute it from two variances: that of the share of
+    impostor scores below each genuine score, and that of the share of genuine scores below each
+    impostor score.
 
     Args:
         scores: (P,) scores.
@@ -544,9 +552,9 @@ class SortedPairs:
         return np.append(0.0, impostor / impostor[-1]), np.append(0.0, genuine / genuine[-1])
 
     def figures(self, weights: Floats, fars: Sequence[float]) -> _Figures:
-        """Compute all figures, each pair counting as often as its weight says."""
+        """Compute all figures. Each pair counts as often as its weight says."""
         far, tar = self.curve(weights)
-        fold_accuracy, fold_threshold = self.ten_fold(weights)
+        fold_accuracy, fold_threshold = self.fold_accuracies(weights)
         summary = {
             "accuracy": float(fold_accuracy.mean()) if len(fold_accuracy) else np.nan,
             "auc": float(np.trapezoid(tar, far)),
@@ -555,8 +563,8 @@ class SortedPairs:
         summary |= {f"tar@{rate:g}": float(tar_at(far, tar, rate)) for rate in fars}
         return _Figures(summary, fold_accuracy, fold_threshold, tar_at(far, tar, BAND_FARS))
 
-    def ten_fold(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Compute accuracy and threshold of the folds, each pair counting as its weight says.
+    def fold_accuracies(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Compute the accuracy and the threshold of each fold, with weighted pairs.
 
         Folds without pairs, or without pairs in other folds, are left out.
         """
@@ -571,7 +579,7 @@ class SortedPairs:
         return np.array(accuracy), np.array(threshold)
 
     def _best_threshold(self, weights: Floats) -> float:
-        """Return the threshold with the most correct decisions; of ties the highest."""
+        """Return the threshold with the most correct decisions, the highest of equally good ones."""
         # Accepting a genuine pair adds a correct decision, accepting an impostor pair removes one.
         gain = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
         best = int(np.argmax(gain))
@@ -591,7 +599,10 @@ class SortedPairs:
 
 
 def tar_at(far: Floats, tar: Floats, rate: float | Floats) -> Any:
-    """Return the highest TAR with FAR <= rate; a tolerance makes 3 of 30 a rate of 0.1."""
+    """Return the highest TAR with FAR <= rate.
+
+    A tolerance for rounding ensures that 3 of 30 false accepts count as a rate of 0.1.
+    """
     return tar[np.searchsorted(far, np.asarray(rate) * (1 + 1e-9), side="right") - 1]
 
 

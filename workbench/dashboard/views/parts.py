@@ -69,7 +69,7 @@ def verification_results(
     results = of_type(read, evaluation.VerificationResult)
     if read and not results:
         description = next(iter(read.values())).description
-        st.info(f"**{name}** {description}, not pairs. Choose a benchmark of pairs in the sidebar.")
+        st.info(f"**{name}** {description}. Choose a benchmark of pairs in the sidebar.")
     if view is None:
         return results
     viewed = {run: view(result) for run, result in results.items()}
@@ -118,7 +118,7 @@ def one_of(
 
 
 def nothing_evaluated(selection: Selection) -> None:
-    """Draws what to do if the chosen runs have no evaluation."""
+    """Draws a box with the command that evaluates a run, if no chosen run has an evaluation."""
     run = selection.chosen[0].path
     st.info(
         "None of the selected runs has been evaluated yet. In a terminal:",
@@ -128,7 +128,7 @@ def nothing_evaluated(selection: Selection) -> None:
 
 
 def protocol(results: Mapping[str, evaluation.Result]) -> None:
-    """Draws how the figures on the page were made, and in what single runs differ."""
+    """Draws how the figures on the page were made, and where the protocols of runs differ."""
     if not results:
         return
     result = next(iter(results.values()))

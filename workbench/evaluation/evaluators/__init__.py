@@ -1,4 +1,4 @@
-"""Evaluators: one file for each type of benchmark, which says how it is evaluated.
+"""Evaluators: one file for each type of benchmark, which defines how it is evaluated.
 
 A new type of benchmark needs one file here: its result, decorated with `@register_result`, and its
 evaluator, decorated with `@evaluates(TYPE)`. The file is imported below, so that both are

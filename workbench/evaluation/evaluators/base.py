@@ -1,7 +1,8 @@
 """What an evaluator is, and the registry that finds the evaluator for a type of benchmark.
 
-An evaluator knows everything that depends on the type of a benchmark: which images are embedded,
-what is refused, and how embeddings become a result. `evaluate` itself knows no type.
+An evaluator defines everything that depends on the type of a benchmark: which images are embedded,
+which protocols are refused, and how a result is computed from embeddings. The function `evaluate`
+is the same for all types.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Evaluator(ABC, Generic[T]):
     def without(
         self, target: T, unreadable: Mapping[int, Any]
     ) -> tuple[T, Mapping[str, tuple[int, int]]]:
-        """Reduce the benchmark to what needs no unreadable image; all images keep their numbers.
+        """Remove what needs an unreadable image from the benchmark; all images keep their numbers.
 
         Returns:
             The reduced benchmark, and {part: (how many are left out, of how many)}.

@@ -63,13 +63,16 @@ class ClosedSetEvaluator(Evaluator[data.ClosedSet]):
     def without(
         self, target: data.ClosedSet, unreadable: Mapping[int, Any]
     ) -> tuple[data.ClosedSet, Mapping[str, tuple[int, int]]]:
-        """Return the closed set as it is, so that its classes stay; `evaluate` skips the images."""
+        """Return the closed set unchanged, to keep its classes; `evaluate` skips the images."""
         return target, {}
 
     def compared_with_training(
         self, target: data.ClosedSet, spec: str, run: runs.Run
     ) -> data.ClosedSet:
-        """Refuse a closed set of another source than the training set, whose classes are others."""
+        """Refuse a closed set whose source is not that of the training set.
+
+        The classes of another source are not those that the run was trained on.
+        """
         sources = [
             [part.kind for part in data.parts(one)] for one in (spec, str(run.config.get("data")))
         ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.evaluation.model import Model
 
 MOST_IMAGES = 50_000
-"""In a benchmark with more images, those in no pair are not embedded."""
+"""In a benchmark with more images than this, only images that are in a pair are embedded."""
 
 
 @evaluates(data.Benchmark)
@@ -53,7 +53,10 @@ class PairsEvaluator(Evaluator[data.Benchmark]):
         check_both_kinds(target, target.same)
 
     def used_images(self, target: data.Benchmark) -> Integers:
-        """Return all images, for angles and the map; of very many, only those in pairs."""
+        """Return all images, which angles and the map show.
+
+        If identities are unknown or there are very many images, only those in pairs are returned.
+        """
         if target.identities is not None and len(target.images) <= MOST_IMAGES:
             return np.arange(len(target.images))
         return np.unique(target.pairs)
@@ -77,10 +80,11 @@ class PairsEvaluator(Evaluator[data.Benchmark]):
         of_pairs, of_training = data.parts(spec), data.parts(trained_on)
         all_trained_on = {part.source for part in of_pairs} <= {part.source for part in of_training}
         if all_trained_on and not any(part.options for part in [*of_pairs, *of_training]):
-            note = "pairs of the training images: far too good for unseen people"
+            note = "pairs of the training images: the figures are far too good for unseen people"
         else:
             note = (
-                "from a data set that was trained on too: far too good if people are in both parts"
+                "pairs from a data set that the run was also trained on: the figures are far too "
+                "good if people are in both parts"
             )
         return replace(target, note=f"{note}; {target.note}")
 
@@ -88,7 +92,7 @@ class PairsEvaluator(Evaluator[data.Benchmark]):
 def _at_all_places(
     embeddings: NDArray[np.float32], numbers: Integers, count: int
 ) -> NDArray[np.float32]:
-    """Return a row for every image of the benchmark; rows of images not embedded are 0."""
+    """Return one row for each image of the benchmark; it is 0 if the image was not embedded."""
     if len(numbers) == count:
         return embeddings
     placed = np.zeros((count, embeddings.shape[1]), dtype=np.float32)
