@@ -1,4 +1,4 @@
-"""Types of benchmarks: verification of pairs, classification, and identification.
+"""Types of benchmarks: verification of pairs, closed sets, and identification.
 
 The fourth type, verification of templates, is in `templates.py`.
 """
@@ -76,8 +76,8 @@ class Benchmark:
         shapes = (self.pairs.shape, self.same.shape, self.folds.shape)
         if shapes != ((count, 2), (count,), (count,)):
             raise WorkbenchError(
-                f"{self.name}: pairs {self.pairs.shape}, same {self.same.shape} and "
-                f"folds {self.folds.shape} do not belong together"
+                f"{self.name}: pairs have shape {self.pairs.shape}, same {self.same.shape} and "
+                f"folds {self.folds.shape}; expected (P, 2), (P,) and (P,)"
             )
         if count and not (self.pairs.min() >= 0 and self.pairs.max() < len(self.images)):
             raise WorkbenchError(
@@ -90,7 +90,8 @@ class Benchmark:
 class ClosedSet:
     """Classification: images of the classes that a run was trained on.
 
-    The predicted class is that of the highest logit.
+    The predicted class is that of the highest logit, or that of the nearest class mean if the loss
+    of the run has no class centres.
 
     Attributes:
         dataset: images with identities.
@@ -127,8 +128,8 @@ class Identification:
         images: reader of M images.
         identities: (M,) int64 identity of each image; -1 if it is unknown, which is allowed only
             for distractors.
-        gallery: (G,) int64 numbers of the images of enrolled people, at least one of every person
-            of a probe.
+        gallery: (G,) int64 numbers of the images of enrolled people. It contains at least one image
+            of the person of each probe.
         probes: (Q,) int64 numbers of the images to be recognised, none of which is in the gallery.
         distractors: (E,) int64 numbers of images of other people.
         identity_names: names of the identities, if they are known.
@@ -301,7 +302,7 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
         dataset: must have at least 4 identities with two images.
         folds: wanted number of folds. There are fewer if fewer than `2 * folds` identities have
             two images.
-        per_fold: most pairs of each kind in a fold.
+        per_fold: largest number of genuine pairs, and of impostor pairs, in a fold.
         seed: seed of the draw.
 
     Returns:
@@ -362,7 +363,7 @@ def _draw_fold(
     Args:
         rng: source of random numbers.
         people: numbers of the images of each person.
-        count: most pairs of each kind.
+        count: largest number of genuine pairs.
     """
     genuine = _draw(rng, count, [len(images) * (len(images) - 1) // 2 for images in people])
     couples = [(a, b) for i, a in enumerate(people) for b in people[i + 1 :]]
@@ -379,11 +380,11 @@ def _draw_fold(
 
 
 def _draw(rng: np.random.Generator, count: int, sizes: list[int]) -> list[tuple[int, int]]:
-    """Draws `count` different (group, number within the group), evenly over the groups.
+    """Draws `count` different elements (group, number within the group), evenly over the groups.
 
     Fewer are returned if the groups are too small.
     """
-    # The numbers of a group are drawn when its turn comes, which with many groups may be never.
+    # The numbers of a group are only drawn when its turn comes. With many groups, some have none.
     remaining: dict[int, list[int]] = {}
     pairs: list[tuple[int, int]] = []
     groups = [group for group in rng.permutation(len(sizes)).tolist() if sizes[group]]

@@ -28,8 +28,9 @@ HINT = (
 class Images(Protocol):
     """Random access to decoded images.
 
-    `len(images)` is their number, and `images[i]` is a (H, W, 3) uint8 array in RGB. A list of
-    arrays is one. Readers of files can be pickled, so that worker processes can use them.
+    `len(images)` is their number, and `images[i]` is a (H, W, 3) uint8 array in RGB. For example, a
+    list of arrays has this interface. Readers of files can be pickled, so that worker processes can
+    use them.
     """
 
     def __len__(self) -> int: ...
@@ -38,7 +39,7 @@ class Images(Protocol):
 
 
 class EncodedImages(ABC):
-    """Base of readers of image files, wherever the files are stored.
+    """Base class of readers of image files, wherever the files are stored.
 
     A subclass knows how many images there are and where their bytes are; decoding is the same for
     all of them.
@@ -119,7 +120,7 @@ class Dataset:
             raise WorkbenchError(
                 f"{self.name}: {count} images but identities of shape {identities.shape}"
             )
-        # np.unique would sort a copy of millions of numbers, so it is only called for the error.
+        # np.unique would sort a copy of millions of numbers, so it is only used in the message.
         in_range = identities.min() >= 0 and identities.max() < len(self.identity_names)
         used = np.count_nonzero(np.bincount(identities)) if in_range else -1
         if used != len(self.identity_names):
@@ -168,7 +169,7 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def subset(self, name: str, keep: NDArray[np.int64]) -> Dataset:
-        """Returns some of the images, with the identities that remain numbered anew.
+        """Returns a data set of some of the images, whose identities are numbered anew.
 
         Args:
             name: name of the new data set.
@@ -214,7 +215,7 @@ class Picked:
 
 
 class Changed(ABC):
-    """Base of readers that change another reader's images, and keep their numbers."""
+    """Base class of readers that change the images of another reader, but not their numbers."""
 
     images: Images
 

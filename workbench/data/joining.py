@@ -25,7 +25,7 @@ from workbench.errors import WorkbenchError, unknown_name
 from workbench.files import atomic_path
 
 LONGEST_NAME = 80
-"""Characters of the name of a joined data set."""
+"""Largest number of characters in the name of a joined data set."""
 Column = Sequence[Any] | NDArray[Any]
 
 
@@ -34,9 +34,9 @@ class Options:
     """The options after the @ of a spec.
 
     Attributes:
-        people: most identities; None for all.
-        images: most images of each identity; None for all.
-        least: images that an identity must have.
+        people: number of identities; None for all.
+        images: largest number of images of each identity; None for all.
+        least: smallest number of images that an identity must have to be used.
         exclude: file with names of identities that are left out; empty for none.
         seed: seed of the draw.
     """
@@ -133,11 +133,11 @@ def subset(
     Args:
         dataset: the data set from which they are drawn.
         people: number of identities; None for all.
-        images: most images of each identity; None for all.
+        images: largest number of images of each identity; None for all.
         seed: seed of the draw.
-        least: images that an identity must have before the draw.
+        least: smallest number of images that an identity must have to be drawn.
         without: names of identities that are left out, as for `exclude`.
-        without_name: what the name of the new data set says about `without`.
+        without_name: part of the new data set's name that stands for `without`.
 
     Returns:
         The new data set; `dataset` itself if nothing is left out.
@@ -190,7 +190,7 @@ def subset(
 def _rank_within_identity(
     identities: NDArray[np.int64], counts: NDArray[np.int64], draw: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Returns the rank 0, 1, ... of each image among those of its identity, by a random number."""
+    """Returns the rank 0, 1, ... of each image's random number `draw` within its identity."""
     order = np.lexsort((draw, identities))
     ranks = np.empty(len(identities), dtype=np.int64)
     ranks[order] = np.arange(len(identities)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -200,7 +200,7 @@ def _rank_within_identity(
 def exclude(dataset: Dataset, names: Iterable[str]) -> Dataset:
     """Returns the data set without the identities of these names.
 
-    If no identity has a name exactly, it is compared without case, spaces and underscores.
+    A name that no identity has exactly is compared without case, spaces and underscores.
 
     Args:
         dataset: the data set.
@@ -221,7 +221,7 @@ def exclude(dataset: Dataset, names: Iterable[str]) -> Dataset:
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
-    """Joins several data sets to one.
+    """Joins several data sets into one.
 
     Identities are numbered anew. A name that occurs in two data sets stands for two identities,
     which are called SET/NAME. The new column `set` holds the data set that an image comes from. A
@@ -232,7 +232,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         datasets: one or more data sets.
 
     Returns:
-        The joined data set; the only one itself if there is only one.
+        The joined data set. A single data set is returned unchanged.
 
     Raises:
         WorkbenchError: if there is no data set.
@@ -298,7 +298,7 @@ def _joined_identity_names(sets: Sequence[str], datasets: Sequence[Dataset]) -> 
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Returns the names, with the second "a" renamed to "a-2"."""
+    """Makes names unique: the second "a" is renamed to "a-2"."""
     originals = set(names)
     used: set[str] = set()
     unique = []
@@ -337,7 +337,7 @@ def _column(parts: Sequence[tuple[int, Column | None]]) -> Column:
 
 def _kind(values: Column) -> tuple[str, tuple[int, ...]]:
     """Returns what a column holds, "U" for texts or "number", and the shape of a value."""
-    # Texts are not made an array, in which all would take as much memory as the longest.
+    # Texts are not converted to an array, in which each would take the memory of the longest.
     if not isinstance(values, np.ndarray) and all(isinstance(value, str) for value in values):
         return "U", ()
     try:
@@ -351,11 +351,11 @@ def _kind(values: Column) -> tuple[str, tuple[int, ...]]:
 
 
 def read_names(path: str) -> list[str]:
-    """Reads a list of names, one a line.
+    """Reads a list of names, one per line.
 
-    Blank lines, and lines that begin with #, are skipped. A line with a tab or a comma is returned
-    as it is and as its first column, because names may contain commas. A name may be in quotes, and
-    a name that begins with # must be.
+    Blank lines, and lines that begin with #, are skipped. Of a line with a tab or a comma, both the
+    whole line and its first column are returned, because names may contain commas. A name may be in
+    quotes, which a name that begins with # needs.
 
     Raises:
         WorkbenchError: if the file is missing, not text, or without a name.
@@ -366,7 +366,7 @@ def read_names(path: str) -> list[str]:
     lines = [line.strip() for _, line in read_lines(file)]
     lines = [line for line in lines if not line.startswith("#")]
     if not lines:
-        raise WorkbenchError(f"{path}: no names in it, expected one a line")
+        raise WorkbenchError(f"{path}: contains no names, expected one per line")
     names = [name for line in lines for name in (line, _first_column(line)) if name]
     return list(dict.fromkeys(names))
 
@@ -390,7 +390,7 @@ def write_names(names: Sequence[str], out: Path) -> None:
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         for name in names:
-            # A space in the place of a line end makes no difference to `normalised`.
+            # Replacing a line end by a space makes no difference to `normalised`.
             line = name.replace("\n", " ").replace("\r", " ")
             if line.startswith(("#", '"')):
                 line = '"' + line.replace('"', '""') + '"'

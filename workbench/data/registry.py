@@ -64,8 +64,8 @@ def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
 
     The benchmarks are:
 
-    - `lfw`, `cfp_fp`, `cfp_ff`, `agedb_30`, `calfw` and `cplfw`, InsightFace's packs, from the
-      usual places or as `lfw:FOLDER`; `bin:FILE`, any such pack
+    - `lfw`, `cfp_fp`, `cfp_ff`, `agedb_30`, `calfw` and `cplfw`, InsightFace's packs, which are
+      searched for in the usual folders or in FOLDER, as in `lfw:FOLDER`; `bin:FILE`, any such pack
     - `pairs:PAIRS.TXT@ROOT`, a list in LFW's format or of lines "PATH_A PATH_B LABEL"; ROOT is a
       folder or a zip archive
     - `cfp:DIR`, frontal against profile; `cfp:DIR,protocol=ff`, only frontal
@@ -205,7 +205,7 @@ def _open_part(part: Part) -> Dataset:
         if part.kind in BENCHMARKS.names():
             spec = f"{part.kind}:{part.path}".rstrip(":")
             raise WorkbenchError(
-                f"{spec!r} is a benchmark, to be evaluated on; "
+                f"{spec!r} is a benchmark, which runs are evaluated on; "
                 "a data set is needed here, e.g. folder:DIR"
             )
         raise unknown_name("data source", part.kind, SOURCES.names())
@@ -218,9 +218,9 @@ def _open_part(part: Part) -> Dataset:
 
 
 def _mistake_in_path(part: Part) -> WorkbenchError | None:
-    """Returns an error for what may be misspelt in a path that cannot be opened.
+    """Returns an error that names the likely mistake in a path that cannot be opened.
 
-    It may contain another data set after a +, or options after an @.
+    The path may contain a misspelt data set after a +, or misspelt options after an @.
     """
     return _mistake_after_plus(part) or _mistake_after_at(part)
 

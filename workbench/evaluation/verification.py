@@ -579,7 +579,7 @@ class SortedPairs:
         return np.array(accuracy), np.array(threshold)
 
     def _best_threshold(self, weights: Floats) -> float:
-        """Return the threshold with the most correct decisions, the highest of equally good ones."""
+        """Return the threshold with the most correct decisions (the highest of several)."""
         # Accepting a genuine pair adds a correct decision, accepting an impostor pair removes one.
         gain = np.append(0.0, np.cumsum(np.where(self.same, weights, -weights)))[self.accepted]
         best = int(np.argmax(gain))

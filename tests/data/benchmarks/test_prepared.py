@@ -249,7 +249,7 @@ def test_unprepared_removes_the_preparation() -> None:
 
 
 def test_a_prepared_benchmark_is_not_a_training_set(people: Path, complaint: Complaint) -> None:
-    with complaint("to be evaluated on"):
+    with complaint("which runs are evaluated on"):
         data.open(f"aligned:folder:{people}")
 
 
