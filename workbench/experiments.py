@@ -38,7 +38,7 @@ demo. The triplet loss uses all triplets, because batch-hard mining needs longer
 
 
 def demo_configs(runs_dir: str | Path = "runs") -> list[TrainConfig]:
-    """Returns the configs of the demo: six losses on 200 synthetic people, all else equal.
+    """Returns the configs of the demo, which trains six losses on 200 synthetic people.
 
     Args:
         runs_dir: Folder of the run directories.
@@ -76,8 +76,8 @@ def sweep(
 ) -> list[runs.Run]:
     """Trains each config and evaluates its run on each benchmark, reusing earlier results.
 
-    If a run directory with the same settings exists, a finished run is used and a stopped run is
-    resumed. Evaluations that the run has already are not repeated.
+    A finished run with the same settings is not trained again, and a stopped one is resumed from
+    its checkpoint. Evaluations that exist for the current model of a run are not repeated.
 
     Args:
         configs: Settings of the runs.
@@ -229,7 +229,7 @@ def alignment(
 
     Args:
         run: Run directory.
-        benchmark: Name of a benchmark of pairs, whose photos are not yet cropped to the face.
+        benchmark: Name of a benchmark of pairs of photos that are not yet cropped to the face.
         progress: Whether to show progress bars.
         options: Other arguments of `wb.evaluate`: flip, device, batch_size, with_projection, ...
 
@@ -262,7 +262,7 @@ def alignment(
             "aligned"
         )
     results: dict[str, VerificationResult] = {}
-    # "aligned" is first, because it refuses a benchmark that is not one of pairs at once.
+    # "aligned" is first, because it raises an error at once if the benchmark is not one of pairs.
     for key in ("aligned", "cropped", "raw"):
         spec = benchmark if key == "raw" else f"{key}:{benchmark}"
         result = evaluate(run, spec, progress=progress, **options)

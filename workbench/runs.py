@@ -1,9 +1,9 @@
-"""The run directory: everything that training writes, and everything that is shown of a run.
+"""The run directory, with all files that training and evaluation write.
 
     config.yaml          all settings, from which `workbench train --config` repeats the run
     environment.json     versions, device, precision, git commit, fingerprint and folder of the
                          training data, and one entry for each time that the run was resumed
-    metrics.jsonl        one JSON object a line and logged step: step, epoch, loss, lr,
+    metrics.jsonl        one line for each logged step, a JSON object: step, epoch, loss, lr,
                          images_per_second, clipped, and the measures of the loss
     broken.txt           one line for each image that could not be read (`broken: skip`)
     last.ckpt            settings, step, backbone, loss, optimiser and random state, to resume
@@ -14,8 +14,9 @@
     status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
     run.lock             an empty file, locked by the process that trains the run
 
-Files are written under a temporary name and then renamed, so that a reader never sees a part of
-one. This module does not import torch.
+Most files are written under a temporary name and then renamed, so that a reader never sees an
+incomplete one; lines are appended to metrics.jsonl and broken.txt. This module does not import
+torch.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
 ONNX_MODEL = "model.onnx"
 
 IMPORTED, ONNX = "imported", "onnx"
-"""`loss` in the config.yaml of an imported model, and `backbone` in that of an ONNX file."""
+"""Values of `loss` in the config.yaml of any imported model, and of `backbone` if it is an ONNX
+file."""
 
 MADE_WITH = "made_with"
-"""Key in the metadata of model.safetensors of the settings from `made_with`, as JSON."""
+"""Key in the metadata of model.safetensors that holds the settings from `made_with`, as JSON."""
 _SHAPING = (
     "backbone",
     "backbone_options",
@@ -66,7 +68,7 @@ _SHAPING = (
     "pixel_std",
     "loss",
 )
-"""Settings without which weights cannot be used."""
+"""Settings that are needed to use the weights of a run."""
 
 STATES = ("queued", "running", "finished", "failed", "stopped")
 """Values of `state` in status.json. "failed" has the reason as `message`."""
@@ -77,7 +79,7 @@ STALE_SECONDS = 120.0
 LOCK_SECONDS = 1.0
 """Time to wait for the lock of a run. A process that only tests the lock holds it very briefly."""
 _WRITTEN = "written"
-"""Key of the random mark that the two files of one evaluation share."""
+"""Key of a random text that is the same in the two files of one evaluation."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -197,7 +199,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 class Run:
     """One run directory.
 
-    Making a `Run` reads nothing. Each property reads its file when it is first used; `status`
+    Creating a `Run` reads nothing. Each property reads its file when it is first used; `status`
     and `state` read it every time.
 
     Args:
@@ -286,7 +288,7 @@ class Run:
         """Holds the lock of the run in the body of a `with` statement.
 
         Only the process that holds the lock may train the run. The operating system releases the
-        lock when the process ends, also if it is killed.
+        lock when the process ends, even if it is killed.
 
         Raises:
             WorkbenchError: if another process holds the lock, if the folder cannot be written to,
@@ -462,16 +464,16 @@ def _flush_to_disk(file: IO[Any]) -> None:
 
 
 def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings in a config that weights depend on.
+    """Returns the settings that are needed to use the weights of a run.
 
-    They are the shape of the network and the scaling of its input.
+    They describe the network, the scaling of its input, and the loss.
 
     Args:
         config: The settings of a run.
 
     Returns:
-        Those of them that the weights depend on. Missing settings stay missing, except `channels`,
-        which is "rgb" in files from before that setting existed.
+        The settings that are needed. Missing settings stay missing, except `channels`, which is
+        "rgb" in files from before that setting existed.
 
     Example:
         >>> from workbench.runs import made_with

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.data.writers.common import Written
 
 MAX_LISTED = 20
-"""At most this many names or files are printed in a list."""
+"""Largest number of names or files that are printed in a list."""
 
 SpecArgument = Annotated[
     str,
@@ -161,7 +161,7 @@ def data_pairs(
     pairs: Annotated[
         int,
         typer.Option(
-            min=1, help="Largest number of genuine pairs in a fold; impostor pairs are as many."
+            min=1, help="Largest number of genuine pairs in a fold; it has as many impostor pairs."
         ),
     ] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random draw of pairs.")] = 0,
@@ -194,7 +194,7 @@ def data_overlap(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File for the shared names, which SOURCE@exclude=FILE leaves out in training."
+            help="File for the shared names; train on SOURCE@exclude=FILE to leave them out."
         ),
     ] = None,
 ) -> None:
@@ -271,9 +271,7 @@ def data_render(
 )
 def data_align(
     source: Annotated[str, typer.Argument(help="Data set, e.g. folder:photos.")],
-    out: Annotated[
-        Path, typer.Argument(help="Folder for the aligned faces, which folder:OUT then opens.")
-    ],
+    out: Annotated[Path, typer.Argument(help="Folder for the aligned faces; folder:OUT opens it.")],
     size: Annotated[
         str, typer.Option(help="Size of the aligned images in pixels, SIDE or HEIGHTxWIDTH.")
     ] = "112",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MAX_NAMED_IMAGES = 3
-"""At most this many unreadable images are named in one line of output."""
+"""Largest number of unreadable images that are named in one line of output."""
 
 evaluation_commands = typer.Typer()
 
@@ -88,7 +88,9 @@ def evaluate(
     ] = None,
     mean: Annotated[
         MeanChoice | None,
-        typer.Option(help="Subtract the mean embedding of the other folds, or none."),
+        typer.Option(
+            help="Mean embedding to subtract: subtract for that of the other folds, or none."
+        ),
     ] = None,
     distance: Annotated[
         DistanceChoice | None,
@@ -126,7 +128,7 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Current place of the training set if it was moved. "
+            help="Spec of the training set at its new place, if it was moved. "
             "Only for the benchmark `train`."
         ),
     ] = None,

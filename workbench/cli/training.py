@@ -61,7 +61,7 @@ def train(
         int | None, typer.Option(help="Number of dimensions of an embedding.")
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate after warm-up, its highest value.")
+        float | None, typer.Option(help="Highest learning rate, which the warm-up ends at.")
     ] = None,
     device: Annotated[
         str | None,
@@ -105,7 +105,8 @@ def train(
         Path | None,
         typer.Option(
             help="Run directory whose training is continued from its last checkpoint. "
-            "--epochs, --device, --precision and --data may change then."
+            "Only --epochs, --device, --precision, --data and, with --set, workers, broken and "
+            "log_every may change then."
         ),
     ] = None,
 ) -> None:
