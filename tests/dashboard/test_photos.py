@@ -119,7 +119,7 @@ def test_without_a_benchmark_of_pairs_there_is_no_verdict(open_page: Opened) -> 
     app = upload(open_page("photos", benchmark="train"), data, data)
     assert similarities(app) == [1.0, 1.0]
     assert verdicts(app) == []
-    assert any("nothing to judge this number by" in caption.value for caption in app.caption)
+    assert any("no threshold to compare" in caption.value for caption in app.caption)
 
 
 def heic(picture: Image.Image) -> bytes:

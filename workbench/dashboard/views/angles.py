@@ -32,16 +32,16 @@ def show(selection: Selection) -> None:
         st.subheader("To the class centres")
         centres = _centres(selection, name)
         st.markdown(
-            f"Class centres here are {centres}. A margin moves the left hill further left and "
-            "widens the gap between the two."
+            f"Class centres here are {centres}. Training with a margin moves the left "
+            "distribution further to the left and widens the gap between the two."
         )
         chart(plots.centre_angles(angles), "centres")
     results = verification_results(selection, as_cosines)
     if results:
         st.subheader("Between two images")
         st.markdown(
-            "Where the two hills overlap, no threshold is right; the dotted line is the one that "
-            "was chosen."
+            "Where the two distributions overlap, every threshold makes errors; the dotted line "
+            "is the threshold that was chosen."
         )
         chart(plots.pair_angles(results), "pairs")
         protocol(results)

@@ -24,10 +24,10 @@ def show(selection: Selection) -> None:
             selection.evaluated(), lambda run: loading.result(run, str(selection.benchmark))
         )  # says what is damaged
         st.info(
-            f"In **{selection.benchmark}** nobody is searched for among strangers.",
+            f"**{selection.benchmark}** is not a benchmark of identification.",
             icon=":material/info:",
         )
-        st.markdown("This page needs people to find and distractors, strangers to find them among:")
+        st.markdown("This page needs a benchmark with a gallery, probes and distractors:")
         st.code(f"workbench evaluate {selection.chosen[0].path} synthfaces-id", language="bash")
         return
     evaluated = [run for run in selection.chosen if name in run.evaluations()]
@@ -36,7 +36,7 @@ def show(selection: Selection) -> None:
     if not results:
         return
     first = next(iter(results.values()))
-    others = f"{first.distractors:,} distractors, strangers who are on no probe"
+    others = f"{first.distractors:,} distractors, images of people who are on no probe"
     if first.candidates == "megaface":
         compared = (
             f"one other image of its person at a time ({len(first.ranks):,} searches, MegaFace's "
@@ -46,40 +46,41 @@ def show(selection: Selection) -> None:
         compared = f"the {first.enrolled:,} people of the gallery and {others}"
     st.markdown(
         f"Each of {first.probes:,} probes of **{name}** is compared with {compared}. Rank-1: the "
-        "right person scores highest of all. Bands: 95 % intervals of each point by itself, from "
-        "a bootstrap over people."
+        "share of searches in which the right person scores highest. Bands: pointwise 95 % "
+        "intervals, from a bootstrap over people."
     )
-    st.subheader("More strangers, more mistakes")
+    st.subheader("Rank-1 by number of distractors")
     st.markdown(
-        "What looks solved among few candidates need not be among many: compare the right ends, "
-        "not the left ones."
+        "A rate that is high among few distractors can be much lower among many. Compare the runs "
+        "at the right end of the curves."
     )
     chart(plots.distractors(results), "distractors")
-    st.subheader("How far down the list")
+    st.subheader("Rank of the right person")
     st.markdown(
-        "The share of probes whose person is among the first *k* candidates (CMC), with all "
-        "distractors."
+        "The share of searches in which the right person is among the first *k* candidates (CMC), "
+        "with all distractors."
     )
     chart(plots.cmc(results), "cmc")
-    st.subheader("When strangers search too")
+    st.subheader("Open set: probes of people who are not enrolled")
     searched = {
         run: result.open_set for run, result in results.items() if result.open_set is not None
     }
     if searched:
         open_set = next(iter(searched.values()))
         st.markdown(
-            "At a door most who come may not be enrolled. Here the distractors are probes as "
-            f"well and the gallery holds its {open_set.enrolled:,} people alone; "
-            "a threshold decides "
-            "whether anybody is found. FPIR: the share of strangers for whom somebody is. FNIR: "
-            "the share of enrolled people who are missed, because their score is too low or "
-            "somebody else's is higher; where a line levels off, no threshold helps. Compare "
-            "lines at the false alarms that you can bear."
+            "In many applications, most people who are searched for are not enrolled. Here the "
+            "distractors are probes too, and the gallery contains only its "
+            f"{open_set.enrolled:,} people. A search returns somebody if their score reaches a "
+            "threshold. FPIR: the share of probes of people who are not enrolled for which "
+            "somebody is returned. FNIR: the share of probes of enrolled people for which the "
+            "right person is not returned, because their score is below the threshold or another "
+            "person's score is higher. Where a curve becomes flat, a lower threshold does not "
+            "help. Compare the curves at the highest FPIR that you can accept."
         )
         chart(plots.open_set_det(searched), "open-set")
     else:
         st.info(
-            "These evaluations were stored before open-set figures were made; run `workbench "
+            "These evaluations were stored before open-set figures were added; run `workbench "
             "evaluate` again to see them."
         )
     protocol(results)

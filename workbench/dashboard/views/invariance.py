@@ -31,12 +31,12 @@ def show(selection: Selection) -> None:
             selection.evaluated(), lambda run: loading.gaps(run, str(selection.benchmark))
         )  # says what is damaged
         st.info(
-            f"**{selection.benchmark}** does not say in what its pictures differ.",
+            f"**{selection.benchmark}** does not record how the images of its pairs differ.",
             icon=":material/info:",
         )
         st.markdown(
-            "This page needs a sweep of synthetic faces in which nothing but yaw, age, light or "
-            "occlusion changes:"
+            "This page needs a benchmark such as this one, of synthetic faces of which only yaw, "
+            "age, light or occlusion changes:"
         )
         st.code(
             f"workbench evaluate {selection.chosen[0].path} synthfaces-invariance", language="bash"
@@ -54,7 +54,7 @@ def show(selection: Selection) -> None:
         return
     fars = [far for far in evaluation.FARS if all(results[run].supported(far) for run in gaps)]
     if not fars:
-        st.info(f"**{name}** has fewer than 100 impostor pairs, too few to fix a threshold by.")
+        st.info(f"**{name}** has fewer than 100 impostor pairs, too few to choose a threshold.")
         return
     factor, far = _choice(factors, fars)
     chosen = [run for run in evaluated if run.name in gaps and factor in gaps[run.name].by_factor]
@@ -91,14 +91,14 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
     others = ""
     if not controlled:
         others = (
-            " The pictures of a pair differ in other things too, so this factor explains only part "
-            "of the fall."
+            " The images of a pair differ in other things too, so this factor explains only part "
+            "of the decrease."
         )
     st.markdown(
-        f"Read it so: the threshold is the one that accepts {_percent(first_curve.far)} "
-        "of the impostor "
-        f"pairs, and the circle says from which {first_curve.title.lower()} on half of the genuine "
-        f"pairs fall below it; the further right, the more of it a run bears.{others}"
+        f"The threshold accepts {_percent(first_curve.far)} of the impostor pairs. The circle "
+        f"marks the {first_curve.title.lower()} from which on half of the genuine pairs score "
+        "below the threshold. The further right the circle is, the larger the difference that "
+        f"the run tolerates.{others}"
     )
     relative = st.toggle(
         "Similarity minus each run's threshold", value=len(curves) > 1, key="relative"
@@ -121,8 +121,8 @@ def _curves(curves: Mapping[str, evaluation.InvarianceCurve], controlled: bool) 
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True)
     st.caption(
-        "In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. >: "
-        "not within what was measured."
+        "In brackets and as bands: pointwise 95 % intervals, from a bootstrap over people. "
+        "The sign > means: beyond the measured range."
     )
 
 

@@ -15,7 +15,7 @@ from workbench.dashboard.views.parts import chart, collect, nothing_evaluated, p
 from workbench.errors import WorkbenchError
 
 MOST_CLASSES = 25
-"""More than that are not drawn in one confusion matrix."""
+"""Largest number of classes that are drawn in one confusion matrix."""
 
 
 def show(selection: Selection) -> None:
@@ -28,10 +28,10 @@ def show(selection: Selection) -> None:
         table = loading.leaderboard(selection.chosen)
         if table["accuracy"].notna().any():
             st.markdown(
-                "Accuracy of each run on each benchmark, in identification rank-1, with its 95 % "
-                "interval. Whether two runs differ is not seen by whether their intervals "
-                "overlap, as both are measured on the same pairs; their paired difference says "
-                "it."
+                "Accuracy of each run on each benchmark (rank-1 for identification), with its "
+                "95 % interval. Overlapping intervals do not mean that two runs are equally good, "
+                "because both are measured on the same pairs; the paired difference of the runs "
+                "shows whether they differ."
             )
             chart(plots.accuracy(table), "accuracy")
         results = collect(selection.evaluated(), lambda run: _readable_result(run, name))
@@ -43,7 +43,11 @@ def show(selection: Selection) -> None:
 
 
 def _readable_result(run: runs.Run, name: str) -> evaluation.Result:
-    """Returns a stored result. Raises WorkbenchError, too, if the run's settings cannot be read."""
+    """Returns a stored result.
+
+    Raises:
+        WorkbenchError: if the result or the run's settings cannot be read.
+    """
     _ = run.config
     return loading.result(run, name)
 
@@ -58,12 +62,12 @@ def _pairs(
     with_accuracy = [result for result in results.values() if result.has_accuracy]
     if with_accuracy:
         caption = f"Accuracy: mean over the folds. {caption}"
-    if relied := [
+    if well_supported := [
         far for one in results.values() for far in one.tar_at_far if one.well_supported(far)
     ]:
         caption += (
-            f" From FAR {min(relied):g} on, 30 false accepts or more are expected "
-            "(Doddington's rule)."
+            f" At a FAR of {min(well_supported):g} or more, at least 30 false accepts are "
+            "expected (Doddington's rule of 30)."
         )
     _figures(
         name,
@@ -77,7 +81,10 @@ def _pairs(
 
 
 def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
-    """Draws whether a run is better than all others, corrected for the number of comparisons."""
+    """Draws whether one run is more accurate than each of the others.
+
+    The test is corrected for the number of comparisons.
+    """
     try:
         best = loading.clearly_best(evaluated, name)
     except WorkbenchError as error:
@@ -96,8 +103,8 @@ def _best(name: str, evaluated: Sequence[runs.Run]) -> None:
             f":material/trophy: **{best}** is more accurate than each of the others ({how})."
         )
     st.caption(
-        "This speaks of these runs, not of their losses: the same loss trained with another seed "
-        "gives another run."
+        "This is a statement about these runs, not about their losses: the same loss trained with "
+        "another seed gives another run."
     )
 
 
@@ -109,8 +116,8 @@ def _identified(
 ) -> None:
     first = next(iter(results.values()))
     caption = (
-        f"Rank-1: share of probes whose person scores highest of {first.enrolled:,} in the "
-        f"gallery and {first.distractors:,} distractors. In brackets: 95 % interval, from a "
+        f"Rank-1: share of probes whose person scores highest, among {first.enrolled:,} people in "
+        f"the gallery and {first.distractors:,} distractors. In brackets: 95 % interval, from a "
         "bootstrap over people."
     )
     _figures(name, results, table, {"accuracy": ("Rank-1", 1)}, caption)
@@ -146,10 +153,11 @@ def _figures(
 def _readable(
     rows: pd.DataFrame, titles: Mapping[str, tuple[str, int]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells as people read them, and which of them the number of impostor pairs supports.
+    """Returns the cells as texts, and for each whether there are enough impostor pairs for it.
 
     Args:
-        titles: {column: (heading, digits)}; the TAR columns that there are follow.
+        rows: rows of the leaderboard.
+        titles: {column: (heading, digits)}. All TAR columns of `rows` are added after these.
     """
     columns: dict[str, list[str]] = {"Run": list(rows["run"])}
     supported = {"Run": [True] * len(rows)}
@@ -183,11 +191,11 @@ def _closed_set(
     table: pd.DataFrame,
     evaluated: Sequence[runs.Run],
 ) -> None:
-    st.subheader(f"On {name}: which class is taken for which")
+    st.subheader(f"On {name}: true and predicted classes")
     for run, result in results.items():
         low, high = result.interval
         st.markdown(
-            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images right, 95 % "
+            f"**{run}**: {result.accuracy:.2%} of {len(result.labels):,} images correct, 95 % "
             f"interval {low:.2%} to {high:.2%}"
         )
         if len(result.class_names) > MOST_CLASSES:
@@ -206,7 +214,7 @@ def _headlines(
     table: pd.DataFrame,
     evaluated: Sequence[runs.Run],
 ) -> None:
-    """The one figure of each result, for a kind of result that has no section of its own."""
+    """Draws one line for each result, for kinds of results that have no section of their own."""
     st.subheader(f"On {name}")
     for run, result in results.items():
         st.markdown(f"**{run}**: {result.summary()}")
@@ -244,7 +252,7 @@ def _state(run: runs.Run) -> dict[str, str]:
         "State": run.state,
         "Loss": f"{config.get('loss')} {options}".strip(),
         "Backbone": str(config.get("backbone")),
-        "Data": str(config.get("data", "")),  # a model that came from elsewhere has neither
+        "Data": str(config.get("data", "")),  # an imported model has no data and no epochs
         "Epochs": str(config.get("epochs", "")),
         "Steps": done,
         "Message": str(status.get("message", "")),

@@ -14,9 +14,9 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import Projection
 
 GRID = 12
-"""Images in a row."""
+"""Number of images in a row."""
 MAX_FACES = 48
-"""At most this many images of a selection are shown."""
+"""Largest number of images of a selection that are shown."""
 
 
 def show(selection: Selection) -> None:

@@ -1,4 +1,4 @@
-"""The page of two photos: their similarity under each run, and what error rates it stands for."""
+"""The page of two photos: their similarity under each run, and the error rates at that score."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def _verdict(
     )
     if result is None:
         left.caption(
-            "Not evaluated on a benchmark of pairs, so there is nothing to judge this number by."
+            "This run was not evaluated on the chosen benchmark of pairs, so it has no threshold "
+            "to compare this similarity with."
         )
         return
     far, tar = result.rates_at(result.threshold)
@@ -81,7 +82,7 @@ def _uploaded() -> tuple[Photo, Photo] | None:
     st.markdown(
         "The networks expect a face that fills the picture, upright, with eyes and mouth where "
         "the training images have them. **align** finds the face and brings it there; **crop** "
-        "cuts out its box and leaves it turned as it is. Photos stay on the machine that runs "
+        "cuts out its box without rotating it. Photos stay on the machine that runs "
         "this dashboard and are not stored."
     )
     how = st.segmented_control(

@@ -16,14 +16,14 @@ def show(selection: Selection) -> None:
     if not results:
         return
     st.markdown(
-        f"How many genuine pairs of **{selection.benchmark}** are accepted, against how many "
-        "impostor pairs are accepted too. Point at a curve to read the threshold. Bands: 95 % "
-        "intervals of each point by itself; a whole curve leaves its band more often. In the grey "
-        "field fewer than 10 false accepts are expected, and the band gives a lower and an upper "
-        "bound."
+        f"The share of genuine pairs of **{selection.benchmark}** that are accepted, against the "
+        "share of impostor pairs that are accepted. Point at a curve to read the threshold. Bands: "
+        "pointwise 95 % intervals, so that a whole curve lies in its band with a lower "
+        "probability. In the grey area, fewer than 10 false accepts are expected, and the band "
+        "gives a lower and an upper bound."
     )
     chart(plots.roc(results), "roc")
-    with st.expander("DET: the same as error rates", expanded=True):
+    with st.expander("DET: the two error rates", expanded=True):
         st.markdown(
             "On these axes normally distributed scores give a straight line. Curves closer to the "
             "lower left are better."
