@@ -109,10 +109,12 @@ def _start(config: TrainConfig, progress: bool) -> runs.Run:
         setup = _prepare(config)
         checkpoint.check_space(Path(config.runs_dir), setup.net, setup.loss)
         run = runs.create(config.runs_dir, name, config.plain())
-        status = Status(run, config.epochs * setup.steps_an_epoch, step=0, saved=None)
+        status = Status(run, config.epochs * setup.steps_per_epoch, step=0, saved=None)
         with run.lock(), _final_state(status):
             run.write_environment(
-                environment(setup.device, setup.precision, setup.data, setup.without_partner)
+                environment(
+                    setup.device, setup.precision, setup.data, setup.single_image_identities
+                )
             )
             _loop(run, config, setup, status, 0, progress)
     return run
@@ -139,8 +141,8 @@ def _resume(run: runs.Run, changes: Mapping[str, Any], progress: bool) -> runs.R
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
-        step, total = state["step"], config.epochs * setup.steps_an_epoch
-        check_steps(run, config, step, setup.steps_an_epoch)
+        step, total = state["step"], config.epochs * setup.steps_per_epoch
+        check_steps(run, config, step, setup.steps_per_epoch)
         checkpoint.restore(run, state, setup.net, setup.loss, setup.optimizer, setup.clipper)
         if is_finished and step == total:
             if "data" in changes or "data" in different:
@@ -165,7 +167,7 @@ def _record_resumption(
     """Adds the resumption to environment.json, and writes changed settings to config.yaml."""
     if new_data:
         run.environment["data"]["folder"] = str(Path.cwd())
-    now = environment(setup.device, setup.precision, setup.data, setup.without_partner)
+    now = environment(setup.device, setup.precision, setup.data, setup.single_image_identities)
     resumption = {
         "step": step,
         **{key: now[key] for key in ("workbench", "torch", "device", "precision")},
@@ -212,10 +214,10 @@ class _Setup:
         device: The device of the training.
         precision: "fp32" or "bf16".
         batch_size: Number of images in a batch.
-        steps_an_epoch: Number of batches in an epoch.
+        steps_per_epoch: Number of batches in an epoch.
         images_per_identity: Number of images of each identity in a batch; None for random batches.
-        without_partner: Number of identities with a single image, if the loss compares images of
-            one identity; else None.
+        single_image_identities: Number of identities with a single image, if the loss compares
+            images of one identity; else None.
     """
 
     data: data.Dataset
@@ -226,13 +228,13 @@ class _Setup:
     device: torch.device
     precision: str
     batch_size: int
-    steps_an_epoch: int
+    steps_per_epoch: int
     images_per_identity: int | None
-    without_partner: int | None
+    single_image_identities: int | None
 
     def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
         """Returns the numbers of the images of an epoch, in order."""
-        length = self.steps_an_epoch * self.batch_size
+        length = self.steps_per_epoch * self.batch_size
         if self.images_per_identity is not None:
             return order_by_identity(
                 self.data.identities,
@@ -296,7 +298,7 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
         fused=device.type in ("cpu", "cuda"),
     )
     clipper = Clipper(net, loss, config.clip_norm, config.clip_norm_loss)
-    batch_size, steps_an_epoch, images_per_identity = _batches(config, loss, len(dataset))
+    batch_size, steps_per_epoch, images_per_identity = _batches(config, loss, len(dataset))
     return _Setup(
         data=dataset,
         net=net,
@@ -306,9 +308,9 @@ def _prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = 
         device=device,
         precision=precision,
         batch_size=batch_size,
-        steps_an_epoch=steps_an_epoch,
+        steps_per_epoch=steps_per_epoch,
         images_per_identity=images_per_identity,
-        without_partner=_without_partner(config, loss, dataset),
+        single_image_identities=_single_image_identities(config, loss, dataset),
     )
 
 
@@ -353,7 +355,9 @@ def _check_options(config: TrainConfig) -> None:
                 )
 
 
-def _without_partner(config: TrainConfig, loss: losses.Loss, dataset: data.Dataset) -> int | None:
+def _single_image_identities(
+    config: TrainConfig, loss: losses.Loss, dataset: data.Dataset
+) -> int | None:
     """Returns the number of identities with a single image.
 
     It is None for losses that do not compare images of one identity.
@@ -444,11 +448,11 @@ def _loop(
         progress: Whether to show a progress bar.
     """
     net, loss = setup.net, setup.loss
-    batch_size, steps_an_epoch = setup.batch_size, setup.steps_an_epoch
+    batch_size, steps_per_epoch = setup.batch_size, setup.steps_per_epoch
     step, total = status.step, status.total
     # The schedules are functions of the step; fractions of epochs are rounded to whole steps.
-    warmup = round(config.warmup_epochs * steps_an_epoch)
-    ramp = round(config.margin_ramp_epochs * steps_an_epoch)
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    ramp = round(config.margin_ramp_epochs * steps_per_epoch)
     # A small data set is decoded once and kept in memory.
     workers = loader_workers(config.workers, setup.device)
     images_source = kept(setup.data.images, net.image_size, workers)
@@ -474,7 +478,7 @@ def _loop(
         logged_at, images_since = time.perf_counter(), 0
         while step < total:
             # One epoch, or the rest of it after resuming: the order follows from seed and epoch.
-            epoch, steps_done = divmod(step, steps_an_epoch)
+            epoch, steps_done = divmod(step, steps_per_epoch)
             order = setup.order_of_epoch(epoch, config.seed)[steps_done * batch_size :]
             updates = 0
             for images, numbers in _read(
@@ -499,13 +503,13 @@ def _loop(
                 # Count the step, even if its batch was not usable.
                 step += 1
                 images_since += len(images)
-                epoch_done = step % steps_an_epoch == 0
+                epoch_done = step % steps_per_epoch == 0
                 status.beat(step)
 
                 # Log a row at regular steps and at the end of each epoch.
                 if update is not None and usable and (step % config.log_every == 0 or epoch_done):
                     _check_finite(update, config, status)
-                    row = {"step": step, "epoch": step / steps_an_epoch}
+                    row = {"step": step, "epoch": step / steps_per_epoch}
                     row |= {"loss": update.value.item()}
                     row |= loss.measure(update.embeddings.detach(), update.labels)
                     row |= setup.clipper.shares()
@@ -625,8 +629,8 @@ def _read(
 
 def _write_notes(config: TrainConfig, setup: _Setup, total: int, bar: tqdm[NoReturn]) -> None:
     """Prints notes on the data and the settings above the progress bar."""
-    if setup.without_partner:
-        count, identities = setup.without_partner, setup.data.num_identities
+    if setup.single_image_identities:
+        count, identities = setup.single_image_identities, setup.data.num_identities
         bar.write(
             f"note: {count:,} of {identities:,} identities ({count / identities:.0%}) have one "
             "image; they form no genuine pairs and are used in impostor pairs only",

@@ -76,23 +76,23 @@ def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) 
     return different
 
 
-def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_an_epoch: int) -> None:
+def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_per_epoch: int) -> None:
     """Checks that the step of a checkpoint fits the settings.
 
     Args:
         run: The run.
         settings: The settings of the resumed run.
         step: Number of steps done, from the checkpoint.
-        steps_an_epoch: Number of steps of an epoch, with these settings.
+        steps_per_epoch: Number of steps of an epoch, with these settings.
 
     Raises:
         WorkbenchError: if the run has already been trained for more than `settings.epochs`, or if
             its epochs had another number of steps.
     """
-    if settings.epochs * steps_an_epoch < step:
+    if settings.epochs * steps_per_epoch < step:
         raise WorkbenchError(
-            f"{run.path}: epochs is {settings.epochs}, but {step / steps_an_epoch:g} are done; set "
-            "it to at least that number"
+            f"{run.path}: epochs is {settings.epochs}, but {step / steps_per_epoch:g} are done; "
+            "set it to at least that number"
         )
     last_row = next(iter(deque(runs.read_metrics(run.path / runs.METRICS), maxlen=1)), {})
     last_step, epoch = last_row.get("step"), last_row.get("epoch")
@@ -100,10 +100,10 @@ def check_steps(run: runs.Run, settings: TrainConfig, step: int, steps_an_epoch:
         isinstance(last_step, int)
         and isinstance(epoch, int | float)
         and epoch > 0
-        and round(last_step / epoch) != steps_an_epoch
+        and round(last_step / epoch) != steps_per_epoch
     ):
         raise WorkbenchError(
             f"{run.path}: an epoch had {round(last_step / epoch)} steps (metrics.jsonl), but with "
-            f"the settings in config.yaml it has {steps_an_epoch}; restore the former batch_size "
+            f"the settings in config.yaml it has {steps_per_epoch}; restore the former batch_size "
             "and images_per_identity"
         )

@@ -131,12 +131,12 @@ def order_by_identity(
     by_identity = shuffled[np.argsort(identities[shuffled], kind="stable")]
     begin = np.cumsum(counts) - counts
 
-    identities_a_batch = batch_size // images_per_identity
+    identities_per_batch = batch_size // images_per_identity
     visits = length // images_per_identity
     rounds: list[NDArray[np.int64]] = []
     for visits_before in range(0, visits, len(counts)):
         order = rng.permutation(len(counts))
-        in_open_batch = visits_before % identities_a_batch
+        in_open_batch = visits_before % identities_per_batch
         if in_open_batch:
             # The last round ended within a batch. The identities in that batch are moved to the
             # end of this round, so that the batch does not contain them twice.

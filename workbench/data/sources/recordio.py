@@ -53,7 +53,7 @@ Record 0, and the records of the identities, store ranges of keys as float32.
 NAMES = "identities.txt"
 """Optional file next to the .rec, which only this program writes.
 
-It holds the name of label 0, 1, ..., one a line.
+It holds the name of label 0, 1, ..., one per line.
 """
 
 Keys = NDArray[np.int64] | range
