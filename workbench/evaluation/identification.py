@@ -71,8 +71,8 @@ class IdentificationResult(Result):
         ranks: (S,) rank of the right person in each search; 1 is best.
         identities: (S,) identity that is searched for.
         probes: number of probes.
-        enrolled: number of people in the gallery; by MegaFace's rule, number of
-            people with at least two images.
+        enrolled: number of people in the gallery; by MegaFace's rule, number of people with at
+            least two images.
         genuine: number of genuine pairs.
         candidates: rule for the candidates, "gallery" or "megaface".
         open_set: figures of open-set identification, if they were computed.

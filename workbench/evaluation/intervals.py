@@ -1,4 +1,4 @@
-"""Confidence intervals of proportions of pairs, by a jackknife over folds or people.
+"""Confidence intervals of figures of pairs in [0, 1], by a jackknife over folds or people.
 
 Two pairs that share a person are not independent, so intervals that treat them as independent are
 too narrow. A *delete-one-group jackknife* computes each figure again without one group of people at

@@ -63,7 +63,7 @@ def paired_difference(first: VerificationResult, second: VerificationResult) -> 
 
     The difference is computed again without one fold, or group of people, at a time (a
     delete-one-group jackknife; with folds that share no people, it is the paired t test of the
-    folds' accuracies). The difficulty that a pair or a person has for both runs cancels out, so the
+    folds' accuracies). What is difficult for both runs, pairs or people, cancels out, so the
     interval is narrower than two separate intervals suggest: overlapping intervals do not mean that
     two results are equally good. The interval does not cover the variation between training runs.
     Accuracies are computed from the scores with exact thresholds, even if a result's own accuracy
@@ -178,7 +178,8 @@ def _difference(
     value = one.value - other.value
     error = float(standard_error(one.without - other.without))
     if not np.isfinite(error) or (error == 0 and value != 0):
-        return Difference(value, (-1.0, 1.0), 1.0, f"{one.words}: the groups show no variation")
+        words = f"{one.words}: the spread between the groups is 0 or unknown"
+        return Difference(value, (-1.0, 1.0), 1.0, words)
     reach = t_quantile(one.degrees_of_freedom) * error
     p_value = two_sided_p(value, error, one.degrees_of_freedom)
     return Difference(value, (value - reach, value + reach), p_value, one.words)

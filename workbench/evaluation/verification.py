@@ -67,7 +67,7 @@ class VerificationResult(Result):
             all other folds. This threshold lies in the middle between two neighbouring scores; if
             several are equally good, it is the highest.
         std: population standard deviation of the folds' accuracies. It shows how much the folds
-            differ. How precise the accuracy is, is shown by its interval.
+            differ; the interval of the accuracy shows how precise it is.
         fold_accuracy: (F,) accuracy of each fold.
         fold_threshold: (F,) threshold of each fold.
         auc: area under the ROC curve; ties count half.

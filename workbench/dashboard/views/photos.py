@@ -59,8 +59,8 @@ def _verdict(
     )
     if result is None:
         left.caption(
-            "This run was not evaluated on the chosen benchmark of pairs, so it has no threshold "
-            "to compare this similarity with."
+            "The chosen benchmark has no result of this run for pairs of photos, so there is no "
+            "threshold to compare this similarity with."
         )
         return
     far, tar = result.rates_at(result.threshold)
