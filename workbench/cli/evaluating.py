@@ -113,7 +113,7 @@ def evaluate(
         typer.Option(
             min=0,
             help="Number of bootstrap resamples for the 95 % intervals of identification. "
-            "0 computes no intervals for any benchmark.",
+            "0 computes no intervals, except those of closed sets.",
         ),
     ] = 1000,
     projection: ProjectionOption = True,

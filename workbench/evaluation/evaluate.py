@@ -59,9 +59,9 @@ def evaluate(
             does not allow "concatenate".
         device: "auto", "cpu", "cuda", ...
         batch_size: images per batch.
-        bootstrap: resamples for the 95 % intervals of identification; 0 for no intervals of any
-            kind. Intervals of pairs come from a jackknife over folds or people, which needs no
-            resamples.
+        bootstrap: resamples for the 95 % intervals of identification. With 0, no intervals are
+            computed, except those of closed sets. Intervals of pairs come from a jackknife over
+            folds or people, which needs no resamples.
         with_projection: whether PCA and UMAP are computed too, which takes a few seconds.
         broken: "stop" raises an error at the first image that cannot be read; "skip" reads all
             images first and leaves out everything that needs an unreadable one, as the result's

@@ -106,7 +106,7 @@ class Triplet(Loss):
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """Adds the share of triplets with a positive cost, and mean angles of pairs.
+        """Adds the share of triplets that contribute to the loss, and mean angles of pairs.
 
         Args:
             embeddings: (N, D) embeddings.

@@ -63,7 +63,7 @@ class EvaluationContext:
             numbers of its readable images.
         left_out: images of the benchmark that cannot be read.
         batch_size: images per batch.
-        bootstrap: resamples for 95 % intervals; 0 for no intervals.
+        bootstrap: resamples for 95 % intervals; 0 for no intervals, except those of closed sets.
         title: beginning of the titles of progress bars; empty for no bars.
     """
 
