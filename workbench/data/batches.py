@@ -78,9 +78,11 @@ class _BatchReader(TorchDataset[Any]):
             try:
                 pixels[len(read)] = fit(self.images[number], self.size)
             except WorkbenchError as error:
-                if self.broken == "stop":
-                    raise
+                # The message travels with the batch. An error that a worker process raises would
+                # arrive with a traceback in its message.
                 left_out.append((number, str(error)))
+                if self.broken == "stop":
+                    break
             else:
                 read.append(number)
         return (
@@ -160,17 +162,14 @@ def batches(
     # the caller unchanged.
     loader.generator = torch.Generator()
     reported: set[int] = set()
-    try:
-        for pixels, numbers, left_out in loader:
-            for number, message in left_out:
-                if report is not None and number not in reported:
-                    report(message)
-                reported.add(number)
-            yield pixels, numbers
-    except WorkbenchError as error:
-        # The message of a worker process contains a traceback; its last line is the original error.
-        last_line = str(error).strip().splitlines()[-1]
-        raise WorkbenchError(last_line.removeprefix("workbench.errors.WorkbenchError: ")) from None
+    for pixels, numbers, left_out in loader:
+        for number, message in left_out:
+            if broken == "stop":
+                raise WorkbenchError(message)
+            if report is not None and number not in reported:
+                report(message)
+            reported.add(number)
+        yield pixels, numbers
 
 
 def to_network(images: Tensor, mean: PerChannel, std: PerChannel, channels: str = "rgb") -> Tensor:
