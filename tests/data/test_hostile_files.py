@@ -873,7 +873,7 @@ PICKLES: dict[str, tuple[str, bytes]] = {
         + b"h\x01\x86R" * 5_000
         + b"aU\x01xa]\x88a\x86.",
     ),
-    "millions of lists": ("orders", b"\x80\x02(" + b"]" * 2_100_000 + b"l]\x88a\x86."),
+    "millions of lists": ("opcodes", b"\x80\x02(" + b"]" * 2_100_000 + b"l]\x88a\x86."),
 }
 
 
