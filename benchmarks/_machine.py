@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and how its options are read: shared by the scripts beside it."""
+"""Helpers of the benchmark scripts: describes the machine, and reads common options."""
 
 from __future__ import annotations
 
