@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from workbench.training.callbacks import Callback, Training
 from workbench.training.config import TrainConfig
 from workbench.training.loop import train
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["Callback", "TrainConfig", "Training", "train"]
