@@ -9,10 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.scaling import LARGEST_SIDE
 
-LARGEST_SIDE = 4096
-"""Largest side of the input in pixels. A larger value is taken for a mistake, as such images would
-not fit into memory."""
 Activation = Callable[[int], nn.Module]
 """Creates the activation for a number of channels."""
 
