@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from workbench.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from workbench.training.callbacks import Callback
+    from workbench.training.callbacks import Callback, Training
     from workbench.training.running import train
 
-__all__ = ["Callback", "TrainConfig", "train"]
+__all__ = ["Callback", "TrainConfig", "Training", "train"]
 
 _MODULE_OF = {
     "Callback": "workbench.training.callbacks",
+    "Training": "workbench.training.callbacks",
     "train": "workbench.training.running",
 }
 """The modules that import PyTorch, which the help of `workbench train` does without."""
