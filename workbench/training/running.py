@@ -21,6 +21,7 @@ from workbench.training.recommendations import with_head_scale
 from workbench.training.records import Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.setup import Setup, prepare
+from workbench.training.trackers import create_trackers
 
 
 def train(
@@ -72,14 +73,15 @@ def train(
             raise WorkbenchError(
                 "train: changes are for a run that is resumed; put them into the config"
             )
-        return _start(_as_config(config), Callbacks(callbacks), progress)
+        return _start(_as_config(config), callbacks, progress)
     run = runs.open(resume)
     with run.lock():
-        return _resume(run, changes or {}, Callbacks(callbacks), progress)
+        return _resume(run, changes or {}, callbacks, progress)
 
 
-def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Run:
+def _start(config: TrainConfig, callbacks: Sequence[Callback], progress: bool) -> runs.Run:
     """Creates a run directory and trains the run."""
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     name = config.name
     if not name:
         loss_and_backbone = f"{config.loss}-{config.backbone}"
@@ -97,15 +99,16 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
                     setup.device, setup.precision, setup.data, setup.single_image_identities
                 )
             )
-            loop(run, config, setup, status, 0, callbacks, progress)
+            loop(run, config, setup, status, 0, every_callback, progress)
     return run
 
 
 def _resume(
-    run: runs.Run, changes: Mapping[str, Any], callbacks: Callbacks, progress: bool
+    run: runs.Run, changes: Mapping[str, Any], callbacks: Sequence[Callback], progress: bool
 ) -> runs.Run:
     """Resumes a run whose lock this process holds."""
     config = resumed_settings(run, changes)
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     is_finished = run.status.get("state") == "finished"
     if is_finished and not changes and not (run.path / runs.CHECKPOINT).exists():
         return run  # there is nothing to do, and last.ckpt may have been deleted to save space
@@ -135,7 +138,7 @@ def _resume(
         status = Status(run, setup.total, step=step, saved=step)
         with _final_state(status):
             _record_resumption(run, config, setup, step, different, new_data="data" in changes)
-            loop(run, config, setup, status, state["metrics_bytes"], callbacks, progress)
+            loop(run, config, setup, status, state["metrics_bytes"], every_callback, progress)
     return run
 
 
