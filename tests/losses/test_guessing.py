@@ -170,6 +170,18 @@ def test_every_type_of_embedding(dtype: torch.dtype) -> None:
     assert guess == pytest.approx(exact, rel=1e-3)
 
 
+@pytest.mark.parametrize("length", [1e5, 1e20])
+def test_logits_that_have_exploded_are_no_error(length: float) -> None:
+    loss: Any = make("softmax")
+    labels = labels_of(loss)
+    guess = loss.value_of_guess(length * random_embeddings(N, D), labels)
+    loss.weight.data *= 1e4  # here the largest logit decides, so the loss is proportional to it
+    mean, _ = simulated(loss, labels)
+    assert guess is not None
+    assert guess.random == pytest.approx(mean * length / 1e4, rel=0.06)
+    assert guess.uniform == pytest.approx(math.log(C))
+
+
 def test_a_loss_that_defines_no_guess_has_none() -> None:
     class Lengths(Loss):
         def value(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -217,12 +229,15 @@ def test_order_statistics_of_random_cosines() -> None:
     target=st.floats(-60, 60),
     non_target=st.floats(-60, 60),
     count=st.integers(0, 10**6),
+    values=st.integers(1, 2),
 )
-def test_fixed_logits_give_the_cross_entropy(target: float, non_target: float, count: int) -> None:
+def test_fixed_logits_give_the_cross_entropy(
+    target: float, non_target: float, count: int, values: int
+) -> None:
     loss = expected_softmax_loss(
         torch.tensor([target], dtype=torch.float64),
-        torch.tensor([[non_target]], dtype=torch.float64),
-        torch.ones(1, dtype=torch.float64),
+        torch.tensor([[non_target] * values], dtype=torch.float64),
+        torch.full((values,), 1.0 / values, dtype=torch.float64),
         count,
     )
     exact = float(np.logaddexp(0.0, (math.log(count) if count else -np.inf) + non_target - target))
