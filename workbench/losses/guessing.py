@@ -117,7 +117,7 @@ def expected_softmax_loss(
     if count == 0 or not math.isfinite(highest - lowest):
         return 0.0 * target  # NaN stays NaN
     if non_target.shape[1] == 1:  # a fixed logit
-        return F.softplus(math.log(count) + non_target[:, 0] - target)
+        return F.softplus(math.log(count) + (non_target[:, 0] - target))
     first, last = -max(highest, 0.0) - math.log(count + 1.0) - 21.0, max(-lowest, 0.0) + 4.0
     step = max(STEP, (last - first) / MOST_POINTS)
     u = torch.arange(first, last + step, step, dtype=torch.float64)
