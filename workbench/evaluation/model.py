@@ -264,8 +264,8 @@ def _uses_average(run: runs.Run, weights: Weights) -> bool:
     has_average = (run.path / runs.AVERAGED_MODEL).is_file()
     if weights == "averaged" and not has_average:
         raise WorkbenchError(
-            f"{run.path}: has no averaged weights, because it was not trained with the setting ema; "
-            "use the weights of the last step"
+            f"{run.path}: has no averaged weights, because it was not trained with the setting "
+            "ema; use the weights of the last step"
         )
     return has_average and weights != "last"
 

@@ -22,9 +22,10 @@ from workbench.training.callbacks import Callbacks, Training
 from workbench.training.config import TrainConfig
 from workbench.training.hardware import loader_workers
 from workbench.training.interrupt import stop_on_signal
-from workbench.training.ordering import margin_ramp, seed_of_step, without_copies
+from workbench.training.ordering import seed_of_step, without_copies
 from workbench.training.recommendations import notes
 from workbench.training.records import LeftOut, Metrics, Status
+from workbench.training.schedules import margin_ramp
 from workbench.training.setup import Setup
 
 MEASURES_IN_BAR = {"accuracy": "accuracy", "active_triplets": "active triplets"}
