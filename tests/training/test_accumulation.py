@@ -63,7 +63,7 @@ def _train(settings: dict[str, Any], **others: Any) -> runs.Run:
     [
         {"loss": "arcface"},
         {"loss": "cosface", "loss_options": {"s": 16.0}},
-        {"loss": "softmax+mhe", "loss_options": {}},
+        {"loss": "normface+focal", "loss_options": {"s": 16.0}},
         {"loss": "softmax", "loss_options": {}, "label_smoothing": 0.1},
     ],
 )
