@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 
 from workbench import tasks
 from workbench.errors import WorkbenchError
-from workbench.tasks import ClassesHead, Head, Heads, OrdinalHead, RegressionHead
+from workbench.tasks import Head, Heads, OrdinalHead
 from workbench.tasks.classes import typical_values
 
 NAN = float("nan")

@@ -138,7 +138,8 @@ class Heads(nn.Module):
         if weight != "learned":
             return value * float(weight)
         log_variance = self.log_variances[name]
-        return self._factor(name, log_variance) * value + 0.5 * log_variance
+        weighted: Tensor = self._factor(name, log_variance) * value + 0.5 * log_variance
+        return weighted
 
     def _factor(self, name: str, log_variance: Tensor) -> Tensor:
         """Returns the learned factor of a task's loss."""
