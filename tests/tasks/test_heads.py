@@ -27,11 +27,8 @@ D = 16
 def made(kind: str, column: list, **settings) -> Head:
     """A head of a kind for the labels of a column."""
     (one,) = tasks.parse({"task": {"kind": kind, **settings}}).values()
-    return type_of(kind).for_labels(one, column, D, "toy")
-
-
-def type_of(kind: str) -> type[Head]:
-    return tasks.TASKS.get(kind)  # type: ignore[return-value]
+    assert isinstance(one, tasks.TaskSettings)
+    return tasks.head_of(one, column, D, "toy")
 
 
 EVERY = [
@@ -275,7 +272,7 @@ def test_learned_weights_are_the_formula_of_kendall() -> None:
     parts = {n: head.value(head(embeddings), targets[n]) for n, head in heads.items()}
     sigma = {"fr": 1.5, "gender": 0.7, "age": 2.0}
     for name, one in sigma.items():
-        heads.log_variances[name].data.fill_(2 * math.log(one))
+        heads.get_parameter(f"log_variance_{name}").data.fill_(2 * math.log(one))
     expected = 7 / 1.5**2 + math.log(1.5)
     expected += parts["gender"] / 0.7**2 + math.log(0.7)
     expected += parts["age"] / (2 * 2.0**2) + math.log(2.0)
@@ -300,10 +297,10 @@ def test_a_detached_task_trains_its_head_only() -> None:
     targets = targets_of(heads)
     heads.total(None, embeddings, targets).backward()
     alone = embeddings.detach().clone().requires_grad_()
-    gender = heads.heads["gender"]
+    gender = heads["gender"]
     gender.value(gender(alone), targets["gender"]).backward()
     torch.testing.assert_close(embeddings.grad, alone.grad)
-    assert heads.heads["age"].last.weight.grad.any()
+    assert heads["age"].last.weight.grad.any()
     assert heads.measure(embeddings, targets)["age_gradient"] == 0
 
 
@@ -311,12 +308,12 @@ def test_the_logged_gradient_is_that_of_the_weighted_loss() -> None:
     heads, embeddings = pair({"age": 2.0}), torch.randn(8, D)
     targets = targets_of(heads)
     inputs = embeddings.clone().requires_grad_()
-    age = heads.heads["age"]
+    age = heads["age"]
     (2 * age.value(age(inputs), targets["age"])).backward()
     with torch.no_grad():
         figures = heads.measure(embeddings, targets)
     assert figures["age_gradient"] == pytest.approx(inputs.grad.norm().item(), rel=1e-5)
-    assert all(parameter.grad is None for parameter in heads.heads["gender"].parameters())
+    assert all(parameter.grad is None for parameter in heads["gender"].parameters())
     only_gender = targets | {"age": torch.full((8,), NAN)}
     assert {"gender_loss", "gender_accuracy"} <= set(heads.measure(embeddings, only_gender))
     assert "age_loss" not in heads.measure(embeddings, only_gender)
@@ -375,3 +372,19 @@ def test_a_new_label_is_refused_by_a_head() -> None:
 def test_equal_labels_can_be_regressed() -> None:
     head = made("regression", [30.0, 30.0])
     assert (head.mean, head.std) == (30.0, 1.0)
+
+
+def test_the_totals_of_the_parts_add_up_to_that_of_the_batch() -> None:
+    heads, embeddings = pair({"gender": "learned", "age": 2.0}), torch.randn(8, D)
+    heads.get_parameter("log_variance_gender").data.fill_(0.7)
+    targets = targets_of(heads)
+    whole = heads.total(None, embeddings, targets)
+    added = torch.zeros(())
+    for part in (slice(0, 3), slice(3, 8)):
+        shares = {
+            name: (~one[part].isnan()).sum().item() / (~one.isnan()).sum().item()
+            for name, one in targets.items()
+        }
+        of_part = {name: one[part] for name, one in targets.items()}
+        added = added + heads.total(None, embeddings[part], of_part, shares)
+    torch.testing.assert_close(added, whole)

@@ -417,10 +417,10 @@ def proportion_of_people(right: Floats, people: Integers | None) -> Interval | N
 def _means_without_each(values: Floats, people: Integers | None) -> Floats | None:
     """Return the mean without each person; None if there are fewer than two people."""
     if people is None:
-        sums, counts = values, np.ones(len(values))
+        place = np.arange(len(values))
     else:
         _, place = np.unique(people, return_inverse=True)
-        sums, counts = np.bincount(place, values), np.bincount(place).astype(np.float64)
+    sums, counts = np.bincount(place, values), np.bincount(place)
     if len(sums) < 2:
         return None
     without: Floats = (values.sum() - sums) / (len(values) - counts)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
-from workbench.tasks.settings import TaskSettings
 
 
 class Head(nn.Module, ABC):
@@ -23,7 +22,7 @@ class Head(nn.Module, ABC):
     have the mean square 1. The length of an embedding is not used: losses on angles leave it free,
     and the sum of two embeddings has another one.
 
-    Subclasses are decorated with `@TASKS.register(kind)`.
+    Subclasses are decorated with `@HEADS.register(kind)`.
 
     Args:
         attribute: Name of the attribute, as the column of the data set is called.
@@ -33,12 +32,10 @@ class Head(nn.Module, ABC):
 
     Attributes:
         kind: Name of the kind of task.
-        Settings: Type of the settings in the setting `tasks`.
         measure_name: Name of the figure that `measure` returns, "accuracy" or "mae".
     """
 
     kind: ClassVar[str]
-    Settings: ClassVar[type[TaskSettings]]
     measure_name: ClassVar[str]
 
     def __init__(self, attribute: str, embedding_dim: int, outputs: int, hidden: int | None):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.tasks.base import Head, check_labelled
 from workbench.tasks.labels import as_classes, as_numbers, as_texts
-from workbench.tasks.registry import TASKS
-from workbench.tasks.settings import TaskSettings
+from workbench.tasks.registry import HEADS
+from workbench.tasks.settings import ClassesSettings
 
 FOCAL_GAMMA = 2.0
 """Exponent of the focal loss (Lin et al., "Focal loss for dense object detection", ICCV 2017)."""
@@ -25,53 +24,7 @@ MOST_CLASSES = 1000
 """Largest number of classes. A column with more different labels is probably not meant as one."""
 
 
-def increasing(numbers: list[float] | None) -> list[float] | None:
-    """Returns numbers if each is greater than the one before.
-
-    Raises:
-        ValueError: if they are not.
-    """
-    if numbers is not None and any(a >= b for a, b in itertools.pairwise(numbers)):
-        raise ValueError("each number must be greater than the one before")
-    return numbers
-
-
-Increasing = Annotated[list[float], Field(min_length=1), AfterValidator(increasing)]
-
-
-class ClassesSettings(TaskSettings):
-    """The settings of a task with classes."""
-
-    kind: Literal["classes"] = "classes"
-    """Kind of the task."""
-
-    classes: Annotated[list[str], Field(min_length=2)] | None = None
-    """Names of the classes, at least two. By default (null) the labels that occur in the training
-    set, in sorted order."""
-
-    edges: Increasing | None = None
-    """Numbers at which one class ends and the next begins, in ascending order: [10, 20, 30, 40, 50,
-    60] makes the seven classes 0-9, 10-19, ..., 60 and older of the age. By default (null) the
-    labels are names."""
-
-    rename: dict[str, str] = Field(default_factory=dict)
-    """Other names of labels: {0: male, 1: female}."""
-
-    loss: Literal["cross_entropy", "balanced_cross_entropy", "focal"] = "cross_entropy"
-    """Loss: cross_entropy; balanced_cross_entropy, in which rare classes weigh more, so that all
-    classes have the same total weight; or focal, in which images that are classified well weigh
-    less."""
-
-    @model_validator(mode="after")
-    def _names_or_edges(self) -> Self:
-        if self.edges is not None and (self.classes is not None or self.rename):
-            raise ValueError("edges are for numbers; classes and rename are for names")
-        if self.classes is not None and len(set(self.classes)) < len(self.classes):
-            raise ValueError("a class is named twice")
-        return self
-
-
-@TASKS.register("classes")
+@HEADS.register("classes")
 class ClassesHead(Head):
     """Classifies an attribute, by the cross-entropy of a softmax over the classes.
 
@@ -103,7 +56,6 @@ class ClassesHead(Head):
     """
 
     kind: ClassVar[str] = "classes"
-    Settings: ClassVar[type[TaskSettings]] = ClassesSettings
     measure_name: ClassVar[str] = "accuracy"
     class_weights: Tensor
 

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.tasks.base import Head, check_labelled
-from workbench.tasks.classes import Increasing, typical_values
+from workbench.tasks.classes import typical_values
 from workbench.tasks.labels import as_numbers
-from workbench.tasks.registry import TASKS
-from workbench.tasks.settings import TaskSettings
+from workbench.tasks.registry import HEADS
+from workbench.tasks.settings import OrdinalSettings
 
 MOST_THRESHOLDS = 500
-
-
-class OrdinalSettings(TaskSettings):
-    """The settings of an ordinal task."""
-
-    kind: Literal["ordinal"] = "ordinal"
-    """Kind of the task."""
-
-    thresholds: Increasing | None = None
-    """Thresholds in the unit of the label, in ascending order. By default (null) they lie `step`
-    apart, over the range of the training labels."""
-
-    step: Annotated[float, Field(gt=0)] = 1.0
-    """Distance between two thresholds, greater than 0. 1 is a threshold a year for an age."""
-
-    loss: Literal["coral", "extended_binary"] = "coral"
-    """Loss: coral, in which all thresholds share one weight vector, so that their probabilities
-    fall from each threshold to the next (Cao et al. 2020); or extended_binary, in which each
-    threshold has its own (Niu et al. 2016)."""
 
 
 class _SharedWeights(nn.Module):
@@ -54,7 +34,7 @@ class _SharedWeights(nn.Module):
         return outputs
 
 
-@TASKS.register("ordinal")
+@HEADS.register("ordinal")
 class OrdinalHead(Head):
     """Estimates a number by K binary decisions, whether it reaches each of K thresholds.
 
@@ -81,7 +61,6 @@ class OrdinalHead(Head):
     """
 
     kind: ClassVar[str] = "ordinal"
-    Settings: ClassVar[type[TaskSettings]] = OrdinalSettings
     measure_name: ClassVar[str] = "mae"
 
     def __init__(

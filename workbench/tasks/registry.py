@@ -1,4 +1,4 @@
-"""The registry of the kinds of tasks."""
+"""The registry of the heads of tasks, by the kind of task."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from workbench.registry import Registry
 if TYPE_CHECKING:
     from workbench.tasks.base import Head
 
-TASKS: Registry[Head] = Registry("kind of task")
-"""Kinds of tasks by name. Each is a subclass of `Head`."""
+HEADS: Registry[Head] = Registry("kind of task")
+"""The subclasses of `Head`. Their settings are in `workbench.tasks.settings.KINDS`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,27 +13,11 @@ from torch import Tensor
 
 from workbench.tasks.base import Head, check_labelled
 from workbench.tasks.labels import as_numbers
-from workbench.tasks.registry import TASKS
-from workbench.tasks.settings import TaskSettings
+from workbench.tasks.registry import HEADS
+from workbench.tasks.settings import RegressionSettings
 
 
-class RegressionSettings(TaskSettings):
-    """The settings of a regression task."""
-
-    kind: Literal["regression"] = "regression"
-    """Kind of the task."""
-
-    loss: Literal["l1", "smooth_l1", "mse"] = "l1"
-    """Loss: l1, the absolute error; mse, its square; or smooth_l1, half the square up to one unit
-    and absolute beyond."""
-
-    standardise: bool = True
-    """Whether the loss counts in standard deviations of the training labels. If not, it counts in
-    the unit of the label: years for an age. A loss in years is tens to hundreds of times larger
-    than that of a task with two classes."""
-
-
-@TASKS.register("regression")
+@HEADS.register("regression")
 class RegressionHead(Head):
     """Estimates a number by a linear function, from the mean of the training labels.
 
@@ -58,7 +42,6 @@ class RegressionHead(Head):
     """
 
     kind: ClassVar[str] = "regression"
-    Settings: ClassVar[type[TaskSettings]] = RegressionSettings
     measure_name: ClassVar[str] = "mae"
 
     def __init__(

@@ -1,14 +1,26 @@
-"""The settings of tasks, as they stand in the setting `tasks` of a training run."""
+"""The settings of tasks, as they stand in the setting `tasks` of a training run.
+
+They are read without PyTorch, so that the command line checks them at once.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.registry import Registry
 from workbench.tasks.labels import MISSING
 
 RECOGNITION = "fr"
@@ -18,6 +30,8 @@ IDENTITY = "identity"
 _RESERVED = ("clipped",)
 """Names whose columns in metrics.jsonl would be those of another quantity."""
 
+KINDS: Registry[TaskSettings] = Registry("kind of task")
+"""The settings of each kind of task."""
 Weight = Annotated[float, Field(ge=0)] | Literal["learned"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -71,6 +85,90 @@ class TaskSettings(AnyTask):
     the task."""
 
 
+def increasing(numbers: list[float] | None) -> list[float] | None:
+    """Returns numbers if each is greater than the one before.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if numbers is not None and any(a >= b for a, b in itertools.pairwise(numbers)):
+        raise ValueError("each number must be greater than the one before")
+    return numbers
+
+
+Increasing = Annotated[list[float], Field(min_length=1), AfterValidator(increasing)]
+
+
+@KINDS.register("classes")
+class ClassesSettings(TaskSettings):
+    """The settings of a task with classes."""
+
+    kind: Literal["classes"] = "classes"
+    """Kind of the task."""
+
+    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the classes, at least two. By default (null) the labels that occur in the training
+    set, in sorted order."""
+
+    edges: Increasing | None = None
+    """Numbers at which one class ends and the next begins, in ascending order: [10, 20, 30, 40, 50,
+    60] makes the seven classes 0-9, 10-19, ..., 60 and older of the age. By default (null) the
+    labels are names."""
+
+    rename: dict[str, str] = Field(default_factory=dict)
+    """Other names of labels: {0: male, 1: female}."""
+
+    loss: Literal["cross_entropy", "balanced_cross_entropy", "focal"] = "cross_entropy"
+    """Loss: cross_entropy; balanced_cross_entropy, in which rare classes weigh more, so that all
+    classes have the same total weight; or focal, in which images that are classified well weigh
+    less."""
+
+    @model_validator(mode="after")
+    def _names_or_edges(self) -> Self:
+        if self.edges is not None and (self.classes is not None or self.rename):
+            raise ValueError("edges are for numbers; classes and rename are for names")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("a class is named twice")
+        return self
+
+
+@KINDS.register("ordinal")
+class OrdinalSettings(TaskSettings):
+    """The settings of an ordinal task."""
+
+    kind: Literal["ordinal"] = "ordinal"
+    """Kind of the task."""
+
+    thresholds: Increasing | None = None
+    """Thresholds in the unit of the label, in ascending order. By default (null) they lie `step`
+    apart, over the range of the training labels."""
+
+    step: Annotated[float, Field(gt=0)] = 1.0
+    """Distance between two thresholds, greater than 0. 1 is a threshold a year for an age."""
+
+    loss: Literal["coral", "extended_binary"] = "coral"
+    """Loss: coral, in which all thresholds share one weight vector, so that their probabilities
+    fall from each threshold to the next (Cao et al. 2020); or extended_binary, in which each
+    threshold has its own (Niu et al. 2016)."""
+
+
+@KINDS.register("regression")
+class RegressionSettings(TaskSettings):
+    """The settings of a regression task."""
+
+    kind: Literal["regression"] = "regression"
+    """Kind of the task."""
+
+    loss: Literal["l1", "smooth_l1", "mse"] = "l1"
+    """Loss: l1, the absolute error; mse, its square; or smooth_l1, half the square up to one unit
+    and absolute beyond."""
+
+    standardise: bool = True
+    """Whether the loss counts in standard deviations of the training labels. If not, it counts in
+    the unit of the label: years for an age. A loss in years is tens to hundreds of times larger
+    than that of a task with two classes."""
+
+
 def parse(tasks: Any) -> dict[str, AnyTask]:
     """Checks the setting `tasks`.
 
@@ -99,8 +197,6 @@ def parse(tasks: Any) -> dict[str, AnyTask]:
 
 def _parse_task(name: str, settings: Any) -> AnyTask:
     """Checks the settings of one task."""
-    from workbench.tasks.registry import TASKS
-
     if isinstance(settings, AnyTask):
         return settings
     where = f"task {name!r}"
@@ -115,9 +211,9 @@ def _parse_task(name: str, settings: Any) -> AnyTask:
     if name == RECOGNITION:
         return _checked(RecognitionSettings, values, where)
     if "kind" not in values:
-        raise WorkbenchError(f"{where}: kind is missing; it is one of {', '.join(TASKS.names())}")
-    head: Any = TASKS.get(values["kind"])
-    return _checked(head.Settings, {"attribute": name} | values, where)
+        raise WorkbenchError(f"{where}: kind is missing; it is one of {', '.join(KINDS.names())}")
+    model: Any = KINDS.get(values["kind"])
+    return _checked(model, {"attribute": name} | values, where)
 
 
 def _checked(model: type[AnyTask], values: Mapping[str, Any], where: str) -> AnyTask:

@@ -1,8 +1,10 @@
 """Interim."""
 
 from __future__ import annotations
+
 import copy
 from typing import Any
+
 import torch
 from torch import nn
 

@@ -1,8 +1,11 @@
 """Interim."""
 
 from __future__ import annotations
+
 from typing import Any
+
 from torch import Tensor
+
 from workbench.training.ordering import learning_rate
 
 
