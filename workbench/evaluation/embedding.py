@@ -20,7 +20,7 @@ from workbench.evaluation.protocol import FLIPS, Flip
 from workbench.files import atomic_path, check_writable
 
 Arrays = dict[str, NDArray[Any]]
-Source = data.Dataset | data.Benchmark | data.ClosedSet | data.Identification | data.Templates
+Source = data.Dataset | data.Benchmark | data.Labelled | data.Identification | data.Templates
 _Whole = data.Dataset | data.Benchmark | data.Identification | data.Templates
 PARTS = ("pairs", "same", "folds", "gallery", "probes", "distractors", "templates", "media")
 """Arrays of a benchmark that are stored with the embeddings, so that it can be scored elsewhere."""
@@ -177,7 +177,7 @@ def _opened(source: str | Source) -> _Whole:
     """Open a source by its spec; a closed set stands for its data set."""
     if isinstance(source, str):
         source = data.open(source) if data.is_source(source) else data.benchmark(source)
-    return source.dataset if isinstance(source, data.ClosedSet) else source
+    return source.dataset if isinstance(source, data.Labelled) else source
 
 
 def _identities(source: _Whole, numbers: Integers) -> Integers:
