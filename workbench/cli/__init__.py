@@ -19,6 +19,7 @@ from workbench.cli.evaluating import evaluation_commands
 from workbench.cli.information import information_commands
 from workbench.cli.models import model_commands
 from workbench.cli.options import examples
+from workbench.cli.sweeps import sweep_commands
 from workbench.cli.training import training_commands
 from workbench.errors import WorkbenchError, WorkbenchWarning
 
@@ -37,6 +38,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(training_commands)
+app.add_typer(sweep_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(dashboard_commands)
 app.add_typer(model_commands)
