@@ -22,9 +22,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
-    {"runs", "losses", "backbones", "augmentation", "plots", "synthfaces", "faces"},
+    {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
+    {"presets"},
     {"experiments", "exchange"},
     {"dashboard", "cli"},
     {"__main__"},
@@ -81,6 +82,7 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
+    "workbench.presets": ("torch", "streamlit", "umap"),
     "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (

@@ -1,7 +1,9 @@
 """Interim."""
 
 from __future__ import annotations
+
 from typing import Any
+
 import torch
 from torch import Tensor
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from workbench.evaluation.protocol import Flip
 from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula, per_channel
 
+Weights = Literal["auto", "averaged", "last"]
+"""Which weights of a run are used; see `load_model`."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -44,6 +47,8 @@ class Model:
         device: device of the network.
         step: number of training steps; None if unknown.
         channels: order of the colour channels of its input, "rgb" or "bgr".
+        averaged: whether the weights of the backbone are their moving average over the training,
+            and not those of the last step.
     """
 
     net: backbones.Backbone
@@ -54,6 +59,7 @@ class Model:
     device: torch.device
     step: int | None = None
     channels: str = "rgb"
+    averaged: bool = False
 
     @property
     def scaling(self) -> str:
@@ -189,20 +195,25 @@ def _check_embeddings(
         )
 
 
-def load_model(run: runs.Run, device: str = "auto") -> Model:
+def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -> Model:
     """Load the model of a run: model.safetensors with the network in config.yaml, or model.onnx.
 
     Args:
         run: run directory.
         device: "auto", "cpu", "cuda", ...
+        weights: "averaged" loads the moving average of the backbone's weights, which a run has if
+            it was trained with the setting `ema`; "last" loads the weights of the last step; and
+            "auto" loads the average if there is one, else the last weights.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
         WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do
-            not fit the network, or config.yaml was changed since the training.
+            not fit the network, if config.yaml was changed since the training, or if the run has
+            no averaged weights.
     """
+    averaged = _uses_average(run, weights)
     path = run.model_path
     if not path.is_file():
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
@@ -210,6 +221,8 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         return _from_onnx(run, path, resolve_device(device))
     try:
         tensors = load_file(path)
+        if averaged:  # this file has the weights of the backbone only
+            tensors |= load_file(run.path / runs.AVERAGED_MODEL)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -240,7 +253,21 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         device=on_device,
         step=int(step) if step.isdigit() else None,
         channels=channels,
+        averaged=averaged,
     )
+
+
+def _uses_average(run: runs.Run, weights: Weights) -> bool:
+    """Returns whether `load_model` loads the moving average of the weights."""
+    if weights not in get_args(Weights):
+        raise unknown_name("value of weights", weights, get_args(Weights))
+    has_average = (run.path / runs.AVERAGED_MODEL).is_file()
+    if weights == "averaged" and not has_average:
+        raise WorkbenchError(
+            f"{run.path}: has no averaged weights, because it was not trained with the setting "
+            "ema; use the weights of the last step"
+        )
+    return has_average and weights != "last"
 
 
 def _create(
