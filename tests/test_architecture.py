@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
-    {"runs", "losses", "backbones", "plots", "synthfaces", "faces"},
+    {"runs", "losses", "backbones", "augmentation", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
     {"experiments", "exchange"},
@@ -202,7 +202,18 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["losses", "backbones", "data", "training", "evaluation", "exchange", "plots", "faces"]
+    "room",
+    [
+        "losses",
+        "backbones",
+        "augmentation",
+        "data",
+        "training",
+        "evaluation",
+        "exchange",
+        "plots",
+        "faces",
+    ],
 )
 def test_what_is_public_is_described(room: str) -> None:
     module = import_module(f"workbench.{room}")
