@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
-import simplejpeg
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from workbench.augmentation.base import PixelStep, between
@@ -14,7 +17,7 @@ from workbench.augmentation.registry import register
 
 @register("jpeg")
 class Jpeg(PixelStep):
-    """Encodes and decodes an image as JPEG, with the usual halved resolution of the colours.
+    """Encodes and decodes an image as JPEG, with the colours at half the resolution, as is usual.
 
     Args:
         probability: Probability that an image is compressed, 0..1.
@@ -36,9 +39,13 @@ class Jpeg(PixelStep):
         pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         qualities = between(self.quality, uniform[:, 0]).round().int().tolist()
         compressed = [
-            simplejpeg.decode_jpeg(
-                simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420")
-            )
-            for image, quality in zip(pixels, qualities, strict=True)
+            _compressed(image, quality) for image, quality in zip(pixels, qualities, strict=True)
         ]
         return torch.from_numpy(np.stack(compressed)).permute(0, 3, 1, 2).to(images.device)
+
+
+def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Returns an image after compression."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="JPEG", quality=quality, subsampling="4:2:0")
+    return np.asarray(Image.open(file))

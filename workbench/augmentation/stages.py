@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Protocol
 
@@ -48,16 +48,24 @@ def _family(step: Step) -> type[Step]:
     return next(kind for kind in (GeometricStep, ColourStep, PixelStep) if isinstance(step, kind))
 
 
-def replaced(images: Tensor, positions: Tensor, new_images: Tensor) -> Tensor:
-    """Returns a batch in which some images are replaced, in the same memory format.
+def change(images: Tensor, positions: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Returns a batch in which a function has changed some of the images.
 
     Args:
-        images: (N, 3, H, W).
-        positions: (n,) int64 positions in the batch, on the device of the images.
-        new_images: (n, 3, H, W).
+        images: (N, 3, H, W). They are not modified.
+        positions: (n,) int64 positions of the images to change, ascending, on the CPU.
+        function: Maps (n, 3, H, W) images to changed images; it is not called if n is 0.
+
+    Returns:
+        (N, 3, H, W) in the memory format of `images`.
     """
+    if not len(positions):
+        return images
+    if len(positions) == len(images):
+        return torch.empty_like(images).copy_(function(images))
+    on_device = positions.to(images.device)
     batch = images.clone()
-    batch[positions] = new_images
+    batch[on_device] = function(images[on_device])
     return batch
 
 
@@ -70,10 +78,9 @@ class Pixels:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Returns the changed batch; see `Stage`."""
         drawn = self.step.draw(len(images), generator)
-        if not len(drawn.positions):
-            return images
-        positions = drawn.positions.to(images.device)
-        return replaced(images, positions, self.step.apply(images[positions], drawn.uniform))
+        return change(
+            images, drawn.positions, lambda chosen: self.step.apply(chosen, drawn.uniform)
+        )
 
 
 class Geometry:
@@ -92,10 +99,8 @@ class Geometry:
             # The maps lead from the new image to the old one, so a later one is on the right.
             matrices[chosen] = matrices[chosen] @ step.matrices(uniform, size)
             moved[chosen] = True
-        if not moved.any():
-            return images
-        positions = moved.nonzero().flatten().to(images.device)
-        return replaced(images, positions, resample(images[positions], matrices[moved]))
+        positions = moved.nonzero().flatten()
+        return change(images, positions, lambda chosen: resample(chosen, matrices[positions]))
 
 
 def resample(images: Tensor, matrices: Tensor) -> Tensor:
@@ -116,7 +121,10 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
     x, y, w = (
         maps[:, row, 0] * across + (maps[:, row, 1] * down + maps[:, row, 2]) for row in range(3)
     )
-    grid = torch.stack([x * (2 / width) / w, y * (2 / height) / w], dim=-1)
+    # Positions of -1 and 1 are the edges of the image. Writing into the grid avoids a copy.
+    grid = torch.empty(*w.shape, 2, device=images.device)
+    torch.div(x, w * (width / 2), out=grid[..., 0])
+    torch.div(y, w * (height / 2), out=grid[..., 1])
     return to_pixels(F.grid_sample(images.float(), grid, align_corners=False))
 
 
@@ -141,11 +149,9 @@ class Colours:
             for values, new_values in zip(colours, new, strict=True):
                 values[chosen] = new_values
             changed[chosen] = True
-        if not changed.any():
-            return images
-        positions = changed.nonzero().flatten().to(images.device)
-        changes = LinearColour(*(values[changed] for values in colours))
-        return replaced(images, positions, recolour(images[positions], changes))
+        positions = changed.nonzero().flatten()
+        changes = LinearColour(*(values[positions] for values in colours))
+        return change(images, positions, lambda chosen: recolour(chosen, changes))
 
 
 def recolour(images: Tensor, colours: LinearColour) -> Tensor:
@@ -158,14 +164,16 @@ def recolour(images: Tensor, colours: LinearColour) -> Tensor:
     Returns:
         (n, 3, H, W) uint8.
     """
-    pixel, mean = (factors.float().to(images.device) for factors in (colours.pixel, colours.mean))
-    values = images.float().flatten(2)
-    offset = mean @ values.mean(2, keepdim=True)
-    values = torch.baddbmm(offset, pixel, values)
+    pixel, mean = (
+        factors.mT.float().to(images.device) for factors in (colours.pixel, colours.mean)
+    )
+    # (n, HW, 3), which is a view of images that are channels last in memory.
+    values = images.permute(0, 2, 3, 1).flatten(1, 2).float()
+    values = torch.baddbmm(values.mean(1, keepdim=True) @ mean, values, pixel)
     bent = (colours.exponent != 1).nonzero().flatten()
     if len(bent):
-        index = bent.to(images.device)
+        on_device = bent.to(images.device)
         exponent = colours.exponent[bent].float().to(images.device)[:, None, None]
-        scaled = (values[index] / 255).clamp(0, 1)
-        values = values.index_copy(0, index, 255 * scaled.pow(exponent))
-    return to_pixels(values).view(images.shape)
+        values[on_device] = 255 * (values[on_device] / 255).clamp_(0, 1).pow_(exponent)
+    count, channels, height, width = images.shape
+    return to_pixels(values).view(count, height, width, channels).permute(0, 3, 1, 2)
