@@ -137,8 +137,8 @@ def create(spec: Spec) -> Augmentation:
     """
     if not isinstance(spec, str | list | tuple):
         raise WorkbenchError(
-            f"augment is {spec!r}, expected the name of a preset or a list of augmentations, such "
-            "as [flip, {affine: {rotation: 20}}]"
+            f"the augmentation is {spec!r}, expected the name of a preset or a list, such as "
+            "[flip, {affine: {rotation: 20}}]"
         )
     entries = [spec] if isinstance(spec, str) else spec
     return Augmentation([step for entry in entries for step in _steps(entry)])
@@ -154,18 +154,18 @@ def _steps(entry: Any) -> list[Step]:
         return [AUGMENTATIONS.create(entry)]
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise WorkbenchError(
-            f"augment: an entry of the list is {entry!r}, expected one name, or one name with its "
-            "options as {name: {option: value}}"
+            f"an entry of the list of augmentations is {entry!r}, expected one name, or one name "
+            "with its options as {name: {option: value}}"
         )
     ((name, options),) = entry.items()
     if isinstance(name, str) and name in PRESETS and name not in AUGMENTATIONS.names():
         raise WorkbenchError(
-            f"augment: the preset {name!r} takes no options; list its augmentations instead"
+            f"the augmentation preset {name!r} takes no options; list its augmentations instead"
         )
     if options is None:  # as YAML reads `- flip:`
         options = {}
     if not isinstance(options, Mapping):
         raise WorkbenchError(
-            f"augment: the options of {name!r} are {options!r}, expected {{option: value}}"
+            f"the options of augmentation {name!r} are {options!r}, expected {{option: value}}"
         )
     return [AUGMENTATIONS.create(name, **{str(key): value for key, value in options.items()})]

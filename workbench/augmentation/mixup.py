@@ -21,7 +21,7 @@ class Mixing(NamedTuple):
     Attributes:
         partner: (N,) int64 position of the image that each image was mixed with, on the device of
             the images.
-        weight: Share of the image itself, 0..1.
+        weight: Share of the image itself, 0.5..1.
     """
 
     partner: Tensor
@@ -34,7 +34,9 @@ class Mixup(Step):
 
     Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018, eq. 2. As in the code of
     the paper, a batch has one weight, which is drawn from the distribution Beta(alpha, alpha), and
-    the partners are a random permutation of the batch. It must be the last augmentation of a list.
+    the partners are a random permutation of the batch. A weight w below 0.5 is replaced by 1 - w,
+    which exchanges the two images of a pair, so that the label of an image is that of its larger
+    part. It must be the last augmentation of a list.
 
     Args:
         probability: Probability that a batch is mixed, 0..1.
@@ -65,7 +67,8 @@ class Mixup(Step):
         partner = torch.randperm(count, generator=generator)
         if chosen >= self.probability or not count:
             return None
-        return Mixing(partner, float(betaincinv(self.alpha, self.alpha, quantile)))
+        weight = float(betaincinv(self.alpha, self.alpha, quantile))
+        return Mixing(partner, max(weight, 1 - weight))
 
 
 def mixed(images: Tensor, mixing: Mixing) -> Tensor:
