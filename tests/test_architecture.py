@@ -209,6 +209,7 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
     [
         "losses",
         "backbones",
+        "augmentation",
         "data",
         "training",
         "evaluation",

@@ -197,6 +197,7 @@ def _update(
     labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
     generator = torch.Generator().manual_seed(seed_of_step(step, config.seed))
     augmented = setup.augment(images, generator)
+    mixing = setup.augment.mixing
     setup.optimizer.zero_grad(set_to_none=True)
     embeddings, values = [], []
     parts = min(config.accumulate, len(images) // 2)  # batch normalisation needs two images
@@ -207,7 +208,11 @@ def _update(
             embedded = setup.net(
                 to_network(augmented[part], config.pixel_mean, config.pixel_std, config.channels)
             )
-        value = setup.loss(embedded, labels[part]) * (len(part) / len(images))
+        value = setup.loss(embedded, labels[part])
+        if mixing is not None:
+            other = setup.loss(embedded, labels[mixing.partner[part]])
+            value = mixing.weight * value + (1 - mixing.weight) * other
+        value = value * (len(part) / len(images))
         value.backward()
         embeddings.append(embedded.detach())
         values.append(value.detach())
