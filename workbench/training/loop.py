@@ -37,16 +37,20 @@ class _Update:
 
     Attributes:
         images: The images of the batch on the device, before augmentation.
-        labels: The identities of the images.
+        labels: The identities of the images; `multitask.UNKNOWN` if they have none.
+        targets: The targets of each task.
         embeddings: The embeddings of the images after augmentation, without gradient.
-        value: The value of the loss.
+        value: The value of the total loss.
+        recognition: The value of the loss of recognition, which is a part of it.
         norm: The norm of the gradient of the backbone, before it was clipped.
     """
 
     images: Tensor
     labels: Tensor
+    targets: dict[str, Tensor]
     embeddings: Tensor
     value: Tensor
+    recognition: Tensor
     norm: Tensor
 
 
@@ -77,9 +81,9 @@ def loop(
     ramp = round(config.margin_ramp_epochs * steps_per_epoch)
     # A small data set is decoded once and kept in memory.
     workers = loader_workers(config.workers, setup.device)
-    images_source = kept(setup.data.images, net.image_size, workers)
+    images_source = kept(setup.mixture.images, net.image_size, workers)
     update: _Update | None = None
-    net.train()
+    net.train(not setup.objective.trunk_is_frozen)
 
     bar = tqdm(
         total=total,
@@ -139,8 +143,13 @@ def loop(
                 if update is not None and usable and log_due:
                     _check_finite(update, config, status)
                     row = {"step": step, "epoch": step / steps_per_epoch}
-                    row |= {"loss": update.value.item()}
-                    row |= loss.measure(update.embeddings, update.labels)
+                    row |= setup.objective.measure(
+                        update.value,
+                        update.recognition,
+                        update.embeddings,
+                        update.labels,
+                        update.targets,
+                    )
                     row |= setup.clipper.shares()
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
@@ -186,28 +195,42 @@ def _update(
         step: Number of steps done before this one, which determines the seed of the augmentation.
     """
     images = images.to(setup.device, non_blocking=True)
-    labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
+    labels = torch.from_numpy(setup.mixture.identities)[numbers]
+    labels = labels.to(setup.device, non_blocking=True)
+    targets = setup.objective.targets_of(numbers, setup.device)
     generator = torch.Generator().manual_seed(seed_of_step(step, config.seed))
     augmented = setup.augment(images, generator)
     setup.optimizer.zero_grad(set_to_none=True)
-    embeddings, values = [], []
+    embeddings, totals, recognitions = [], [], []
     parts = min(config.accumulate, len(images) // 2)  # batch normalisation needs two images
     for part in torch.arange(len(images), device=setup.device).tensor_split(parts):
         # Only the backbone is computed in bfloat16. The loss needs float32: near a cosine of 1,
         # bfloat16 has a resolution of 1/256, which is coarser than the effect of a margin.
-        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        with (
+            torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"),
+            torch.set_grad_enabled(not setup.objective.trunk_is_frozen),
+        ):
             embedded = setup.net(
                 to_network(augmented[part], config.pixel_mean, config.pixel_std, config.channels)
             )
-        value = setup.loss(embedded, labels[part]) * (len(part) / len(images))
-        value.backward()
+        value = setup.objective.of_part(embedded, labels, targets, part)
+        torch.autograd.backward(value.total)
         embeddings.append(embedded.detach())
-        values.append(value.detach())
+        totals.append(value.total.detach())
+        recognitions.append(value.recognition)
     norm = setup.clipper.clip()
     setup.optimizer.step()
     if setup.average is not None:
         setup.average.update()
-    return _Update(images, labels, torch.cat(embeddings), torch.stack(values).sum(), norm)
+    return _Update(
+        images=images,
+        labels=labels,
+        targets=targets,
+        embeddings=torch.cat(embeddings),
+        value=torch.stack(totals).sum(),
+        recognition=torch.stack(recognitions).sum(),
+        norm=norm,
+    )
 
 
 def _for_bar(row: Mapping[str, Any]) -> str:
@@ -297,7 +320,7 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: Setup, status
     images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
     setup.net.eval()
     embeddings = setup.net(images)
-    setup.net.train()
+    setup.net.train(not setup.objective.trunk_is_frozen)
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(

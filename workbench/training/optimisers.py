@@ -19,8 +19,9 @@ def parameter_groups(
     extra: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     groups = []
-    for name, module, factor in (("backbone", net, 1.0), ("loss", loss, lr_factor_loss)):
-        if list(module.parameters()):
+    parts = [("backbone", net, 1.0), ("loss", loss, lr_factor_loss), ("tasks", extra, 1.0)]
+    for name, module, factor in parts:
+        if module is not None and list(module.parameters()):
             groups.append(
                 {
                     "params": list(module.parameters()),
