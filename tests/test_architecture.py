@@ -25,6 +25,7 @@ LAYERS = (
     {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
     {"data", "catalogue"},
     {"training", "evaluation"},
+    {"presets"},
     {"experiments", "exchange"},
     {"dashboard", "cli"},
 )
@@ -80,6 +81,7 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
+    "workbench.presets": ("torch", "streamlit", "umap"),
     "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (

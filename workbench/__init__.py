@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         images,
         losses,
         plots,
+        presets,
         runs,
         training,
     )
@@ -48,6 +49,7 @@ __all__ = [
     "import_model",
     "losses",
     "plots",
+    "presets",
     "runs",
     "train",
     "training",

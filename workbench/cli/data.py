@@ -288,12 +288,7 @@ def data_align(
             help="What to do with an image in which no face is found: skip it, or crop its middle."
         ),
     ] = "skip",
-    broken: Annotated[
-        str,
-        typer.Option(
-            help="What to do with an image that cannot be read: skip and report it, or stop."
-        ),
-    ] = "skip",
+    broken: BrokenOption = BrokenChoice.skip,
     image_format: Annotated[
         str, typer.Option("--format", help="Image format: jpg (quality 95) or png.")
     ] = "jpg",
@@ -312,7 +307,7 @@ def data_align(
         which=which,
         detector=detector,
         miss=miss,
-        broken=broken,
+        broken=broken.value,
         format=image_format,
         workers=workers,
     )

@@ -179,7 +179,7 @@ def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
 
 
 @cached_by_files(
-    lambda run: [run.model_path],
+    lambda run: [run.model_path, run.path / runs.AVERAGED_MODEL],
     st.cache_resource,
     max_entries=6,
     show_spinner="Loading the model (the first one takes some seconds) ...",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula, per_channel
 from workbench.tasks import ClassesHead, Head, from_description
 
+Weights = Literal["auto", "averaged", "last"]
+"""Which weights of a run are used; see `load_model`."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -46,6 +49,8 @@ class Model:
         step: number of training steps; None if unknown.
         channels: order of the colour channels of its input, "rgb" or "bgr".
         heads: heads of the run's tasks, such as gender and age, by name; empty without tasks.
+        averaged: whether the weights of the backbone are their moving average over the training,
+            and not those of the last step.
     """
 
     net: backbones.Backbone
@@ -57,6 +62,7 @@ class Model:
     step: int | None = None
     channels: str = "rgb"
     heads: Mapping[str, Head] = field(default_factory=dict)
+    averaged: bool = False
 
     @property
     def scaling(self) -> str:
@@ -237,20 +243,25 @@ def _check_embeddings(
         )
 
 
-def load_model(run: runs.Run, device: str = "auto") -> Model:
+def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -> Model:
     """Load the model of a run: model.safetensors with the network in config.yaml, or model.onnx.
 
     Args:
         run: run directory.
         device: "auto", "cpu", "cuda", ...
+        weights: "averaged" loads the moving average of the backbone's weights, which a run has if
+            it was trained with the setting `ema`; "last" loads the weights of the last step; and
+            "auto" loads the average if there is one, else the last weights.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
         WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do
-            not fit the network, or config.yaml was changed since the training.
+            not fit the network, if config.yaml was changed since the training, or if the run has
+            no averaged weights.
     """
+    averaged = _uses_average(run, weights)
     path = run.model_path
     if not path.is_file():
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
@@ -258,6 +269,8 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         return _from_onnx(run, path, resolve_device(device))
     try:
         tensors = load_file(path)
+        if averaged:  # this file has the weights of the backbone only
+            tensors |= load_file(run.path / runs.AVERAGED_MODEL)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -290,6 +303,7 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         step=int(step) if step.isdigit() else None,
         channels=channels,
         heads={name: head.to(on_device).eval() for name, head in heads.items()},
+        averaged=averaged,
     )
 
 
@@ -311,6 +325,19 @@ def _heads(
             )
         _fill(head, f"{runs.TASKS}.{name}", tensors, run)
     return heads
+
+
+def _uses_average(run: runs.Run, weights: Weights) -> bool:
+    """Returns whether `load_model` loads the moving average of the weights."""
+    if weights not in get_args(Weights):
+        raise unknown_name("value of weights", weights, get_args(Weights))
+    has_average = (run.path / runs.AVERAGED_MODEL).is_file()
+    if weights == "averaged" and not has_average:
+        raise WorkbenchError(
+            f"{run.path}: has no averaged weights, because it was not trained with the setting "
+            "ema; use the weights of the last step"
+        )
+    return has_average and weights != "last"
 
 
 def _create(

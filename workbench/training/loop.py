@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +16,23 @@ from tqdm.auto import tqdm
 from workbench import data, runs
 from workbench.data.batches import batches, kept, to_network
 from workbench.errors import WorkbenchError
-from workbench.training import checkpoint
+from workbench.training import checkpoint, recommendations
 from workbench.training.callbacks import Callbacks, Training
 from workbench.training.config import TrainConfig
+from workbench.training.diagnosis import Diagnosis, Finding, health
 from workbench.training.hardware import loader_workers
 from workbench.training.interrupt import stop_on_signal
-from workbench.training.ordering import margin_ramp, seed_of_step, without_copies
-from workbench.training.recommendations import notes
-from workbench.training.records import LeftOut, Metrics, Status
+from workbench.training.ordering import seed_of_step, without_copies
+from workbench.training.records import LeftOut, Metrics, Notes, Status
+from workbench.training.schedules import margin_ramp
 from workbench.training.setup import Setup
 
-MEASURES_IN_BAR = {"accuracy": "accuracy", "active_triplets": "active triplets"}
-"""{column of metrics.jsonl: name in the progress bar} of the measures that the bar shows."""
+MEASURES_IN_BAR = {
+    "loss_of_uniform_guess": "uniform guess {:.3g}",
+    "accuracy": "accuracy without margin {:.1%}",
+    "active_triplets": "active triplets {:.1%}",
+}
+"""{column of metrics.jsonl: text in the progress bar} of the measures that the bar shows."""
 
 
 @dataclass
@@ -37,18 +41,21 @@ class _Update:
 
     Attributes:
         images: The images of the batch on the device, before augmentation.
-        labels: The identities of the images; `multitask.UNKNOWN` if they have none.
+        all_embeddings: The embeddings of the images after augmentation, without gradient.
         targets: The targets of each task.
-        embeddings: The embeddings of the images after augmentation, without gradient.
+        embeddings: The embeddings of the images that have an identity; none if recognition is not
+            trained.
+        labels: The identities of these images.
         value: The value of the total loss.
         recognition: The value of the loss of recognition, which is a part of it.
         norm: The norm of the gradient of the backbone, before it was clipped.
     """
 
     images: Tensor
-    labels: Tensor
+    all_embeddings: Tensor
     targets: dict[str, Tensor]
     embeddings: Tensor
+    labels: Tensor
     value: Tensor
     recognition: Tensor
     norm: Tensor
@@ -101,8 +108,9 @@ def loop(
         stop_on_signal() as request,
         callbacks.around(training),
     ):
-        if progress:
-            _write_notes(config, setup, total, bar)
+        notes = Notes(run, step, bar)
+        _write_notes(config, setup, total, notes)
+        diagnosis = Diagnosis(config, loss, steps_per_epoch, notes.kinds)
         logged_at, images_since = time.perf_counter(), 0
         while step < total and not schedule.finished:
             # One epoch, or the rest of it after resuming: the order follows from seed and epoch.
@@ -143,18 +151,19 @@ def loop(
                 if update is not None and usable and log_due:
                     _check_finite(update, config, status)
                     row = {"step": step, "epoch": step / steps_per_epoch}
-                    row |= setup.objective.measure(
-                        update.value,
-                        update.recognition,
-                        update.embeddings,
-                        update.labels,
-                        update.targets,
-                    )
+                    row |= {"loss": update.value.item()}
+                    row |= setup.objective.measure(update.all_embeddings, update.targets)
+                    if len(update.labels):
+                        row |= {"fr_loss": update.recognition.item()} if config.tasks else {}
+                        row |= loss.measure(update.embeddings, update.labels)
+                        row |= health(loss, update.embeddings, update.labels)
                     row |= setup.clipper.shares()
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
                     logged_at, images_since = time.perf_counter(), 0
                     metrics.append(row)
+                    for finding in _findings(diagnosis, row, update):
+                        notes.add(step, *finding)
                     callbacks.on_log(training, row)
                     bar.set_postfix_str(_for_bar(row))
                 if epoch_done:
@@ -222,21 +231,35 @@ def _update(
     setup.optimizer.step()
     if setup.average is not None:
         setup.average.update()
+    all_embeddings = torch.cat(embeddings)
+    recognised = setup.objective.recognised(labels)
     return _Update(
         images=images,
-        labels=labels,
+        all_embeddings=all_embeddings,
         targets=targets,
-        embeddings=torch.cat(embeddings),
+        embeddings=all_embeddings[recognised],
+        labels=labels[recognised],
         value=torch.stack(totals).sum(),
         recognition=torch.stack(recognitions).sum(),
         norm=norm,
     )
 
 
+def _findings(diagnosis: Diagnosis, row: Mapping[str, Any], update: _Update) -> list[Finding]:
+    """Returns what a row shows about recognition, if it is trained.
+
+    With tasks, the column `loss` holds the total loss.
+    """
+    if not len(update.labels):
+        return []
+    of_recognition = {**row, "loss": update.recognition.item()}
+    return diagnosis.check(of_recognition, update.embeddings, update.labels)
+
+
 def _for_bar(row: Mapping[str, Any]) -> str:
     """Returns the text of the progress bar for a row of metrics.jsonl."""
     measures = "".join(
-        f"{name} {row[key]:.1%}, " for key, name in MEASURES_IN_BAR.items() if key in row
+        f"{text.format(row[key])}, " for key, text in MEASURES_IN_BAR.items() if key in row
     )
     return (
         f"loss {row['loss']:.3f}, {measures}lr {row['lr']:.4f}, "
@@ -284,17 +307,19 @@ def _read(
         ) from None
 
 
-def _write_notes(config: TrainConfig, setup: Setup, total: int, bar: tqdm[NoReturn]) -> None:
-    """Prints notes on the data and the settings above the progress bar."""
+def _write_notes(config: TrainConfig, setup: Setup, total: int, notes: Notes) -> None:
+    """Adds notes on the data and the settings."""
     if setup.single_image_identities:
         count, identities = setup.single_image_identities, setup.data.num_identities
-        bar.write(
-            f"note: {count:,} of {identities:,} identities ({count / identities:.0%}) have one "
-            "image; they form no genuine pairs and are used in impostor pairs only",
-            file=sys.stderr,
+        notes.add(
+            0,
+            "data",
+            "note",
+            f"{count:,} of {identities:,} identities ({count / identities:.0%}) have one image; "
+            "they form no genuine pairs and are used in impostor pairs only",
         )
-    for line in notes(config, setup.loss, total):
-        bar.write(f"note: {line}", file=sys.stderr)
+    for line in recommendations.notes(config, setup.loss, total):
+        notes.add(0, "settings", "note", line)
 
 
 def _check_finite(update: _Update, config: TrainConfig, status: Status) -> None:

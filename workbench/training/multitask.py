@@ -336,9 +336,9 @@ class Objective:
         shares: dict[str, float | Tensor] = {
             name: one[part].sum() / one.sum().clamp(min=1) for name, one in labelled.items()
         }
-        known = labelled[RECOGNITION][part]
+        known = self.recognised(labels[part])
         recognition = None
-        if self.trains_recognition and known.any():
+        if known.any():
             recognition = self.loss(embeddings[known], labels[part][known])
         total = self.heads.total(
             recognition,
@@ -350,36 +350,27 @@ class Objective:
             return Value(total, total.new_zeros(()))
         return Value(total, recognition.detach() * shares[RECOGNITION])
 
-    def measure(
-        self,
-        value: Tensor,
-        recognition: Tensor,
-        embeddings: Tensor,
-        labels: Tensor,
-        targets: Mapping[str, Tensor],
-    ) -> dict[str, float]:
-        """Returns the figures of a batch to log.
+    def recognised(self, labels: Tensor) -> Tensor:
+        """Returns which images of a batch recognition is trained on.
 
         Args:
-            value: The total loss.
-            recognition: The loss of recognition.
-            embeddings: (N, D) embeddings, without gradient.
             labels: (N,) identities; `UNKNOWN` if they have none.
-            targets: (N,) targets of each task.
 
         Returns:
-            The total loss, the figures of the loss of recognition and, with tasks, fr_loss and the
-            figures of `Heads.measure`.
+            (N,) bool.
         """
-        row = {"loss": value.item()}
-        known = labels != UNKNOWN
-        if self.trains_recognition and known.any():
-            if self.heads is not None:
-                row["fr_loss"] = recognition.item()
-            row |= self.loss.measure(embeddings[known], labels[known])
-        if self.heads is not None:
-            row |= self.heads.measure(embeddings, targets)
-        return row
+        if self.trains_recognition:
+            return labels != UNKNOWN
+        return torch.zeros_like(labels, dtype=torch.bool)
+
+    def measure(self, embeddings: Tensor, targets: Mapping[str, Tensor]) -> dict[str, float]:
+        """Returns the figures of the tasks to log; see `Heads.measure`.
+
+        Args:
+            embeddings: (N, D) embeddings, without gradient.
+            targets: (N,) targets of each task.
+        """
+        return {} if self.heads is None else self.heads.measure(embeddings, targets)
 
 
 def objective_of(
