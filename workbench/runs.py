@@ -61,6 +61,9 @@ file."""
 
 MADE_WITH = "made_with"
 """Key in the metadata of model.safetensors that holds the settings from `made_with`, as JSON."""
+TASKS = "tasks"
+"""Key in the metadata of model.safetensors that describes the heads of the tasks, as JSON, and
+prefix of the names of their weights."""
 _SHAPING = (
     "backbone",
     "backbone_options",

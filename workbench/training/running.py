@@ -139,11 +139,12 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
-            run.write_environment(
-                environment(
-                    setup.device, setup.precision, setup.data, setup.single_image_identities
-                )
+            environment_now = environment(
+                setup.device, setup.precision, setup.data, setup.single_image_identities
             )
+            if task_data := setup.mixture.fingerprints():
+                environment_now["task_data"] = task_data
+            run.write_environment(environment_now)
             loop(run, config, setup, status, 0, callbacks, progress)
     return run
 
@@ -171,6 +172,12 @@ def _resume(
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
+        recorded_of_tasks = run.environment.get("task_data", {})
+        for spec, of_task in setup.mixture.fingerprints().items():
+            if recorded_of_tasks.get(spec) != of_task:
+                raise WorkbenchError(
+                    f"{run.path}: {spec!r} is not the data its tasks began with; start a new run"
+                )
         step = state["step"]
         check_steps(run, config, step, setup.steps_per_epoch)
         checkpoint.restore(run, state, setup)
