@@ -16,20 +16,17 @@ from safetensors.torch import save_file
 from workbench import __version__, runs
 from workbench.backbones.base import as_size
 from workbench.errors import WorkbenchError
-from workbench.exchange.fitting import fitting_backbone
 from workbench.exchange.imported_network import (
     ImportedNetwork,
     Scaling,
     note_on_size,
     notes_on_scaling,
 )
-from workbench.exchange.state_dict import read_checkpoint
 from workbench.files import atomic_path, check_writable
 from workbench.scaling import PerChannel
+from workbench.weights import fitting_backbone, read_checkpoint
 
 SUFFIX = ".onnx"
-DEFAULT_SIDE = 112
-"""Side of the images of a state_dict, in pixels, if the caller does not set it."""
 
 
 def import_model(
@@ -130,9 +127,7 @@ def _read_state_dict(
     scaling_options: dict[str, Any],
 ) -> ImportedNetwork:
     """Reads a state_dict and finds the registered backbone that its weights fit."""
-    fit = fitting_backbone(
-        read_checkpoint(source), str(source), backbone, size or (DEFAULT_SIDE, DEFAULT_SIDE)
-    )
+    fit = fitting_backbone(read_checkpoint(source), str(source), backbone, size)
     net = fit.net
     tensors = {
         f"backbone.{key}": value.detach().contiguous() for key, value in net.state_dict().items()
