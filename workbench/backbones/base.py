@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from workbench.backbones.stages import HEAD, Stage, split
 from workbench.errors import WorkbenchError
 
 LARGEST_SIDE = 4096
@@ -30,6 +31,8 @@ class Backbone(nn.Module):
 
     Attributes:
         paper: Source of the architecture, such as "Deng et al., ArcFace, CVPR 2019", for tables.
+        head_layers: Names of the direct children that compute the embedding from the last feature
+            map. They are the last stage; see `stages`.
 
     Raises:
         WorkbenchError: If a size is out of range.
@@ -44,6 +47,7 @@ class Backbone(nn.Module):
     """
 
     paper: ClassVar[str] = ""
+    head_layers: ClassVar[tuple[str, ...]] = (HEAD,)
 
     def __init__(
         self, embedding_dim: int, image_size: int | tuple[int, int], smallest: int
@@ -82,6 +86,23 @@ class Backbone(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Computes the embeddings of images whose shape was checked; see `forward`."""
         raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        """Returns the stages of the network from input to output.
+
+        A stage is a group of consecutive layers that work at the same resolution, or one block of
+        a vision transformer. The last stage is the head, which computes the embedding. Layer-wise
+        learning rates and freezing treat the layers of a stage alike. Each weight is in exactly
+        one stage. The rules are those of `workbench.backbones.stages.split`; a subclass may
+        override this method.
+
+        Example:
+            >>> import workbench as wb
+            >>> net = wb.backbones.create("iresnet18", embedding_dim=8, image_size=16)
+            >>> [stage.name for stage in net.stages()]
+            ['conv1', 'layer1.0', 'layer2.0', 'layer3.0', 'layer4.0', 'head']
+        """
+        return split(self, self.head_layers)
 
 
 class SqueezeExcite(nn.Module):

@@ -37,6 +37,7 @@ class IResNet(Backbone):
     """
 
     paper: ClassVar[str] = "Deng et al., ArcFace, CVPR 2019"
+    head_layers: ClassVar[tuple[str, ...]] = ("head", "dropout", "flatten", "fc", "features")
     blocks: ClassVar[tuple[int, int, int, int]]
 
     def __init__(
