@@ -56,7 +56,8 @@ def import_model(
         backbone: Name of the backbone of a state_dict; by default the registered one that its
             weights fit. Not allowed for ONNX files.
         image_size: Height and width of the images in pixels; an int means a square. By default
-            the size that an ONNX file states, else 112.
+            the size that an ONNX file states; for a state_dict 112, or 112 x 96 if its weights
+            fit only that size; else 112.
         pixel_mean: Mean that is subtracted from pixel values 0..255: one number, or three in the
             order of `channels`. By default what `export_onnx` wrote into the file; else 0 if an
             ONNX network takes integers or begins with a subtraction and a multiplication, as

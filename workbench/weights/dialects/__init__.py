@@ -20,16 +20,16 @@ TRANSLATIONS = (
 
 
 def readings(state: StateDict) -> Iterator[Reading]:
-    """Yields the state_dict unchanged, and translated if its names are of a known program.
+    """Yields the state_dict translated, if its names are of a known program, and unchanged.
 
     Args:
         state: Tensors by the names in the file.
 
     Yields:
-        The possible readings, first the one with the names of the file.
+        The possible readings. The last one has the names of the file.
     """
-    yield Reading(state)
     for translate in TRANSLATIONS:
         reading = translate(state)
         if reading is not None:
             yield reading
+    yield Reading(state)

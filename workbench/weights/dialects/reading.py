@@ -23,7 +23,8 @@ class Reading:
         backbone: Name of the backbone, if the names and shapes determine it.
         options: Options of the backbone that follow from the names and shapes.
         added: Number of tensors that are not from the file; they take the place of layers that
-            have no weights in the other program.
+            have no weights in the other program. A negative number means that tensors of the file
+            were merged into others.
         unused: Names of tensors in the file that the network does not need to embed an image.
         by_order: Whether the tensors were matched by their order, not by their names.
     """
