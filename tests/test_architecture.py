@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
-    {"runs", "losses", "backbones", "plots", "synthfaces", "faces"},
+    {"runs", "losses", "backbones", "augmentation", "plots", "synthfaces", "faces"},
     {"data", "catalogue", "weights"},
     {"training", "evaluation"},
     {"experiments", "exchange"},

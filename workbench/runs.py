@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
 EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
-ONNX_MODEL = "model.onnx"
+ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
 
 IMPORTED, ONNX = "imported", "onnx"
 """Values of `loss` in the config.yaml of any imported model, and of `backbone` if it is an ONNX

@@ -1,4 +1,4 @@
-"""The mean and standard deviation by which pixel values are scaled, as one number or three."""
+"""The input of a network: its largest size, and the scaling of its pixel values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 
+LARGEST_SIDE = 4096
+"""Largest side of the input in pixels. A larger value is taken for a mistake, as such images would
+not fit into memory."""
 PerChannel = float | tuple[float, float, float]
 """One number for all channels, or one for each channel in the order of the network's input.
 

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from workbench import TrainConfig, WorkbenchError, train
+from workbench.training.config import GROUPS
 
 
 def _refused(match: str, **settings: Any) -> None:
@@ -29,7 +30,7 @@ def test_every_setting_is_described() -> None:
 
 def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
     _refused("unknown setting 'epoch': did you mean 'epochs'", epoch=3)
-    _refused("unknown setting 'qqqq': known: backbone", qqqq=3)
+    _refused("unknown setting 'qqqq': known: accumulate", qqqq=3)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,16 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("pixel_mean", [1.0, 2.0]),
         ("pixel_mean", math.nan),
         ("channels", "grb"),
-        ("flip", "perhaps"),
+        ("accumulate", 0),
+        ("ema", 1.0),
+        ("label_smoothing", 1.0),
+        ("layer_decay", 0),
+        ("lr_factor_loss", 0),
+        ("freeze_stages", 0),
+        ("batch_norm", "global"),
+        ("augment", 3),
+        ("tasks", ["age"]),
+        ("trackers", "wandb"),
         ("precision", "fp16"),
         ("seed", -1),
         ("seed", 2**64),
@@ -172,3 +182,31 @@ def test_a_file_that_is_no_settings_is_one_line(tmp_path: Path, content: bytes) 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, where: str) -> None:
     with pytest.raises(WorkbenchError, match="cannot be read"):
         TrainConfig.read(tmp_path / where)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "suggestion"),
+    [("optimizer", "adamm", "Adam"), ("schedule", "multistep", "multi-step")],
+)
+def test_an_unknown_name_is_an_error_with_a_suggestion(
+    setting: str, value: str, suggestion: str
+) -> None:
+    _refused(
+        f"setting '{setting}': unknown {setting} '{value}': did you mean '{suggestion}'",
+        **{setting: value},
+    )
+
+
+def test_names_may_be_written_in_small_letters() -> None:
+    assert TrainConfig(data="orl", optimizer="adamw").optimizer == "AdamW"
+
+
+def test_every_setting_is_in_one_group() -> None:
+    grouped = [setting for settings in GROUPS.values() for setting in settings]
+    assert grouped == list(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize(("flip", "augment"), [(True, "mirror"), (False, "none")])
+def test_the_former_setting_flip_becomes_an_augmentation(flip: bool, augment: str) -> None:
+    assert TrainConfig(data="orl", flip=flip).augment == augment
+    assert "flip" not in TrainConfig(data="orl", flip=flip).plain()

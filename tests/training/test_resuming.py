@@ -23,8 +23,8 @@ from PIL import Image
 
 import workbench as wb
 from workbench import files, runs
-from workbench.training import checkpoint, loop, records
-from workbench.training.schedule import without_copies
+from workbench.training import checkpoint, loop, records, running, setup
+from workbench.training.ordering import without_copies
 
 PEOPLE, IMAGES, BATCH, EPOCHS = 4, 4, 8, 2
 STEPS = PEOPLE * IMAGES // BATCH
@@ -70,15 +70,15 @@ def _resume(run: runs.Run | str, **changes: Any) -> runs.Run:
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> None:
     """Call `act` in the middle of training step number `step` (from 0), once."""
-    real, done = loop.learning_rate, []
+    real, done = loop.margin_ramp, []
 
-    def learning_rate(now: int, *others: Any) -> float:
+    def margin_ramp(now: int, *others: Any) -> float:
         if now == step and not done:
             done.append(now)
             act()
         return real(now, *others)
 
-    monkeypatch.setattr(loop, "learning_rate", learning_rate)
+    monkeypatch.setattr(loop, "margin_ramp", margin_ramp)
 
 
 def _stop_at(
@@ -123,7 +123,7 @@ def _refused(match: str, act: Callable[[], Any]) -> str:
         ("embedding_dim", 4),
         ("seed", 1),
         ("lr", 0.2),
-        ("flip", False),
+        ("augment", "none"),
         ("images_per_identity", 2),
     ],
 )
@@ -393,8 +393,9 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
 ) -> None:
     real = checkpoint.save
 
-    def poisoned(run: Any, config: Any, net: Any, loss: Any, optimizer: Any, *others: Any) -> None:
-        if others[1] > STEPS:
+    def poisoned(run: Any, config: Any, made: setup.Setup, step: int, *others: Any) -> None:
+        net, loss, optimizer = made.net, made.loss, made.optimizer
+        if step > STEPS:
             if what == "running_var":
                 next(value for name, value in net.named_buffers() if name.endswith("running_var"))[
                     0
@@ -403,7 +404,7 @@ def test_what_is_not_finite_is_never_saved_over_what_is(
                 next(iter(optimizer.state.values()))["momentum_buffer"].fill_(torch.nan)
             else:
                 loss.weight.data[0, 0] = torch.nan
-        real(run, config, net, loss, optimizer, *others)
+        real(run, config, made, step, *others)
 
     monkeypatch.setattr(records, "EPOCH_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "save", poisoned)
@@ -500,7 +501,7 @@ def test_room_is_looked_for_before_training(
         run = _stop_at(settings, monkeypatch, 0)
         before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     monkeypatch.setattr(files, "free_bytes", lambda folder: 1000)
-    monkeypatch.setattr(loop, "_loop", _full)
+    monkeypatch.setattr(running, "loop", _full)
     _refused(
         "MiB are free on this disk, about",
         lambda: _resume("runs/a") if resuming else _train(settings),
@@ -517,11 +518,10 @@ def test_the_estimate_holds_two_of_each_file(
     run = _train(settings)
     asked: list[int] = []
     monkeypatch.setattr(checkpoint, "check_writable", lambda folder, needed: asked.append(needed))
-    net = wb.backbones.create("smallresnet", embedding_dim=8, image_size=16, width=8)
-    loss = wb.losses.create("arcface", embedding_dim=8, num_classes=PEOPLE)
+    made = setup.prepare(wb.TrainConfig(**settings))
     there = sum((run.path / name).stat().st_size for name in (runs.CHECKPOINT, runs.MODEL))
-    checkpoint.check_space(run.path.parent, net, loss)
-    checkpoint.check_space(run.path, net, loss)
+    checkpoint.check_space(run.path.parent, made)
+    checkpoint.check_space(run.path, made)
     assert asked[1] == max(asked[0] - there, 0)
     tensors = sum(value.nbytes for value in _state_of(run)["backbone"].values())
     assert 5 * tensors < asked[0] < 2 * there

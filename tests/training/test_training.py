@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 import workbench as wb
 from workbench import runs
-from workbench.training import TrainConfig, checkpoint, clipping, loop, records
+from workbench.training import TrainConfig, checkpoint, clipping, loop, ordering, records, running
 from workbench.training.hardware import loader_workers, resolve_precision
 
 PEOPLE, IMAGES, BATCH, EPOCHS = 4, 8, 8, 3
@@ -121,16 +121,16 @@ def _rows(run: runs.Run) -> list[dict[str, Any]]:
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> None:
     """Call `act` in the middle of training step number `step` (from 0), once."""
-    real = loop.learning_rate
+    real = loop.margin_ramp
     done = []
 
-    def learning_rate(now: int, *others: Any) -> float:
+    def margin_ramp(now: int, *others: Any) -> float:
         if now == step and not done:
             done.append(now)
             act()
         return real(now, *others)
 
-    monkeypatch.setattr(loop, "learning_rate", learning_rate)
+    monkeypatch.setattr(loop, "margin_ramp", margin_ramp)
 
 
 def _interrupt(
@@ -554,7 +554,7 @@ def test_resuming_a_finished_run_returns_at_once(
 ) -> None:
     run = _train(settings, epochs=1)
     before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
-    monkeypatch.setattr(loop, "_prepare", _crash)
+    monkeypatch.setattr(running, "prepare", _crash)
     assert wb.train(resume=str(run.path)) == run
     assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
 
@@ -852,7 +852,7 @@ def test_a_batch_of_fewer_than_two_pictures_changes_nothing_but_counts(
     assert run.state == "finished"
     assert run.status["step"] == 8 * 8
     assert len((run.path / runs.BROKEN).read_text().splitlines()) == 24
-    order = [loop.order_of_epoch(32, epoch, 0).reshape(8, 4) for epoch in range(8)]
+    order = [ordering.order_of_epoch(32, epoch, 0).reshape(8, 4) for epoch in range(8)]
     usable = [
         step for step, batch in enumerate(np.concatenate(order)) if (batch % 8 < 2).sum() >= 2
     ]

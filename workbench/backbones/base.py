@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from workbench.backbones.stages import HEAD, Stage, split
 from workbench.errors import WorkbenchError
+from workbench.scaling import LARGEST_SIDE
 
-LARGEST_SIDE = 4096
-"""Largest side of the input in pixels. A larger value is taken for a mistake, as such images would
-not fit into memory."""
 Activation = Callable[[int], nn.Module]
 """Creates the activation for a number of channels."""
 

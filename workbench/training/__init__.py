@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from workbench.training.config import TrainConfig
-from workbench.training.loop import train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TrainConfig", "train"]
+from workbench.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from workbench.training.callbacks import Callback, Training
+    from workbench.training.running import train
+
+__all__ = ["Callback", "TrainConfig", "Training", "train"]
+
+_MODULE_OF = {
+    "Callback": "workbench.training.callbacks",
+    "Training": "workbench.training.callbacks",
+    "train": "workbench.training.running",
+}
+"""The modules that import PyTorch, which the help of `workbench train` does without."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

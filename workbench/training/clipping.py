@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from torch import Tensor, nn, zeros
 from torch.nn.utils import clip_grad_norm_
 
@@ -16,15 +18,16 @@ class Clipper:
     Args:
         net: The backbone.
         loss: The loss.
-        max_norm: Largest norm of the gradient of the backbone.
+        max_norm: Largest norm of the gradient of the backbone; None means no limit.
         max_norm_loss: Largest norm of the gradient of the loss; None means no limit.
     """
 
     def __init__(
-        self, net: nn.Module, loss: nn.Module, max_norm: float, max_norm_loss: float | None
+        self, net: nn.Module, loss: nn.Module, max_norm: float | None, max_norm_loss: float | None
     ) -> None:
         device = next(net.parameters()).device
-        self.limits = {"clipped": max_norm}
+        # Without a limit, the norm is still computed, because it shows whether training diverges.
+        self.limits = {"clipped": inf if max_norm is None else max_norm}
         if max_norm_loss is not None:
             self.limits["clipped_loss"] = max_norm_loss
         self.parameters = {

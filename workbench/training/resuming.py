@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench import runs
 from workbench.errors import WorkbenchError
-from workbench.training.config import TrainConfig
+from workbench.training.config import TrainConfig, from_earlier_version
 
 MAY_CHANGE = ("epochs", "device", "precision", "workers", "broken", "log_every", "data")
 """Settings that may change when a run is resumed.
@@ -38,7 +38,18 @@ def resumed_settings(run: runs.Run, changes: Mapping[str, Any]) -> TrainConfig:
                 f"{setting} cannot be set when {run.path} is resumed: the folder exists already; "
                 "rename or move it instead"
             )
-    return TrainConfig(**{str(key): value for key, value in run.config.items()} | dict(changes))
+    return TrainConfig(**_present(run.config) | dict(changes))
+
+
+def _present(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run with those of earlier versions under their present names.
+
+    Earlier versions had no choice of the optimiser, and decayed all weights.
+    """
+    named = {str(key): value for key, value in settings.items()}
+    if "optimizer" not in named:
+        named.setdefault("decay_norm_and_bias", True)
+    return from_earlier_version(named)
 
 
 def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +67,7 @@ def changed(run: runs.Run, settings: TrainConfig, made_with: Mapping[str, Any]) 
         WorkbenchError: if a setting that differs is not one of `MAY_CHANGE`.
     """
     defaults = {name: field.default for name, field in TrainConfig.model_fields.items()}
-    before, now = defaults | dict(made_with), settings.plain()
+    before, now = defaults | _present(made_with), settings.plain()
     different = {
         name: [before[name], now[name]]
         for name in now

@@ -28,7 +28,7 @@ def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
         peak: Highest learning rate.
 
     Example:
-        >>> from workbench.training.schedule import learning_rate
+        >>> from workbench.training.ordering import learning_rate
         >>> [round(learning_rate(step, total=6, warmup=2, peak=0.1), 3) for step in range(6)]
         [0.05, 0.1, 0.1, 0.085, 0.05, 0.015]
     """
@@ -46,7 +46,7 @@ def margin_ramp(step: int, ramp: int) -> float:
             whole margin is used from the beginning.
 
     Example:
-        >>> from workbench.training.schedule import margin_ramp
+        >>> from workbench.training.ordering import margin_ramp
         >>> margin_ramp(50, ramp=200)
         0.25
     """

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workbench.training.schedule import (
+from workbench.training.ordering import (
     learning_rate,
     margin_ramp,
     order_by_identity,

@@ -1,0 +1,272 @@
+"""The objects that a training needs: data, network, loss, optimiser and what belongs to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from workbench import augmentation, backbones, data, losses, runs
+from workbench.data.sources.webdataset import shards_to_fetch
+from workbench.devices import resolve_device
+from workbench.errors import WorkbenchError
+from workbench.training.averaging import Average
+from workbench.training.clipping import Clipper
+from workbench.training.config import TrainConfig
+from workbench.training.hardware import resolve_precision
+from workbench.training.optimisers import create_optimizer, parameter_groups
+from workbench.training.ordering import order_by_identity, order_by_shard, order_of_epoch
+from workbench.training.schedules import Schedule, create_schedule
+
+
+@dataclass
+class Setup:
+    """The objects that the training loop works with.
+
+    Attributes:
+        data: The training set.
+        net: The backbone.
+        loss: The loss, with its class centres if it has any.
+        optimizer: The optimiser of the weights of the backbone and the loss.
+        schedule: The schedule of the learning rate.
+        clipper: The clipper of the gradients of the backbone and the loss.
+        average: The moving average of the weights of the backbone; None if there is none.
+        augment: The augmentation of the images of a batch.
+        device: The device of the training.
+        precision: "fp32" or "bf16".
+        batch_size: Number of images in a batch, with all the parts whose gradients are accumulated.
+        steps_per_epoch: Number of batches in an epoch.
+        total: Number of batches in all epochs.
+        images_per_identity: Number of images of each identity in a batch; None for random batches.
+        single_image_identities: Number of identities with a single image, if the loss compares
+            images of one identity; else None.
+    """
+
+    data: data.Dataset
+    net: backbones.Backbone
+    loss: losses.Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    clipper: Clipper
+    average: Average | None
+    augment: augmentation.Augmentation
+    device: torch.device
+    precision: str
+    batch_size: int
+    steps_per_epoch: int
+    total: int
+    images_per_identity: int | None
+    single_image_identities: int | None
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules with trained weights, by the prefix of their names in model.safetensors."""
+        return {"backbone": self.net, "loss": self.loss}
+
+    @property
+    def state_holders(self) -> dict[str, Any]:
+        """The other objects whose state belongs into a checkpoint, by their names in it."""
+        holders: dict[str, Any] = {"clipped": self.clipper, "schedule": self.schedule}
+        if self.average is not None:
+            holders["average"] = self.average
+        return holders
+
+    def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
+        """Returns the numbers of the images of an epoch, in order."""
+        length = self.steps_per_epoch * self.batch_size
+        if self.images_per_identity is not None:
+            return order_by_identity(
+                self.data.identities,
+                self.images_per_identity,
+                self.batch_size,
+                length,
+                epoch,
+                seed,
+            )
+        shard_of = shards_to_fetch(self.data.images)
+        if shard_of is not None:
+            return order_by_shard(shard_of, epoch, seed)[:length]
+        return order_of_epoch(len(self.data), epoch, seed)[:length]
+
+
+def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = False) -> Setup:
+    """Opens the data and creates network, loss and optimiser.
+
+    Errors in the settings are raised here, before a run directory exists.
+
+    Args:
+        config: The settings.
+        run: The run that is resumed; None for a new one.
+        new_data: Whether the caller gives the data, so that those in the run's config.yaml are not
+            used.
+    """
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    dataset = _open_data(config, None if new_data else run)
+    _check_options(config)
+    backbone_options = config.backbone_options
+    if run is not None:  # its weights come from the checkpoint, so none are downloaded
+        backbone_options = backbones.without_fetching(backbone_options)
+    net = backbones.create(
+        config.backbone,
+        embedding_dim=config.embedding_dim,
+        image_size=config.image_size,
+        **backbone_options,
+    )
+    net = net.to(device).to(memory_format=torch.channels_last)  # faster for convolutions
+    loss = losses.create(
+        config.loss,
+        embedding_dim=config.embedding_dim,
+        num_classes=dataset.num_identities,
+        **config.loss_options,
+    ).to(device)
+    if config.label_smoothing:
+        loss.label_smoothing = config.label_smoothing
+    batch_size, steps_per_epoch, images_per_identity = _batches(config, loss, len(dataset))
+    total = config.epochs * steps_per_epoch
+    groups = parameter_groups(
+        net,
+        loss,
+        weight_decay=config.weight_decay,
+        decay_norm_and_bias=config.decay_norm_and_bias,
+        lr_factor_loss=config.lr_factor_loss,
+        layer_decay=config.layer_decay,
+    )
+    return Setup(
+        data=dataset,
+        net=net,
+        loss=loss,
+        optimizer=create_optimizer(
+            config.optimizer,
+            groups,
+            config.lr,
+            config.momentum,
+            config.optimizer_options,
+            device,
+        ),
+        schedule=create_schedule(
+            config.schedule,
+            config.schedule_options,
+            total=total,
+            warmup=round(config.warmup_epochs * steps_per_epoch),
+            steps_per_epoch=steps_per_epoch,
+            peak_lr=config.lr,
+        ),
+        clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss),
+        average=None if config.ema is None else Average(net, config.ema),
+        augment=augmentation.create(config.augment),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        total=total,
+        images_per_identity=images_per_identity,
+        single_image_identities=_single_image_identities(config, loss, dataset),
+    )
+
+
+def _open_data(config: TrainConfig, run: runs.Run | None) -> data.Dataset:
+    """Opens the training set.
+
+    Args:
+        config: The settings.
+        run: The run whose config.yaml gives the data; None if the caller gives them. Paths in a
+            config.yaml are relative to the folder in which the training of that run was started.
+    """
+    if run is None:
+        dataset = data.open(config.data)
+    else:
+        remedy = (
+            "if the data have moved, give their new place, e.g. "
+            "workbench train --resume RUN --data folder:DIR"
+        )
+        dataset = data.open_stored(
+            config.data, run.data_folder, str(run.path / runs.CONFIG), remedy
+        )
+    if len(dataset) < 2 or dataset.num_identities < 2:
+        raise WorkbenchError(
+            f"{config.data}: {len(dataset)} image(s) of {dataset.num_identities} identity; "
+            "training needs at least two of each"
+        )
+    return dataset
+
+
+def _check_options(config: TrainConfig) -> None:
+    """Refuses options of the backbone and the loss that other settings determine."""
+    reserved = {
+        "backbone_options": ("name", "embedding_dim", "image_size"),
+        "loss_options": ("name", "embedding_dim", "num_classes"),
+    }
+    for setting, names in reserved.items():
+        for name in names:
+            if name in getattr(config, setting):
+                raise WorkbenchError(
+                    f"{setting}: {name!r} is not allowed here; it follows from the other settings "
+                    "and the data"
+                )
+
+
+def _single_image_identities(
+    config: TrainConfig, loss: losses.Loss, dataset: data.Dataset
+) -> int | None:
+    """Returns the number of identities with a single image.
+
+    It is None for losses that do not compare images of one identity.
+    """
+    if loss.images_per_identity is None:
+        return None
+    count = int(np.count_nonzero(np.bincount(dataset.identities) == 1))
+    if count == dataset.num_identities:
+        raise WorkbenchError(
+            f"{config.data}: no identity has two images, but {config.loss} compares images of one "
+            "identity; give data with several images of an identity, or a loss with class "
+            "centres such as arcface"
+        )
+    return count
+
+
+def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
+    """Determines the batches of an epoch.
+
+    Args:
+        config: The settings.
+        loss: The loss, which may have a default number of images of an identity.
+        count: Number of images in the training set.
+
+    Returns:
+        Number of images in a batch, number of batches in an epoch, and number of images of each
+        identity in a batch (None for random batches).
+    """
+    if config.accumulate > 1 and loss.images_per_identity is not None:
+        raise WorkbenchError(
+            f"accumulate is {config.accumulate}: {config.loss} compares the images of a batch with "
+            "each other, so several small batches do not equal a large one; raise batch_size "
+            "instead"
+        )
+    images_per_identity = config.images_per_identity
+    if images_per_identity is None:
+        images_per_identity = loss.images_per_identity
+    if images_per_identity is None:
+        # A smaller last batch is left out: with one image, batch normalisation would fail.
+        batch_size = min(config.batch_size * config.accumulate, count)
+        return batch_size, count // batch_size, None
+    if loss.images_per_identity is not None and images_per_identity < 2:
+        raise WorkbenchError(
+            f"images_per_identity is {images_per_identity}: {config.loss} compares images of one "
+            "identity and needs at least 2"
+        )
+    identities, rest = divmod(config.batch_size, images_per_identity)
+    if rest or identities < 2:
+        valid = {max(number, 2) * images_per_identity for number in (identities, identities + 1)}
+        raise WorkbenchError(
+            f"batch_size {config.batch_size} cannot be divided into two or more identities of "
+            f"{images_per_identity} images each (images_per_identity); "
+            f"give e.g. {' or '.join(map(str, sorted(valid)))}"
+        )
+    identities = min(identities * config.accumulate, max(count // images_per_identity, 2))
+    batch_size = identities * images_per_identity
+    return batch_size, max(count // batch_size, 1), images_per_identity
