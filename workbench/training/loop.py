@@ -79,7 +79,6 @@ def loop(
     workers = loader_workers(config.workers, setup.device)
     images_source = kept(setup.data.images, net.image_size, workers)
     update: _Update | None = None
-    net.train()
 
     bar = tqdm(
         total=total,
@@ -111,7 +110,8 @@ def loop(
                 if loss.images_per_identity is not None:
                     images, numbers = without_copies(images, numbers)
 
-                # Set the learning rates and the share of the margin of this step.
+                # Set what is trained, the learning rates and the share of the margin of this step.
+                setup.freezer.apply(step)
                 lr = schedule.lr(step)
                 for group in setup.optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]
@@ -270,7 +270,8 @@ def _write_notes(config: TrainConfig, setup: Setup, total: int, bar: tqdm[NoRetu
             "image; they form no genuine pairs and are used in impostor pairs only",
             file=sys.stderr,
         )
-    for line in notes(config, setup.loss, total):
+    initialised = [] if setup.initialised is None else setup.initialised.notes
+    for line in [*initialised, *notes(config, setup.loss, total)]:
         bar.write(f"note: {line}", file=sys.stderr)
 
 
@@ -295,9 +296,8 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: Setup, status
     although the loss, which uses the statistics of the batch, is finite.
     """
     images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
-    setup.net.eval()
+    setup.net.eval()  # the next step sets the mode of training again
     embeddings = setup.net(images)
-    setup.net.train()
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(

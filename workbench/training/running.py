@@ -92,11 +92,13 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
-            run.write_environment(
-                environment(
-                    setup.device, setup.precision, setup.data, setup.single_image_identities
-                )
+            described = environment(
+                setup.device, setup.precision, setup.data, setup.single_image_identities
             )
+            if setup.initialised is not None:
+                described["init"] = setup.initialised.plain()
+            run.write_environment(described)
+            run.write_identity_names(setup.data.identity_names)
             loop(run, config, setup, status, 0, callbacks, progress)
     return run
 

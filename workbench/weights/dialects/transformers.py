@@ -99,4 +99,6 @@ def _reorder_columns(tensors: StateDict, key: str, width: int) -> None:
     """Reorders the columns of a layer from token by token to channel by channel."""
     weight = tensors.get(key)
     if weight is not None and weight.ndim == 2 and width and weight.shape[1] % width == 0:
-        tensors[key] = weight.unflatten(1, (-1, width)).transpose(1, 2).flatten(1).contiguous()
+        tokens = weight.shape[1] // width
+        by_token = weight.reshape(len(weight), tokens, width)
+        tensors[key] = by_token.transpose(1, 2).reshape(weight.shape)
