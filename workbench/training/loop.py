@@ -90,7 +90,6 @@ def loop(
     workers = loader_workers(config.workers, setup.device)
     images_source = kept(setup.mixture.images, net.image_size, workers)
     update: _Update | None = None
-    net.train(not setup.objective.trunk_is_frozen)
 
     bar = tqdm(
         total=total,
@@ -123,7 +122,10 @@ def loop(
                 if loss.images_per_identity is not None:
                     images, numbers = without_copies(images, numbers)
 
-                # Set the learning rates and the share of the margin of this step.
+                # Set what is trained, the learning rates and the share of the margin of this step.
+                setup.freezer.apply(step)
+                if setup.objective.trunk_is_frozen:
+                    net.eval()
                 lr = schedule.lr(step)
                 for group in setup.optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]
@@ -323,7 +325,8 @@ def _write_notes(config: TrainConfig, setup: Setup, total: int, notes: Notes) ->
             f"{count:,} of {identities:,} identities ({count / identities:.0%}) have one image; "
             "they form no genuine pairs and are used in impostor pairs only",
         )
-    for line in recommendations.notes(config, setup.loss, total):
+    initialised = [] if setup.initialised is None else setup.initialised.notes
+    for line in [*initialised, *recommendations.notes(config, setup.loss, total)]:
         notes.add(0, "settings", "note", line)
 
 
@@ -348,9 +351,8 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: Setup, status
     although the loss, which uses the statistics of the batch, is finite.
     """
     images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
-    setup.net.eval()
+    setup.net.eval()  # the next step sets the mode of training again
     embeddings = setup.net(images)
-    setup.net.train(not setup.objective.trunk_is_frozen)
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(

@@ -139,12 +139,15 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
-            environment_now = environment(
+            described = environment(
                 setup.device, setup.precision, setup.data, setup.single_image_identities
             )
             if task_data := setup.mixture.fingerprints():
-                environment_now["task_data"] = task_data
-            run.write_environment(environment_now)
+                described["task_data"] = task_data
+            if setup.initialised is not None:
+                described["init"] = setup.initialised.plain()
+            run.write_environment(described)
+            run.write_identity_names(setup.data.identity_names)
             loop(run, config, setup, status, 0, callbacks, progress)
     return run
 

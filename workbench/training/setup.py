@@ -17,7 +17,9 @@ from workbench.errors import WorkbenchError
 from workbench.training.averaging import Average
 from workbench.training.clipping import Clipper
 from workbench.training.config import TrainConfig
+from workbench.training.freezing import Freezer
 from workbench.training.hardware import resolve_precision
+from workbench.training.initialising import Initialised, initialise
 from workbench.training.multitask import (
     Mixture,
     Objective,
@@ -45,6 +47,8 @@ class Setup:
         schedule: The schedule of the learning rate.
         clipper: The clipper of the gradients of the backbone and the loss.
         average: The moving average of the weights of the backbone; None if there is none.
+        freezer: Sets what is trained in a step.
+        initialised: What was taken over from `init`; None if there is none, or in a resumed run.
         augment: The augmentation of the images of a batch.
         device: The device of the training.
         precision: "fp32" or "bf16".
@@ -65,6 +69,8 @@ class Setup:
     schedule: Schedule
     clipper: Clipper
     average: Average | None
+    freezer: Freezer
+    initialised: Initialised | None
     augment: augmentation.Augmentation
     device: torch.device
     precision: str
@@ -139,6 +145,9 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         num_classes=dataset.num_identities,
         **config.loss_options,
     ).to(device)
+    initialised = None
+    if config.init is not None and run is None:
+        initialised = initialise(config, net, loss, dataset)
     if config.label_smoothing:
         loss.label_smoothing = config.label_smoothing
     augment = augmentation.create(config.augment)
@@ -179,6 +188,13 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         ),
         clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss, objective.heads),
         average=None if config.ema is None else Average(net, config.ema),
+        freezer=Freezer(
+            net,
+            steps=round(config.freeze_epochs * steps_per_epoch),
+            stages=config.freeze_stages,
+            batch_norm=config.batch_norm == "frozen",
+        ),
+        initialised=initialised,
         augment=augment,
         device=device,
         precision=precision,
@@ -229,6 +245,12 @@ def _check_options(config: TrainConfig) -> None:
                     f"{setting}: {name!r} is not allowed here; it follows from the other settings "
                     "and the data"
                 )
+    is_new = config.init is None and not config.backbone_options.get("pretrained")
+    if config.batch_norm == "frozen" and is_new:
+        raise WorkbenchError(
+            "batch_norm is 'frozen', but the running statistics of a new network are those of no "
+            "images; give init, or batch_norm: local"
+        )
 
 
 def _check_mixing(
