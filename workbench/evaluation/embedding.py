@@ -15,7 +15,7 @@ from workbench import data, runs
 from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.evaluation.model import embedding_length, load_model
+from workbench.evaluation.model import AVERAGED_WEIGHTS, embedding_length, load_model
 from workbench.evaluation.protocol import FLIPS, Flip
 from workbench.files import atomic_path, check_writable
 
@@ -151,6 +151,8 @@ def embed(
         "image scaling": model.scaling,
         "normalised": False,
     }
+    if model.averaged:
+        made["weights"] = AVERAGED_WEIGHTS
     if unreadable:
         made["left out"] = [
             {"number": number, "image": where, "reason": reason}

@@ -20,7 +20,7 @@ from workbench.evaluation.evaluators import (
     evaluator_of,
 )
 from workbench.evaluation.kinds import Result
-from workbench.evaluation.model import load_model
+from workbench.evaluation.model import AVERAGED_WEIGHTS, Model, load_model
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, Flip, Protocol, resolve
 from workbench.evaluation.results import save_result, stored_figures
@@ -105,7 +105,7 @@ def evaluate(
         title=title,
     )
     measured = evaluator.evaluate(target, context)
-    result = _annotated(measured.result, name, left_out, model.scaling)
+    result = _annotated(measured.result, name, left_out, model)
     save_result(
         opened,
         name,
@@ -123,14 +123,16 @@ def evaluate(
     return result
 
 
-def _annotated(result: Result, name: str, left_out: data.LeftOut, scaling: str) -> Result:
+def _annotated(result: Result, name: str, left_out: data.LeftOut, model: Model) -> Result:
     """Return the result with its name and with a note of everything that a reader must know."""
     protocol, notes = dict(result.protocol), [result.note]
     if left_out.images:
         protocol["left out"] = str(left_out)
         notes.append(f"left out: {left_out}")
     notes.append(result.remark())
-    protocol["image scaling"] = scaling
+    protocol["image scaling"] = model.scaling
+    if model.averaged:
+        protocol["weights"] = AVERAGED_WEIGHTS
     note = "; ".join(part for part in notes if part)
     return result.annotated(name=name, note=note, protocol=protocol)
 

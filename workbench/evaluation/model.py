@@ -28,6 +28,9 @@ from workbench.evaluation.protocol import Flip
 from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula, per_channel
 
+AVERAGED_WEIGHTS = "moving average over the training"
+"""Description of a model with `Model.averaged` for the protocol of a result."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -44,6 +47,7 @@ class Model:
         device: device of the network.
         step: number of training steps; None if unknown.
         channels: order of the colour channels of its input, "rgb" or "bgr".
+        averaged: whether the backbone has the moving average of the weights (the setting `ema`).
     """
 
     net: backbones.Backbone
@@ -54,6 +58,7 @@ class Model:
     device: torch.device
     step: int | None = None
     channels: str = "rgb"
+    averaged: bool = False
 
     @property
     def scaling(self) -> str:
@@ -189,12 +194,16 @@ def _check_embeddings(
         )
 
 
-def load_model(run: runs.Run, device: str = "auto") -> Model:
+def load_model(run: runs.Run, device: str = "auto", averaged: bool = True) -> Model:
     """Load the model of a run: model.safetensors with the network in config.yaml, or model.onnx.
+
+    If the run was trained with a moving average of the weights (the setting `ema`), the backbone
+    has the averaged weights, which are in model_ema.safetensors.
 
     Args:
         run: run directory.
         device: "auto", "cpu", "cuda", ...
+        averaged: whether to load the averaged weights if there are any; otherwise the last ones.
 
     Returns:
         The model, in evaluation mode.
@@ -208,13 +217,11 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
     if path.name == runs.ONNX_MODEL:
         return _from_onnx(run, path, resolve_device(device))
-    try:
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
-    check_tensors(tensors, str(path), _DIVERGED)
+    tensors, metadata = _read_file(path)
+    averaged_path = run.path / runs.AVERAGED_MODEL
+    averaged = averaged and averaged_path.is_file()
+    if averaged:
+        tensors |= _read_file(averaged_path)[0]
     _check_unchanged(run, metadata)
     net, loss = _create(run, path, tensors, metadata)
     mean, std, channels = _checked_scaling(run)
@@ -240,7 +247,20 @@ def load_model(run: runs.Run, device: str = "auto") -> Model:
         device=on_device,
         step=int(step) if step.isdigit() else None,
         channels=channels,
+        averaged=averaged,
     )
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file of weights, which are checked to be finite."""
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
+    check_tensors(tensors, str(path), _DIVERGED)
+    return tensors, metadata
 
 
 def _create(
