@@ -433,7 +433,7 @@ def test_the_averaged_weights_of_a_run_are_used_unless_the_last_ones_are_asked_f
     for key, value in model.net.state_dict().items():
         assert torch.equal(value, tensors[f"backbone.{key}"])
     np.testing.assert_array_equal(model.centres, last.centres)
-    again = load_model(run, "cpu", averaged=False)
+    again = load_model(run, "cpu", weights="last")
     assert not again.averaged
     for key, value in again.net.state_dict().items():
         assert torch.equal(value, last.net.state_dict()[key])

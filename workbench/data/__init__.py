@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from workbench.data import benchmarks, rendered, sources  # noqa: F401  (importing registers)
 from workbench.data.benchmark import (
+    Attributes,
     Benchmark,
     ClosedSet,
     Identification,
+    Labelled,
     balanced_folds,
     consecutive_folds,
     draw_pairs,
@@ -42,11 +44,13 @@ __all__ = [
     "BENCHMARKS",
     "SOURCES",
     "Alignment",
+    "Attributes",
     "Benchmark",
     "ClosedSet",
     "Dataset",
     "Identification",
     "Images",
+    "Labelled",
     "LeftOut",
     "LeftOutWarning",
     "Sample",

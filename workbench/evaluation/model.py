@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from workbench.evaluation.protocol import Flip
 from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula, per_channel
 
-AVERAGED_WEIGHTS = "moving average over the training"
-"""Description of a model with `Model.averaged` for the protocol of a result."""
+Weights = Literal["auto", "averaged", "last"]
+"""Which weights of a run are used; see `load_model`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Model:
         device: device of the network.
         step: number of training steps; None if unknown.
         channels: order of the colour channels of its input, "rgb" or "bgr".
-        averaged: whether the backbone has the moving average of the weights (the setting `ema`).
+        averaged: whether the weights of the backbone are their moving average over the training,
+            and not those of the last step.
     """
 
     net: backbones.Backbone
@@ -194,34 +195,33 @@ def _check_embeddings(
         )
 
 
-def load_model(run: runs.Run, device: str = "auto", averaged: bool = True) -> Model:
+def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -> Model:
     """Load the model of a run: model.safetensors with the network in config.yaml, or model.onnx.
-
-    If the run was trained with a moving average of the weights (the setting `ema`), the backbone
-    has the averaged weights, which are in model_ema.safetensors.
 
     Args:
         run: run directory.
         device: "auto", "cpu", "cuda", ...
-        averaged: whether to load the averaged weights if there are any; otherwise the last ones.
+        weights: "averaged" loads the moving average of the backbone's weights, which a run has if
+            it was trained with the setting `ema`; "last" loads the weights of the last step; and
+            "auto" loads the average if there is one, else the last weights.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
         WorkbenchError: if no model is saved yet, the file is damaged, weights are not finite or do
-            not fit the network, or config.yaml was changed since the training.
+            not fit the network, if config.yaml was changed since the training, or if the run has
+            no averaged weights.
     """
+    averaged = _uses_average(run, weights)
     path = run.model_path
     if not path.is_file():
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
     if path.name == runs.ONNX_MODEL:
         return _from_onnx(run, path, resolve_device(device))
     tensors, metadata = _read_file(path)
-    averaged_path = run.path / runs.AVERAGED_MODEL
-    averaged = averaged and averaged_path.is_file()
-    if averaged:
-        tensors |= _read_file(averaged_path)[0]
+    if averaged:  # this file has the weights of the backbone only
+        tensors |= _read_file(run.path / runs.AVERAGED_MODEL)[0]
     _check_unchanged(run, metadata)
     net, loss = _create(run, path, tensors, metadata)
     mean, std, channels = _checked_scaling(run)
@@ -252,7 +252,7 @@ def load_model(run: runs.Run, device: str = "auto", averaged: bool = True) -> Mo
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a file of weights, which are checked to be finite."""
+    """Return the tensors of a file of weights, which are finite, and its metadata."""
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
@@ -261,6 +261,19 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
     check_tensors(tensors, str(path), _DIVERGED)
     return tensors, metadata
+
+
+def _uses_average(run: runs.Run, weights: Weights) -> bool:
+    """Returns whether `load_model` loads the moving average of the weights."""
+    if weights not in get_args(Weights):
+        raise unknown_name("value of weights", weights, get_args(Weights))
+    has_average = (run.path / runs.AVERAGED_MODEL).is_file()
+    if weights == "averaged" and not has_average:
+        raise WorkbenchError(
+            f"{run.path}: has no averaged weights, because it was not trained with the setting "
+            "ema; use the weights of the last step"
+        )
+    return has_average and weights != "last"
 
 
 def _create(

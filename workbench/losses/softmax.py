@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.losses.base import ClassificationLoss, HeadScale
+from workbench.losses.guessing import Guess
 from workbench.losses.registry import register
 
 
@@ -77,6 +79,19 @@ class Softmax(ClassificationLoss):
     def can_smooth(self) -> bool:
         """Whether `label_smoothing` is supported."""
         return True
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess, without the biases; see `Loss.guess`.
+
+        The lengths of embeddings and class centres are their root mean squares.
+        """
+        norms = (
+            values.square().sum(1).mean().sqrt().item() for values in (embeddings, self.weight)
+        )
+        scale = math.prod(norms)
+        return self.guess_from_logits(
+            lambda cosine: scale * cosine, lambda cosine, _: scale * cosine, labels
+        )
 
     def extra_repr(self) -> str:
         """Returns the sizes and options for `repr`."""

@@ -247,7 +247,8 @@ class TrainConfig(BaseModel):
     accumulate: Positive = 1
     """Number of batches whose gradients are accumulated for one update of the weights, at least 1.
     It gives the gradient of a batch that is so many times larger in the memory of a small one.
-    Losses that compare the images of a batch, such as triplet, do not allow it."""
+    Statistics of a batch, such as those of batch normalisation or adaface, remain those of a small
+    one, and losses that compare the images of a batch, such as triplet, do not allow it."""
 
     clip_norm: float | None = Field(5.0, gt=0)
     """Largest norm of the gradient of the backbone, greater than 0; longer gradients are scaled

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +16,23 @@ from tqdm.auto import tqdm
 from workbench import data, runs
 from workbench.data.batches import batches, kept, to_network
 from workbench.errors import WorkbenchError
-from workbench.training import checkpoint
+from workbench.training import checkpoint, recommendations
 from workbench.training.callbacks import Callbacks, Training
 from workbench.training.config import TrainConfig
+from workbench.training.diagnosis import Diagnosis, health
 from workbench.training.hardware import loader_workers
 from workbench.training.interrupt import stop_on_signal
 from workbench.training.ordering import seed_of_step, without_copies
-from workbench.training.recommendations import notes
-from workbench.training.records import LeftOut, Metrics, Status
+from workbench.training.records import LeftOut, Metrics, Notes, Status
 from workbench.training.schedules import margin_ramp
 from workbench.training.setup import Setup
 
-MEASURES_IN_BAR = {"accuracy": "accuracy", "active_triplets": "active triplets"}
-"""{column of metrics.jsonl: name in the progress bar} of the measures that the bar shows."""
+MEASURES_IN_BAR = {
+    "loss_of_uniform_guess": "uniform guess {:.3g}",
+    "accuracy": "accuracy without margin {:.1%}",
+    "active_triplets": "active triplets {:.1%}",
+}
+"""{column of metrics.jsonl: text in the progress bar} of the measures that the bar shows."""
 
 
 @dataclass
@@ -98,8 +101,9 @@ def loop(
         stop_on_signal() as request,
         callbacks.around(training),
     ):
-        if progress:
-            _write_notes(config, setup, total, bar)
+        notes = Notes(run, step, bar)
+        _write_notes(config, setup, total, notes)
+        diagnosis = Diagnosis(config, loss, steps_per_epoch, notes.kinds)
         logged_at, images_since = time.perf_counter(), 0
         while step < total and not schedule.finished:
             # One epoch, or the rest of it after resuming: the order follows from seed and epoch.
@@ -142,11 +146,14 @@ def loop(
                     row = {"step": step, "epoch": step / steps_per_epoch}
                     row |= {"loss": update.value.item()}
                     row |= loss.measure(update.embeddings, update.labels)
+                    row |= health(loss, update.embeddings, update.labels)
                     row |= setup.clipper.shares()
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
                     logged_at, images_since = time.perf_counter(), 0
                     metrics.append(row)
+                    for finding in diagnosis.check(row, update.embeddings, update.labels):
+                        notes.add(step, *finding)
                     callbacks.on_log(training, row)
                     bar.set_postfix_str(_for_bar(row))
                 if epoch_done:
@@ -190,6 +197,7 @@ def _update(
     labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
     generator = torch.Generator().manual_seed(seed_of_step(step, config.seed))
     augmented = setup.augment(images, generator)
+    mixing = setup.augment.mixing
     setup.optimizer.zero_grad(set_to_none=True)
     embeddings, values = [], []
     parts = min(config.accumulate, len(images) // 2)  # batch normalisation needs two images
@@ -200,7 +208,11 @@ def _update(
             embedded = setup.net(
                 to_network(augmented[part], config.pixel_mean, config.pixel_std, config.channels)
             )
-        value = setup.loss(embedded, labels[part]) * (len(part) / len(images))
+        value = setup.loss(embedded, labels[part])
+        if mixing is not None:
+            other = setup.loss(embedded, labels[mixing.partner[part]])
+            value = mixing.weight * value + (1 - mixing.weight) * other
+        value = value * (len(part) / len(images))
         value.backward()
         embeddings.append(embedded.detach())
         values.append(value.detach())
@@ -214,7 +226,7 @@ def _update(
 def _for_bar(row: Mapping[str, Any]) -> str:
     """Returns the text of the progress bar for a row of metrics.jsonl."""
     measures = "".join(
-        f"{name} {row[key]:.1%}, " for key, name in MEASURES_IN_BAR.items() if key in row
+        f"{text.format(row[key])}, " for key, text in MEASURES_IN_BAR.items() if key in row
     )
     return (
         f"loss {row['loss']:.3f}, {measures}lr {row['lr']:.4f}, "
@@ -262,17 +274,19 @@ def _read(
         ) from None
 
 
-def _write_notes(config: TrainConfig, setup: Setup, total: int, bar: tqdm[NoReturn]) -> None:
-    """Prints notes on the data and the settings above the progress bar."""
+def _write_notes(config: TrainConfig, setup: Setup, total: int, notes: Notes) -> None:
+    """Adds notes on the data and the settings."""
     if setup.single_image_identities:
         count, identities = setup.single_image_identities, setup.data.num_identities
-        bar.write(
-            f"note: {count:,} of {identities:,} identities ({count / identities:.0%}) have one "
-            "image; they form no genuine pairs and are used in impostor pairs only",
-            file=sys.stderr,
+        notes.add(
+            0,
+            "data",
+            "note",
+            f"{count:,} of {identities:,} identities ({count / identities:.0%}) have one image; "
+            "they form no genuine pairs and are used in impostor pairs only",
         )
-    for line in notes(config, setup.loss, total):
-        bar.write(f"note: {line}", file=sys.stderr)
+    for line in recommendations.notes(config, setup.loss, total):
+        notes.add(0, "settings", "note", line)
 
 
 def _check_finite(update: _Update, config: TrainConfig, status: Status) -> None:

@@ -126,6 +126,8 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
     ).to(device)
     if config.label_smoothing:
         loss.label_smoothing = config.label_smoothing
+    augment = augmentation.create(config.augment)
+    _check_mixing(config, augment, loss)
     batch_size, steps_per_epoch, images_per_identity = _batches(config, loss, len(dataset))
     total = config.epochs * steps_per_epoch
     groups = parameter_groups(
@@ -158,7 +160,7 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         ),
         clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss),
         average=None if config.ema is None else Average(net, config.ema),
-        augment=augmentation.create(config.augment),
+        augment=augment,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -208,6 +210,19 @@ def _check_options(config: TrainConfig) -> None:
                     f"{setting}: {name!r} is not allowed here; it follows from the other settings "
                     "and the data"
                 )
+
+
+def _check_mixing(
+    config: TrainConfig, augment: augmentation.Augmentation, loss: losses.Loss
+) -> None:
+    """Refuses mixed images for losses that compare images, as such an image has two identities."""
+    compares = loss.images_per_identity is not None
+    if augment.mixes and (compares or not isinstance(loss, losses.ClassificationLoss)):
+        raise WorkbenchError(
+            f"augment: mixup gives an image two identities, but {config.loss} compares images of "
+            "one identity; leave mixup out, or train with a loss with class centres only, such as "
+            "arcface"
+        )
 
 
 def _single_image_identities(
