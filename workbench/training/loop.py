@@ -153,13 +153,7 @@ def loop(
                 if update is not None and usable and log_due:
                     _check_finite(update, config, status)
                     row = {"step": step, "epoch": step / steps_per_epoch}
-                    row |= {"loss": update.value.item()}
-                    row |= setup.objective.measure(update.all_embeddings, update.targets)
-                    if len(update.labels):
-                        row |= {"fr_loss": update.recognition.item()} if config.tasks else {}
-                        row |= loss.measure(update.embeddings, update.labels)
-                        row |= health(loss, update.embeddings, update.labels)
-                    row |= setup.clipper.shares()
+                    row |= _measured(config, setup, update)
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
                     logged_at, images_since = time.perf_counter(), 0
@@ -261,6 +255,18 @@ def _findings(diagnosis: Diagnosis, row: Mapping[str, Any], update: _Update) -> 
         return []
     of_recognition = {**row, "loss": update.recognition.item()}
     return diagnosis.check(of_recognition, update.embeddings, update.labels)
+
+
+def _measured(config: TrainConfig, setup: Setup, update: _Update) -> dict[str, Any]:
+    """Returns the columns of metrics.jsonl that are measured on the last batch."""
+    row: dict[str, Any] = {"loss": update.value.item()}
+    row |= setup.objective.measure(update.all_embeddings, update.targets)
+    if len(update.labels):
+        if config.tasks:
+            row["fr_loss"] = update.recognition.item()
+        row |= setup.loss.measure(update.embeddings, update.labels)
+        row |= health(setup.loss, update.embeddings, update.labels)
+    return row | setup.clipper.shares()
 
 
 def _for_bar(row: Mapping[str, Any]) -> str:
