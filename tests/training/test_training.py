@@ -155,6 +155,7 @@ def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -
         [
             runs.CONFIG,
             runs.ENVIRONMENT,
+            runs.IDENTITIES,
             runs.METRICS,
             runs.CHECKPOINT,
             runs.MODEL,

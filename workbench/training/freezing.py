@@ -22,6 +22,8 @@ class Freezer:
         stages: Number of frozen stages, counted from the input; None for all but the last one,
             which makes the embedding.
         batch_norm: Whether the running statistics of the whole backbone are frozen in all steps.
+        whole: Whether the whole backbone is in evaluation mode in all steps, because only the heads
+            of tasks are trained.
 
     Raises:
         WorkbenchError: If the backbone has no more stages than should be frozen.
@@ -38,7 +40,14 @@ class Freezer:
         (True, True)
     """
 
-    def __init__(self, net: Backbone, steps: int, stages: int | None, batch_norm: bool) -> None:
+    def __init__(
+        self,
+        net: Backbone,
+        steps: int,
+        stages: int | None,
+        batch_norm: bool,
+        whole: bool = False,
+    ) -> None:
         all_stages = net.stages()
         count = len(all_stages) - 1 if stages is None else stages
         if steps and not 1 <= count < len(all_stages):
@@ -47,7 +56,7 @@ class Freezer:
                 f"freeze_stages is {count}, but {type(net).__name__} has {len(all_stages)} stages "
                 f"({names}), of which at most {len(all_stages) - 1} can be frozen"
             )
-        self.net, self.steps = net, steps
+        self.net, self.steps, self.whole = net, steps, whole
         self.is_frozen: bool | None = None
         frozen = all_stages[:count] if steps else []
         # Weights that are fixed by an option of the backbone stay fixed afterwards.
@@ -68,6 +77,9 @@ class Freezer:
         Args:
             step: Number of steps done before this one.
         """
+        if self.whole:
+            self.net.eval()
+            return
         is_frozen = step < self.steps
         if self.net.training and self.is_frozen == is_frozen:
             return  # nothing has changed since the last step
