@@ -33,6 +33,7 @@ from workbench.losses.head import (
     plain,
     sample_classes,
     streamed,
+    sum_of_non_targets,
     unit,
 )
 
@@ -197,6 +198,7 @@ class Loss(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_classes = num_classes
         self.ramp = 1.0
+        self._label_smoothing = 0.0
         self.terms = nn.ModuleDict()
         self._term_values: dict[str, Tensor] = {}
 
@@ -232,6 +234,42 @@ class Loss(nn.Module):
                 self._term_values[name] = value.detach()
                 total = total + term.weight * value
             return total
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of the target distribution that is spread evenly over all classes; 0 by default.
+
+        It is the option of the same name of `torch.nn.functional.cross_entropy` (Szegedy et al.,
+        "Rethinking the Inception architecture for computer vision", CVPR 2016, section 7), applied
+        to the logits with margin. With the head "sampled", the classes are those of the sample.
+        Reweightings such as `ohem` and `focal` act on the smoothed losses.
+
+        Setting it raises a `WorkbenchError` if it is not from 0 to below 1, or if the loss is no
+        softmax cross-entropy.
+
+        Example:
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("arcface", embedding_dim=8, num_classes=10)
+            >>> loss.label_smoothing = 0.1
+        """
+        return self._label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, share: float) -> None:
+        share = in_range("label_smoothing", share, 0.0, 1.0)
+        if share == 1:
+            raise WorkbenchError("label_smoothing must be below 1, so that labels have an effect")
+        if share and not self.can_smooth:
+            raise WorkbenchError(
+                f"label_smoothing is {share:g}, but {type(self).__name__} is no softmax "
+                "cross-entropy and has no distribution over classes to smooth; set it to 0"
+            )
+        self._label_smoothing = share
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `label_smoothing` is supported: whether the loss is a softmax cross-entropy."""
+        return False
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
         """Updates the statistics of the loss, such as a moving average.
@@ -566,13 +604,76 @@ class ClassificationLoss(Loss):
         Raises:
             WorkbenchError: If the head is "streamed" and `non_target` has a trained parameter.
         """
+        centres, labels, bias = self._classes_of_batch(embeddings, labels, bias)
+        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
+        compute = self._function_of_head(embeddings, centres, non_target)
+        return compute(embeddings, centres, labels, scale, bias, non_target, normalised, reduction)
+
+    def cross_entropy(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        target_logit: Callable[[Tensor], Tensor],
+        *,
+        scale: float | Tensor = 1.0,
+        bias: Tensor | None = None,
+        non_target: NonTargetFunction | None = None,
+        normalised: bool = True,
+    ) -> Tensor:
+        """Computes the softmax cross-entropy of each sample, with label smoothing.
+
+        Without smoothing it is log(1 + sum_j exp(z_j - z_y)), where y is the target class and the
+        sum runs over the non-target classes j. A `label_smoothing` of e adds e (z_y - mean z),
+        where the mean runs over all classes, or over those of the head "sampled".
+
+        Args:
+            embeddings: As in `compare_with_centres`.
+            labels: As in `compare_with_centres`.
+            target_logit: Function from the (N,) products with the target class centre to the (N,)
+                target logits z_y.
+            scale: As in `compare_with_centres`.
+            bias: As in `compare_with_centres`.
+            non_target: As in `compare_with_centres`.
+            normalised: As in `compare_with_centres`.
+
+        Returns:
+            (N,) losses, >= 0.
+
+        Raises:
+            WorkbenchError: As in `compare_with_centres`.
+        """
+        centres, positions, bias = self._classes_of_batch(embeddings, labels, bias)
+        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
+        arguments = (embeddings, centres, positions, scale, bias, non_target, normalised)
+        compute = self._function_of_head(embeddings, centres, non_target)
+        product, log_sum_exp = compute(*arguments, "log_sum_exp")
+        target = target_logit(product)
+        losses = F.softplus(log_sum_exp - target)
+        if not self.label_smoothing:
+            return losses
+        mean = (target + sum_of_non_targets(*arguments)) / len(centres)
+        return losses + self.label_smoothing * (target - mean)
+
+    def _classes_of_batch(
+        self, embeddings: Tensor, labels: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns the class centres that a batch is compared with.
+
+        They are all of them, or a sample with the head "sampled". The (N,) positions of the target
+        classes in them, and their biases, are returned with them.
+        """
         centres = self.weight.to(embeddings.dtype)
         bias = None if bias is None else bias.to(embeddings.dtype)
-        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
-        if self.head == "sampled" and self.training:
-            classes, labels = sample_classes(labels, self.num_classes, self.sample_rate)
-            centres = centres.index_select(0, classes)
-            bias = None if bias is None else bias.index_select(0, classes)
+        if self.head != "sampled" or not self.training:
+            return centres, labels, bias
+        classes, positions = sample_classes(labels, self.num_classes, self.sample_rate)
+        bias = None if bias is None else bias.index_select(0, classes)
+        return centres.index_select(0, classes), positions, bias
+
+    def _function_of_head(
+        self, embeddings: Tensor, centres: Tensor, non_target: NonTargetFunction | None
+    ) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Returns `plain` or `streamed`, depending on the head and the number of logits."""
         can_stream = self.can_stream and not _requires_grad(non_target)
         if self.head == "streamed" and not can_stream:
             raise WorkbenchError(
@@ -581,8 +682,7 @@ class ClassificationLoss(Loss):
             )
         many_logits = len(embeddings) * len(centres) > MAX_PLAIN_LOGITS
         stream = self.head == "streamed" or (self.head != "plain" and can_stream and many_logits)
-        compute = streamed if stream else plain
-        return compute(embeddings, centres, labels, scale, bias, non_target, normalised, reduction)
+        return streamed if stream else plain
 
     def predict(self, embeddings: Tensor) -> Tensor:
         """Returns the logits used at test time, without margin and without labels.
@@ -879,7 +979,8 @@ class MarginSoftmax(ClassificationLoss):
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Returns the cross-entropy log(1 + sum_j exp(logit_j - logit_y)) of each sample.
 
-        The sum runs over the non-target classes j, and y is the target class.
+        The sum runs over the non-target classes j, and y is the target class. For label smoothing
+        see `cross_entropy`.
 
         Args:
             embeddings: (N, D) float32 or float64 embeddings.
@@ -889,11 +990,22 @@ class MarginSoftmax(ClassificationLoss):
             (N,) losses, >= 0.
         """
         scale = self.scales(embeddings)
-        cosine, log_sum_exp = self.compare_with_centres(
-            unit(embeddings), labels, scale=scale, non_target=self.frozen_non_target()
+
+        def target_logit(cosine: Tensor) -> Tensor:
+            return (scale * self.target_margin(cosine[:, None], embeddings))[:, 0]
+
+        return self.cross_entropy(
+            unit(embeddings),
+            labels,
+            target_logit,
+            scale=scale,
+            non_target=self.frozen_non_target(),
         )
-        target_logit = scale * self.target_margin(cosine[:, None], embeddings)
-        return F.softplus(log_sum_exp - target_logit[:, 0])
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `label_smoothing` is supported: not if a subclass has another `per_sample`."""
+        return type(self).per_sample is MarginSoftmax.per_sample
 
     def smallest_loss(self) -> float:
         """Returns a lower bound of the mean loss over classes of the same size.
