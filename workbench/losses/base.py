@@ -784,9 +784,17 @@ class ClassificationLoss(Loss):
     ) -> Tensor:
         """Returns the expected losses of samples whose non-target logits are random.
 
-        By default it is the cross-entropy; see `guessing.expected_softmax_loss`.
+        By default it is the cross-entropy, with label smoothing.
+
+        Args:
+            target: As in `guessing.expected_softmax_loss`, which also says what is returned.
+            non_target: As there.
+            probabilities: As there.
+            count: As there.
         """
-        return expected_softmax_loss(target, non_target, probabilities, count)
+        losses = expected_softmax_loss(target, non_target, probabilities, count)
+        mean = (target + count * (non_target @ probabilities)) / (count + 1)
+        return losses + self.label_smoothing * (target - mean)
 
     def random_cosines(self, size: int) -> RandomCosines:
         """Returns the distribution of the cosine of a random direction to a random class centre.

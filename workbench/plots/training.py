@@ -10,10 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots.theme import BLUE, faded, figure, styles
+from workbench.plots.theme import BLUE, Style, faded, figure, styles
 
 CURVES = {
     "loss": "Training loss",
+    "fr_loss": "Training loss of recognition",
     "accuracy": "Training accuracy, without margin",
     "target_angle_mean": "Angle to the own class centre (degrees)",
     "genuine_angle_mean": "Angle between two images of one person (degrees)",
@@ -97,14 +98,20 @@ def training_curves(
             legendgroup=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.2},
         )
-    if column == "loss" and fig.data:
+    if column in ("loss", "fr_loss") and fig.data:
         # Losses with different scales s differ much in their first values and end near 0.
         lowest = min(
             (float(value) for trace in fig.data for value in trace.y if value > 0), default=1.0
         )
         fig.update_yaxes(type="log", exponentformat="power", dtick=1)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-        _add_guesses(fig, metrics)
+        # With tasks, the loss is the sum over all tasks, and the guess is that of recognition.
+        of_recognition = {
+            name: table
+            for name, table in metrics.items()
+            if column == "fr_loss" or "fr_loss" not in table
+        }
+        _add_guesses(fig, of_recognition, styles(metrics))
     if column in (
         "accuracy",
         "active_triplets",
@@ -117,21 +124,22 @@ def training_curves(
     return fig
 
 
-def _add_guesses(fig: go.Figure, metrics: Mapping[str, pd.DataFrame]) -> None:
+def _add_guesses(
+    fig: go.Figure, metrics: Mapping[str, pd.DataFrame], styles_by_run: Mapping[str, Style]
+) -> None:
     """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
     for column, (label, dash) in GUESSES.items():
         tables = {name: table for name, table in metrics.items() if column in table}
-        for name, style in styles(metrics).items():
-            if name in tables:
-                fig.add_scatter(
-                    x=tables[name]["epoch"],
-                    y=tables[name][column],
-                    name=f"{name}: {label}",
-                    mode="lines",
-                    showlegend=False,
-                    legendgroup=name,
-                    line={"color": style.colour, "dash": dash, "width": 1.4},
-                )
+        for name, table in tables.items():
+            fig.add_scatter(
+                x=table["epoch"],
+                y=table[column],
+                name=f"{name}: {label}",
+                mode="lines",
+                showlegend=False,
+                legendgroup=name,
+                line={"color": styles_by_run[name].colour, "dash": dash, "width": 1.4},
+            )
         if tables:
             fig.add_scatter(
                 x=[None],
