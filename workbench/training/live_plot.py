@@ -72,7 +72,8 @@ class LivePlot(Callback):
             if column in self._displays:
                 self._displays[column].update(bundle, raw=True)
             else:
-                self._displays[column] = display(bundle, raw=True, display_id=True)
+                handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+                self._displays[column] = handle
         self._drawn_at = time.monotonic()
 
 
