@@ -1,4 +1,4 @@
-"""Directives that list the settings of `TrainConfig` and the commands of `workbench`."""
+"""Directives that list the settings of `TrainConfig`, the presets and the commands."""
 
 from __future__ import annotations
 
@@ -44,25 +44,44 @@ def _row(cells: list[list[nodes.Node]]) -> nodes.row:
 
 
 class TrainSettings(Directive):
-    """A table of the settings of `TrainConfig`: name, values, default, description."""
+    """A table of the settings of each group: name, values, default, description."""
 
     def run(self) -> list[nodes.Node]:
         from workbench.training import TrainConfig
+        from workbench.training.config import GROUPS
+
+        properties = TrainConfig.model_json_schema()["properties"]
+        tables: list[nodes.Node] = []
+        for group, names in GROUPS.items():
+            rows = []
+            for name in names:
+                field = TrainConfig.model_fields[name]
+                default = (
+                    nodes.Text("required") if field.is_required() else _literal(repr(field.default))
+                )
+                values = nodes.Text(_values(properties[name]))
+                rows.append([[_literal(name)], [values], [default], _text(field.description or "")])
+            tables.append(nodes.rubric("", group.capitalize()))
+            tables.append(
+                _table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])
+            )
+        return tables
+
+
+class PresetTable(Directive):
+    """A table of the presets: name, what it is, and the settings that describe it."""
+
+    def run(self) -> list[nodes.Node]:
+        from workbench import presets
 
         rows = []
-        properties = TrainConfig.model_json_schema()["properties"]
-        for name, field in TrainConfig.model_fields.items():
-            rows.append(
-                [
-                    [_literal(name)],
-                    [nodes.Text(_values(properties[name]))],
-                    [nodes.Text("required")]
-                    if field.is_required()
-                    else [_literal(repr(field.default))],
-                    _text(field.description or ""),
-                ]
-            )
-        return [_table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])]
+        for preset in presets.table().itertuples():
+            course = f"{preset.optimizer}, {preset.lr:g}, {preset.schedule}"
+            cells = [preset.about, f"{preset.image_size}", f"{preset.images:,}", f"{preset.epochs}"]
+            rows.append([[_literal(preset.name)], *([nodes.Text(one)] for one in [*cells, course])])
+        titles = ["preset", "what it is", "pixels", "images of an update", "epochs"]
+        titles.append("optimiser, learning rate, schedule")
+        return [_table(titles, rows, [28, 36, 6, 8, 6, 16])]
 
 
 def _values(schema: dict[str, Any]) -> str:
@@ -103,7 +122,8 @@ class Commands(Directive):
             text = OPTION.sub(r"`\1`", (command.help or "").replace("\b", ""))
             lines = StringList(text.splitlines(), source="help")
             self.state.nested_parse(lines, 0, section)
-            rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
+            params = [one for one in _params(command) if not getattr(one, "hidden", False)]
+            rows = [_option(one) for one in params]
             if rows:
                 section += _table(["argument or option", "default", "meaning"], rows, [26, 16, 58])
             sections.append(section)
@@ -119,6 +139,13 @@ def _commands(words: str, command: Any) -> list[tuple[str, Any]]:
         if not one.hidden
         for pair in _commands(f"{words} {name}", one)
     ]
+
+
+def _params(command: Any) -> list[Any]:
+    """Returns the arguments and options of a command, without --help."""
+    from typer import Context
+
+    return [one for one in command.get_params(Context(command)) if one.name != "help"]
 
 
 def _option(parameter: Any) -> list[list[nodes.Node]]:
@@ -142,5 +169,6 @@ def _option(parameter: Any) -> list[list[nodes.Node]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers the directives."""
     app.add_directive("train-settings", TrainSettings)
+    app.add_directive("preset-table", PresetTable)
     app.add_directive("workbench-commands", Commands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
