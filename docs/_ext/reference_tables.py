@@ -16,6 +16,8 @@ def _literal(text: str) -> nodes.literal:
 
 
 OPTION = re.compile(r"(?<![`\w-])(--[a-z][a-z-]*)")
+STATED_DEFAULT = re.compile(r" \[default: (.*)\]$")
+"""The default at the end of the help of an option that is made from a setting."""
 
 
 def _text(text: str) -> list[nodes.Node]:
@@ -69,19 +71,22 @@ class TrainSettings(Directive):
 
 
 class PresetTable(Directive):
-    """A table of the presets: name, what it is, and the settings that describe it."""
+    """A table of the presets: name, and what it is with the settings that describe it."""
 
     def run(self) -> list[nodes.Node]:
         from workbench import presets
 
         rows = []
         for preset in presets.table().itertuples():
-            course = f"{preset.optimizer}, {preset.lr:g}, {preset.schedule}"
-            cells = [preset.about, f"{preset.image_size}", f"{preset.images:,}", f"{preset.epochs}"]
-            rows.append([[_literal(preset.name)], *([nodes.Text(one)] for one in [*cells, course])])
-        titles = ["preset", "what it is", "pixels", "images of an update", "epochs"]
-        titles.append("optimiser, learning rate, schedule")
-        return [_table(titles, rows, [28, 36, 6, 8, 6, 16])]
+            settings = (
+                f"{preset.image_size} pixels; updates with {preset.images:,} images; "
+                f"{preset.epochs} epochs; {preset.optimizer} with lr {preset.lr:g}, "
+                f"{preset.schedule}"
+            )
+            rows.append(
+                [[_literal(preset.name)], [nodes.Text(preset.about)], [nodes.Text(settings)]]
+            )
+        return [_table(["preset", "what it is", "settings"], rows, [30, 35, 35])]
 
 
 def _values(schema: dict[str, Any]) -> str:
@@ -159,6 +164,9 @@ def _option(parameter: Any) -> list[list[nodes.Node]]:
     if parameter.required:
         shown = "required"
     help_text = getattr(parameter, "help", None) or ""
+    stated = STATED_DEFAULT.search(help_text)
+    if stated:
+        help_text, shown = help_text[: stated.start()], stated[1]
     return [
         [_literal(name)],
         [_literal(shown)] if shown and shown != "required" else [nodes.Text(shown)],
