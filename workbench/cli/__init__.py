@@ -20,6 +20,7 @@ from workbench.cli.information import information_commands
 from workbench.cli.models import model_commands
 from workbench.cli.options import examples
 from workbench.cli.presets import preset_commands
+from workbench.cli.sweeps import sweep_commands
 from workbench.cli.training import training_commands
 from workbench.errors import WorkbenchError, WorkbenchWarning
 
@@ -38,6 +39,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(training_commands)
+app.add_typer(sweep_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(dashboard_commands)
 app.add_typer(model_commands)

@@ -29,6 +29,7 @@ from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, wit
 from workbench.data.registry import (
     BENCHMARKS,
     SOURCES,
+    Part,
     benchmark,
     is_drawn,
     is_source,
@@ -53,6 +54,7 @@ __all__ = [
     "Labelled",
     "LeftOut",
     "LeftOutWarning",
+    "Part",
     "Sample",
     "Templates",
     "align",

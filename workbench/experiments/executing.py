@@ -1,4 +1,4 @@
-"""Doing jobs: one after the other in this process, or beside each other in processes of their own."""
+"""Doing jobs: one after the other in this process, or several at a time in other processes."""
 
 from __future__ import annotations
 

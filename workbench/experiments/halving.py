@@ -11,11 +11,15 @@ A candidate is a combination of settings with all its seeds. It is judged by the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from workbench import runs
 from workbench.errors import WorkbenchError, unknown_name
+
+Candidate = TypeVar("Candidate", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,60 @@ def _rungs(after: Any, keep: float, last: int) -> tuple[int, ...]:
     return tuple(after)
 
 
-def survivors(scores: Mapping[str, float], keep: float) -> list[str]:
+class Ladder:
+    """The figures of the runs on the validation benchmark at each rung.
+
+    They are kept in a file in the folder of the sweep: a run that was trained on is no longer what
+    it was at the rung, so a sweep that is continued could not measure it again.
+
+    Args:
+        folder: Folder of the sweep.
+        rule: How losers are stopped. Figures on another benchmark are not used.
+    """
+
+    FILE = "stop-losers.json"
+
+    def __init__(self, folder: Path, rule: StopLosers) -> None:
+        self.path, self.benchmark = folder / self.FILE, rule.benchmark
+        stored = runs.read_json(self.path) if self.path.is_file() else {}
+        is_usable = stored.get("benchmark") == rule.benchmark
+        self.scores: dict[str, dict[str, float]] = stored.get("scores", {}) if is_usable else {}
+
+    def score(self, rung: int, name: str) -> float | None:
+        """Returns the figure of a run at a rung; None if it was not measured.
+
+        Args:
+            rung: Number of epochs.
+            name: Name of the run in the plan.
+        """
+        return self.scores.get(str(rung), {}).get(name)
+
+    def add(self, rung: int, name: str, score: float) -> None:
+        """Adds the figure of a run at a rung.
+
+        Args:
+            rung: Number of epochs.
+            name: Name of the run in the plan.
+            score: Its figure on the validation benchmark.
+        """
+        self.scores.setdefault(str(rung), {})[name] = score
+
+    def mean(self, rung: int, names: Sequence[str]) -> float:
+        """Returns the mean figure of several runs at a rung; NaN if none was measured.
+
+        Args:
+            rung: Number of epochs.
+            names: Names of the runs in the plan.
+        """
+        scores = [score for name in names if (score := self.score(rung, name)) is not None]
+        return sum(scores) / len(scores) if scores else math.nan
+
+    def write(self) -> None:
+        """Writes the file."""
+        runs.write_json(self.path, {"benchmark": self.benchmark, "scores": self.scores})
+
+
+def survivors(scores: Mapping[Candidate, float], keep: float) -> list[Candidate]:
     """Returns the candidates that are trained on.
 
     Args:
@@ -113,7 +170,9 @@ def survivors(scores: Mapping[str, float], keep: float) -> list[str]:
     """
     count = math.ceil(keep * len(scores) - 1e-9)
     best_first = sorted(
-        scores, key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name], reverse=True
+        scores,
+        key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name],
+        reverse=True,
     )
     kept = set(best_first[: max(count, 1)])
     return [name for name in scores if name in kept]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import yaml
 
@@ -59,7 +59,7 @@ class Train:
 
     def do(self, progress: bool) -> None:
         """Trains the run in this process."""
-        train(self.config, progress=progress, **_stop_after(self.stop_after))
+        train(self.config, stop_after=self.stop_after, progress=progress)
 
     def arguments(self, folder: Path) -> list[str]:
         """Writes the settings to a file, and returns the arguments of `workbench train`."""
@@ -87,7 +87,7 @@ class Resume:
 
     def do(self, progress: bool) -> None:
         """Resumes the run in this process."""
-        train(resume=self.run, progress=progress, **_stop_after(self.stop_after))
+        train(resume=self.run, stop_after=self.stop_after, progress=progress)
 
     def arguments(self, folder: Path) -> list[str]:
         """Returns the arguments of `workbench train`."""
@@ -131,10 +131,6 @@ class Evaluate:
         return ["evaluate", str(self.run.path), *self.benchmarks, *device, *projection]
 
 
-def _stop_after(epochs: int | None) -> dict[str, Any]:
-    return {} if epochs is None else {"stop_after": epochs}
-
-
 def _as_option(epochs: int | None) -> list[str]:
     return [] if epochs is None else ["--stop-after", str(epochs)]
 
@@ -163,6 +159,11 @@ class Job:
     def find(self) -> runs.Run | None:
         """Returns the run of the job, if there is one that is finished or can be resumed."""
         return find(self.config, self.ignored)
+
+    def is_finished(self) -> bool:
+        """Returns whether a run with the settings of the job is finished."""
+        run = self.find()
+        return run is not None and state_of(run) == "finished"
 
     def is_trained(self, run: runs.Run) -> bool:
         """Returns whether a run is trained as far as the job needs it."""

@@ -73,6 +73,11 @@ class Cell:
     column: str
 
     @property
+    def name(self) -> str:
+        """Name of the run directory, if the run is a new one."""
+        return str(self.config.name)
+
+    @property
     def title(self) -> str:
         """The run in words, such as "arcface, smallresnet, seed 0"."""
         parts = [part for part in (self.row, self.column) if part]
@@ -268,9 +273,7 @@ def _check_disjoint(factors: Mapping[str, Sequence[Level]]) -> None:
             )
     for factor, names in settings.items():
         if "runs_dir" in names:
-            raise WorkbenchError(
-                f"vary, {factor}: 'runs_dir' cannot be varied; put it under base"
-            )
+            raise WorkbenchError(f"vary, {factor}: 'runs_dir' cannot be varied; put it under base")
 
 
 def _settings_in_words(factor: str, settings: Mapping[str, Any]) -> str:
@@ -312,7 +315,8 @@ def _cells(
         except WorkbenchError as error:
             raise WorkbenchError(f"{title}: {error}" if title else str(error)) from None
         row = ", ".join(
-            levels[factor] if factor == ROWS_FIRST or len(row_factors) == 1
+            levels[factor]
+            if factor == ROWS_FIRST or len(row_factors) == 1
             # A label such as 0.1 alone would not say which setting it is the value of.
             else f"{factor} {levels[factor]}"
             for factor in row_factors

@@ -9,9 +9,9 @@ claims are kept apart:
 - *On other people too*: so would runs with other seeds on a benchmark with other people. Seeds and
   people are then crossed random effects. The variance of a difference of means is the variance due
   to the seeds, plus that due to the people (from a paired bootstrap over people), minus that of
-  their interaction, which both contain (Cameron, Gelbach and Miller, "Robust inference with multiway
-  clustering", Journal of Business and Economic Statistics 2011, equation 2.10). Its degrees of
-  freedom follow from Satterthwaite's approximation (Biometrics Bulletin 1946).
+  their interaction, which both contain (Cameron, Gelbach and Miller, "Robust inference with
+  multiway clustering", Journal of Business and Economic Statistics 2011, section 2.2). Its degrees
+  of freedom follow from Satterthwaite's approximation (Biometrics Bulletin 1946).
 
 In the bootstrap over people, a pair counts as often as both of its people were drawn (Owen, "The
 pigeonhole bootstrap", Annals of Applied Statistics 2007). All runs are measured on the same
@@ -68,10 +68,10 @@ class Comparison:
     """The difference between two rows of a table, in one column.
 
     Attributes:
-        first: The row with the higher mean.
+        first: The row with the better mean.
         second: The other row.
         column: The column.
-        difference: Mean of `first` minus mean of `second`, at least 0.
+        difference: By how much the mean of `first` is better, at least 0.
         seeds: Numbers of runs of the two rows.
         on_benchmark: The test with seeds as random effect; None if a row has one run only.
         on_people: The test with seeds and people as random effects; None if a row has one run only,
@@ -108,9 +108,7 @@ class Comparison:
     def verdict(self) -> str:
         """What may be said about the two rows, in words."""
         if self.on_benchmark is None:
-            return (
-                "no claim: with one seed, a difference of two runs says nothing about their settings"
-            )
+            return "no claim: with one seed, a difference may be due to the seeds alone"
         if not self.told_apart:
             return "cannot be told apart"
         other = self.beyond_benchmark
@@ -119,7 +117,9 @@ class Comparison:
         units = "people" if self.on_people is not None else "pairs"
         if other.significant:
             return f"{self.first} is better, on other {units} too"
-        return f"{self.first} is better on this benchmark; on other {units} they cannot be told apart"
+        return (
+            f"{self.first} is better on this benchmark; on other {units} they cannot be told apart"
+        )
 
 
 def compare(
@@ -151,7 +151,7 @@ def compare(
         'arcface is better, on other pairs too'
     """
     runs = [run for group in results.values() for run in group]
-    values = np.array([run.headline.value for run in runs])
+    values = np.array([run.headline.score for run in runs])
     ends = np.cumsum([len(group) for group in results.values()])
     columns_of = {
         key: np.arange(end - len(group), end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def draw(self, trial: optuna.Trial, name: str) -> Any:
+    def draw(self, trial: optuna.Trial, name: str) -> None:
         """Lets a trial of Optuna choose a value.
 
         Args:
@@ -33,7 +33,19 @@ class Choice:
             name: Name of the setting.
         """
         # Optuna stores plain values only; a list or mapping is chosen by its number.
-        return self.values[trial.suggest_categorical(name, range(len(self.values)))]
+        trial.suggest_categorical(name, range(len(self.values)))
+
+    def value(self, parameter: Any) -> Any:
+        """Returns the value for a parameter that Optuna stores.
+
+        Args:
+            parameter: The number of the value.
+        """
+        return self.values[parameter]
+
+    def examples(self) -> list[Any]:
+        """Returns all values."""
+        return list(self.values)
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class Range:
     step: float | None
     whole: bool
 
-    def draw(self, trial: optuna.Trial, name: str) -> float:
+    def draw(self, trial: optuna.Trial, name: str) -> None:
         """Lets a trial of Optuna choose a number.
 
         Args:
@@ -63,8 +75,21 @@ class Range:
         """
         if self.whole:
             step = 1 if self.step is None else int(self.step)
-            return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+            trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
+        else:
+            trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    def value(self, parameter: Any) -> Any:
+        """Returns the value for a parameter that Optuna stores, which is the same.
+
+        Args:
+            parameter: The number.
+        """
+        return parameter
+
+    def examples(self) -> list[Any]:
+        """Returns the lower limit."""
+        return [int(self.low) if self.whole else self.low]
 
 
 @dataclass(frozen=True)
@@ -103,7 +128,9 @@ class Search:
             True
         """
         if not space:
-            raise WorkbenchError("search: is empty; name a setting, such as lr: {low: 0.01, high: 1}")
+            raise WorkbenchError(
+                "search: is empty; name a setting, such as lr: {low: 0.01, high: 1}"
+            )
         if type(trials) is not int or trials < 1:
             raise WorkbenchError(f"trials: is {trials!r}, expected a number of runs, at least 1")
         return cls({name: _axis(name, value) for name, value in space.items()}, objective, trials)
@@ -117,7 +144,31 @@ class Search:
         Returns:
             {setting: value}, with a value for each name of the space.
         """
-        return {name: axis.draw(trial, name) for name, axis in self.space.items()}
+        for name, axis in self.space.items():
+            axis.draw(trial, name)
+        return self.settings(trial.params)
+
+    def settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the settings of a trial.
+
+        Args:
+            params: The parameters that Optuna stores for the trial.
+
+        Raises:
+            WorkbenchError: if a parameter is missing, because the trial was interrupted.
+        """
+        missing = [name for name in self.space if name not in params]
+        if missing:
+            raise WorkbenchError(f"the trial has no value for {missing[0]!r}")
+        return {name: axis.value(params[name]) for name, axis in self.space.items()}
+
+    def examples(self) -> Iterator[dict[str, Any]]:
+        """Yields settings of the space that together have each choice at least once."""
+        first = {name: axis.examples()[0] for name, axis in self.space.items()}
+        yield first
+        for name, axis in self.space.items():
+            for value in axis.examples()[1:]:
+                yield first | {name: value}
 
 
 def _axis(name: str, value: Any) -> Choice | Range:
@@ -131,16 +182,15 @@ def _axis(name: str, value: Any) -> Choice | Range:
     for option in value:
         if option not in OPTIONS:
             raise unknown_name(f"option of search, {name}", option, OPTIONS)
-    low, high, step = value.get("low"), value.get("high"), value.get("step")
-    log = value.get("log", False)
+    low: Any = value.get("low")
+    high: Any = value.get("high")
+    step, log = value.get("step"), value.get("log", False)
     if not (_is_number(low) and _is_number(high) and low < high):
         raise WorkbenchError(
             f"search, {name}: low is {low!r} and high is {high!r}, expected two numbers, low < high"
         )
     if not isinstance(log, bool) or (log and (low <= 0 or step is not None)):
-        raise WorkbenchError(
-            f"search, {name}: log is {log!r}; true needs low above 0 and no step"
-        )
+        raise WorkbenchError(f"search, {name}: log is {log!r}; true needs low above 0 and no step")
     if step is not None and not (_is_number(step) and 0 < step <= high - low):
         raise WorkbenchError(
             f"search, {name}: step is {step!r}, expected a number from 0 to high - low"

@@ -11,6 +11,8 @@ from workbench.experiments.significance import Comparison, Key
 
 COLUMNS = ("row", "column", "mean", "sd", "seeds")
 """Columns of a table of `summary`."""
+PERCENT = 100.0
+"""Factor that turns shares into percent."""
 
 
 def summary(figures: Mapping[Key, Sequence[float]]) -> pd.DataFrame:
@@ -42,12 +44,15 @@ def summary(figures: Mapping[Key, Sequence[float]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def best_cells(table: pd.DataFrame, comparisons: Iterable[Comparison]) -> set[Key]:
+def best_cells(
+    table: pd.DataFrame, comparisons: Iterable[Comparison], *, is_error: bool = False
+) -> set[Key]:
     """Finds the best cell of each column, and those that cannot be told apart from it.
 
     Args:
         table: From `summary`.
         comparisons: From `compare`, of the same runs.
+        is_error: Whether the figure is an error, of which less is better.
 
     Returns:
         The cells (row, column). A column in which a cell has one seed only has no best cell,
@@ -62,7 +67,8 @@ def best_cells(table: pd.DataFrame, comparisons: Iterable[Comparison]) -> set[Ke
     for column, lines in table[table["seeds"] > 0].groupby("column", sort=False):
         if (lines["seeds"] < 2).any() or len(lines) < 2:
             continue
-        top = (str(lines.loc[lines["mean"].idxmax(), "row"]), str(column))
+        place = lines["mean"].idxmin() if is_error else lines["mean"].idxmax()
+        top = (str(lines.loc[place, "row"]), str(column))
         best |= {
             (row, str(column))
             for row in lines["row"]
@@ -71,13 +77,16 @@ def best_cells(table: pd.DataFrame, comparisons: Iterable[Comparison]) -> set[Ke
     return best
 
 
-def to_markdown(table: pd.DataFrame, rows_title: str, bold: Collection[Key] = ()) -> str:
-    """Writes a table in Markdown, in percent.
+def to_markdown(
+    table: pd.DataFrame, rows_title: str, bold: Collection[Key] = (), *, factor: float = PERCENT
+) -> str:
+    """Writes a table in Markdown.
 
     Args:
         table: From `summary`.
         rows_title: What the rows are, such as "loss".
         bold: The cells (row, column) that are printed in bold.
+        factor: Number that the figures are multiplied by; by default 100, for percent.
 
     Returns:
         The lines of the table.
@@ -89,7 +98,7 @@ def to_markdown(table: pd.DataFrame, rows_title: str, bold: Collection[Key] = ()
         |---------|--------------|
         | arcface | 92.00 ± 2.83 |
     """
-    rows, columns, texts = _cells(table, "±")
+    rows, columns, texts = _cells(table, "±", factor)
     header = [rows_title, *columns]
     body = [
         [row, *(_bold(texts[row, column], (row, column) in bold) for column in columns)]
@@ -118,13 +127,16 @@ def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join([texts[0], rule, *texts[1:]])
 
 
-def to_latex(table: pd.DataFrame, rows_title: str, bold: Collection[Key] = ()) -> str:
-    """Writes a table in LaTeX, in percent. It needs the package booktabs.
+def to_latex(
+    table: pd.DataFrame, rows_title: str, bold: Collection[Key] = (), *, factor: float = PERCENT
+) -> str:
+    """Writes a table in LaTeX. It needs the package booktabs.
 
     Args:
         table: From `summary`.
         rows_title: What the rows are, such as "loss".
         bold: The cells (row, column) that are printed in bold.
+        factor: Number that the figures are multiplied by; by default 100, for percent.
 
     Returns:
         The environment `tabular`.
@@ -140,14 +152,12 @@ def to_latex(table: pd.DataFrame, rows_title: str, bold: Collection[Key] = ()) -
         \\bottomrule
         \\end{tabular}
     """
-    rows, columns, texts = _cells(table, r"\pm")
+    rows, columns, texts = _cells(table, r"\pm", factor)
     lines = [rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule"]
     lines.append(" & ".join(map(escape_latex, [rows_title, *columns])) + r" \\")
     lines.append(r"\midrule")
     for row in rows:
-        cells = [
-            _latex_cell(texts[row, column], (row, column) in bold) for column in columns
-        ]
+        cells = [_latex_cell(texts[row, column], (row, column) in bold) for column in columns]
         lines.append(" & ".join([escape_latex(row), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
@@ -173,19 +183,19 @@ def escape_latex(text: str) -> str:
 
 
 def _cells(
-    table: pd.DataFrame, plus_minus: str
+    table: pd.DataFrame, plus_minus: str, factor: float
 ) -> tuple[list[str], list[str], dict[Key, str]]:
     """Returns the rows, the columns, and the text of each cell."""
     rows, columns = (list(dict.fromkeys(table[axis])) for axis in ("row", "column"))
     most = int(table["seeds"].max()) if len(table) else 0
-    texts = {(row, column): "–" for row in rows for column in columns}
+    texts = {(row, column): "-" for row in rows for column in columns}
     for line in table.itertuples(index=False):
         row, column, mean, sd, seeds = line
         if not seeds:
             continue
-        text = f"{100 * mean:.2f}"
+        text = f"{factor * mean:.2f}"
         if seeds > 1:
-            text += f" {plus_minus} {100 * sd:.2f}"
+            text += f" {plus_minus} {factor * sd:.2f}"
         if seeds < most or seeds == 1:
             text += f" ({seeds} {'seed' if seeds == 1 else 'seeds'})"
         texts[row, column] = text
@@ -198,7 +208,7 @@ def _bold(text: str, is_bold: bool) -> str:
 
 def _latex_cell(text: str, is_bold: bool) -> str:
     number, bracket, rest = text.partition(" (")
-    if number == "–":
+    if number == "-":
         return "--"
     bold = rf"\mathbf{{{number}}}" if is_bold else number
     return f"${bold}${bracket}{rest}"

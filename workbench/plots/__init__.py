@@ -17,7 +17,7 @@ from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.sweeps import sweep
-from workbench.plots.training import CURVES, training_curves
+from workbench.plots.training import CURVES, learning_rates, training_curves
 
 __all__ = [
     "CURVES",
@@ -31,6 +31,7 @@ __all__ = [
     "images_per_identity",
     "invariance",
     "invariance_tar",
+    "learning_rates",
     "margin_curves",
     "margin_slopes",
     "open_set_det",

@@ -11,7 +11,7 @@ from workbench.plots.theme import BLACK, GREY, colour_of, faded, figure
 PANELS_PER_ROW = 3
 
 
-def sweep(runs: pd.DataFrame, title: str = "Accuracy") -> go.Figure:
+def sweep(runs: pd.DataFrame, title: str = "Accuracy", unit: str | None = None) -> go.Figure:
     """Draws the figures of the runs of a sweep, with the mean and standard deviation over seeds.
 
     Each panel is a column of the sweep's table, such as a backbone. Large markers are means over
@@ -19,9 +19,9 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy") -> go.Figure:
     runs.
 
     Args:
-        runs: One line for each run with the columns row, column, seed and value, where value is a
-            share from 0 to 1.
+        runs: One line for each run with the columns row, column, seed and value.
         title: Title of the horizontal axis.
+        unit: Unit of the values; by default (None) they are shares from 0 to 1, shown in percent.
 
     Returns:
         A figure with one panel for each column.
@@ -36,6 +36,7 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy") -> go.Figure:
         (0.0282842712474619,)
     """
     rows, columns = (list(dict.fromkeys(runs[axis])) for axis in ("row", "column"))
+    number_format, factor = (".2%", 100) if unit is None else (".2f", 1)
     lines_of_panels = max(-(-len(columns) // PANELS_PER_ROW), 1)
     width = max(-(-len(columns) // lines_of_panels), 1)
     panel_height = 34 * max(len(rows), 1) + 40
@@ -59,25 +60,25 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy") -> go.Figure:
             mode="markers",
             marker={"color": faded(colour, 0.45), "size": 7},
             customdata=group["seed"],
-            hovertemplate=f"{row}, seed %{{customdata}}: %{{x:.2%}}<extra></extra>",
+            hovertemplate=f"{row}, seed %{{customdata}}: %{{x:{number_format}}}<extra></extra>",
             showlegend=False,
             **place,
         )
         sd = group["value"].std(ddof=1)
         spread = {"type": "data", "array": [sd], "width": 6, "thickness": 1.8, "color": colour}
-        words = f" ± {100 * sd:.2f}, {len(group)} seeds" if len(group) > 1 else ", 1 seed"
+        words = f" ± {factor * sd:.2f}, {len(group)} seeds" if len(group) > 1 else ", 1 seed"
         fig.add_scatter(
             x=[group["value"].mean()],
             y=[row],
             mode="markers",
             marker={"color": colour, "size": 12, "line": {"color": "white", "width": 1}},
             error_x=spread if len(group) > 1 else None,
-            hovertemplate=f"{row}: %{{x:.2%}}{words}<extra></extra>",
+            hovertemplate=f"{row}: %{{x:{number_format}}}{words}<extra></extra>",
             showlegend=False,
             **place,
         )
     fig.update_xaxes(
-        tickformat="~%",
+        tickformat="~%" if unit is None else None,
         ticks="outside",
         showline=True,
         linecolor=GREY,
@@ -91,7 +92,7 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy") -> go.Figure:
         place = {"row": number // width + 1, "col": number % width + 1}
         is_lowest = number + width >= len(columns)
         if number < len(columns) and (is_lowest or number >= first_of_last_line):
-            fig.update_xaxes(title_text=title, **place)
+            fig.update_xaxes(title_text=title if unit is None else f"{title}, {unit}", **place)
         if number >= len(columns):
             fig.update_xaxes(visible=False, **place)
             fig.update_yaxes(visible=False, **place)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from workbench.plots.theme import figure, styles
+from workbench.plots.theme import BLUE, faded, figure, styles
 
 CURVES = {
     "loss": "Training loss",
@@ -100,3 +102,69 @@ def training_curves(
     ):
         fig.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return fig
+
+
+def learning_rates(
+    rates: Mapping[str, Sequence[float]], steps_per_epoch: int = 1, columns: int = 4
+) -> go.Figure:
+    """Draws learning rates against epochs, with a panel for each schedule.
+
+    Args:
+        rates: learning rates of consecutive steps, by the name of the schedule.
+        steps_per_epoch: number of steps in an epoch.
+        columns: largest number of panels side by side.
+
+    Returns:
+        A figure whose panels share their axes.
+
+    Example:
+        >>> fig = learning_rates({"constant": [0.1] * 4, "step": [0.1, 0.1, 0.01, 0.01]}, 2)
+        >>> fig.data[1].x.tolist()
+        [0.0, 0.5, 1.0, 1.5]
+    """
+    rows = max(math.ceil(len(rates) / columns), 1)
+    columns = max(min(columns, len(rates)), 1)
+    panels = make_subplots(
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=list(rates),
+        horizontal_spacing=0.03,
+        vertical_spacing=0.6 / (rows * 2.5),
+    )
+    single = figure("Epoch", "Learning rate")
+    axes = {
+        axis: single.layout[axis].to_plotly_json() | {"title": None, "rangemode": "tozero"}
+        for axis in ("xaxis", "yaxis")
+    }
+    panels.update_xaxes(axes["xaxis"])
+    panels.update_yaxes(axes["yaxis"])
+    for number, (name, values) in enumerate(rates.items()):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        panels.add_scatter(
+            x=np.arange(len(values)) / steps_per_epoch,
+            y=list(values),
+            name=name,
+            mode="lines",
+            line={"color": BLUE, "width": 2.2},
+            fill="tozeroy",
+            fillcolor=faded(BLUE, 0.12),
+            **place,
+        )
+        is_lowest = number + columns >= len(rates)
+        panels.update_xaxes(
+            showticklabels=is_lowest,
+            title=single.layout.xaxis.title if is_lowest else None,
+            **place,
+        )
+        if place["col"] == 1:
+            panels.update_yaxes(title=single.layout.yaxis.title, **place)
+    panels.update_layout(
+        template="plotly_white",
+        font=single.layout.font,
+        showlegend=False,
+        height=180 + 170 * rows,
+        margin={"l": 75, "r": 20, "t": 40, "b": 65},
+    )
+    return panels
