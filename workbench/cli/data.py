@@ -84,8 +84,8 @@ def data_info(
     if broken:
         _print_broken(broken, f"of {len(images):,} images cannot be read")
         typer.echo(
-            "to skip these images: train with --set broken=skip; evaluate, embed, alignment, "
-            "pack and pairs with --broken skip",
+            "to skip these images: train, evaluate, embed, alignment, pack and pairs with "
+            "--broken skip",
             err=True,
         )
         raise typer.Exit(1)

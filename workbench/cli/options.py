@@ -107,7 +107,7 @@ def sides(text: str, option: str = "--image-size") -> int | tuple[int, int]:
         (112, (112, 96))
     """
     numbers = text.lower().split("x")
-    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,5}", number) for number in numbers):
+    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,6}", number) for number in numbers):
         raise WorkbenchError(
             f"{option} {quoted(text)}: expected a side such as 112, "
             "or height and width such as 112x96"
