@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from helpers import CommandResult
 
+from workbench import augmentation
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("[!_]*.py"))
 RunHere = Callable[..., CommandResult]
@@ -162,6 +164,9 @@ def test_a_worker_needs_no_more_memory_for_more_people(figures: dict[str, Any]) 
         ("verification.py", ["--pairs", "3"], "from 20 to"),
         ("verification.py", ["--parts", "fast"], "invalid choice"),
         ("verification.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
+        ("augmentation.py", ["--batch", "1"], "from 2 to"),
+        ("augmentation.py", ["--backbone", "smalresnet"], "did you mean 'smallresnet'?"),
+        ("augmentation.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
         ("data.py", ["--images", "0"], "from 2 to"),
         ("data.py", ["--index", "1000", "--identities", "600"], "at most half"),
         ("data.py", ["--parts", "speed", "--source", "folder:no/such/folder"], "no such folder"),
@@ -198,6 +203,23 @@ def test_heads_are_measured_beside_their_limit_and_a_peer(tmp_path: Path) -> Non
     assert found["step"]["peak_mib"] > 50  # the whole process
     assert all(name in done.stdout for name in names)
     assert "5,000 classes" in done.stdout
+
+
+def test_augmentation_is_measured_beside_a_step_and_kornia(
+    tmp_path: Path, run_here: RunHere
+) -> None:
+    out = tmp_path / "augmentation.json"
+    sizes = ("--size", 16, "--batch", 4, "--rounds", 1)
+    done = run_here("augmentation.py", *sizes, "--out", out)
+    assert done.code == 0, done.err
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert list(figures["presets_ms"]) == ["step", *augmentation.presets()]
+    assert list(figures["alone_ms"]) == augmentation.names()
+    assert min(figures["alone_ms"].values()) > 0
+    if importlib.util.find_spec("kornia") is not None:
+        assert len(figures["kornia_ms"]) == 16
+        assert "kornia / workbench" in done.out
+    assert "share of a step" in done.out
 
 
 def test_verification_is_measured_beside_arcface_torch_and_agrees_with_it(
