@@ -107,7 +107,9 @@ def test_label_smoothing_counts(name: str) -> None:
     mean, error = simulated(loss, labels)
     guess = loss.value_of_guess(random_embeddings(N, D), labels)
     assert guess is not None
-    assert guess.random == pytest.approx(mean, rel=0.02 if "ohem" in name else 0.004, abs=4 * error)
+    # Quantiles (ohem) and the mean lengths of class centres (softmax) are approximations.
+    relative = 0.02 if name in ("softmax", "normface+ohem") else 0.004
+    assert guess.random == pytest.approx(mean, rel=relative, abs=4 * error)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 100])
