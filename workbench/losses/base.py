@@ -784,9 +784,14 @@ class ClassificationLoss(Loss):
     ) -> Tensor:
         """Returns the expected losses of samples whose non-target logits are random.
 
-        By default it is the cross-entropy; see `guessing.expected_softmax_loss`.
+        By default it is the cross-entropy, with label smoothing; see
+        `guessing.expected_softmax_loss`.
         """
-        return expected_softmax_loss(target, non_target, probabilities, count)
+        losses = expected_softmax_loss(target, non_target, probabilities, count)
+        if not self.label_smoothing:
+            return losses
+        mean = (target + count * (non_target @ probabilities)) / (count + 1)
+        return losses + self.label_smoothing * (target - mean)
 
     def random_cosines(self, size: int) -> RandomCosines:
         """Returns the distribution of the cosine of a random direction to a random class centre.
