@@ -145,18 +145,14 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         lr_factor_loss=config.lr_factor_loss,
         layer_decay=config.layer_decay,
     )
+    optimizer = create_optimizer(
+        config.optimizer, groups, config.lr, config.momentum, config.optimizer_options, device
+    )
     return Setup(
         data=dataset,
         net=net,
         loss=loss,
-        optimizer=create_optimizer(
-            config.optimizer,
-            groups,
-            config.lr,
-            config.momentum,
-            config.optimizer_options,
-            device,
-        ),
+        optimizer=optimizer,
         schedule=create_schedule(
             config.schedule,
             config.schedule_options,
@@ -169,6 +165,7 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         average=None if config.ema is None else Average(net, config.ema),
         freezer=Freezer(
             net,
+            optimizer,
             steps=round(config.freeze_epochs * steps_per_epoch),
             stages=config.freeze_stages,
             batch_norm=config.batch_norm == "frozen",
