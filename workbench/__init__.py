@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import (
+        augmentation,
         backbones,
         catalogue,
         data,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         images,
         losses,
         plots,
+        presets,
         runs,
         training,
     )
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TrainConfig",
     "WorkbenchError",
+    "augmentation",
     "backbones",
     "catalogue",
     "data",
@@ -48,6 +51,7 @@ __all__ = [
     "import_model",
     "losses",
     "plots",
+    "presets",
     "runs",
     "train",
     "training",

@@ -7,6 +7,8 @@
                          centres
     metrics.jsonl        one line for each logged step, a JSON object: step, epoch, loss, lr,
                          images_per_second, clipped, and the measures of the loss
+    notes.jsonl          one line for each note or warning of the training: a JSON object with step,
+                         kind, level ("note" or "warning") and text
     broken.txt           one line for each image that could not be read (`broken: skip`)
     last.ckpt            settings, step, backbone, loss, optimiser and random state, to resume
     model.safetensors    weights "backbone.*" and, for losses that have them, class centres "loss.*"
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
 EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
-IDENTITIES = "identities.json.gz"
+NOTES, IDENTITIES = "notes.jsonl", "identities.json.gz"
 ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
 
 IMPORTED, ONNX = "imported", "onnx"
@@ -63,6 +65,9 @@ file."""
 
 MADE_WITH = "made_with"
 """Key in the metadata of model.safetensors that holds the settings from `made_with`, as JSON."""
+TASKS = "tasks"
+"""Key in the metadata of model.safetensors that describes the heads of the tasks, as JSON, and
+prefix of the names of their weights."""
 _SHAPING = (
     "backbone",
     "backbone_options",
@@ -400,6 +405,14 @@ class Run:
 
         return pd.DataFrame(builtins.list(read_metrics(self.path / METRICS)))
 
+    def notes(self) -> builtins.list[dict[str, Any]]:
+        """Returns the notes and warnings of the training, in notes.jsonl.
+
+        Returns:
+            Mappings with `step`, `kind`, `level` ("note" or "warning") and `text`, in order.
+        """
+        return [note for note in read_metrics(self.path / NOTES) if "text" in note]
+
     def set_status(self, state: str, **details: Any) -> None:
         """Writes status.json, with the current time as its heartbeat.
 
@@ -532,7 +545,7 @@ def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the JSON objects in a metrics.jsonl, in order.
+    """Yields the JSON objects in a file of lines, such as metrics.jsonl, in order.
 
     Lines that are not complete JSON objects are skipped. A missing file counts as empty.
 
@@ -540,7 +553,7 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
         path: The file.
 
     Yields:
-        One object for each logged step.
+        One object for each line.
     """
     if not path.is_file():
         return

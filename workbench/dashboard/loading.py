@@ -179,7 +179,7 @@ def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
 
 
 @cached_by_files(
-    lambda run: [run.model_path],
+    lambda run: [run.model_path, run.path / runs.AVERAGED_MODEL],
     st.cache_resource,
     max_entries=6,
     show_spinner="Loading the model (the first one takes some seconds) ...",
@@ -192,7 +192,7 @@ def model(run: runs.Run) -> Model:
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
 def _benchmark(
     spec: str, unreadable: tuple[int, ...] = ()
-) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates:
+) -> data.Benchmark | data.Labelled | data.Identification | data.Templates:
     with data.stored_names():
         return data.open_without(spec, unreadable)
 

@@ -136,6 +136,14 @@ class SphereFace2(MarginSoftmax):
         positive = self.alpha * F.softplus(-target_logit)
         return self.lw / self.s * (positive + (1.0 - self.alpha) * non_target_sum)
 
+    def expected_losses(
+        self, target: Tensor, non_target: Tensor, probabilities: Tensor, count: int
+    ) -> Tensor:
+        """Returns the expected binary cross-entropies; see `ClassificationLoss.expected_losses`."""
+        of_others = (1.0 - self.alpha) * (F.softplus(non_target + self.bias) @ probabilities)
+        positive = self.alpha * F.softplus(-target - self.bias)
+        return self.lw / self.s * (positive + count * of_others)
+
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Adds the bias; see `MarginSoftmax.measure`."""

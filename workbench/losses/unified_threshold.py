@@ -96,6 +96,13 @@ class UnifiedThreshold(MarginSoftmax):
         )
         return F.softplus(self.bias - self.s * self.margin(cosine)) + non_target_sum
 
+    def expected_losses(
+        self, target: Tensor, non_target: Tensor, probabilities: Tensor, count: int
+    ) -> Tensor:
+        """Returns the expected binary cross-entropies; see `ClassificationLoss.expected_losses`."""
+        of_others = F.softplus(non_target - self.bias) @ probabilities
+        return F.softplus(self.bias - target) + count * of_others
+
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Adds `bias`, and the threshold b / s as `threshold`; see `MarginSoftmax.measure`."""

@@ -16,6 +16,7 @@ from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
+from workbench.plots.sweeps import sweep
 from workbench.plots.training import CURVES, training_curves
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "plane",
     "projection",
     "roc",
+    "sweep",
     "training_curves",
 ]

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.runs import IMPORTED, read_settings
 from workbench.scaling import LARGEST_SIDE, PerChannel, per_channel
+from workbench.tasks import RECOGNITION, AnyTask, parse
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 """Names of the optimisers, which are those of the classes in `torch.optim`."""
@@ -73,6 +82,7 @@ Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Optimizer = Annotated[str, BeforeValidator(partial(_canonical, "optimizer", OPTIMIZERS))]
 Schedule = Annotated[str, BeforeValidator(partial(_canonical, "schedule", SCHEDULES))]
 Mean = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it"))]
+Tasks = Annotated[dict[str, SerializeAsAny[AnyTask]], BeforeValidator(parse)]
 Std = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it", positive=True))]
 
 
@@ -247,7 +257,8 @@ class TrainConfig(BaseModel):
     accumulate: Positive = 1
     """Number of batches whose gradients are accumulated for one update of the weights, at least 1.
     It gives the gradient of a batch that is so many times larger in the memory of a small one.
-    Losses that compare the images of a batch, such as triplet, do not allow it."""
+    Statistics of a batch, such as those of batch normalisation or adaface, remain those of a small
+    one, and losses that compare the images of a batch, such as triplet, do not allow it."""
 
     clip_norm: float | None = Field(5.0, gt=0)
     """Largest norm of the gradient of the backbone, greater than 0; longer gradients are scaled
@@ -272,12 +283,14 @@ class TrainConfig(BaseModel):
 
     # Tasks.
 
-    tasks: dict[str, Any] = {}
-    """Further tasks by name, such as {gender: {...}, age: {...}}, which are trained together with
-    the recognition of identities."""
+    tasks: Tasks = {}
+    """Further tasks by name, which are trained together with recognition: attributes such as gender
+    and age. {gender: {kind: classes}, age: {kind: regression}} trains two heads on columns of the
+    training set. The kinds are classes, ordinal and regression. Each task may have data of its own
+    (`data`, `share`), a `loss` and a `weight`. The entry `fr` gives the weight of recognition."""
 
     task: str | None = None
-    """The only task to train, "recognition" or a name in `tasks`. By default (null) all."""
+    """The only task to train: fr for recognition, or a name in `tasks`. By default (null) all."""
 
     # Computation.
 
@@ -307,6 +320,12 @@ class TrainConfig(BaseModel):
     trackers: list[str] = []
     """Experiment trackers that also receive the metrics: tensorboard, wandb, mlflow, trackio. Each
     needs the extra of its name. By default none."""
+
+    @model_validator(mode="after")
+    def _task_is_known(self) -> Self:
+        if self.task is not None and self.task not in (RECOGNITION, *self.tasks):
+            raise unknown_name("task", self.task, [RECOGNITION, *self.tasks])
+        return self
 
     def __init__(self, **settings: Any) -> None:
         settings = from_earlier_version(settings)

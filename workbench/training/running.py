@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from workbench import runs
+from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
 from workbench.training.callbacks import Callback, Callbacks
@@ -21,6 +22,7 @@ from workbench.training.recommendations import with_head_scale
 from workbench.training.records import Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.setup import Setup, prepare
+from workbench.training.stopping import StopAfter
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     resume: str | Path | runs.Run | None = None,
     changes: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    stop_after: int | None = None,
     progress: bool = True,
 ) -> runs.Run:
     """Trains a backbone with a loss, or resumes a run that was stopped.
@@ -45,10 +48,12 @@ def train(
             its config.yaml. Only the settings in `workbench.training.resuming.MAY_CHANGE` may be
             changed, such as `epochs`, `device`, or `data` if the same data have a new place.
         callbacks: Objects whose hooks are called during the training; see `Callback`.
+        stop_after: Number of epochs after which the training is interrupted, with a checkpoint; it
+            can be resumed. By default (None) the run is trained to its end.
         progress: Whether to show a progress bar, and notes on the settings.
 
     Returns:
-        The finished run.
+        The run, which is finished unless `stop_after` interrupted it.
 
     Raises:
         WorkbenchError: before training, if settings, data or checkpoint are invalid, if a setting
@@ -67,15 +72,57 @@ def train(
     """
     if (config is None) == (resume is None):
         raise WorkbenchError("train: give either a config or a run to resume")
+    if resume is None and changes:
+        raise WorkbenchError(
+            "train: changes are for a run that is resumed; put them into the config"
+        )
+    if stop_after is None:
+        return _train(config, resume, changes or {}, Callbacks(callbacks), progress)
+    stopper = StopAfter(stop_after)
+    try:
+        return _train(config, resume, changes or {}, Callbacks([*callbacks, stopper]), progress)
+    except KeyboardInterrupt:
+        if stopper.run is None:
+            raise
+        return stopper.run
+
+
+def _train(
+    config: TrainConfig | str | Path | Mapping[str, Any] | None,
+    resume: str | Path | runs.Run | None,
+    changes: Mapping[str, Any],
+    callbacks: Callbacks,
+    progress: bool,
+) -> runs.Run:
+    """Starts a new run, or resumes one whose lock it takes."""
     if resume is None:
-        if changes:
-            raise WorkbenchError(
-                "train: changes are for a run that is resumed; put them into the config"
-            )
-        return _start(_as_config(config), Callbacks(callbacks), progress)
+        return _start(_as_config(config), callbacks, progress)
     run = runs.open(resume)
     with run.lock():
-        return _resume(run, changes or {}, Callbacks(callbacks), progress)
+        return _resume(run, changes, callbacks, progress)
+
+
+def check(config: TrainConfig) -> None:
+    """Checks that a run with these settings can be started, without starting it.
+
+    The data set is opened, and network, loss, optimiser and schedule are created.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        WorkbenchError: if the device is not on this machine, if the data cannot be opened, or if a
+            name or an option is invalid.
+
+    Example:
+        >>> import workbench as wb
+        >>> wb.training.check(wb.TrainConfig(data="synthfaces", loss="arcface"))  # doctest: +SKIP
+    """
+    resolve_device(config.device)
+    # On a GPU, the check would take memory from the runs that are trained there.
+    on_cpu = with_head_scale(config).model_copy(update={"device": "cpu"})
+    with _seeded(config.seed):
+        prepare(on_cpu)
 
 
 def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Run:
@@ -95,6 +142,8 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
             described = environment(
                 setup.device, setup.precision, setup.data, setup.single_image_identities
             )
+            if task_data := setup.mixture.fingerprints():
+                described["task_data"] = task_data
             if setup.initialised is not None:
                 described["init"] = setup.initialised.plain()
             run.write_environment(described)
@@ -126,6 +175,12 @@ def _resume(
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
+        recorded_of_tasks = run.environment.get("task_data", {})
+        for spec, of_task in setup.mixture.fingerprints().items():
+            if recorded_of_tasks.get(spec) != of_task:
+                raise WorkbenchError(
+                    f"{run.path}: {spec!r} is not the data its tasks began with; start a new run"
+                )
         step = state["step"]
         check_steps(run, config, step, setup.steps_per_epoch)
         checkpoint.restore(run, state, setup)
