@@ -340,7 +340,7 @@ def test_pretrained_weights_of_torchvision(
     notes = _notes(made)
     assert all(name in notes for name in new)
     assert "IMAGENET1K_V1" in notes
-    assert "trained with the input (x - (123.675, 116.28, 103.53))" in notes
+    assert "trained with the input (x - [123.675, 116.28, 103.53])" in notes
 
 
 def test_weights_that_torchvision_does_not_have(

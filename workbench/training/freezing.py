@@ -24,6 +24,8 @@ class Freezer:
         stages: Number of frozen stages, counted from the input; None for all but the last one,
             which makes the embedding.
         batch_norm: Whether the running statistics of the whole backbone are frozen in all steps.
+        whole: Whether the whole backbone is frozen in all steps, because only the heads of tasks
+            are trained. The loop computes it without gradient.
 
     Raises:
         WorkbenchError: If the backbone has no more stages than should be frozen.
@@ -48,6 +50,7 @@ class Freezer:
         steps: int,
         stages: int | None,
         batch_norm: bool,
+        whole: bool = False,
     ) -> None:
         all_stages = net.stages()
         count = len(all_stages) - 1 if stages is None else stages
@@ -57,7 +60,7 @@ class Freezer:
                 f"freeze_stages is {count}, but {type(net).__name__} has {len(all_stages)} stages "
                 f"({names}), of which at most {len(all_stages) - 1} can be frozen"
             )
-        self.net, self.optimizer, self.steps = net, optimizer, steps
+        self.net, self.optimizer, self.steps, self.whole = net, optimizer, steps, whole
         self.is_frozen: bool | None = None
         frozen = all_stages[:count] if steps else []
         # Weights that are fixed by an option of the backbone stay fixed afterwards.
@@ -78,6 +81,9 @@ class Freezer:
         Args:
             step: Number of steps done before this one.
         """
+        if self.whole:
+            self.net.eval()
+            return
         is_frozen = step < self.steps
         if self.net.training and self.is_frozen == is_frozen:
             return  # nothing has changed since the last step

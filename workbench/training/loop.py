@@ -124,8 +124,6 @@ def loop(
 
                 # Set what is trained, the learning rates and the share of the margin of this step.
                 setup.freezer.apply(step)
-                if setup.objective.trunk_is_frozen:
-                    net.eval()
                 lr = schedule.lr(step)
                 for group in setup.optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]

@@ -190,6 +190,7 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
             steps=round(config.freeze_epochs * steps_per_epoch),
             stages=config.freeze_stages,
             batch_norm=config.batch_norm == "frozen",
+            whole=objective.trunk_is_frozen,
         ),
         initialised=initialised,
         augment=augment,
