@@ -13,7 +13,7 @@ from workbench.experiments.results import CellOutcome, SweepResult
 from workbench.experiments.searching import SearchResult
 from workbench.experiments.significance import (
     Comparison,
-    Test,
+    DifferenceTest,
     compare,
     pooled_sd,
     seeds_needed,
@@ -34,7 +34,7 @@ __all__ = [
     "SearchResult",
     "StopLosers",
     "SweepResult",
-    "Test",
+    "DifferenceTest",
     "alignment",
     "best_cells",
     "check_plan",
