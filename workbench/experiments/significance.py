@@ -441,7 +441,7 @@ def _test(difference: float, variances: Sequence[tuple[float, int]]) -> Differen
     return DifferenceTest((difference - reach, difference + reach), p_value)
 
 
-def _wider(test: DifferenceTest, narrower: Test) -> DifferenceTest:
+def _wider(test: DifferenceTest, narrower: DifferenceTest) -> DifferenceTest:
     """Returns a test of a wider claim, which is never more certain than a narrower one.
 
     With few seeds, Satterthwaite's degrees of freedom can grow more than the variance if a precise
