@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,8 @@ def read_plan(plan: str | Path | Mapping[str, Any], **replaced: Any) -> Plan:
         where, folder, name, content = str(path), path.parent, path.stem, runs.read_settings(path)
     runs_dir = replaced.pop("runs_dir", None)
     content |= {key: value for key, value in replaced.items() if value is not None}
+    # A mapping may have values that a YAML file has not, such as paths and tuples.
+    content = json.loads(json.dumps(content, default=str))
     try:
         return _read(content, folder, name, None if runs_dir is None else str(runs_dir))
     except WorkbenchError as error:

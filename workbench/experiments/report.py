@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from workbench.evaluation import VerificationResult, differences
 from workbench.evaluation.kinds import of_type
@@ -14,7 +13,7 @@ from workbench.experiments.results import SweepResult
 from workbench.experiments.significance import Comparison, DifferenceTest, seeds_needed
 from workbench.experiments.tables import markdown_table
 from workbench.files import atomic_path
-from workbench.runs import write_text
+from workbench.runs import write_settings, write_text
 
 DIFFERENCES = (0.005, 0.01, 0.02, 0.05)
 """Differences for which the number of seeds needed is printed, if the figures are shares."""
@@ -56,7 +55,7 @@ def write_report(result: SweepResult) -> None:
         WorkbenchError: if the folder cannot be written to.
     """
     folder = result.directory
-    write_text(folder / "sweep.yaml", yaml.safe_dump(result.plan.source, sort_keys=False))
+    write_settings(folder / "sweep.yaml", result.plan.source)
     write_csv(folder / "runs.csv", result.figures())
     for benchmark in result.plan.benchmarks:
         if result.headline(benchmark) is None:
