@@ -17,20 +17,25 @@ from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.sweeps import sweep
-from workbench.plots.training import CURVES, training_curves
+from workbench.plots.tasks import calibration, error_by_range, task_balance
+from workbench.plots.training import CURVES, curve_title, is_of_task, training_curves
 
 __all__ = [
     "CURVES",
     "accuracy",
     "alignment",
+    "calibration",
     "centre_angles",
     "cmc",
     "confusion",
+    "curve_title",
     "det",
     "distractors",
+    "error_by_range",
     "images_per_identity",
     "invariance",
     "invariance_tar",
+    "is_of_task",
     "margin_curves",
     "margin_slopes",
     "open_set_det",
@@ -40,5 +45,6 @@ __all__ = [
     "projection",
     "roc",
     "sweep",
+    "task_balance",
     "training_curves",
 ]
