@@ -112,6 +112,19 @@ def test_the_ramp_of_the_margin_counts(name: str, ramp: float) -> None:
     assert guess.random == pytest.approx(mean, rel=0.004, abs=4 * error)
 
 
+@pytest.mark.parametrize("name", ["softmax", "arcface", "circle", "normface+ohem"])
+def test_label_smoothing_counts(name: str) -> None:
+    loss = make(name)
+    loss.label_smoothing = 0.2
+    labels = labels_of(loss)
+    mean, error = simulated(loss, labels)
+    guess = loss.value_of_guess(random_embeddings(N, D), labels)
+    assert guess is not None
+    # Quantiles (ohem) and the mean lengths of class centres (softmax) are approximations.
+    relative = 0.02 if name in ("softmax", "normface+ohem") else 0.004
+    assert guess.random == pytest.approx(mean, rel=relative, abs=4 * error)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 100])
 @pytest.mark.parametrize("classes", [1, 2, 90])
 def test_few_and_many_dimensions_and_classes(dim: int, classes: int) -> None:

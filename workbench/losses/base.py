@@ -784,15 +784,12 @@ class ClassificationLoss(Loss):
     ) -> Tensor:
         """Returns the expected losses of samples whose non-target logits are random.
 
-        By default it is the cross-entropy, with label smoothing.
-
-        Args:
-            target: As in `guessing.expected_softmax_loss`, which also says what is returned.
-            non_target: As there.
-            probabilities: As there.
-            count: As there.
+        By default it is the cross-entropy, with label smoothing; see
+        `guessing.expected_softmax_loss`.
         """
         losses = expected_softmax_loss(target, non_target, probabilities, count)
+        if not self.label_smoothing:
+            return losses
         mean = (target + count * (non_target @ probabilities)) / (count + 1)
         return losses + self.label_smoothing * (target - mean)
 

@@ -14,7 +14,6 @@ from workbench.plots.theme import BLUE, Style, faded, figure, styles
 
 CURVES = {
     "loss": "Training loss",
-    "fr_loss": "Training loss of recognition",
     "accuracy": "Training accuracy, without margin",
     "target_angle_mean": "Angle to the own class centre (degrees)",
     "genuine_angle_mean": "Angle between two images of one person (degrees)",
@@ -42,10 +41,40 @@ class centres need class centres, angles of pairs and triplets are logged for th
 some columns belong to a single loss."""
 
 GUESSES = {
-    "loss_of_random_guess": ("random guess", "dot"),
-    "loss_of_uniform_guess": ("uniform guess", "dash"),
+    "loss_of_random_guess": ("random guess", "1px,4px"),
+    "loss_of_uniform_guess": ("uniform guess", "8px,6px"),
 }
 """Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
+
+
+TASK_CURVES = {
+    "accuracy": "{}: training accuracy",
+    "mae": "{}: mean absolute error in training",
+    "loss": "{}: training loss",
+    "gradient": "{}: gradient at the embeddings",
+    "weight": "{}: learned weight",
+}
+"""Axis titles of the columns TASK_accuracy, TASK_mae, ... of the tasks of a run."""
+
+
+def curve_title(column: str) -> str:
+    """Returns the axis title of a column of metrics.jsonl.
+
+    Example:
+        >>> curve_title("lr"), curve_title("gender_accuracy")
+        ('Learning rate', 'Gender: training accuracy')
+    """
+    task, _, what = column.rpartition("_")
+    if column not in CURVES and is_of_task(column):
+        name = "Recognition" if task == "fr" else task.replace("_", " ").capitalize()
+        return TASK_CURVES[what].format(name)
+    return CURVES.get(column, column)
+
+
+def is_of_task(column: str) -> bool:
+    """Returns whether a column of metrics.jsonl belongs to a task, such as gender_accuracy."""
+    task, _, what = column.rpartition("_")
+    return column not in CURVES and bool(task) and what in TASK_CURVES
 
 
 def training_curves(
@@ -74,7 +103,7 @@ def training_curves(
         >>> fig.data[0].y.tolist()
         [9.0, 3.0]
     """
-    fig = figure("Epoch", CURVES.get(column, column))
+    fig = figure("Epoch", curve_title(column))
     for name, style in styles(metrics).items():
         table = metrics[name]
         if column not in table or "epoch" not in table or table.empty:
@@ -112,7 +141,8 @@ def training_curves(
             if column == "fr_loss" or "fr_loss" not in table
         }
         _add_guesses(fig, of_recognition, styles(metrics))
-    if column in (
+    is_accuracy = is_of_task(column) and column.endswith("_accuracy")
+    if is_accuracy or column in (
         "accuracy",
         "active_triplets",
         "margin_ramp",
@@ -122,32 +152,6 @@ def training_curves(
     ):
         fig.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return fig
-
-
-def _add_guesses(
-    fig: go.Figure, metrics: Mapping[str, pd.DataFrame], styles_by_run: Mapping[str, Style]
-) -> None:
-    """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
-    for column, (label, dash) in GUESSES.items():
-        tables = {name: table for name, table in metrics.items() if column in table}
-        for name, table in tables.items():
-            fig.add_scatter(
-                x=table["epoch"],
-                y=table[column],
-                name=f"{name}: {label}",
-                mode="lines",
-                showlegend=False,
-                legendgroup=name,
-                line={"color": styles_by_run[name].colour, "dash": dash, "width": 1.4},
-            )
-        if tables:
-            fig.add_scatter(
-                x=[None],
-                y=[None],
-                name=label,
-                mode="lines",
-                line={"color": "grey", "dash": dash, "width": 1.4},
-            )
 
 
 def learning_rates(
@@ -214,3 +218,29 @@ def learning_rates(
         margin={"l": 75, "r": 20, "t": 40, "b": 65},
     )
     return panels
+
+
+def _add_guesses(
+    fig: go.Figure, metrics: Mapping[str, pd.DataFrame], styles_by_run: Mapping[str, Style]
+) -> None:
+    """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
+    for column, (label, dash) in GUESSES.items():
+        tables = {name: table for name, table in metrics.items() if column in table}
+        for name, table in tables.items():
+            fig.add_scatter(
+                x=table["epoch"],
+                y=table[column],
+                name=f"{name}: {label}",
+                mode="lines",
+                showlegend=False,
+                legendgroup=name,
+                line={"color": styles_by_run[name].colour, "dash": dash, "width": 1.2},
+            )
+        if tables:
+            fig.add_scatter(
+                x=[None],
+                y=[None],
+                name=label,
+                mode="lines",
+                line={"color": "grey", "dash": dash, "width": 1.2},
+            )
