@@ -185,7 +185,9 @@ def test_metrics_have_a_row_a_step_with_these_columns(whole: runs.Run) -> None:
         "lr",
         "images_per_second",
     }
-    assert set(table.columns) == expected | {"margin_ramp", "scale", "clipped"}
+    health = {"embedding_norm", "embedding_cosine", "centre_cosine"}
+    guess = {"loss_of_random_guess", "loss_of_uniform_guess"}
+    assert set(table.columns) == expected | health | guess | {"margin_ramp", "scale", "clipped"}
     assert table["step"].tolist() == list(range(1, STEPS * EPOCHS + 1))
     assert table["epoch"].iloc[-1] == EPOCHS
     assert np.isfinite(table.to_numpy(float)).all()
@@ -273,6 +275,10 @@ def test_triplet_logs_what_it_has(settings: dict[str, Any]) -> None:
         "active_triplets",
         "genuine_angle_mean",
         "impostor_angle_mean",
+        "embedding_norm",
+        "embedding_cosine",
+        "loss_of_random_guess",
+        "loss_of_uniform_guess",
     }
     assert np.isfinite(table.to_numpy(float)).all()
     assert table["active_triplets"].between(0, 1).all()
