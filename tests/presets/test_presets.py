@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import paint_people
 
 import workbench as wb
 from workbench import presets
@@ -17,7 +18,7 @@ from workbench.training.overriding import OPTIONS_OF, with_overrides
 
 FILES = sorted(Path(presets.__file__).parent.glob("*.yaml"))
 SYNTHFACES = "synthfaces:8x5,size=64"
-"""40 images: two batches of `BATCH_SIZE`."""
+"""40 images with attributes: two batches of `BATCH_SIZE`."""
 BATCH_SIZE = 20
 
 
@@ -117,6 +118,17 @@ def test_overrides_replace_settings() -> None:
     assert config.backbone == "iresnet50"
 
 
+def test_a_changed_config_leaves_the_preset_as_it_is() -> None:
+    name = "homework-seresnet18-normface-focal"
+    config = wb.presets.load(name, data="synthfaces")
+    config.loss_options["focal"]["gamma"] = 9
+    wb.presets.get(name).settings["loss_options"]["s"] = 9  # type: ignore[index]
+    assert wb.presets.get(name).settings["loss_options"] == {
+        "s": 16,
+        "focal": {"gamma": 3, "alpha": 0.5},
+    }
+
+
 def test_another_loss_comes_without_the_options_of_the_former() -> None:
     config = wb.presets.load("casia-arcface-r50", data="synthfaces", loss="triplet")
     assert config.loss_options == {}
@@ -202,8 +214,13 @@ def test_the_table_has_a_row_for_each_preset() -> None:
 
 def _tiny(name: str, folder: Path, **overrides: Any) -> wb.TrainConfig:
     """The config of a preset with two steps on 40 images of 32 pixels."""
+    settings = presets.get(name).settings
+    data = SYNTHFACES  # its images have a gender and an age
+    if "tasks" not in settings:
+        people = folder / "people"
+        data = f"folder:{people if people.is_dir() else paint_people(people, 8, 5, size=32)}"
     tiny: dict[str, Any] = {
-        "data": SYNTHFACES,
+        "data": data,
         "epochs": 1,
         "batch_size": BATCH_SIZE,
         "accumulate": 1,
@@ -211,7 +228,6 @@ def _tiny(name: str, folder: Path, **overrides: Any) -> wb.TrainConfig:
         "log_every": 1,
         "runs_dir": str(folder),
     }
-    settings = presets.get(name).settings
     if settings.get("schedule") == "multi-step":
         tiny["schedule_options"] = {**settings["schedule_options"], "epochs": [0.5]}
     if "init" in presets.get(name).needs:
