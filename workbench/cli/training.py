@@ -80,6 +80,15 @@ def train_with(
             "change then."
         ),
     ] = None,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="EPOCHS",
+            help="Interrupt the training after this number of epochs, with a checkpoint from "
+            "which --resume continues. The schedule stays that of the whole training.",
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,7 +133,10 @@ def train_with(
 
     from workbench.training import train
 
-    run = train(checked) if checked is not None else train(resume=resume, changes=settings)
+    if checked is not None:
+        run = train(checked, stop_after=stop_after)
+    else:
+        run = train(resume=resume, changes=settings, stop_after=stop_after)
     typer.echo(f"{run.path}: {run.state}. Next: workbench evaluate {run.path} train")
 
 

@@ -10,7 +10,7 @@ from workbench.plots.angles import (
     pair_angles,
     pair_similarity,
 )
-from workbench.plots.datasets import images_per_identity
+from workbench.plots.datasets import augmentations, images_per_identity
 from workbench.plots.identification import cmc, distractors, open_set_det
 from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
@@ -23,6 +23,7 @@ __all__ = [
     "CURVES",
     "accuracy",
     "alignment",
+    "augmentations",
     "centre_angles",
     "cmc",
     "confusion",

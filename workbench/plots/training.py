@@ -19,6 +19,9 @@ CURVES = {
     "genuine_angle_mean": "Angle between two images of one person (degrees)",
     "impostor_angle_mean": "Angle between images of two people (degrees)",
     "active_triplets": "Triplets that cost something",
+    "embedding_norm": "Mean length of the embeddings of a batch",
+    "embedding_cosine": "Mean cosine between two images of a batch",
+    "centre_cosine": "Mean cosine between two class centres",
     "scale": "Scale of the logits",
     "margin_ramp": "Share of the margin in force",
     "lambda": "SphereFace: weight of the plain cosine",
@@ -37,13 +40,22 @@ CURVES = {
 class centres need class centres, angles of pairs and triplets are logged for the triplet loss, and
 some columns belong to a single loss."""
 
+GUESSES = {
+    "loss_of_random_guess": ("random guess", "dot"),
+    "loss_of_uniform_guess": ("uniform guess", "dash"),
+}
+"""Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
+
 
 def training_curves(
     metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5
 ) -> go.Figure:
     """Draws one training metric against epochs.
 
-    A thick line shows the running median of each run, a thin one the logged values.
+    A thick line shows the running median of each run, a thin one the logged values. With the loss,
+    two more lines of each run show the loss of a network that guesses: dotted for embeddings with
+    random directions, as before the training, and dashed for a network that finds all similarities
+    equal. Only a loss below the dashed line shows that identities are told apart.
 
     Args:
         metrics: metrics by run name, each a table with one row for each logged step, as
@@ -92,6 +104,7 @@ def training_curves(
         )
         fig.update_yaxes(type="log", exponentformat="power", dtick=1)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
+        _add_guesses(fig, metrics)
     if column in (
         "accuracy",
         "active_triplets",
@@ -168,3 +181,28 @@ def learning_rates(
         margin={"l": 75, "r": 20, "t": 40, "b": 65},
     )
     return panels
+
+
+def _add_guesses(fig: go.Figure, metrics: Mapping[str, pd.DataFrame]) -> None:
+    """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
+    for column, (label, dash) in GUESSES.items():
+        tables = {name: table for name, table in metrics.items() if column in table}
+        for name, style in styles(metrics).items():
+            if name in tables:
+                fig.add_scatter(
+                    x=tables[name]["epoch"],
+                    y=tables[name][column],
+                    name=f"{name}: {label}",
+                    mode="lines",
+                    showlegend=False,
+                    legendgroup=name,
+                    line={"color": style.colour, "dash": dash, "width": 1.4},
+                )
+        if tables:
+            fig.add_scatter(
+                x=[None],
+                y=[None],
+                name=label,
+                mode="lines",
+                line={"color": "grey", "dash": dash, "width": 1.4},
+            )

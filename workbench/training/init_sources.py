@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench import backbones, data, runs
 from workbench.backbones.resnet import ResNet
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.scaling import formula
+from workbench.scaling import formula, per_channel
 from workbench.training.config import TrainConfig
 from workbench.weights import fitting_backbone, read_checkpoint
 
@@ -101,7 +101,7 @@ def scaling_of(config: Mapping[str, Any]) -> str:
         >>> scaling_of({"pixel_mean": 127.5, "pixel_std": 127.5})
         '(x - 127.5) / 127.5, RGB'
     """
-    mean, std = (config.get(key, 127.5) for key in ("pixel_mean", "pixel_std"))
+    mean, std = (per_channel(config.get(key, 127.5), key) for key in ("pixel_mean", "pixel_std"))
     return f"{formula(mean, std)}, {str(config.get('channels', 'rgb')).upper()}"
 
 

@@ -130,9 +130,7 @@ def _weights_of_backbone(
             f"init {source.name!r}: its backbone is {source.backbone}, but the setting backbone is "
             f"{config.backbone}; set backbone: {source.backbone}"
         )
-    expected = {
-        name: tensor for name, tensor in net.state_dict().items() if not name.endswith(COUNTER)
-    }
+    expected = net.state_dict()
     in_head = _names_in_head(net)
     is_same_head = source.backbone_options.get("head") == config.backbone_options.get("head")
     weights = {
@@ -142,7 +140,7 @@ def _weights_of_backbone(
         and source.tensors[name].shape == tensor.shape
         and (is_same_head or name not in in_head)
     }
-    new = [name for name in expected if name not in weights]
+    new = [name for name in expected if name not in weights and not name.endswith(COUNTER)]
     missing = [name for name in new if name not in in_head and name not in source.may_be_new]
     unexpected = [
         name

@@ -124,8 +124,6 @@ def loop(
 
                 # Set what is trained, the learning rates and the share of the margin of this step.
                 setup.freezer.apply(step)
-                if setup.objective.trunk_is_frozen:
-                    net.eval()
                 lr = schedule.lr(step)
                 for group in setup.optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]
@@ -357,8 +355,9 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: Setup, status
     although the loss, which uses the statistics of the batch, is finite.
     """
     images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
-    setup.net.eval()  # the next step sets the mode of training again
+    setup.net.eval()
     embeddings = setup.net(images)
+    setup.freezer.apply(status.step)  # back to training mode, except for what is frozen
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(

@@ -164,20 +164,16 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         layer_decay=config.layer_decay,
         extra=objective.heads,
     )
+    optimizer = create_optimizer(
+        config.optimizer, groups, config.lr, config.momentum, config.optimizer_options, device
+    )
     return Setup(
         data=dataset,
         mixture=mixture,
         net=net,
         loss=loss,
         objective=objective,
-        optimizer=create_optimizer(
-            config.optimizer,
-            groups,
-            config.lr,
-            config.momentum,
-            config.optimizer_options,
-            device,
-        ),
+        optimizer=optimizer,
         schedule=create_schedule(
             config.schedule,
             config.schedule_options,
@@ -190,9 +186,11 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         average=None if config.ema is None else Average(net, config.ema),
         freezer=Freezer(
             net,
+            optimizer,
             steps=round(config.freeze_epochs * steps_per_epoch),
             stages=config.freeze_stages,
             batch_norm=config.batch_norm == "frozen",
+            whole=objective.trunk_is_frozen,
         ),
         initialised=initialised,
         augment=augment,
