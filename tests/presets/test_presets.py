@@ -51,7 +51,10 @@ def test_a_preset_gives_a_config_with_its_settings(name: str) -> None:
     config = wb.presets.load(name, **_given(name))
     assert isinstance(config, wb.TrainConfig)
     for setting, value in presets.get(name).settings.items():
-        if setting != "data":
+        if setting == "tasks":
+            for task, options in value.items():
+                assert {key: getattr(config.tasks[task], key) for key in options} == options
+        elif setting != "data":
             assert getattr(config, setting) == value, setting
     assert wb.TrainConfig(**config.plain()) == config
 

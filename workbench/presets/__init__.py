@@ -146,8 +146,8 @@ def table() -> pd.DataFrame:
 
     Example:
         >>> import workbench as wb
-        >>> wb.presets.table().set_index("name").loc["ms1m-arcface-r100", "images"]
-        1024
+        >>> wb.presets.table().set_index("name").loc["ms1m-arcface-r100", "backbone"]
+        'iresnet100'
     """
     import pandas as pd
 
