@@ -12,9 +12,10 @@ import yaml
 from helpers import paint_people
 
 import workbench as wb
-from workbench import presets
+from workbench import augmentation, presets
 from workbench.errors import WorkbenchError
 from workbench.training.overriding import OPTIONS_OF, with_overrides
+from workbench.training.schedules import create_schedule
 
 FILES = sorted(Path(presets.__file__).parent.glob("*.yaml"))
 SYNTHFACES = "synthfaces:8x5,size=64"
@@ -60,11 +61,26 @@ def test_a_preset_gives_a_config_with_its_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_the_loss_and_the_backbone_of_a_preset_can_be_created(name: str) -> None:
+def test_what_a_preset_names_can_be_created(name: str) -> None:
     config = wb.presets.load(name, **_given(name))
     loss = wb.losses.create(config.loss, embedding_dim=8, num_classes=5, **config.loss_options)
     assert loss.embedding_dim == 8
     assert config.backbone in wb.backbones.names()
+    augmentation.create(config.augment)
+    schedule = create_schedule(
+        config.schedule,
+        config.schedule_options,
+        total=config.epochs * 100,
+        warmup=round(config.warmup_epochs * 100),
+        steps_per_epoch=100,
+        peak_lr=config.lr,
+    )
+    assert schedule.lr(round(config.warmup_epochs * 100)) == pytest.approx(config.lr)
+    lowest = schedule.lr(config.epochs * 100 - 1)
+    assert 0 <= lowest <= config.lr
+    if config.schedule == "multi-step":
+        steps = len(config.schedule_options["epochs"])
+        assert lowest == pytest.approx(config.lr * 0.1**steps)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
