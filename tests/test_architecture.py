@@ -22,11 +22,13 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
-    {"runs", "losses", "backbones", "augmentation", "plots", "synthfaces", "faces"},
-    {"data", "catalogue"},
+    {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
+    {"data", "catalogue", "weights"},
     {"training", "evaluation"},
+    {"presets"},
     {"experiments", "exchange"},
     {"dashboard", "cli"},
+    {"__main__"},
 )
 """From the ground up. A room imports from the layers below its own, and nothing else."""
 DATA_LAYERS = (
@@ -80,6 +82,7 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
+    "workbench.presets": ("torch", "streamlit", "umap"),
     "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (
@@ -211,6 +214,7 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
         "training",
         "evaluation",
         "exchange",
+        "experiments",
         "plots",
         "faces",
     ],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         images,
         losses,
         plots,
+        presets,
         runs,
         training,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "import_model",
     "losses",
     "plots",
+    "presets",
     "runs",
     "train",
     "training",

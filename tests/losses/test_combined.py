@@ -27,6 +27,7 @@ MARGINS = [
     (4.0, 0.0, 0.0),
     (2.7, 1.2, 0.4),
     (1.0, 3.1, 0.0),
+    (1.0, 4.0, 0.0),
 ]
 every_combination = pytest.mark.parametrize(("m1", "m2", "m3"), MARGINS)
 

@@ -13,6 +13,7 @@ from batches import random_batch
 from torch import Tensor
 
 import workbench as wb
+from workbench.errors import WorkbenchError
 from workbench.losses import OHEM, ClassificationLoss, Focal
 
 D, C, N = 6, 5, 13
@@ -94,6 +95,18 @@ def test_focal_is_the_formula(gamma: float) -> None:
     )
     losses = torch.tensor([0.01, 0.3, 1.0, 7.0], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Focal(gamma), (losses,))
+
+
+def test_alpha_is_a_factor_of_the_focal_loss() -> None:
+    costs = np.linspace(1e-3, 30, 200)
+    with_alpha = Focal(gamma=3.0, alpha=0.5)(torch.from_numpy(costs)).numpy()
+    np.testing.assert_allclose(with_alpha, 0.5 * _focal(costs, 3.0), rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.5, math.nan, math.inf, "0.5"])
+def test_alpha_must_be_positive(alpha: Any) -> None:
+    with pytest.raises(WorkbenchError, match="focal: alpha"):
+        Focal(alpha=alpha)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -217,7 +230,7 @@ def test_a_loss_without_a_classifier_takes_none(part: str) -> None:
         ("focal", {"gamma": -1}),
         ("focal", {"gamma": math.inf}),
         ("focal", {"gamma": None}),
-        ("focal", {"alpha": 0.25}),
+        ("focal", {"weight": 0.25}),
     ],
     ids=str,
 )

@@ -19,6 +19,8 @@ from workbench.cli.evaluating import evaluation_commands
 from workbench.cli.information import information_commands
 from workbench.cli.models import model_commands
 from workbench.cli.options import examples
+from workbench.cli.presets import preset_commands
+from workbench.cli.sweeps import sweep_commands
 from workbench.cli.training import training_commands
 from workbench.errors import WorkbenchError, WorkbenchWarning
 
@@ -37,11 +39,13 @@ app = typer.Typer(
     ),
 )
 app.add_typer(training_commands)
+app.add_typer(sweep_commands)
 app.add_typer(evaluation_commands)
 app.add_typer(dashboard_commands)
 app.add_typer(model_commands)
 app.add_typer(data_commands, name="data")
 app.add_typer(information_commands)
+app.add_typer(preset_commands)
 
 # click's UsageError, of which some versions of typer have a copy of their own.
 _UsageError: Any = typer.BadParameter.__base__

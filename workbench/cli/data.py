@@ -22,7 +22,7 @@ from workbench.errors import WorkbenchError, WorkbenchWarning
 from workbench.files import atomic_path
 
 if TYPE_CHECKING:
-    from workbench.data import Benchmark, ClosedSet, Dataset, Identification, Templates
+    from workbench.data import Benchmark, Dataset, Identification, Labelled, Templates
     from workbench.data.writers.common import Written
 
 MAX_LISTED = 20
@@ -92,8 +92,8 @@ def data_info(
     if broken:
         _print_broken(broken, f"of {len(images):,} images cannot be read")
         typer.echo(
-            "to skip these images: train with --set broken=skip; evaluate, embed, alignment, "
-            "pack and pairs with --broken skip",
+            "to skip these images: train, evaluate, embed, alignment, pack and pairs with "
+            "--broken skip",
             err=True,
         )
         raise typer.Exit(1)
@@ -296,12 +296,7 @@ def data_align(
             help="What to do with an image in which no face is found: skip it, or crop its middle."
         ),
     ] = "skip",
-    broken: Annotated[
-        str,
-        typer.Option(
-            help="What to do with an image that cannot be read: skip and report it, or stop."
-        ),
-    ] = "skip",
+    broken: BrokenOption = BrokenChoice.skip,
     image_format: Annotated[
         str, typer.Option("--format", help="Image format: jpg (quality 95) or png.")
     ] = "jpg",
@@ -320,7 +315,7 @@ def data_align(
         which=which,
         detector=detector,
         miss=miss,
-        broken=broken,
+        broken=broken.value,
         format=image_format,
         workers=workers,
     )
@@ -393,7 +388,7 @@ def data_show(
     typer.echo(file)
 
 
-def _open(spec: str) -> Dataset | Benchmark | ClosedSet | Identification | Templates:
+def _open(spec: str) -> Dataset | Benchmark | Labelled | Identification | Templates:
     """Opens a data set, or a benchmark if the spec names no data set."""
     from workbench import data
 
@@ -401,12 +396,12 @@ def _open(spec: str) -> Dataset | Benchmark | ClosedSet | Identification | Templ
 
 
 def _with_images(
-    opened: Dataset | Benchmark | ClosedSet | Identification | Templates,
+    opened: Dataset | Benchmark | Labelled | Identification | Templates,
 ) -> Dataset | Benchmark | Identification | Templates:
     """Returns the object that holds the images and the names of the identities."""
     from workbench import data
 
-    return opened.dataset if isinstance(opened, data.ClosedSet) else opened
+    return opened.dataset if isinstance(opened, data.Labelled) else opened
 
 
 def _print_written(written: Written, kind: str, root: object = "") -> None:

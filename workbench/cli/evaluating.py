@@ -18,6 +18,8 @@ from workbench.cli.options import (
     RunArgument,
     RunsDirOption,
     TableFormatOption,
+    WeightsChoice,
+    WeightsOption,
     examples,
 )
 from workbench.cli.tables import TableFormat, print_table
@@ -106,6 +108,7 @@ def evaluate(
             "arcface_torch."
         ),
     ] = None,
+    weights: WeightsOption = WeightsChoice.auto,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 128,
     bootstrap: Annotated[
@@ -164,6 +167,7 @@ def evaluate(
                 folder,
                 benchmark,
                 protocol=resolved_protocol,
+                weights=weights.value,
                 device=device,
                 batch_size=batch_size,
                 bootstrap=bootstrap,
@@ -237,6 +241,7 @@ def embed(
             "or none."
         ),
     ] = FlipChoice.add,
+    weights: WeightsOption = WeightsChoice.auto,
     device: DeviceOption = "auto",
     batch_size: BatchSizeOption = 128,
     broken: BrokenOption = BrokenChoice.stop,
@@ -251,6 +256,7 @@ def embed(
         run,
         source,
         flip=flip.value,
+        weights=weights.value,
         device=device,
         batch_size=batch_size,
         broken=broken.value,
@@ -316,7 +322,9 @@ def compare(
         print_table(table, table_format)
         return
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high"]
-    columns += ["std", "auc", "eer", "kind"]
+    columns += ["std", "auc", "eer"]
+    columns += [name for name in table if name.endswith(("_accuracy", "_mae"))]  # of tasks
+    columns.append("kind")
     if table["protocol"].nunique() > 1:
         columns.insert(2, "protocol")
     print_table(table[[column for column in columns if column in table]], table_format)

@@ -31,6 +31,14 @@ class BrokenChoice(StrEnum):
     skip = "skip"
 
 
+class WeightsChoice(StrEnum):
+    """Which weights of a run are used."""
+
+    auto = "auto"
+    averaged = "averaged"
+    last = "last"
+
+
 RunArgument = Annotated[Path, typer.Argument(help="Run directory, such as runs/NAME.")]
 RunsDirOption = Annotated[
     Path, typer.Option(help="Folder that holds the run directories, one per run.")
@@ -40,6 +48,13 @@ DeviceOption = Annotated[
     typer.Option(
         help="Device to compute on: auto, cpu, cuda, cuda:1, mps. "
         "auto uses a GPU if there is one, else the CPU."
+    ),
+]
+WeightsOption = Annotated[
+    WeightsChoice,
+    typer.Option(
+        help="Weights to use: averaged for their moving average over the training (setting ema), "
+        "last for those of the last step. auto uses the average if the run has one."
     ),
 ]
 BatchSizeOption = Annotated[
@@ -92,7 +107,7 @@ def sides(text: str, option: str = "--image-size") -> int | tuple[int, int]:
         (112, (112, 96))
     """
     numbers = text.lower().split("x")
-    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,5}", number) for number in numbers):
+    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,6}", number) for number in numbers):
         raise WorkbenchError(
             f"{option} {quoted(text)}: expected a side such as 112, "
             "or height and width such as 112x96"

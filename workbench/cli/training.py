@@ -2,157 +2,153 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from workbench.cli.options import examples, name_value_pairs, nested
+from workbench.cli.options import examples, name_value_pairs
 from workbench.errors import WorkbenchError
 
 training_commands = typer.Typer()
 
-
-@training_commands.command(
-    epilog=examples(
-        "workbench train --data synthfaces --loss arcface --loss-option m=0.35",
-        "workbench train --data folder:photos@min=5 --backbone mobilefacenet --epochs 30",
-        "workbench train --config arcface.yaml --set momentum=0.95",
-        "workbench train --resume runs/NAME --epochs 40",
-    )
+EPILOG = examples(
+    "workbench train --data synthfaces --loss arcface --loss-option m=0.35",
+    "workbench train --data folder:photos@min=5 --backbone mobilefacenet --epochs 30",
+    "workbench train --preset casia-arcface-r50 --data recordio:casia --batch-size 64",
+    "workbench train --config arcface.yaml --momentum 0.95",
+    "workbench train --resume runs/NAME --epochs 40",
 )
-def train(
-    data: Annotated[
+
+
+class SettingsCommand(TyperCommand):
+    """A command whose options are made from the settings when they are first needed.
+
+    Reading `TrainConfig` would slow down all other commands.
+    """
+
+    @cached_property
+    def _command(self) -> Any:
+        from workbench.cli.settings import parameters
+
+        source = inspect.signature(train_with, eval_str=True)
+        own = [one for one in source.parameters.values() if one.kind is one.KEYWORD_ONLY]
+
+        def command(**values: Any) -> None:
+            train_with(**values)
+
+        command.__doc__ = train.__doc__
+        command.__signature__ = source.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *parameters()]
+        )
+        app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        app.command(name="train", epilog=EPILOG)(command)
+        return typer.main.get_command(app)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Returns the options, with --help."""
+        params: list[Any] = self._command.get_params(ctx)
+        return params
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Prints the help."""
+        self._command.format_help(ctx, formatter)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command with the values of the options."""
+        return self._command.invoke(ctx)
+
+
+def train_with(
+    *,
+    preset: Annotated[
         str | None,
-        typer.Option(
-            help="Training set: synthfaces, orl, folder:DIR, recordio:DIR, ... folder:DIR@100x20 "
-            "is a part of a set (100 identities with 20 images each), and A+B joins two sets."
-        ),
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the loss, arcface by default. `workbench losses` lists all names. "
-            "Parts are added with +, as in normface+ohem."
-        ),
-    ] = None,
-    loss_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Option of the loss as NAME=VALUE, e.g. m=0.4, or of one of its parts, "
-            "e.g. ohem.keep=0.5. Can be repeated."
-        ),
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the backbone, smallresnet by default. `workbench backbones` lists "
-            "all names."
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Number of passes over the training set.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Number of images in a batch.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Height and width of the network's input in pixels.")
-    ] = None,
-    embedding_dim: Annotated[
-        int | None, typer.Option(help="Number of dimensions of an embedding.")
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate, which the warm-up ends at.")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Device to train on: auto, cpu, cuda, cuda:1, mps. auto uses a GPU if there is "
-            "one, else the CPU."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Numerical precision: auto, fp32, bf16. auto uses bf16 if supported."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Seed of the initial weights, the order of the images and the augmentation."
-        ),
-    ] = None,
-    runs_dir: Annotated[
-        str | None, typer.Option(help="Folder in which the run directory is created.")
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of the run; loss, backbone, date and time by default."),
+        typer.Option(help="Preset to begin with; `workbench presets` lists them."),
     ] = None,
     config: Annotated[
         Path | None,
+        typer.Option(help="YAML file of settings to begin with, such as a run's config.yaml."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
         typer.Option(
-            help="YAML file with settings. Options on the command line take precedence over it."
+            help="Run directory whose training is continued from its last checkpoint. Only "
+            "--epochs, --device, --precision, --data, --workers, --broken and --log-every may "
+            "change then."
+        ),
+    ] = None,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="EPOCHS",
+            help="Interrupt the training after this number of epochs, with a checkpoint from "
+            "which --resume continues. The schedule stays that of the whole training.",
         ),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any other setting of a config.yaml as NAME=VALUE, e.g. momentum=0.95. "
-            "Can be repeated.",
+            metavar="NAME=VALUE",
+            help="Any setting as it is written in a config.yaml, e.g. tasks={gender: {kind: "
+            "classes}}. Can be repeated.",
         ),
     ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run directory whose training is continued from its last checkpoint. "
-            "Only --epochs, --device, --precision, --data and, with --set, workers, broken and "
-            "log_every may change then."
-        ),
-    ] = None,
+    **values: Any,
 ) -> None:
+    """Trains with the values of the options; see `train`."""
+    from workbench import presets
+    from workbench.cli.settings import as_settings
+    from workbench.runs import read_settings
+    from workbench.training import TrainConfig
+    from workbench.training.config import from_earlier_version
+    from workbench.training.overriding import with_overrides
+
+    starts = {"--preset": preset, "--config": config, "--resume": resume}
+    given = [option for option, value in starts.items() if value is not None]
+    if len(given) > 1:
+        raise WorkbenchError(
+            f"{' and '.join(given)} cannot be combined; each gives the settings to begin with"
+        )
+    base: dict[str, Any] = {}
+    if preset is not None:
+        base = dict(presets.get(preset).settings)
+    elif config is not None:
+        base = from_earlier_version(read_settings(config))
+    settings = as_settings(values, base) | name_value_pairs(setting, "--set")
+    if not given and "data" not in settings:
+        raise WorkbenchError(
+            "no training set is given; use --data folder:DIR, --preset NAME, --config FILE or "
+            "--resume RUN"
+        )
+    checked = None
+    if preset is not None:
+        checked = presets.load(preset, **settings)
+    elif resume is None:
+        checked = TrainConfig(**with_overrides(base, settings))
+
+    from workbench.training import train
+
+    if checked is not None:
+        run = train(checked, stop_after=stop_after)
+    else:
+        run = train(resume=resume, changes=settings, stop_after=stop_after)
+    typer.echo(f"{run.path}: {run.state}. Next: workbench evaluate {run.path} train")
+
+
+@training_commands.command(cls=SettingsCommand, epilog=EPILOG)
+def train() -> None:
     """Train a backbone under a loss and write a run directory.
 
     The run directory holds the settings, the metrics, the weights and a
     checkpoint, from which training can be resumed. `workbench evaluate` and the
     dashboard read it. Ctrl-C stops training after the current step and saves a
     checkpoint.
+
+    Every setting is an option. Options take precedence over the preset or the
+    config file. Where a description mentions null, the value can be `null`.
     """
-    options = {
-        "data": data,
-        "loss": loss,
-        "backbone": backbone,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "image_size": image_size,
-        "embedding_dim": embedding_dim,
-        "lr": lr,
-        "device": device,
-        "precision": precision,
-        "seed": seed,
-        "runs_dir": runs_dir,
-        "name": name,
-    }
-    settings: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    settings |= name_value_pairs(setting, "--set")
-    if loss_option:
-        loss_options = name_value_pairs(loss_option, "--loss-option")
-        settings["loss_options"] = nested(loss_options, "--loss-option")
-    if resume is not None and config is not None:
-        raise WorkbenchError(
-            "--config cannot be combined with --resume, which takes all settings from the run"
-        )
-    if resume is None and config is None and "data" not in settings:
-        raise WorkbenchError(
-            "no training set is given; use --data folder:DIR, --config FILE or --resume RUN"
-        )
-
-    from workbench.training import TrainConfig
-    from workbench.training import train as train_run
-
-    if resume is not None:
-        run = train_run(resume=resume, changes=settings)
-    elif config is not None:
-        run = train_run(TrainConfig.read(config, **settings))
-    else:
-        run = train_run(TrainConfig(**settings))
-    typer.echo(f"{run.path}: {run.state}. Next: workbench evaluate {run.path} train")

@@ -152,6 +152,12 @@ def metrics(run: runs.Run) -> pd.DataFrame:
     return run.metrics()
 
 
+@cached_by_files(lambda run: [run.path / runs.NOTES], max_entries=64)
+def notes(run: runs.Run) -> list[dict[str, Any]]:
+    """Returns the notes and warnings of the training."""
+    return run.notes()
+
+
 def _all_evaluation_files(chosen: Sequence[runs.Run]) -> list[Path]:
     return [
         path for run in chosen for name in run.evaluations() for path in _evaluation_file(run, name)
@@ -179,7 +185,7 @@ def clearly_best(chosen: Sequence[runs.Run], name: str) -> str | None:
 
 
 @cached_by_files(
-    lambda run: [run.model_path],
+    lambda run: [run.model_path, run.path / runs.AVERAGED_MODEL],
     st.cache_resource,
     max_entries=6,
     show_spinner="Loading the model (the first one takes some seconds) ...",
@@ -192,7 +198,7 @@ def model(run: runs.Run) -> Model:
 @st.cache_resource(max_entries=4, show_spinner="Opening the pictures ...")
 def _benchmark(
     spec: str, unreadable: tuple[int, ...] = ()
-) -> data.Benchmark | data.ClosedSet | data.Identification | data.Templates:
+) -> data.Benchmark | data.Labelled | data.Identification | data.Templates:
     with data.stored_names():
         return data.open_without(spec, unreadable)
 

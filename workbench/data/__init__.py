@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from workbench.data import benchmarks, rendered, sources  # noqa: F401  (importing registers)
 from workbench.data.benchmark import (
+    Attributes,
     Benchmark,
     ClosedSet,
     Identification,
+    Labelled,
     balanced_folds,
     consecutive_folds,
     draw_pairs,
@@ -28,6 +30,7 @@ from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, wit
 from workbench.data.registry import (
     BENCHMARKS,
     SOURCES,
+    Part,
     benchmark,
     is_drawn,
     is_source,
@@ -43,13 +46,16 @@ __all__ = [
     "BENCHMARKS",
     "SOURCES",
     "Alignment",
+    "Attributes",
     "Benchmark",
     "ClosedSet",
     "Dataset",
     "Identification",
     "Images",
+    "Labelled",
     "LeftOut",
     "LeftOutWarning",
+    "Part",
     "Sample",
     "Templates",
     "align",

@@ -1,6 +1,6 @@
-"""Types of benchmarks: verification of pairs, closed sets, and identification.
+"""Types of benchmarks: verification of pairs, closed sets, attributes, and identification.
 
-The fourth type, verification of templates, is in `templates.py`.
+The fifth type, verification of templates, is in `templates.py`.
 """
 
 from __future__ import annotations
@@ -87,14 +87,11 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class ClosedSet:
-    """Classification: images of the classes that a run was trained on.
-
-    The predicted class is that of the highest logit, or that of the nearest class mean if the loss
-    of the run has no class centres.
+class Labelled:
+    """Base class of benchmarks in which each image has a label and is judged alone.
 
     Attributes:
-        dataset: images with identities.
+        dataset: images with identities and attributes.
         note: what a reader of the results must know.
     """
 
@@ -114,6 +111,54 @@ class ClosedSet:
     def fingerprint(self) -> str:
         """Returns the fingerprint of the data set."""
         return self.dataset.fingerprint()
+
+
+@dataclass(frozen=True)
+class ClosedSet(Labelled):
+    """Classification: images of the classes that a run was trained on.
+
+    The predicted class is that of the highest logit, or that of the nearest class mean if the loss
+    of the run has no class centres.
+
+    Attributes:
+        dataset: images with identities.
+        note: what a reader of the results must know.
+    """
+
+
+@dataclass(frozen=True)
+class Attributes(Labelled):
+    """Attributes: the gender, the age or another attribute of each image is estimated.
+
+    Attributes:
+        dataset: images with the attributes as columns.
+        note: what a reader of the results must know.
+        has_people: whether the identities of the data set are people. If they are, the intervals
+            take into account that the images of a person are alike.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Attributes, Dataset
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 50)]
+        >>> dataset = Dataset("toy", images, np.array([0, 1]), ["ann", "bob"], {"age": [30, 61]})
+        >>> Attributes(dataset).columns
+        ['age']
+    """
+
+    has_people: bool = True
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the attributes that can be estimated."""
+        return [name for name in self.dataset.attributes if name not in ("file", "set")]
+
+    def fingerprint(self) -> str:
+        """Returns 16 hexadecimal digits that identify the images and their attributes."""
+        digest = hashlib.sha256(self.dataset.fingerprint().encode())
+        for name in self.columns:
+            for value in self.dataset.attributes[name]:
+                digest.update(f"{name}={value}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

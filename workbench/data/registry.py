@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification, draw_pairs
+from workbench.data.benchmark import Benchmark, Identification, Labelled, draw_pairs
 from workbench.data.dataset import Dataset
 from workbench.data.joining import apply, join, parse_options
 from workbench.data.templates import Templates
@@ -17,7 +17,7 @@ from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
 
 SOURCES: Registry[Dataset] = Registry("data source")
-BENCHMARKS: Registry[Benchmark | ClosedSet | Identification | Templates] = Registry("benchmark")
+BENCHMARKS: Registry[Benchmark | Labelled | Identification | Templates] = Registry("benchmark")
 
 
 def open(spec: str) -> Dataset:
@@ -59,7 +59,7 @@ def open(spec: str) -> Dataset:
     return join([_open_part(part) for part in parts(spec)])
 
 
-def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
+def benchmark(spec: str) -> Benchmark | Labelled | Identification | Templates:
     """Opens a benchmark by its spec.
 
     The benchmarks are:
@@ -75,6 +75,8 @@ def benchmark(spec: str) -> Benchmark | ClosedSet | Identification | Templates:
     - `orl` and `fashion-mnist`
     - `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` and
       `-id`, synthetic people that are in no training set
+    - `synthfaces-attributes`, `utkface:PATH` and `attributes:SPEC`, images whose attributes, such
+      as gender and age, are estimated
     - a training source, such as `folder:DIR@min=4`, from which pairs are drawn (`draw_pairs`)
     - `cropped:SPEC` and `aligned:SPEC`, a benchmark whose faces are first detected, and then
       cropped or aligned

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.evaluation import arcface_torch, templates
 from workbench.evaluation.angles import Angles, similarity, to_centres, to_identity_means
+from workbench.evaluation.attributes import (
+    AttributesResult,
+    ClassEstimates,
+    NumberEstimates,
+    class_estimates,
+    number_estimates,
+)
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.evaluators import (
     EvaluationContext,
@@ -47,6 +54,8 @@ __all__ = [
     "FPIRS",
     "PRESETS",
     "Angles",
+    "AttributesResult",
+    "ClassEstimates",
     "ClosedSetResult",
     "Difference",
     "Embeddings",
@@ -58,6 +67,7 @@ __all__ = [
     "InvarianceCurve",
     "Measurement",
     "Model",
+    "NumberEstimates",
     "OpenSetResult",
     "Projection",
     "Protocol",
@@ -66,6 +76,7 @@ __all__ = [
     "VerificationResult",
     "all_pairs_roc",
     "arcface_torch",
+    "class_estimates",
     "clearly_best",
     "closed_set",
     "differences",
@@ -82,6 +93,7 @@ __all__ = [
     "load_model",
     "load_projection",
     "load_result",
+    "number_estimates",
     "open_set",
     "paired_difference",
     "project",

@@ -15,12 +15,12 @@ from workbench import data, runs
 from workbench.arrays import Integers
 from workbench.data.dataset import Broken
 from workbench.errors import WorkbenchError, unknown_name
-from workbench.evaluation.model import embedding_length, load_model
+from workbench.evaluation.model import Weights, embedding_length, load_model
 from workbench.evaluation.protocol import FLIPS, Flip
 from workbench.files import atomic_path, check_writable
 
 Arrays = dict[str, NDArray[Any]]
-Source = data.Dataset | data.Benchmark | data.ClosedSet | data.Identification | data.Templates
+Source = data.Dataset | data.Benchmark | data.Labelled | data.Identification | data.Templates
 _Whole = data.Dataset | data.Benchmark | data.Identification | data.Templates
 PARTS = ("pairs", "same", "folds", "gallery", "probes", "distractors", "templates", "media")
 """Arrays of a benchmark that are stored with the embeddings, so that it can be scored elsewhere."""
@@ -93,6 +93,7 @@ def embed(
     source: str | Source,
     *,
     flip: Flip = "add",
+    weights: Weights = "auto",
     device: str = "auto",
     batch_size: int = 128,
     broken: Broken = "stop",
@@ -107,6 +108,8 @@ def embed(
             both), or an opened one.
         flip: the embedding of the mirror image is added ("add"), concatenated ("concatenate") or
             not used ("none").
+        weights: "auto" uses the moving average of the weights if the run has one, "averaged"
+            demands it, and "last" uses the weights of the last step.
         device: "auto", "cpu", "cuda", ...
         batch_size: images per batch.
         broken: "stop" raises an error at the first image that cannot be read; "skip" reads all
@@ -130,7 +133,7 @@ def embed(
     if flip not in FLIPS:
         raise WorkbenchError(f"flip must be one of {', '.join(FLIPS)}, got {flip!r}")
     opened, whole = runs.open(run), _opened(source)
-    model = load_model(opened, device)
+    model = load_model(opened, device, weights)
     every = np.arange(len(whole.images))
     if out is not None:
         check_writable(Path(out).parent, len(every) * 4 * embedding_length(model, flip))
@@ -148,6 +151,7 @@ def embed(
         "source": source if isinstance(source, str) else whole.name,
         "fingerprint": whole.fingerprint(),
         "flip": FLIPS[flip],
+        "weights": "moving average" if model.averaged else "last step",
         "image scaling": model.scaling,
         "normalised": False,
     }
@@ -173,7 +177,7 @@ def _opened(source: str | Source) -> _Whole:
     """Open a source by its spec; a closed set stands for its data set."""
     if isinstance(source, str):
         source = data.open(source) if data.is_source(source) else data.benchmark(source)
-    return source.dataset if isinstance(source, data.ClosedSet) else source
+    return source.dataset if isinstance(source, data.Labelled) else source
 
 
 def _identities(source: _Whole, numbers: Integers) -> Integers:

@@ -20,7 +20,7 @@ from workbench.evaluation.evaluators import (
     evaluator_of,
 )
 from workbench.evaluation.kinds import Result
-from workbench.evaluation.model import load_model
+from workbench.evaluation.model import Model, Weights, load_model
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, Flip, Protocol, resolve
 from workbench.evaluation.results import save_result, stored_figures
@@ -34,6 +34,7 @@ def evaluate(
     *,
     protocol: str | Protocol = DEFAULT,
     flip: Flip | None = None,
+    weights: Weights = "auto",
     device: str = "auto",
     batch_size: int = 128,
     bootstrap: int = 1000,
@@ -57,6 +58,10 @@ def evaluate(
             concatenated ("concatenate") or not used ("none"). This is the only option of the
             protocol that also applies to identification, templates and closed sets; a closed set
             does not allow "concatenate".
+        weights: "auto" uses the moving average of the weights if the run has one, "averaged"
+            demands it, and "last" uses the weights of the last step. If the run has an average, a
+            result of the last weights has them in its name, such as lfw+last, and is stored in
+            addition.
         device: "auto", "cpu", "cuda", ...
         batch_size: images per batch.
         bootstrap: resamples for the 95 % intervals of identification. With 0, no intervals are
@@ -90,10 +95,12 @@ def evaluate(
     target, fingerprint, left_out = sources.open(benchmark)
     evaluator = evaluator_of(target)
     evaluator.check(target, chosen)
-    model = load_model(opened, device)
+    model = load_model(opened, device, weights)
     check_writable(opened.path / runs.EVALUATION, evaluator.stored_bytes(target, model))
     title = f"{opened.name} on {target.name}" if progress else ""
-    name = _file_name(opened, spec, target.name, chosen.suffix)
+    has_average = (opened.path / runs.AVERAGED_MODEL).is_file()
+    suffix = chosen.suffix + ("+last" if has_average and not model.averaged else "")
+    name = _file_name(opened, spec, target.name, suffix)
     context = EvaluationContext(
         run=opened,
         model=model,
@@ -105,7 +112,7 @@ def evaluate(
         title=title,
     )
     measured = evaluator.evaluate(target, context)
-    result = _annotated(measured.result, name, left_out, model.scaling)
+    result = _annotated(measured.result, name, left_out, model)
     save_result(
         opened,
         name,
@@ -123,14 +130,16 @@ def evaluate(
     return result
 
 
-def _annotated(result: Result, name: str, left_out: data.LeftOut, scaling: str) -> Result:
+def _annotated(result: Result, name: str, left_out: data.LeftOut, model: Model) -> Result:
     """Return the result with its name and with a note of everything that a reader must know."""
     protocol, notes = dict(result.protocol), [result.note]
     if left_out.images:
         protocol["left out"] = str(left_out)
         notes.append(f"left out: {left_out}")
     notes.append(result.remark())
-    protocol["image scaling"] = scaling
+    protocol["image scaling"] = model.scaling
+    if model.averaged:
+        protocol["weights"] = "moving average of the weights"
     note = "; ".join(part for part in notes if part)
     return result.annotated(name=name, note=note, protocol=protocol)
 

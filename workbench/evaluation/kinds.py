@@ -22,12 +22,20 @@ class Headline(NamedTuple):
         title: its name in headings, such as "Rank-1".
         value: the figure.
         interval: its 95 % confidence interval (low, high); None where there is none.
+        error_unit: unit of a mean error, such as "years", of which less is better; None for a
+            share from 0 to 1, of which more is better.
     """
 
     column: str
     title: str
     value: float
     interval: tuple[float, float] | None
+    error_unit: str | None = None
+
+    @property
+    def score(self) -> float:
+        """The figure with the sign with which more is better."""
+        return self.value if self.error_unit is None else -self.value
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,10 @@ class Result(ABC):
 
     def columns(self) -> dict[str, Any]:
         """The figures of the leaderboard's row; by default the headline with its interval."""
-        column, _, value, interval = self.headline
-        low, high = interval or (float("nan"), float("nan"))
-        return {column: value, f"{column}_low": low, f"{column}_high": high}
+        headline = self.headline
+        column = headline.column
+        low, high = headline.interval or (float("nan"), float("nan"))
+        return {column: headline.value, f"{column}_low": low, f"{column}_high": high}
 
     def details(self) -> dict[str, Any]:
         """The protocol as the dashboard shows it; a subclass may add the number of comparisons."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -16,6 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError, unknown_name
+from workbench.losses.guessing import (
+    Guess,
+    RandomCosines,
+    expected,
+    expected_softmax_loss,
+    random_cosines,
+)
 from workbench.losses.head import (
     MAX_PLAIN_LOGITS,
     HeadName,
@@ -25,12 +33,16 @@ from workbench.losses.head import (
     plain,
     sample_classes,
     streamed,
+    sum_of_non_targets,
     unit,
 )
 
 HeadScale = Literal["trained", "none"]
 """What a loss requires of the last batch normalisation of the network: a value of the backbones'
 option `scale`."""
+LARGEST_REST = 0.1
+"""Loss that may remain with perfect embeddings before the scale counts as too small. It is that of
+a target class with a probability of 0.9."""
 NEGLIGIBLE = 0.02
 """Weight below which a term of a weighted mean no longer matters, such as the initial value in a
 moving average."""
@@ -89,6 +101,13 @@ class Term(nn.Module):
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Returns figures of a batch to log; see `Loss.measure`."""
         return {}
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the value of the term for a network that guesses; see `Loss.guess`.
+
+        None means that the term keeps its value of the last batch.
+        """
+        return None
 
     def extra_repr(self) -> str:
         """Returns the options for `repr`."""
@@ -179,6 +198,7 @@ class Loss(nn.Module):
         self.embedding_dim = embedding_dim
         self.num_classes = num_classes
         self.ramp = 1.0
+        self._label_smoothing = 0.0
         self.terms = nn.ModuleDict()
         self._term_values: dict[str, Tensor] = {}
 
@@ -214,6 +234,42 @@ class Loss(nn.Module):
                 self._term_values[name] = value.detach()
                 total = total + term.weight * value
             return total
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of the target distribution that is spread evenly over all classes; 0 by default.
+
+        It is the option of the same name of `torch.nn.functional.cross_entropy` (Szegedy et al.,
+        "Rethinking the Inception architecture for computer vision", CVPR 2016, section 7), applied
+        to the logits with margin. With the head "sampled", the classes are those of the sample.
+        Reweightings such as `ohem` and `focal` act on the smoothed losses.
+
+        Setting it raises a `WorkbenchError` if it is not from 0 to below 1, or if the loss is no
+        softmax cross-entropy.
+
+        Example:
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("arcface", embedding_dim=8, num_classes=10)
+            >>> loss.label_smoothing = 0.1
+        """
+        return self._label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, share: float) -> None:
+        share = in_range("label_smoothing", share, 0.0, 1.0)
+        if share == 1:
+            raise WorkbenchError("label_smoothing must be below 1, so that labels have an effect")
+        if share and not self.can_smooth:
+            raise WorkbenchError(
+                f"label_smoothing is {share:g}, but {type(self).__name__} is no softmax "
+                "cross-entropy and has no distribution over classes to smooth; set it to 0"
+            )
+        self._label_smoothing = share
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `label_smoothing` is supported: whether the loss is a softmax cross-entropy."""
+        return False
 
     def observe(self, embeddings: Tensor, labels: Tensor) -> None:
         """Updates the statistics of the loss, such as a moving average.
@@ -267,6 +323,68 @@ class Loss(nn.Module):
         for _, term in self._terms():
             row |= term.measure(embeddings, labels)
         return row
+
+    @torch.no_grad()
+    def value_of_guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the value of the loss for a network that guesses, under the current margin.
+
+        A loss that is not below the value of a uniform guess does not show that the network tells
+        identities apart. With a margin that value is large: ArcFace with its defaults has 12.4 for
+        100 classes, where softmax has ln 100 = 4.6. A random guess is the state before training.
+
+        The value is an expectation over random directions, computed without random numbers. The
+        lengths of the embeddings, the class centres' lengths (for `softmax`), biases, the scale and
+        `ramp` are those of the loss as it is. Added terms that do not define a guess keep their
+        value of the last batch.
+
+        Args:
+            embeddings: (N, D) embeddings of a batch. Only their lengths are used.
+            labels: (N,) int64 labels of the batch.
+
+        Returns:
+            The values, or None if the loss does not define them or the batch is empty.
+
+        Raises:
+            WorkbenchError: If a shape or type does not fit, or a label is out of range.
+
+        Example:
+            >>> import torch
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("arcface", embedding_dim=128, num_classes=100)
+            >>> guess = loss.value_of_guess(torch.randn(32, 128), torch.arange(32))
+            >>> f"{guess.random:.1f} {guess.uniform:.1f}"
+            '45.3 12.4'
+        """
+        self._check(embeddings)
+        self._check_labels(embeddings, labels)
+        if len(labels) == 0:
+            return None
+        embeddings, labels = embeddings.detach().cpu().double(), labels.cpu()
+        guess = _with_scalars_on_cpu(self).guess(embeddings, labels)
+        if guess is None:
+            return None
+        for name, term in self._terms():
+            term.ramp = self.ramp
+            of_term = term.guess(embeddings, labels)
+            if of_term is None:
+                last = self._term_values.get(name)
+                value = 0.0 if last is None else last.item()
+                of_term = Guess(value, value)
+            pairs = zip(guess, of_term, strict=True)
+            guess = Guess(*(value + term.weight * added for value, added in pairs))
+        return guess
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of `value_of_guess` without the added terms; by default None.
+
+        It is called on a copy of the loss in evaluation mode, whose buffers and parameters of one
+        element are on the CPU.
+
+        Args:
+            embeddings: (N, D) float64 embeddings on the CPU, N >= 1.
+            labels: (N,) int64 labels on the CPU.
+        """
+        return None
 
     def add(self, name: str, part: Term | Reweighting) -> None:
         """Adds a part to the loss.
@@ -430,10 +548,20 @@ class ClassificationLoss(Loss):
         Returns:
             A scalar.
         """
-        losses = self.per_sample(embeddings, labels)
+        return self.reweighted(self.per_sample(embeddings, labels)).mean()
+
+    def reweighted(self, losses: Tensor) -> Tensor:
+        """Returns the losses of the samples after the reweightings, whose mean is minimised.
+
+        Args:
+            losses: (N,) losses.
+
+        Returns:
+            (M,) losses with 1 <= M <= N.
+        """
         for reweighting in self.reweightings.values():
             losses = reweighting(losses)
-        return losses.mean()
+        return losses
 
     @abstractmethod
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -476,13 +604,76 @@ class ClassificationLoss(Loss):
         Raises:
             WorkbenchError: If the head is "streamed" and `non_target` has a trained parameter.
         """
+        centres, labels, bias = self._classes_of_batch(embeddings, labels, bias)
+        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
+        compute = self._function_of_head(embeddings, centres, non_target)
+        return compute(embeddings, centres, labels, scale, bias, non_target, normalised, reduction)
+
+    def cross_entropy(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        target_logit: Callable[[Tensor], Tensor],
+        *,
+        scale: float | Tensor = 1.0,
+        bias: Tensor | None = None,
+        non_target: NonTargetFunction | None = None,
+        normalised: bool = True,
+    ) -> Tensor:
+        """Computes the softmax cross-entropy of each sample, with label smoothing.
+
+        Without smoothing it is log(1 + sum_j exp(z_j - z_y)), where y is the target class and the
+        sum runs over the non-target classes j. A `label_smoothing` of e adds e (z_y - mean z),
+        where the mean runs over all classes, or over those of the head "sampled".
+
+        Args:
+            embeddings: As in `compare_with_centres`.
+            labels: As in `compare_with_centres`.
+            target_logit: Function from the (N,) products with the target class centre to the (N,)
+                target logits z_y.
+            scale: As in `compare_with_centres`.
+            bias: As in `compare_with_centres`.
+            non_target: As in `compare_with_centres`.
+            normalised: As in `compare_with_centres`.
+
+        Returns:
+            (N,) losses, >= 0.
+
+        Raises:
+            WorkbenchError: As in `compare_with_centres`.
+        """
+        centres, positions, bias = self._classes_of_batch(embeddings, labels, bias)
+        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
+        arguments = (embeddings, centres, positions, scale, bias, non_target, normalised)
+        compute = self._function_of_head(embeddings, centres, non_target)
+        product, log_sum_exp = compute(*arguments, "log_sum_exp")
+        target = target_logit(product)
+        losses = F.softplus(log_sum_exp - target)
+        if not self.label_smoothing:
+            return losses
+        mean = (target + sum_of_non_targets(*arguments)) / len(centres)
+        return losses + self.label_smoothing * (target - mean)
+
+    def _classes_of_batch(
+        self, embeddings: Tensor, labels: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns the class centres that a batch is compared with.
+
+        They are all of them, or a sample with the head "sampled". The (N,) positions of the target
+        classes in them, and their biases, are returned with them.
+        """
         centres = self.weight.to(embeddings.dtype)
         bias = None if bias is None else bias.to(embeddings.dtype)
-        scale = scale.to(embeddings.dtype) if isinstance(scale, Tensor) else scale
-        if self.head == "sampled" and self.training:
-            classes, labels = sample_classes(labels, self.num_classes, self.sample_rate)
-            centres = centres.index_select(0, classes)
-            bias = None if bias is None else bias.index_select(0, classes)
+        if self.head != "sampled" or not self.training:
+            return centres, labels, bias
+        classes, positions = sample_classes(labels, self.num_classes, self.sample_rate)
+        bias = None if bias is None else bias.index_select(0, classes)
+        return centres.index_select(0, classes), positions, bias
+
+    def _function_of_head(
+        self, embeddings: Tensor, centres: Tensor, non_target: NonTargetFunction | None
+    ) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Returns `plain` or `streamed`, depending on the head and the number of logits."""
         can_stream = self.can_stream and not _requires_grad(non_target)
         if self.head == "streamed" and not can_stream:
             raise WorkbenchError(
@@ -491,8 +682,7 @@ class ClassificationLoss(Loss):
             )
         many_logits = len(embeddings) * len(centres) > MAX_PLAIN_LOGITS
         stream = self.head == "streamed" or (self.head != "plain" and can_stream and many_logits)
-        compute = streamed if stream else plain
-        return compute(embeddings, centres, labels, scale, bias, non_target, normalised, reduction)
+        return streamed if stream else plain
 
     def predict(self, embeddings: Tensor) -> Tensor:
         """Returns the logits used at test time, without margin and without labels.
@@ -546,6 +736,70 @@ class ClassificationLoss(Loss):
                 predicted = torch.where(logit > highest, position + begin, predicted)
                 highest = torch.maximum(logit, highest)
         return predicted
+
+    def guess_from_logits(
+        self,
+        target_logit: Callable[[Tensor], Tensor],
+        non_target_logit: Callable[[Tensor, Tensor], Tensor],
+        labels: Tensor,
+    ) -> Guess:
+        """Returns the values of a guess for logits that are functions of cosines.
+
+        Args:
+            target_logit: Maps the (K,) cosines to the target class to (K,) target logits.
+            non_target_logit: Maps the cosines (J columns) to non-target classes, and the (K, 1)
+                cosines to the target class, to (K, J) or (1, J) logits.
+            labels: (N,) labels of the batch.
+
+        Returns:
+            The values.
+        """
+        count = max(self.classes_seen, len(torch.unique(labels))) - 1
+        target, others = self.random_cosines(32), self.random_cosines(128)
+        random = self.expected_losses(
+            target_logit(target.cosines),
+            non_target_logit(others.cosines[None], target.cosines[:, None]),
+            others.probabilities,
+            count,
+        )
+        same = torch.linspace(0.0, math.pi, 181, dtype=torch.float64).cos()
+        uniform = self.expected_losses(
+            target_logit(same),
+            non_target_logit(same[:, None], same[:, None]),
+            same.new_ones(1),
+            count,
+        ).min()
+        if not self.reweightings:
+            return Guess(expected(target, random), uniform.item())
+        # A reweighting depends on how the losses are distributed over the samples of the batch.
+        ranks = (torch.arange(len(labels), dtype=torch.float64) + 0.5) / len(labels)
+        of_samples = random[torch.searchsorted(target.probabilities.cumsum(0), ranks)]
+        return Guess(
+            self.reweighted(of_samples).mean().item(),
+            self.reweighted(uniform.expand(len(labels))).mean().item(),
+        )
+
+    def expected_losses(
+        self, target: Tensor, non_target: Tensor, probabilities: Tensor, count: int
+    ) -> Tensor:
+        """Returns the expected losses of samples whose non-target logits are random.
+
+        By default it is the cross-entropy, with label smoothing; see
+        `guessing.expected_softmax_loss`.
+        """
+        losses = expected_softmax_loss(target, non_target, probabilities, count)
+        if not self.label_smoothing:
+            return losses
+        mean = (target + count * (non_target @ probabilities)) / (count + 1)
+        return losses + self.label_smoothing * (target - mean)
+
+    def random_cosines(self, size: int) -> RandomCosines:
+        """Returns the distribution of the cosine of a random direction to a random class centre.
+
+        Args:
+            size: Number of points of the grid.
+        """
+        return random_cosines(self.embedding_dim, size)
 
     @property
     def centres(self) -> Tensor:
@@ -641,6 +895,9 @@ class MarginSoftmax(ClassificationLoss):
         tensor([ 16.,   8., -24.])
     """
 
+    fixed_scale: ClassVar[bool] = True
+    """Whether `smallest_loss` holds: the loss is a softmax whose scale is not trained."""
+
     def __init__(self, embedding_dim: int, num_classes: int, s: float, m: float) -> None:
         super().__init__(embedding_dim, num_classes)
         if not (math.isfinite(s) and s > 0):
@@ -727,7 +984,8 @@ class MarginSoftmax(ClassificationLoss):
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Returns the cross-entropy log(1 + sum_j exp(logit_j - logit_y)) of each sample.
 
-        The sum runs over the non-target classes j, and y is the target class.
+        The sum runs over the non-target classes j, and y is the target class. For label smoothing
+        see `cross_entropy`.
 
         Args:
             embeddings: (N, D) float32 or float64 embeddings.
@@ -737,11 +995,85 @@ class MarginSoftmax(ClassificationLoss):
             (N,) losses, >= 0.
         """
         scale = self.scales(embeddings)
-        cosine, log_sum_exp = self.compare_with_centres(
-            unit(embeddings), labels, scale=scale, non_target=self.frozen_non_target()
+
+        def target_logit(cosine: Tensor) -> Tensor:
+            return (scale * self.target_margin(cosine[:, None], embeddings))[:, 0]
+
+        return self.cross_entropy(
+            unit(embeddings),
+            labels,
+            target_logit,
+            scale=scale,
+            non_target=self.frozen_non_target(),
         )
-        target_logit = scale * self.target_margin(cosine[:, None], embeddings)
-        return F.softplus(log_sum_exp - target_logit[:, 0])
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `label_smoothing` is supported: not if a subclass has another `per_sample`."""
+        return type(self).per_sample is MarginSoftmax.per_sample
+
+    def smallest_loss(self) -> float:
+        """Returns a lower bound of the mean loss over classes of the same size.
+
+        It is reached if each embedding equals its class centre and the class centres are equally
+        far from each other, at the cosine -1 / (C - 1). For small scales it is far above 0. Wang et
+        al., "NormFace: L2 hypersphere embedding for face verification", ACM Multimedia 2017,
+        proposition 2, here with a margin that is smallest at the angle 0.
+
+        Returns:
+            The bound with the whole margin; 0 if the loss has no fixed scale, or another form.
+
+        Example:
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("normface", embedding_dim=512, num_classes=1000, s=1.0)
+            >>> round(loss.smallest_loss(), 2), round(math.log(1000), 2)  # hardly below a guess
+            (5.91, 6.91)
+        """
+        count = self.classes_seen - 1
+        if not self.fixed_scale or count < 1:
+            return 0.0
+        at_rest = copy.copy(self)
+        at_rest.ramp = 1.0
+        target = float(at_rest.target_logit(self.weight.new_ones(())))
+        return math.log1p(count * math.exp(-self.s / count - target))
+
+    def advice(self, steps: int) -> list[str]:
+        """Warns if the scale is too small for the number of classes.
+
+        Args:
+            steps: Number of training steps.
+
+        Returns:
+            At most one sentence.
+        """
+        smallest = self.smallest_loss()
+        if smallest <= LARGEST_REST:
+            return []
+        count = self.classes_seen - 1
+        share = 1.0 / count + float(self.target_logit(self.weight.new_ones(()))) / self.s
+        name = f"{type(self).__name__}: the scale s = {self.s:g} is too small"
+        if share <= 0:
+            return [f"{name} for this margin; use a smaller margin"]
+        needed = math.log(count / math.expm1(LARGEST_REST)) / share
+        return [
+            f"{name} for {count + 1:,} classes: even with perfect embeddings the loss stays above "
+            f"{smallest:.2g} (NormFace, proposition 2), and images that are already well placed "
+            f"keep dominating the gradient; use s = {math.ceil(needed)} or more"
+        ]
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess for embeddings of the mean length; see `Loss.guess`."""
+        length = torch.linalg.vector_norm(embeddings, dim=1).mean()
+        scale = float(self.scales(_of_length(length, 1, self.embedding_dim)))
+
+        def target_logit(cosine: Tensor) -> Tensor:
+            same_length = _of_length(length, len(cosine), self.embedding_dim)
+            return scale * self.target_margin(cosine[:, None], same_length)[:, 0]
+
+        def non_target_logit(cosine: Tensor, target: Tensor) -> Tensor:
+            return scale * self.non_target(cosine, target)
+
+        return self.guess_from_logits(target_logit, non_target_logit, labels)
 
     def frozen_non_target(self) -> NonTargetFunction | None:
         """Returns `non_target` of a copy of the loss, or None if it changes nothing.
@@ -864,6 +1196,28 @@ def update_average(average: Tensor, value: Tensor, rate: float) -> Tensor:
     """
     step = rate * (value - average)
     return average + torch.where(step.isfinite(), step, 0.0).to(average.dtype)
+
+
+def _with_scalars_on_cpu(loss: Loss) -> Loss:
+    """Returns a copy in evaluation mode, with tensors of one element in float64 on the CPU."""
+    copied = copy.copy(loss)
+    copied.training = False
+    for kind in ("_buffers", "_parameters"):
+        tensors: dict[str, Tensor | None] = getattr(loss, kind)
+        scalars = {
+            name: tensor.detach().cpu().double()
+            for name, tensor in tensors.items()
+            if tensor is not None and tensor.ndim == 0
+        }
+        setattr(copied, kind, tensors | scalars)
+    return copied
+
+
+def _of_length(length: Tensor, count: int, dim: int) -> Tensor:
+    """Returns (count, dim) embeddings of a length."""
+    embeddings = length.new_zeros(count, dim)
+    embeddings[:, 0] = length
+    return embeddings
 
 
 def _check_type(name: str, value: object) -> None:

@@ -6,7 +6,6 @@ import math
 
 from torch import Tensor
 
-from workbench.errors import WorkbenchError
 from workbench.losses.angular import falling_cosine
 from workbench.losses.base import MarginSoftmax, angle, in_range
 from workbench.losses.registry import register
@@ -36,7 +35,8 @@ class Combined(MarginSoftmax):
         num_classes: Number C of classes, >= 1.
         s: Scale of the logits, > 0.
         m1: Factor on the angle, >= 1, where 1 is no margin.
-        m2: Margin on the angle in radians, 0 <= m2 < pi.
+        m2: Margin on the angle in radians, 0 <= m2 <= 2 pi. From pi on, the whole curve is the
+            continuation.
         m3: Margin on the cosine, 0..2.
 
     Raises:
@@ -66,9 +66,7 @@ class Combined(MarginSoftmax):
     ) -> None:
         super().__init__(embedding_dim, num_classes, s, m=0.0)
         self.m1 = in_range("combined: m1, a factor on the angle,", m1, 1.0)
-        if not 0 <= m2 < math.pi:
-            raise WorkbenchError(f"combined: m2 is an angle in radians, 0 <= m2 < pi, got {m2}")
-        self.m2 = float(m2)
+        self.m2 = in_range("combined: m2, an angle in radians,", m2, 0.0, 2 * math.pi)
         self.m3 = in_range("combined: m3, a margin on the cosine,", m3, 0.0, 2.0)
 
     def margin(self, cosine: Tensor) -> Tensor:

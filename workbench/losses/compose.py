@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.losses.base import ClassificationLoss, HeadScale, Loss, Term
+from workbench.losses.guessing import Guess
 from workbench.losses.head import HeadName
 from workbench.losses.registry import LOSSES, PARTS
 from workbench.registry import check_options
@@ -43,6 +44,11 @@ class LossTerm(Term):
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Returns the figures of the added loss; see `Loss.measure`."""
         return self.loss.measure(embeddings, labels)
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of the added loss; see `Loss.guess`."""
+        self.loss.ramp = self.ramp
+        return self.loss.guess(embeddings, labels)
 
 
 def names() -> list[str]:

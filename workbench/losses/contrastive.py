@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from workbench.losses.base import Loss, in_range
-from workbench.losses.pairs import distances, mean_angles, pairs
+from workbench.losses.guessing import Guess, expected, random_cosines
+from workbench.losses.pairs import distance, distances, mean_angles, pairs
 from workbench.losses.registry import register
 
 
@@ -58,6 +59,18 @@ class Contrastive(Loss):
         return _masked_mean(pair_distances.square(), genuine) + _masked_mean(
             shortfall.square(), impostor
         )
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess; see `Loss.guess`.
+
+        In a uniform guess all distances are m / 2, which is the best single distance.
+        """
+        genuine, impostor = (float(mask.any()) for mask in pairs(labels))
+        cosines = random_cosines(self.embedding_dim, 512)
+        m = self.m * self.ramp
+        shortfall = (m - distance(cosines.cosines)).clamp_min(0.0)
+        random = genuine * 2.0 + impostor * expected(cosines, shortfall.square())
+        return Guess(random, m * m / 2.0 if genuine and impostor else 0.0)
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

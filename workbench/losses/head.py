@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from workbench.errors import WorkbenchError
 
@@ -334,6 +335,96 @@ def streamed(
         embeddings, centres, labels, scale, bias, non_target, normalised, reduction
     )
     return target, reduced
+
+
+def sum_of_non_targets(
+    embeddings: Tensor,
+    centres: Tensor,
+    labels: Tensor,
+    scale: float | Tensor,
+    bias: Tensor | None,
+    non_target: NonTargetFunction | None,
+    normalised: bool,
+) -> Tensor:
+    """Returns the sum of the logits of all non-target classes, which label smoothing needs.
+
+    Without `non_target` and sub-centres the logits are linear in the class centres, so the sum is
+    a product with the sum of the class centres. Otherwise the logits are computed in chunks of
+    classes, and again in the backward pass if there are many.
+
+    Args:
+        embeddings: (N, D) embeddings, of length 1 if `normalised`.
+        centres: (C, D) class centres, or (C, K, D) sub-centres.
+        labels: (N,) int64 target classes.
+        scale: As in `plain`.
+        bias: As in `plain`.
+        non_target: As in `plain`.
+        normalised: As in `plain`.
+
+    Returns:
+        (N,) sums. Without any non-target class they are 0.
+
+    Example:
+        >>> import torch
+        >>> embeddings, centres = torch.tensor([[0.6, 0.8]]), torch.eye(2)
+        >>> sum_of_non_targets(embeddings, centres, torch.tensor([0]), 2.0, None, None, True)
+        tensor([1.6000])
+    """
+    if non_target is None and centres.ndim == 2:
+        weights = centres.new_ones(len(centres))
+        if normalised:
+            lengths = torch.linalg.vector_norm(centres, dim=1)
+            weights = torch.where(lengths <= MIN_LENGTH, 0.0, 1.0 / lengths.clamp_min(MIN_LENGTH))
+        target = weights[labels] * (embeddings * centres[labels]).sum(1)
+        products = (embeddings @ (weights @ centres) - target)[:, None]
+        logits = scale * products
+        return logits[:, 0] if bias is None else logits[:, 0] + bias.sum() - bias[labels]
+    target = _target_cosines(embeddings, centres, labels, normalised).detach()
+    step = max(MAX_PLAIN_LOGITS // max(len(embeddings), 1), 1)
+    total = embeddings.new_zeros(len(embeddings))
+    for begin in range(0, len(centres), step):
+        chunk = slice(begin, begin + step)
+        biases = None if bias is None else bias[chunk]
+        arguments = (embeddings, centres[chunk], labels - begin, scale, biases)
+        options = (target[:, None], non_target, normalised)
+        if step >= len(centres):
+            total = total + _sum_of_chunk(*arguments, *options)
+        else:
+            total = total + checkpoint(
+                _sum_of_chunk, *arguments, *options, use_reentrant=False, preserve_rng_state=False
+            )
+    return total
+
+
+def _target_cosines(
+    embeddings: Tensor, centres: Tensor, labels: Tensor, normalised: bool
+) -> Tensor:
+    """Returns the (N,) products with the target class centre, the largest one of sub-centres."""
+    target_centres = unit(centres[labels]) if normalised else centres[labels]
+    products = torch.einsum("n...d,nd->n...", target_centres, embeddings)
+    products = products if centres.ndim == 2 else products.amax(1)
+    return products.clamp(-1.0, 1.0) if normalised else products
+
+
+def _sum_of_chunk(
+    embeddings: Tensor,
+    centres: Tensor,
+    column: Tensor,
+    scale: float | Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    non_target: NonTargetFunction | None,
+    normalised: bool,
+) -> Tensor:
+    """Returns the (N,) sums of the logits of a chunk of classes, without the target class.
+
+    `column` is the (N,) position of the target class in the chunk, out of range if it is not there.
+    """
+    products = cosines(embeddings, centres) if normalised else F.linear(embeddings, centres)
+    logits = scale * (products if non_target is None else non_target(products, target))
+    logits = logits if bias is None else logits + bias
+    is_target = column[:, None] == torch.arange(len(centres), device=column.device)
+    return torch.where(is_target, 0.0, logits).sum(1)
 
 
 def _chunks(embeddings: Tensor, centres: Tensor) -> Iterator[slice]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.losses.angular import add_angle
 from workbench.losses.base import HeadScale, MarginSoftmax, at_least_float32, in_range
+from workbench.losses.guessing import Guess
 from workbench.losses.registry import register
 
 
@@ -144,6 +145,12 @@ class MagFace(MarginSoftmax):
         """Returns the mean cross-entropy plus the mean regulariser; see `Loss.value`."""
         cross_entropy = super().value(embeddings, labels)
         return cross_entropy + self.lambda_g * self.regulariser(_lengths(embeddings)).mean()
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess, with the regulariser; see `Loss.guess`."""
+        guess = super().guess(embeddings, labels)
+        added = self.lambda_g * self.regulariser(_lengths(embeddings)).mean().item()
+        return None if guess is None else Guess(guess.random + added, guess.uniform + added)
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Adds the mean length of the embeddings; see `MarginSoftmax.measure`."""

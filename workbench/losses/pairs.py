@@ -29,6 +29,23 @@ def distances(embeddings: Tensor) -> Tensor:
     return torch.cdist(directions, directions, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def distance(cosine: Tensor) -> Tensor:
+    """Returns the Euclidean distance of two directions, 2 sin(angle / 2).
+
+    Args:
+        cosine: Cosines between them, any shape.
+
+    Returns:
+        Distances of the same shape, 0..2.
+
+    Example:
+        >>> import torch
+        >>> distance(torch.tensor([1.0, 0.5, -1.0]))
+        tensor([0., 1., 2.])
+    """
+    return (2.0 - 2.0 * cosine).clamp_min(0.0).sqrt()
+
+
 def pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns which two images of a batch are a genuine pair, and which are an impostor pair.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.losses.base import ClassificationLoss, HeadScale
+from workbench.losses.guessing import Guess
 from workbench.losses.registry import register
 
 
@@ -55,7 +57,8 @@ class Softmax(ClassificationLoss):
     def per_sample(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Returns the cross-entropy log(1 + sum_j exp(logit_j - logit_y)) of each sample.
 
-        The sum runs over the non-target classes j, and y is the target class.
+        The sum runs over the non-target classes j, and y is the target class. For label smoothing
+        see `cross_entropy`.
 
         Args:
             embeddings: (N, D) float32 or float64 embeddings.
@@ -64,11 +67,31 @@ class Softmax(ClassificationLoss):
         Returns:
             (N,) losses, >= 0.
         """
-        product, log_sum_exp = self.compare_with_centres(
-            embeddings, labels, bias=self.bias, normalised=False
+
+        def target_logit(product: Tensor) -> Tensor:
+            return product if self.bias is None else product + self.bias[labels]
+
+        return self.cross_entropy(
+            embeddings, labels, target_logit, bias=self.bias, normalised=False
         )
-        target_logit = product if self.bias is None else product + self.bias[labels]
-        return F.softplus(log_sum_exp - target_logit)
+
+    @property
+    def can_smooth(self) -> bool:
+        """Whether `label_smoothing` is supported."""
+        return True
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess, without the biases; see `Loss.guess`.
+
+        The lengths of embeddings and class centres are their root mean squares.
+        """
+        norms = (
+            values.square().sum(1).mean().sqrt().item() for values in (embeddings, self.weight)
+        )
+        scale = math.prod(norms)
+        return self.guess_from_logits(
+            lambda cosine: scale * cosine, lambda cosine, _: scale * cosine, labels
+        )
 
     def extra_repr(self) -> str:
         """Returns the sizes and options for `repr`."""

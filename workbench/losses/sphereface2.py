@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,8 @@ class SphereFace2(MarginSoftmax):
         "ICLR 2022"
     )
 
+    fixed_scale: ClassVar[bool] = False
+
     def __init__(
         self,
         embedding_dim: int,
@@ -135,6 +138,14 @@ class SphereFace2(MarginSoftmax):
         target_logit = self.s * self.margin(cosine) + self.bias
         positive = self.alpha * F.softplus(-target_logit)
         return self.lw / self.s * (positive + (1.0 - self.alpha) * non_target_sum)
+
+    def expected_losses(
+        self, target: Tensor, non_target: Tensor, probabilities: Tensor, count: int
+    ) -> Tensor:
+        """Returns the expected binary cross-entropies; see `ClassificationLoss.expected_losses`."""
+        of_others = (1.0 - self.alpha) * (F.softplus(non_target + self.bias) @ probabilities)
+        positive = self.alpha * F.softplus(-target - self.bias)
+        return self.lw / self.s * (positive + count * of_others)
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.losses.angular import add_angle
 from workbench.losses.base import MarginSoftmax, at_least_float32, in_range
+from workbench.losses.guessing import RandomCosines
 from workbench.losses.head import unit
 from workbench.losses.registry import register
 
@@ -85,6 +86,10 @@ class SubCenterArcFace(MarginSoftmax):
     def margin(self, cosine: Tensor) -> Tensor:
         """Returns cos(theta + m); see `MarginSoftmax.margin`."""
         return add_angle(cosine, self.m * self.ramp)
+
+    def random_cosines(self, size: int) -> RandomCosines:
+        """Returns the distribution of the largest cosine to the sub-centres of a class."""
+        return super().random_cosines(size).largest_of(self.sub_centres)
 
     @property
     def dominant(self) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.losses.base import Loss
-from workbench.losses.pairs import distances, mean_angles, pairs
+from workbench.losses.guessing import Guess, random_cosines
+from workbench.losses.pairs import distance, distances, mean_angles, pairs
 from workbench.losses.registry import register
 
 Mining = Literal["batch_hard", "semi_hard", "all"]
@@ -123,6 +124,44 @@ class Triplet(Loss):
             active = used & (gaps < self.m * self.ramp)
             row["active_triplets"] = (active.sum() / exist.sum()).item()
         return row | mean_angles(embeddings, labels)
+
+    def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
+        """Returns the values of a guess, or None for a batch without triplets; see `Loss.guess`.
+
+        In a uniform guess all distances are the same, and each triplet costs the margin. A triplet
+        loss that stays at its margin is therefore the sign of embeddings that coincide.
+        """
+        genuine, impostor = pairs(labels)
+        numbers = torch.stack([genuine.sum(1), impostor.sum(1)], dim=1)
+        complete = numbers[(numbers > 0).all(1)]
+        numbers, anchors = torch.unique(complete, dim=0, return_counts=True)
+        if len(numbers) == 0:
+            return None
+        shares = anchors.double() / anchors.sum()
+        values = [self._random_cost(*map(int, pair)) for pair in numbers]
+        random = sum(share * value for share, value in zip(shares.tolist(), values, strict=True))
+        return Guess(random, self.m * self.ramp)
+
+    def _random_cost(self, positives: int, negatives: int) -> float:
+        """Returns the expected cost of an anchor if the embeddings have random directions."""
+        positive = negative = random_cosines(self.embedding_dim, 256)
+        if self.mining == "batch_hard":
+            positive, negative = positive.smallest_of(positives), negative.largest_of(negatives)
+        apart = [distance(one.cosines) for one in (positive, negative)]
+        if self.squared:
+            apart = [one.square() for one in apart]
+        gaps = apart[1] - apart[0][:, None]
+        margin = self.m * self.ramp
+        used = torch.ones_like(gaps, dtype=torch.bool)
+        if self.mining == "all":
+            used = gaps < margin
+        elif self.mining == "semi_hard":
+            used = (gaps > 0) & (gaps <= margin)
+        weights = torch.where(
+            used, torch.outer(positive.probabilities, negative.probabilities), 0.0
+        )
+        costs = (margin - gaps).clamp_min(0.0)
+        return float((weights * costs).sum() / weights.sum().clamp_min(1e-300))
 
     def _mine(self, embeddings: Tensor, labels: Tensor) -> _Triplets:
         pair_distances = distances(embeddings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,8 @@ class UnifiedThreshold(MarginSoftmax):
     formula = "softplus(-(s (cos theta_y - m) - b)) + sum_j softplus(s cos theta_j - b)"
     paper = "Zhou et al., UniFace: Unified cross-entropy loss for deep face recognition, ICCV 2023"
 
+    fixed_scale: ClassVar[bool] = False
+
     def __init__(
         self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4
     ) -> None:
@@ -95,6 +98,13 @@ class UnifiedThreshold(MarginSoftmax):
             reduction="softplus",
         )
         return F.softplus(self.bias - self.s * self.margin(cosine)) + non_target_sum
+
+    def expected_losses(
+        self, target: Tensor, non_target: Tensor, probabilities: Tensor, count: int
+    ) -> Tensor:
+        """Returns the expected binary cross-entropies; see `ClassificationLoss.expected_losses`."""
+        of_others = F.softplus(non_target - self.bias) @ probabilities
+        return F.softplus(self.bias - target) + count * of_others
 
     @torch.no_grad()
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

@@ -16,21 +16,34 @@ from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
-from workbench.plots.training import CURVES, training_curves
+from workbench.plots.sweeps import sweep
+from workbench.plots.tasks import calibration, error_by_range, task_balance
+from workbench.plots.training import (
+    CURVES,
+    curve_title,
+    is_of_task,
+    learning_rates,
+    training_curves,
+)
 
 __all__ = [
     "CURVES",
     "accuracy",
     "alignment",
     "augmentations",
+    "calibration",
     "centre_angles",
     "cmc",
     "confusion",
+    "curve_title",
     "det",
     "distractors",
+    "error_by_range",
     "images_per_identity",
     "invariance",
     "invariance_tar",
+    "learning_rates",
+    "is_of_task",
     "margin_curves",
     "margin_slopes",
     "open_set_det",
@@ -39,5 +52,7 @@ __all__ = [
     "plane",
     "projection",
     "roc",
+    "sweep",
+    "task_balance",
     "training_curves",
 ]

@@ -53,7 +53,9 @@ class Portrait(NamedTuple):
 
 ATTRIBUTES = {
     "age": "years",
-    "gender": "female or male",
+    "gender": "female or male: the group whose shape, skin, hair and make-up the person was drawn "
+    "from. How feminine or masculine a head looks is continuous, and the two groups overlap a "
+    "little, as in photos",
     "yaw": "degrees by which the head is turned, > 0 to the right of the image",
     "pitch": "degrees by which the head is tilted, > 0 upwards",
     "roll": "degrees by which the face is rotated in the image plane, > 0 clockwise",

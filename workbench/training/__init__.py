@@ -9,13 +9,14 @@ from workbench.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from workbench.training.callbacks import Callback, Training
-    from workbench.training.running import train
+    from workbench.training.running import check, train
 
-__all__ = ["Callback", "TrainConfig", "Training", "train"]
+__all__ = ["Callback", "TrainConfig", "Training", "check", "train"]
 
 _MODULE_OF = {
     "Callback": "workbench.training.callbacks",
     "Training": "workbench.training.callbacks",
+    "check": "workbench.training.running",
     "train": "workbench.training.running",
 }
 """The modules that import PyTorch, which the help of `workbench train` does without."""

@@ -1,4 +1,4 @@
-"""Learning rate, margin, order of the images and seeds, as pure functions of step or epoch.
+"""The order of the images and the seeds of the augmentation, as pure functions of epoch or step.
 
 A checkpoint need not store any state of these functions: their results depend only on their
 arguments.
@@ -6,51 +6,10 @@ arguments.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-
-def learning_rate(step: int, total: int, warmup: int, peak: float) -> float:
-    """Returns the learning rate of a step: a linear warm-up, then half a cosine.
-
-    The rate rises linearly to `peak` over `warmup` steps and falls to almost 0 at the last step,
-    as in Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017,
-    eq. 5, without restarts.
-
-    Args:
-        step: Number of the step, 0..total-1.
-        total: Total number of steps.
-        warmup: Number of steps of the warm-up; 0 means none.
-        peak: Highest learning rate.
-
-    Example:
-        >>> from workbench.training.ordering import learning_rate
-        >>> [round(learning_rate(step, total=6, warmup=2, peak=0.1), 3) for step in range(6)]
-        [0.05, 0.1, 0.1, 0.085, 0.05, 0.015]
-    """
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-
-def margin_ramp(step: int, ramp: int) -> float:
-    """Returns the share of the margin that is used in a step.
-
-    Args:
-        step: Number of the step, from 0.
-        ramp: Number of steps over which the share grows linearly from 0 to 1; 0 means that the
-            whole margin is used from the beginning.
-
-    Example:
-        >>> from workbench.training.ordering import margin_ramp
-        >>> margin_ramp(50, ramp=200)
-        0.25
-    """
-    return 1.0 if step >= ramp else step / ramp
 
 
 def order_of_epoch(count: int, epoch: int, seed: int) -> NDArray[np.int64]:

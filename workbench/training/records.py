@@ -1,4 +1,4 @@
-"""The files that training writes while it runs: status.json, metrics.jsonl and broken.txt."""
+"""The files that training writes while it runs: status.json, metrics.jsonl, notes.jsonl, ..."""
 
 from __future__ import annotations
 
@@ -144,6 +144,48 @@ class Metrics:
                 self.file.truncate(self.length)
                 raise
         self.length += len(line)
+
+
+class Notes:
+    """Prints notes and warnings above the progress bar, and writes them to notes.jsonl.
+
+    Args:
+        run: The run. A note that its notes.jsonl has already is printed, but not written again.
+        step: Number of steps done. Later notes, of a part that is now trained again, are removed.
+        bar: The progress bar; if it is disabled, nothing is printed.
+    """
+
+    def __init__(self, run: runs.Run, step: int, bar: tqdm[NoReturn]) -> None:
+        self.path, self.bar = run.path / runs.NOTES, bar
+        self.notes = [note for note in run.notes() if note.get("step", 0) <= step]
+        if self.path.is_file():
+            self._write()
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the notes so far."""
+        return {str(note.get("kind")) for note in self.notes}
+
+    def add(self, step: int, kind: str, level: str, text: str) -> None:
+        """Prints a note, and writes it to the file.
+
+        Args:
+            step: Number of steps done.
+            kind: Short name of what the note is about.
+            level: "note" or "warning".
+            text: The note, in one line.
+
+        Raises:
+            WorkbenchError: if the file cannot be written.
+        """
+        if not self.bar.disable:
+            self.bar.write(f"{level}: {text}", file=sys.stderr)
+        if all(note["text"] != text for note in self.notes):
+            self.notes.append({"step": step, "kind": kind, "level": level, "text": text})
+            self._write()
+
+    def _write(self) -> None:
+        runs.write_text(self.path, "".join(json.dumps(note) + "\n" for note in self.notes))
 
 
 class LeftOut:

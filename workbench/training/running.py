@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from workbench import runs
+from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 from workbench.training import checkpoint
 from workbench.training.callbacks import Callback, Callbacks
@@ -21,6 +22,8 @@ from workbench.training.recommendations import with_head_scale
 from workbench.training.records import Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.setup import Setup, prepare
+from workbench.training.stopping import StopAfter
+from workbench.training.trackers import create_trackers
 
 
 def train(
@@ -29,6 +32,7 @@ def train(
     resume: str | Path | runs.Run | None = None,
     changes: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    stop_after: int | None = None,
     progress: bool = True,
 ) -> runs.Run:
     """Trains a backbone with a loss, or resumes a run that was stopped.
@@ -45,10 +49,12 @@ def train(
             its config.yaml. Only the settings in `workbench.training.resuming.MAY_CHANGE` may be
             changed, such as `epochs`, `device`, or `data` if the same data have a new place.
         callbacks: Objects whose hooks are called during the training; see `Callback`.
+        stop_after: Number of epochs after which the training is interrupted, with a checkpoint; it
+            can be resumed. By default (None) the run is trained to its end.
         progress: Whether to show a progress bar, and notes on the settings.
 
     Returns:
-        The finished run.
+        The run, which is finished unless `stop_after` interrupted it.
 
     Raises:
         WorkbenchError: before training, if settings, data or checkpoint are invalid, if a setting
@@ -67,19 +73,62 @@ def train(
     """
     if (config is None) == (resume is None):
         raise WorkbenchError("train: give either a config or a run to resume")
+    if resume is None and changes:
+        raise WorkbenchError(
+            "train: changes are for a run that is resumed; put them into the config"
+        )
+    if stop_after is None:
+        return _train(config, resume, changes or {}, callbacks, progress)
+    stopper = StopAfter(stop_after)
+    try:
+        return _train(config, resume, changes or {}, [*callbacks, stopper], progress)
+    except KeyboardInterrupt:
+        if stopper.run is None:
+            raise
+        return stopper.run
+
+
+def _train(
+    config: TrainConfig | str | Path | Mapping[str, Any] | None,
+    resume: str | Path | runs.Run | None,
+    changes: Mapping[str, Any],
+    callbacks: Sequence[Callback],
+    progress: bool,
+) -> runs.Run:
+    """Starts a new run, or resumes one whose lock it takes."""
     if resume is None:
-        if changes:
-            raise WorkbenchError(
-                "train: changes are for a run that is resumed; put them into the config"
-            )
-        return _start(_as_config(config), Callbacks(callbacks), progress)
+        return _start(_as_config(config), callbacks, progress)
     run = runs.open(resume)
     with run.lock():
-        return _resume(run, changes or {}, Callbacks(callbacks), progress)
+        return _resume(run, changes, callbacks, progress)
 
 
-def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Run:
+def check(config: TrainConfig) -> None:
+    """Checks that a run with these settings can be started, without starting it.
+
+    The data set is opened, and network, loss, optimiser and schedule are created.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        WorkbenchError: if the device is not on this machine, if the data cannot be opened, or if a
+            name or an option is invalid.
+
+    Example:
+        >>> import workbench as wb
+        >>> wb.training.check(wb.TrainConfig(data="synthfaces", loss="arcface"))  # doctest: +SKIP
+    """
+    resolve_device(config.device)
+    # On a GPU, the check would take memory from the runs that are trained there.
+    on_cpu = with_head_scale(config).model_copy(update={"device": "cpu"})
+    with _seeded(config.seed):
+        prepare(on_cpu)
+
+
+def _start(config: TrainConfig, callbacks: Sequence[Callback], progress: bool) -> runs.Run:
     """Creates a run directory and trains the run."""
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     name = config.name
     if not name:
         loss_and_backbone = f"{config.loss}-{config.backbone}"
@@ -92,20 +141,25 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
-            run.write_environment(
-                environment(
-                    setup.device, setup.precision, setup.data, setup.single_image_identities
-                )
+            described = environment(
+                setup.device, setup.precision, setup.data, setup.single_image_identities
             )
-            loop(run, config, setup, status, 0, callbacks, progress)
+            if task_data := setup.mixture.fingerprints():
+                described["task_data"] = task_data
+            if setup.initialised is not None:
+                described["init"] = setup.initialised.plain()
+            run.write_environment(described)
+            run.write_identity_names(setup.data.identity_names)
+            loop(run, config, setup, status, 0, every_callback, progress)
     return run
 
 
 def _resume(
-    run: runs.Run, changes: Mapping[str, Any], callbacks: Callbacks, progress: bool
+    run: runs.Run, changes: Mapping[str, Any], callbacks: Sequence[Callback], progress: bool
 ) -> runs.Run:
     """Resumes a run whose lock this process holds."""
     config = resumed_settings(run, changes)
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     is_finished = run.status.get("state") == "finished"
     if is_finished and not changes and not (run.path / runs.CHECKPOINT).exists():
         return run  # there is nothing to do, and last.ckpt may have been deleted to save space
@@ -124,6 +178,12 @@ def _resume(
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
+        recorded_of_tasks = run.environment.get("task_data", {})
+        for spec, of_task in setup.mixture.fingerprints().items():
+            if recorded_of_tasks.get(spec) != of_task:
+                raise WorkbenchError(
+                    f"{run.path}: {spec!r} is not the data its tasks began with; start a new run"
+                )
         step = state["step"]
         check_steps(run, config, step, setup.steps_per_epoch)
         checkpoint.restore(run, state, setup)
@@ -135,7 +195,7 @@ def _resume(
         status = Status(run, setup.total, step=step, saved=step)
         with _final_state(status):
             _record_resumption(run, config, setup, step, different, new_data="data" in changes)
-            loop(run, config, setup, status, state["metrics_bytes"], callbacks, progress)
+            loop(run, config, setup, status, state["metrics_bytes"], every_callback, progress)
     return run
 
 

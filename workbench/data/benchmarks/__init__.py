@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workbench.data.benchmarks import (  # noqa: F401  (importing a benchmark registers it)
+    attributes,
     cfp,
     ijb,
     megaface,

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from workbench import faces, images
 from workbench.cache import cache_folder
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification
+from workbench.data.benchmark import Benchmark, Identification, Labelled
 from workbench.data.dataset import HINT, Changed, EncodedImages, Images, source_of
 from workbench.data.jobs import processes
 from workbench.data.jobs.aligning import find_one
@@ -32,7 +32,7 @@ from workbench.errors import WorkbenchError
 from workbench.faces.alignment import height_width
 from workbench.files import atomic_path, check_writable
 
-Target = Benchmark | ClosedSet | Identification | Templates
+Target = Benchmark | Labelled | Identification | Templates
 VERSION = 2
 """Version of the cached faces. It must be raised when detection or the decoding of images
 changes."""
@@ -184,7 +184,7 @@ def open_without(spec: str, unreadable: Collection[int]) -> Target:
     if kind in PREPARATIONS:
         return _prepared(path, kind, open_without(path, unreadable), unreadable)
     opened = benchmark(spec)
-    return opened if isinstance(opened, ClosedSet) else without(opened, unreadable)
+    return opened if isinstance(opened, Labelled) else without(opened, unreadable)
 
 
 def unprepared(spec: str) -> str:

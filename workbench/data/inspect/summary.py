@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification
+from workbench.data.benchmark import Attributes, Benchmark, Identification, Labelled
 from workbench.data.dataset import Dataset, Images, Joined, image_name, where_and_why
 from workbench.data.io.readers import Files, HeldImages
 from workbench.data.templates import Templates
@@ -29,7 +29,7 @@ MOST_FILES = 200_000
 
 
 def describe(
-    opened: Dataset | Benchmark | ClosedSet | Identification | Templates, spec: str
+    opened: Dataset | Benchmark | Labelled | Identification | Templates, spec: str
 ) -> list[str]:
     """Describe a data set or benchmark.
 
@@ -41,7 +41,7 @@ def describe(
         Lines of text: counts, a histogram of the images per identity, the size on disk, the note,
         and the range of each attribute.
     """
-    held = opened.dataset if isinstance(opened, ClosedSet) else opened
+    held = opened.dataset if isinstance(opened, Labelled) else opened
     first = _sides(held.images)
     if isinstance(opened, Dataset):
         lines = [
@@ -55,7 +55,12 @@ def describe(
         if counts.min() < counts.max():
             lines += bars(histogram(counts), "images", "identities")
         lines.append(f"fingerprint: {opened.fingerprint()}")
-    elif isinstance(opened, ClosedSet):
+    elif isinstance(opened, Attributes):
+        lines = [
+            f"{spec}: {len(opened.dataset):,} images whose attributes are estimated, "
+            f"the first {first}"
+        ]
+    elif isinstance(opened, Labelled):
         lines = [
             f"{spec}: {len(opened.dataset):,} images of {opened.dataset.num_identities:,} classes"
         ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.data.benchmark import Benchmark, Identification, draw_pairs
+from workbench.data.benchmark import Attributes, Benchmark, Identification, draw_pairs
 from workbench.data.dataset import Dataset, Joined
 from workbench.data.registry import BENCHMARKS
 from workbench.data.rendered.store import RenderSettings
@@ -168,6 +168,13 @@ def one_factor(dataset: Dataset) -> Benchmark:
     return _benchmark(dataset, drawn, note)
 
 
+def attributes(dataset: Dataset) -> Attributes:
+    """All images, whose gender, age and other attributes are estimated."""
+    columns = {name: dataset.attributes[name] for name in _columns(dataset)}
+    note = f"{dataset.num_identities} {STRANGERS}"
+    return Attributes(replace(dataset, attributes=columns), note)
+
+
 def identification(known: Dataset, strangers: Dataset) -> Identification:
     """Enrol the first image of each known person; their other images are the probes.
 
@@ -207,14 +214,14 @@ def _columns(dataset: Dataset) -> dict[str, NDArray[Any]]:
 def _register(
     name: str,
     settings: Callable[[], tuple[RenderSettings, ...]],
-    build: Callable[..., Benchmark | Identification],
-) -> Callable[[str], Benchmark | Identification]:
+    build: Callable[..., Attributes | Benchmark | Identification],
+) -> Callable[[str], Attributes | Benchmark | Identification]:
     def settings_of(path: str = "") -> tuple[RenderSettings, ...]:
         if path:
             raise WorkbenchError(f"{name}:{path[:40]}: the benchmark is called just {name!r}")
         return settings()
 
-    def open_benchmark(path: str = "") -> Benchmark | Identification:
+    def open_benchmark(path: str = "") -> Attributes | Benchmark | Identification:
         return build(*(open_set(one, name, name) for one in settings_of(path)))
 
     SETS.register(name)(settings_of)
@@ -233,6 +240,7 @@ def _album(album: str) -> Callable[[], tuple[RenderSettings, ...]]:
 
 
 _open_wild = _register("synthfaces-wild", _album("wild"), any_pictures)
+_register("synthfaces-attributes", _album("wild"), attributes)
 _register("synthfaces-frontal", _album("frontal"), any_pictures)
 _register("synthfaces-pose", _album("pose"), across("a frontal image with a profile"))
 _register("synthfaces-age", _album("age"), across("an image at a young age with one at an old age"))
@@ -262,7 +270,7 @@ _register(
 
 
 def _register_preset(kind: str) -> None:
-    def open_strangers(path: str = "") -> Benchmark | Identification:
+    def open_strangers(path: str = "") -> Attributes | Benchmark | Identification:
         if path:
             benchmarks = ", ".join(name for name in SETS.names() if name not in PRESETS)
             raise WorkbenchError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,10 @@ GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60 and older")
 """Decades of age. Multi-task sets (`packed:PREFIX`) have the same seven classes."""
+PARTS = ("train", "test")
+"""Values of the option `part`. The data set has no official division."""
+TEST_SHARE = 5
+"""One of this many images is a test image."""
 OLDEST = 116
 """The highest age in the data set, according to its authors."""
 
@@ -81,7 +86,11 @@ def open_utkface(path: str) -> Dataset:
     The classes are male and female.
 
     With the option `,label=age` there are seven classes of age, and with `,label=race` those that
-    the authors distinguish. Files with other names are left out, and a warning counts them.
+    the authors distinguish. `,part=test` keeps about a fifth of the images, and `,part=train` the
+    others; the checksum of the file's name decides. Files with other names are left out, and a
+    warning counts them.
+
+    The columns are `age` in years, `gender` ("male" or "female"), `race` and `file`.
 
     Args:
         path: the folder or archive, and options.
@@ -89,10 +98,12 @@ def open_utkface(path: str) -> Dataset:
     Raises:
         WorkbenchError: if there is no such folder or archive, or it has no image of UTKFace.
     """
-    place, options = with_options(path, "utkface", ("label",))
-    label = options.get("label", "gender")
+    place, options = with_options(path, "utkface", ("label", "part"))
+    label, part = options.get("label", "gender"), options.get("part")
     if label not in CLASSES:
         raise unknown_name("label of utkface", label[:40], CLASSES)
+    if part is not None and part not in PARTS:
+        raise unknown_name("part of utkface", part[:40], PARTS)
     root = Path(os.path.expanduser(place))
     if not place or not (os.path.isdir(root) or os.path.isfile(root)):
         raise WorkbenchError(
@@ -101,11 +112,16 @@ def open_utkface(path: str) -> Dataset:
     not_listed = NotListed(flat=True)
     files, labels = _labelled(path, list(_images(root, not_listed)))
     not_listed.warn(f"utkface:{path}")
+    if part is not None:
+        keep = [number for number, file in enumerate(files) if part_of(file) == part]
+        files, labels = [files[number] for number in keep], [labels[number] for number in keep]
+        if not files:
+            raise WorkbenchError(f"utkface:{path}: no image is in the part {part}")
     reader: EncodedImages = Files(root, files) if root.is_dir() else ZippedImages(root, files)
     class_names, class_of = CLASSES[label]
     used, identities = np.unique(list(map(class_of, labels)), return_inverse=True)
     return Dataset(
-        root.resolve().stem,
+        root.resolve().stem + (f"-{part}" if part else ""),
         reader,
         identities.astype(np.int64),
         [class_names[number] for number in used],
@@ -117,6 +133,26 @@ def open_utkface(path: str) -> Dataset:
         },
         str(not_listed),
     )
+
+
+def part_of(name: str) -> str:
+    """Returns the part that an image is in, "train" or "test".
+
+    Args:
+        name: path of the file; its folder does not matter.
+
+    Example:
+        >>> part_of("part1/26_1_2_20170116184024662.jpg.chip.jpg")
+        'train'
+    """
+    digest = zlib.crc32(name.rpartition("/")[2].encode("utf-8", "surrogateescape"))
+    return "test" if digest % TEST_SHARE == 0 else "train"
+
+
+def places(path: str) -> tuple[str, str | None]:
+    """Returns the folder or archive and the part in what follows `utkface:` in a spec."""
+    place, options = with_options(path, "utkface", ("label", "part"))
+    return os.path.realpath(os.path.expanduser(place)), options.get("part")
 
 
 def _labelled(path: str, images: list[str]) -> tuple[list[str], list[Labels]]:

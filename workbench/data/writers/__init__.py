@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from workbench.data.benchmark import Benchmark, ClosedSet, Identification
+from workbench.data.benchmark import Benchmark, Identification, Labelled
 from workbench.data.dataset import Broken, Dataset
 from workbench.data.templates import Templates
 from workbench.data.writers.common import Written
@@ -29,7 +29,7 @@ class Writer(Protocol):
 
 
 def write(
-    data: Dataset | Benchmark | ClosedSet | Identification | Templates,
+    data: Dataset | Benchmark | Labelled | Identification | Templates,
     out: Path,
     kind: str | None = None,
     *,
@@ -57,7 +57,7 @@ def write(
     kind = format_of(out) if kind is None else kind
     if kind not in WRITERS:
         raise unknown_name("format", kind, WRITERS)
-    data = data.dataset if isinstance(data, ClosedSet) else data
+    data = data.dataset if isinstance(data, Labelled) else data
     if isinstance(data, Benchmark) and kind == "bin":
         return write_bin(data, out, broken=broken, progress=progress)
     if not isinstance(data, Dataset):

@@ -1,0 +1,52 @@
+"""Experiments with several runs: sweeps, comparisons of settings over seeds, the demo."""
+
+from __future__ import annotations
+
+from workbench.experiments.alignment_study import AlignmentStudy, alignment
+from workbench.experiments.checking import check_plan
+from workbench.experiments.demo import DEMO_BENCHMARKS, DEMO_LOSSES, demo_configs
+from workbench.experiments.halving import StopLosers
+from workbench.experiments.matching import find
+from workbench.experiments.plan import Cell, Plan, read_plan
+from workbench.experiments.report import report
+from workbench.experiments.results import CellOutcome, SweepResult
+from workbench.experiments.searching import SearchResult
+from workbench.experiments.significance import (
+    Comparison,
+    DifferenceTest,
+    compare,
+    pooled_sd,
+    seeds_needed,
+)
+from workbench.experiments.space import Search
+from workbench.experiments.sweeping import sweep
+from workbench.experiments.tables import best_cells, summary, to_latex, to_markdown
+
+__all__ = [
+    "DEMO_BENCHMARKS",
+    "DEMO_LOSSES",
+    "AlignmentStudy",
+    "Cell",
+    "CellOutcome",
+    "Comparison",
+    "DifferenceTest",
+    "Plan",
+    "Search",
+    "SearchResult",
+    "StopLosers",
+    "SweepResult",
+    "alignment",
+    "best_cells",
+    "check_plan",
+    "compare",
+    "demo_configs",
+    "find",
+    "pooled_sd",
+    "read_plan",
+    "report",
+    "seeds_needed",
+    "summary",
+    "sweep",
+    "to_latex",
+    "to_markdown",
+]
