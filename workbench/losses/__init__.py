@@ -16,6 +16,7 @@ from workbench.losses.curricularface import CurricularFace
 from workbench.losses.curves import curves, slopes
 from workbench.losses.elasticface import ElasticFace
 from workbench.losses.focal import Focal
+from workbench.losses.guessing import Guess
 from workbench.losses.magface import MagFace
 from workbench.losses.mhe import MHE
 from workbench.losses.mv_softmax import MVSoftmax
@@ -47,6 +48,7 @@ __all__ = [
     "CurricularFace",
     "ElasticFace",
     "Focal",
+    "Guess",
     "Loss",
     "MVSoftmax",
     "MagFace",

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots.theme import BLUE, faded, figure, styles
+from workbench.plots.theme import BLUE, Style, faded, figure, styles
 
 CURVES = {
     "loss": "Training loss",
@@ -41,8 +41,8 @@ class centres need class centres, angles of pairs and triplets are logged for th
 some columns belong to a single loss."""
 
 GUESSES = {
-    "loss_of_random_guess": ("random guess", "dot"),
-    "loss_of_uniform_guess": ("uniform guess", "dash"),
+    "loss_of_random_guess": ("random guess", "1px,4px"),
+    "loss_of_uniform_guess": ("uniform guess", "8px,6px"),
 }
 """Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
 
@@ -127,14 +127,20 @@ def training_curves(
             legendgroup=name,
             line={"color": style.colour, "dash": style.dash, "width": 2.2},
         )
-    if column == "loss" and fig.data:
+    if column in ("loss", "fr_loss") and fig.data:
         # Losses with different scales s differ much in their first values and end near 0.
         lowest = min(
             (float(value) for trace in fig.data for value in trace.y if value > 0), default=1.0
         )
         fig.update_yaxes(type="log", exponentformat="power", dtick=1)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
-        _add_guesses(fig, metrics)
+        # With tasks, the loss is the sum over all tasks, and the guess is that of recognition.
+        of_recognition = {
+            name: table
+            for name, table in metrics.items()
+            if column == "fr_loss" or "fr_loss" not in table
+        }
+        _add_guesses(fig, of_recognition, styles(metrics))
     is_accuracy = is_of_task(column) and column.endswith("_accuracy")
     if is_accuracy or column in (
         "accuracy",
@@ -214,26 +220,27 @@ def learning_rates(
     return panels
 
 
-def _add_guesses(fig: go.Figure, metrics: Mapping[str, pd.DataFrame]) -> None:
+def _add_guesses(
+    fig: go.Figure, metrics: Mapping[str, pd.DataFrame], styles_by_run: Mapping[str, Style]
+) -> None:
     """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
     for column, (label, dash) in GUESSES.items():
         tables = {name: table for name, table in metrics.items() if column in table}
-        for name, style in styles(metrics).items():
-            if name in tables:
-                fig.add_scatter(
-                    x=tables[name]["epoch"],
-                    y=tables[name][column],
-                    name=f"{name}: {label}",
-                    mode="lines",
-                    showlegend=False,
-                    legendgroup=name,
-                    line={"color": style.colour, "dash": dash, "width": 1.4},
-                )
+        for name, table in tables.items():
+            fig.add_scatter(
+                x=table["epoch"],
+                y=table[column],
+                name=f"{name}: {label}",
+                mode="lines",
+                showlegend=False,
+                legendgroup=name,
+                line={"color": styles_by_run[name].colour, "dash": dash, "width": 1.2},
+            )
         if tables:
             fig.add_scatter(
                 x=[None],
                 y=[None],
                 name=label,
                 mode="lines",
-                line={"color": "grey", "dash": dash, "width": 1.4},
+                line={"color": "grey", "dash": dash, "width": 1.2},
             )

@@ -9,12 +9,14 @@ from workbench.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from workbench.training.callbacks import Callback, Training
+    from workbench.training.live_plot import LivePlot
     from workbench.training.running import check, train
 
-__all__ = ["Callback", "TrainConfig", "Training", "check", "train"]
+__all__ = ["Callback", "LivePlot", "TrainConfig", "Training", "check", "train"]
 
 _MODULE_OF = {
     "Callback": "workbench.training.callbacks",
+    "LivePlot": "workbench.training.live_plot",
     "Training": "workbench.training.callbacks",
     "check": "workbench.training.running",
     "train": "workbench.training.running",
