@@ -217,9 +217,7 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         WorkbenchError: if the file cannot be written.
     """
-    write_text(
-        path, yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    )
+    write_text(path, yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,36 @@ GUESSES = {
 """Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
 
 
+TASK_CURVES = {
+    "accuracy": "{}: training accuracy",
+    "mae": "{}: mean absolute error in training",
+    "loss": "{}: training loss",
+    "gradient": "{}: gradient at the embeddings",
+    "weight": "{}: learned weight",
+}
+"""Axis titles of the columns TASK_accuracy, TASK_mae, ... of the tasks of a run."""
+
+
+def curve_title(column: str) -> str:
+    """Returns the axis title of a column of metrics.jsonl.
+
+    Example:
+        >>> curve_title("lr"), curve_title("gender_accuracy")
+        ('Learning rate', 'Gender: training accuracy')
+    """
+    task, _, what = column.rpartition("_")
+    if column not in CURVES and is_of_task(column):
+        name = "Recognition" if task == "fr" else task.replace("_", " ").capitalize()
+        return TASK_CURVES[what].format(name)
+    return CURVES.get(column, column)
+
+
+def is_of_task(column: str) -> bool:
+    """Returns whether a column of metrics.jsonl belongs to a task, such as gender_accuracy."""
+    task, _, what = column.rpartition("_")
+    return column not in CURVES and bool(task) and what in TASK_CURVES
+
+
 def training_curves(
     metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5
 ) -> go.Figure:
@@ -73,7 +103,7 @@ def training_curves(
         >>> fig.data[0].y.tolist()
         [9.0, 3.0]
     """
-    fig = figure("Epoch", CURVES.get(column, column))
+    fig = figure("Epoch", curve_title(column))
     for name, style in styles(metrics).items():
         table = metrics[name]
         if column not in table or "epoch" not in table or table.empty:
@@ -105,7 +135,8 @@ def training_curves(
         fig.update_yaxes(type="log", exponentformat="power", dtick=1)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
         _add_guesses(fig, metrics)
-    if column in (
+    is_accuracy = is_of_task(column) and column.endswith("_accuracy")
+    if is_accuracy or column in (
         "accuracy",
         "active_triplets",
         "margin_ramp",

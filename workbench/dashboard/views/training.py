@@ -23,9 +23,12 @@ def show(selection: Selection) -> None:
     )
     column = st.segmented_control(
         "Quantity",
-        [key for key in plots.CURVES if key in logged] or list(plots.CURVES),
+        [
+            *([key for key in plots.CURVES if key in logged] or plots.CURVES),
+            *sorted(filter(plots.is_of_task, logged)),
+        ],
         default="loss",
-        format_func=lambda key: plots.CURVES[key],
+        format_func=plots.curve_title,
         key="curve",
         bind="query-params",
         label_visibility="collapsed",
