@@ -15,6 +15,8 @@
     model.onnx           instead of model.safetensors, if an ONNX file was imported
     evaluation/NAME.json the figures of one evaluation
     evaluation/NAME.npz  its arrays, from which the figures are drawn again
+    trackers/NAME.json   the run of an experiment tracker, and the last step that it received
+    tensorboard/         TensorBoard's event files (`trackers: tensorboard`)
     status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
     run.lock             an empty file, locked by the process that trains the run
 
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
 EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
-NOTES, IDENTITIES = "notes.jsonl", "identities.json.gz"
+NOTES, IDENTITIES, TRACKERS = "notes.jsonl", "identities.json.gz", "trackers"
 ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
 
 IMPORTED, ONNX = "imported", "onnx"
@@ -205,6 +207,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     return value
 
 
+def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes a YAML file of settings, atomically.
+
+    Args:
+        path: The file.
+        settings: The settings by name, as plain values.
+
+    Raises:
+        WorkbenchError: if the file cannot be written.
+    """
+    write_text(path, yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory.
@@ -342,10 +357,7 @@ class Run:
             WorkbenchError: if the file cannot be written.
         """
         self.__dict__.pop("config", None)  # removes the cached value
-        write_text(
-            self.path / CONFIG,
-            yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True),
-        )
+        write_settings(self.path / CONFIG, config)
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json.

@@ -101,7 +101,7 @@ def test_each_preset_cites_its_source_or_says_that_it_is_a_choice() -> None:
 def test_digiface_has_the_published_probabilities() -> None:
     published = {
         "flip": 0.5,
-        "affine: scale, rotation, shift": 1.0,
+        "affine": 1.0,
         "affine: aspect": 0.1,
         "warp": 1.0,
         "colour: brightness": 0.15,

@@ -60,7 +60,7 @@ class Affine(GeometricStep):
     @property
     def label(self) -> str:
         """The name and the components; see `Step.label`."""
-        return f"affine: {', '.join(self.named)}" if self.named else "affine"
+        return f"affine: {', '.join(self.named)}" if 0 < len(self.named) < 3 else "affine"
 
     def matrices(self, uniform: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the inverses of the affine maps; see `GeometricStep.matrices`."""

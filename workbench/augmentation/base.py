@@ -54,7 +54,7 @@ class Step(ABC):
 
     @property
     def label(self) -> str:
-        """The name, and the components that are applied if there is a choice."""
+        """The name in a figure, with the components that are applied if there are one or two."""
         return self.name
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:

@@ -89,7 +89,7 @@ class Colour(ColourStep):
     @property
     def label(self) -> str:
         """The name and the components; see `Step.label`."""
-        return f"colour: {', '.join(self.named)}" if self.named else "colour"
+        return f"colour: {', '.join(self.named)}" if 0 < len(self.named) < 3 else "colour"
 
     def change(self, colours: LinearColour, uniform: Tensor) -> LinearColour:
         """Adds the drawn changes of this augmentation; see `ColourStep.change`."""

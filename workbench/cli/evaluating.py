@@ -322,7 +322,9 @@ def compare(
         print_table(table, table_format)
         return
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high"]
-    columns += ["std", "auc", "eer", "kind"]
+    columns += ["std", "auc", "eer"]
+    columns += [name for name in table if name.endswith(("_accuracy", "_mae"))]  # of tasks
+    columns.append("kind")
     if table["protocol"].nunique() > 1:
         columns.insert(2, "protocol")
     print_table(table[[column for column in columns if column in table]], table_format)

@@ -214,7 +214,7 @@ class AttributesResult(Result):
             return Headline(f"{task}_accuracy", title, classes.accuracy, classes.interval)
         task, numbers = next(iter(self.numbers.items()))
         title = f"{task.capitalize()} MAE"
-        return Headline(f"{task}_mae", title, numbers.mae, numbers.interval)
+        return Headline(f"{task}_mae", title, numbers.mae, numbers.interval, self.unit(task))
 
     def unit(self, task: str) -> str:
         """Return the unit of a task's number, such as "years"; empty if it is not known."""

@@ -267,15 +267,9 @@ def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
     if path.name == runs.ONNX_MODEL:
         return _from_onnx(run, path, resolve_device(device))
-    try:
-        tensors = load_file(path)
-        if averaged:  # this file has the weights of the backbone only
-            tensors |= load_file(run.path / runs.AVERAGED_MODEL)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
-    check_tensors(tensors, str(path), _DIVERGED)
+    tensors, metadata = _read_file(path)
+    if averaged:  # this file has the weights of the backbone only
+        tensors |= _read_file(run.path / runs.AVERAGED_MODEL)[0]
     _check_unchanged(run, metadata)
     net, loss = _create(run, path, tensors, metadata)
     mean, std, channels = _checked_scaling(run)
@@ -325,6 +319,18 @@ def _heads(
             )
         _fill(head, f"{runs.TASKS}.{name}", tensors, run)
     return heads
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file of weights, which are finite, and its metadata."""
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
+    check_tensors(tensors, str(path), _DIVERGED)
+    return tensors, metadata
 
 
 def _uses_average(run: runs.Run, weights: Weights) -> bool:

@@ -13,7 +13,7 @@ from workbench.experiments.results import CellOutcome, SweepResult
 from workbench.experiments.searching import SearchResult
 from workbench.experiments.significance import (
     Comparison,
-    Test,
+    DifferenceTest,
     compare,
     pooled_sd,
     seeds_needed,
@@ -29,12 +29,12 @@ __all__ = [
     "Cell",
     "CellOutcome",
     "Comparison",
+    "DifferenceTest",
     "Plan",
     "Search",
     "SearchResult",
     "StopLosers",
     "SweepResult",
-    "Test",
     "alignment",
     "best_cells",
     "check_plan",

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from workbench import runs
 from workbench.errors import WorkbenchError
 from workbench.evaluation import evaluate
@@ -64,7 +62,7 @@ class Train:
     def arguments(self, folder: Path) -> list[str]:
         """Writes the settings to a file, and returns the arguments of `workbench train`."""
         path = folder / "configs" / f"{self.config.name}.yaml"
-        runs.write_text(path, yaml.safe_dump(self.config.plain(), sort_keys=False))
+        runs.write_settings(path, self.config.plain())
         return ["train", "--config", str(path), *_as_option(self.stop_after)]
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any, get_origin
 
-from workbench import runs
+from workbench import presets, runs
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.experiments.halving import StopLosers
 from workbench.experiments.space import Search
 from workbench.training import TrainConfig
+from workbench.training.config import from_earlier_version
+from workbench.training.overriding import OPTIONS_OF, with_overrides
 
 KEYS = (
     "name",
@@ -147,6 +149,8 @@ def read_plan(plan: str | Path | Mapping[str, Any], **replaced: Any) -> Plan:
         where, folder, name, content = str(path), path.parent, path.stem, runs.read_settings(path)
     runs_dir = replaced.pop("runs_dir", None)
     content |= {key: value for key, value in replaced.items() if value is not None}
+    # A mapping may have values that a YAML file has not, such as paths and tuples.
+    content = json.loads(json.dumps(content, default=str))
     try:
         return _read(content, folder, name, None if runs_dir is None else str(runs_dir))
     except WorkbenchError as error:
@@ -195,14 +199,38 @@ def _base(content: Mapping[str, Any], folder: Path, runs_dir: str | None) -> Mak
         raise WorkbenchError("give either a preset or a config as the base, not both")
     for setting in base:
         _check_setting(setting)
-    fixed = base if runs_dir is None else base | {"runs_dir": runs_dir}
+    if runs_dir is not None:
+        base["runs_dir"] = runs_dir
     if "preset" in origin:
-        from workbench import presets
+        preset = _text(origin["preset"], "preset")
+        presets.get(preset)  # an unknown name is an error of the plan and not of its first run
 
-        return partial(presets.load, _text(origin["preset"], "preset"), **fixed)
+        def from_preset(**varied: Any) -> TrainConfig:
+            return presets.load(preset, **_varied(base, varied))
+
+        return from_preset
+    settings: dict[str, Any] = {}
     if "config" in origin:
-        return partial(TrainConfig.read, folder / _text(origin["config"], "config"), **fixed)
-    return partial(TrainConfig, **fixed)
+        path = folder / _text(origin["config"], "config")
+        settings = from_earlier_version(runs.read_settings(path))
+
+    def from_settings(**varied: Any) -> TrainConfig:
+        return TrainConfig(**with_overrides(settings, _varied(base, varied)))
+
+    return from_settings
+
+
+def _varied(base: Mapping[str, Any], varied: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of the base with those that are varied.
+
+    Options of the base that belong to another loss, backbone, optimiser or schedule are removed.
+    Options without such a name are meant for all that are compared.
+    """
+    settings = with_overrides(base, varied)
+    for name, options in OPTIONS_OF.items():
+        if options in base and name not in base:
+            settings.setdefault(options, base[options])
+    return settings
 
 
 def _factors(vary: Any) -> dict[str, list[Level]]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from workbench.evaluation import VerificationResult, differences
 from workbench.evaluation.kinds import of_type
 from workbench.experiments.results import SweepResult
-from workbench.experiments.significance import Comparison, Test, seeds_needed
+from workbench.experiments.significance import Comparison, DifferenceTest, seeds_needed
 from workbench.experiments.tables import markdown_table
 from workbench.files import atomic_path
-from workbench.runs import write_text
+from workbench.runs import write_settings, write_text
 
 DIFFERENCES = (0.005, 0.01, 0.02, 0.05)
 """Differences for which the number of seeds needed is printed, if the figures are shares."""
@@ -36,7 +34,7 @@ def report(result: SweepResult) -> str:
     plan = result.plan
     lines = [f"# {plan.name}", "", _counts(result)]
     for benchmark in plan.benchmarks:
-        lines += ["", f"## {benchmark}", "", *_benchmark(result, benchmark)]
+        lines += ["", f"## {result.title(benchmark)}", "", *_benchmark(result, benchmark)]
     if result.failures:
         lines += ["", "## Runs that failed", ""]
         lines += [f"- {title}: {problem}" for title, problem in result.failures.items()]
@@ -57,12 +55,12 @@ def write_report(result: SweepResult) -> None:
         WorkbenchError: if the folder cannot be written to.
     """
     folder = result.directory
-    write_text(folder / "sweep.yaml", yaml.safe_dump(result.plan.source, sort_keys=False))
+    write_settings(folder / "sweep.yaml", result.plan.source)
     write_csv(folder / "runs.csv", result.figures())
     for benchmark in result.plan.benchmarks:
         if result.headline(benchmark) is None:
             continue
-        name = re.sub(r"[^A-Za-z0-9._+-]+", "-", benchmark).strip("-.") or "benchmark"
+        name = result.title(benchmark)
         write_text(folder / f"{name}.md", result.markdown(benchmark) + "\n")
         write_text(folder / f"{name}.tex", result.latex(benchmark) + "\n")
         write_csv(folder / f"{name}.csv", result.table(benchmark))
@@ -142,7 +140,7 @@ def _benchmark(result: SweepResult, benchmark: str) -> list[str]:
     unit = "percent" if headline.error_unit is None else headline.error_unit
     spread = "mean ± standard deviation over seeds, " if seeds.max() > 1 else ""
     lines = [
-        f"{headline.title} in {unit}: {spread}{_seeds_in_words(seeds)}.",
+        f"{headline.title} in {unit}: {spread}{_seeds_in_words(seeds)} (benchmark: {benchmark}).",
         "",
         result.markdown(benchmark),
     ]
@@ -289,7 +287,7 @@ def _stopped_early(result: SweepResult) -> list[str]:
     ]
 
 
-def _test(test: Test | None, unit: str | None) -> str:
+def _test(test: DifferenceTest | None, unit: str | None) -> str:
     if test is None:
         return "-"
     low, high = test.interval

@@ -178,9 +178,20 @@ class SweepResult:
         figures = self.figures()
         chosen = figures[(figures["benchmark"] == benchmark) & figures["value"].notna()]
         headline = self.headline(benchmark)
-        title = f"{headline.title if headline else 'Accuracy'} on {benchmark}"
+        title = f"{headline.title if headline else 'Accuracy'} on {self.title(benchmark)}"
         unit = None if headline is None else headline.error_unit
         return plots.sweep(chosen, title, unit)
+
+    def title(self, benchmark: str) -> str:
+        """Returns the name of the evaluations on a benchmark, such as lfw for bin:data/lfw.bin.
+
+        Args:
+            benchmark: Spec of the benchmark.
+        """
+        for one in self.outcomes:
+            if benchmark in one.results:
+                return one.results[benchmark].name
+        return benchmark
 
     def headline(self, benchmark: str) -> Headline | None:
         """Returns the figure by which runs are compared, of any run; None if there is no run.
@@ -212,7 +223,7 @@ class SweepResult:
             headline = self.headline(benchmark)
             if headline is not None:
                 unit = "%" if headline.error_unit is None else headline.error_unit
-                lines += ["", f"{headline.title} on {benchmark}, in {unit}"]
+                lines += ["", f"{headline.title} on {self.title(benchmark)}, in {unit}"]
                 lines.append(self.markdown(benchmark))
         lines += [f"failed: {title}: {problem}" for title, problem in self.failures.items()]
         return "\n".join(lines)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 from workbench import runs
 from workbench.errors import WorkbenchError, missing_extra
@@ -266,5 +265,5 @@ def _write(result: SearchResult) -> None:
     write_csv(folder / "trials.csv", result.trials)
     if result.config is not None:
         plain = {key: value for key, value in result.config.plain().items() if key != "name"}
-        runs.write_text(folder / BEST, yaml.safe_dump(plain, sort_keys=False))
+        runs.write_settings(folder / BEST, plain)
     runs.write_text(folder / "report.md", f"{result}\n")

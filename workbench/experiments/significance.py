@@ -45,7 +45,7 @@ Key = tuple[str, str]
 """(row, column) of a table."""
 
 
-class Test(NamedTuple):
+class DifferenceTest(NamedTuple):
     """One test of a difference.
 
     Attributes:
@@ -88,14 +88,14 @@ class Comparison:
     column: str
     difference: float
     seeds: tuple[int, int]
-    on_benchmark: Test | None
-    on_people: Test | None
-    on_pairs: Test | None
+    on_benchmark: DifferenceTest | None
+    on_people: DifferenceTest | None
+    on_pairs: DifferenceTest | None
     people: int | None
     seeds_needed: int | None
 
     @property
-    def beyond_benchmark(self) -> Test | None:
+    def beyond_benchmark(self) -> DifferenceTest | None:
         """The test that is not limited to this benchmark: over people, or over pairs."""
         return self.on_pairs if self.on_people is None else self.on_people
 
@@ -177,6 +177,7 @@ def compare(
                 (second, columns_of[second]),
                 values,
                 None if decisions is None else decisions.units,
+                0 if decisions is None else len(decisions.weight),
                 over_people,
                 over_pairs,
             )
@@ -369,6 +370,7 @@ def _compare_two(
     other: tuple[Key, Integers],
     values: Floats,
     units: int | None,
+    items: int,
     over_people: Floats | None,
     over_pairs: Floats | None,
 ) -> Comparison:
@@ -384,10 +386,10 @@ def _compare_two(
         on_benchmark = _test(difference, of_seeds)
         if over_people is not None and units is not None:
             extra = _beyond_seeds(over_people, ours, theirs)
-            on_people = _test(difference, [*of_seeds, (extra, units - 1)])
+            on_people = _wider(_test(difference, [*of_seeds, (extra, units - 1)]), on_benchmark)
         if over_pairs is not None:
             extra = _beyond_seeds(over_pairs, ours, theirs)
-            on_pairs = _test(difference, [*of_seeds, (extra, len(values) * 10_000)])
+            on_pairs = _wider(_test(difference, [*of_seeds, (extra, items - 1)]), on_benchmark)
         needed = seeds_needed(difference, pooled_sd([values[ours], values[theirs]]))
     return Comparison(
         first=first[0],
@@ -419,7 +421,7 @@ def _beyond_seeds(resampled: Floats, ours: Integers, theirs: Integers) -> float:
     return max(variance, 0.0)
 
 
-def _test(difference: float, variances: Sequence[tuple[float, int]]) -> Test:
+def _test(difference: float, variances: Sequence[tuple[float, int]]) -> DifferenceTest:
     """Tests whether a difference is 0, by Student's t with Satterthwaite's degrees of freedom.
 
     Args:
@@ -431,17 +433,30 @@ def _test(difference: float, variances: Sequence[tuple[float, int]]) -> Test:
     total = sum(variance for variance, _ in variances)
     if total == 0:  # all runs have exactly the same figure, as on a benchmark without errors
         equal = difference == 0
-        return Test((difference, difference) if equal else (-1.0, 1.0), 1.0)
+        return DifferenceTest((difference, difference) if equal else (-1.0, 1.0), 1.0)
     freedom = total**2 / sum(variance**2 / degrees for variance, degrees in variances)
     error = np.sqrt(total)
     reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     p_value = float(2 * stdtr(freedom, -abs(difference) / error))
-    return Test((difference - reach, difference + reach), p_value)
+    return DifferenceTest((difference - reach, difference + reach), p_value)
+
+
+def _wider(test: DifferenceTest, narrower: DifferenceTest) -> DifferenceTest:
+    """Returns a test of a wider claim, which is never more certain than a narrower one.
+
+    With few seeds, Satterthwaite's degrees of freedom can grow more than the variance if a precise
+    part is added to it.
+    """
+    low, high = test.interval
+    return DifferenceTest(
+        (min(low, narrower.interval[0]), max(high, narrower.interval[1])),
+        max(test.p_value, narrower.p_value),
+    )
 
 
 def _adjusted(comparisons: Sequence[Comparison], kind: str) -> list[Comparison]:
     """Adjusts the p values of one kind of test by Holm's method."""
-    tests: list[Test | None] = [getattr(comparison, kind) for comparison in comparisons]
+    tests: list[DifferenceTest | None] = [getattr(comparison, kind) for comparison in comparisons]
     adjusted = iter(holm([test.p_value for test in tests if test is not None]).tolist())
     return [
         comparison

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from workbench.experiments.matching import PLACE
 from workbench.experiments.plan import Cell, Plan, read_plan
 from workbench.experiments.report import write_report
 from workbench.experiments.results import SweepResult, collect, figure_of
-from workbench.experiments.searching import SearchResult, search
+from workbench.experiments.searching import Execute, SearchResult, search
 from workbench.experiments.significance import Key
 from workbench.files import check_writable
 from workbench.training import TrainConfig
@@ -159,7 +160,7 @@ class _Executor:
         return in_processes(jobs, slots, self.folder, self.tell)
 
 
-def _sweep_plan(plan: Plan, execute: _Executor, tell: Tell) -> SweepResult:
+def _sweep_plan(plan: Plan, execute: Execute, tell: Tell) -> SweepResult:
     """Trains and evaluates the runs of a grid, and writes its tables."""
     stopped: dict[str, int] = {}
     problems: dict[str, str] = {}
@@ -167,7 +168,7 @@ def _sweep_plan(plan: Plan, execute: _Executor, tell: Tell) -> SweepResult:
         if plan.stop_losers is not None:
             _halve(plan, plan.stop_losers, execute, stopped, tell)
         cells = [cell for cell in plan.cells if cell.name not in stopped]
-        outcomes = execute([Job(cell.title, cell.config, plan.benchmarks) for cell in cells])
+        outcomes = execute([_job(cell, *plan.benchmarks) for cell in cells])
         problems = {
             cell.name: outcome.problem for cell, outcome in zip(cells, outcomes, strict=True)
         }
@@ -184,7 +185,7 @@ def _sweep_plan(plan: Plan, execute: _Executor, tell: Tell) -> SweepResult:
 
 
 def _halve(
-    plan: Plan, rule: StopLosers, execute: _Executor, stopped: dict[str, int], tell: Tell
+    plan: Plan, rule: StopLosers, execute: Execute, stopped: dict[str, int], tell: Tell
 ) -> None:
     """Trains all candidates to each rung, and stops those that are worse.
 
@@ -199,37 +200,48 @@ def _halve(
     for rung in rule.rungs:
         candidates: dict[Key, list[Cell]] = {}
         for cell in plan.cells:
-            # A run that is finished already costs nothing more, so it is not judged.
-            if cell.name not in stopped and not Job(cell.title, cell.config, ()).is_finished():
+            if cell.name not in stopped:
                 candidates.setdefault((cell.row, cell.column), []).append(cell)
-        if len(candidates) < 2:
-            return
-        missing = [
-            cell
-            for cells in candidates.values()
-            for cell in cells
-            if ladder.score(rung, cell.name) is None
-        ]
-        outcomes = execute(
-            [Job(cell.title, cell.config, (rule.benchmark,), stop_after=rung) for cell in missing]
-        )
-        for cell, outcome in zip(missing, outcomes, strict=True):
-            if outcome.run is not None and not outcome.problem:
-                ladder.add(rung, cell.name, figure_of(outcome.run, rule.benchmark))
-        ladder.write()
+        _measure(candidates, ladder, rung, execute)
         means = {
             key: ladder.mean(rung, [cell.name for cell in cells])
             for key, cells in candidates.items()
         }
-        kept = survivors(means, rule.keep)
-        losers = [key for key in candidates if key not in kept]
+        # Settings whose runs were all finished before could not be measured at the rung. They are
+        # kept, as they cost nothing more.
+        judged = {
+            key: mean
+            for key, mean in means.items()
+            if not (math.isnan(mean) and all(_job(cell).is_finished() for cell in candidates[key]))
+        }
+        kept = survivors(judged, rule.keep) if len(judged) > 1 else list(judged)
+        losers = [key for key in judged if key not in kept]
         stopped |= {cell.name: rung for key in losers for cell in candidates[key]}
         tell(
-            f"after {rung} epochs, by {rule.benchmark}: {len(kept)} of {len(candidates)} go on"
-            + "".join(
-                f"; stopped: {row}, {column} ({means[row, column]:.2%})" for row, column in losers
-            )
+            f"after {rung} epochs, by {rule.benchmark}: {len(kept)} of {len(judged)} settings are "
+            f"trained on; stopped: {'; '.join(', '.join(key) for key in losers) or 'none'}"
         )
+
+
+def _measure(
+    candidates: Mapping[Key, Sequence[Cell]], ladder: Ladder, rung: int, execute: Execute
+) -> None:
+    """Trains all candidates to a rung and adds their figures to the ladder."""
+    missing = [
+        cell
+        for cells in candidates.values()
+        for cell in cells
+        if ladder.score(rung, cell.name) is None and not _job(cell).is_finished()
+    ]
+    outcomes = execute([_job(cell, ladder.benchmark, stop_after=rung) for cell in missing])
+    for cell, outcome in zip(missing, outcomes, strict=True):
+        if outcome.run is not None and not outcome.problem:
+            ladder.add(rung, cell.name, figure_of(outcome.run, ladder.benchmark))
+    ladder.write()
+
+
+def _job(cell: Cell, *benchmarks: str, stop_after: int | None = None) -> Job:
+    return Job(cell.title, cell.config, benchmarks, stop_after=stop_after)
 
 
 @contextmanager

@@ -10,27 +10,40 @@ from workbench.plots.angles import (
     pair_angles,
     pair_similarity,
 )
-from workbench.plots.datasets import images_per_identity
+from workbench.plots.datasets import augmentations, images_per_identity
 from workbench.plots.identification import cmc, distractors, open_set_det
 from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.sweeps import sweep
-from workbench.plots.training import CURVES, training_curves
+from workbench.plots.tasks import calibration, error_by_range, task_balance
+from workbench.plots.training import (
+    CURVES,
+    curve_title,
+    is_of_task,
+    learning_rates,
+    training_curves,
+)
 
 __all__ = [
     "CURVES",
     "accuracy",
     "alignment",
+    "augmentations",
+    "calibration",
     "centre_angles",
     "cmc",
     "confusion",
+    "curve_title",
     "det",
     "distractors",
+    "error_by_range",
     "images_per_identity",
     "invariance",
     "invariance_tar",
+    "learning_rates",
+    "is_of_task",
     "margin_curves",
     "margin_slopes",
     "open_set_det",
@@ -40,5 +53,6 @@ __all__ = [
     "projection",
     "roc",
     "sweep",
+    "task_balance",
     "training_curves",
 ]

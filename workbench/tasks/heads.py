@@ -76,6 +76,14 @@ class Heads(nn.ModuleDict):
         """Returns the head of each task."""
         return {name: cast(Head, head) for name, head in self.items()}
 
+    def log_variances(self) -> list[nn.Parameter]:
+        """Returns the learned log sigma^2 of the tasks that have one."""
+        return [
+            self.get_parameter(f"log_variance_{name}")
+            for name, weight in self.weights.items()
+            if weight == "learned"
+        ]
+
     def total(
         self,
         recognition: Tensor | None,

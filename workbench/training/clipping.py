@@ -9,6 +9,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from workbench.tasks import Heads
 
+LARGEST_OF_WEIGHT = 1.0
+"""Largest gradient of log sigma^2, the learned weight of a task. At the optimum it is 0; where the
+weight is far too small it is at most 0.5. Without a limit, the first steps of a task with a large
+loss would overshoot so far that its weight becomes 0 for the rest of the training."""
+
 
 class Clipper:
     """Scales long gradients down to a maximal norm, and counts how often this happens.
@@ -16,7 +21,8 @@ class Clipper:
     The gradients of the backbone and of the loss (mainly its class centres) are clipped
     separately. The norm of the gradient of the class centres grows with their number: with one
     common norm, the learning rate of the backbone would in effect depend on the number of classes.
-    The gradient of the head of each task is clipped separately too, to the norm of the backbone's.
+    The gradient of the head of each task is clipped separately too, to the norm of the backbone's,
+    and that of each learned weight of a task to `LARGEST_OF_WEIGHT`.
 
     Args:
         net: The backbone.
@@ -44,6 +50,7 @@ class Clipper:
             "clipped_loss": list(loss.parameters()),
         }
         self.heads = [list(head.parameters()) for head in (heads or {}).values()]
+        self.learned_weights = [] if heads is None else heads.log_variances()
         self.updates = 0
         self.counts = {name: zeros((), device=device) for name in self.limits}
 
@@ -59,6 +66,8 @@ class Clipper:
         }
         for parameters in self.heads:
             clip_grad_norm_(parameters, self.limits["clipped"])
+        for log_variance in self.learned_weights:
+            clip_grad_norm_(log_variance, LARGEST_OF_WEIGHT)
         self.updates += 1
         for name, norm in norms.items():
             # The counts stay on the device, so that the CPU does not wait for a GPU.

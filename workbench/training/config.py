@@ -26,6 +26,8 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW")
 """Names of the optimisers, which are those of the classes in `torch.optim`."""
 SCHEDULES = ("auto", "constant", "cosine", "multi-step", "one-cycle", "polynomial", "step")
 """Names of the schedules of the learning rate."""
+TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
+"""Names of the experiment trackers; see `workbench.training.trackers`."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": ("data", "batch_size", "images_per_identity", "broken", "workers"),
     "model": (
@@ -77,10 +79,16 @@ def _canonical(kind: str, names: tuple[str, ...], name: object) -> str:
     raise unknown_name(kind, name, names)
 
 
+def _as_list(value: object) -> object:
+    """Returns a single name as a list."""
+    return [value] if isinstance(value, str) else value
+
+
 Positive = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Optimizer = Annotated[str, BeforeValidator(partial(_canonical, "optimizer", OPTIMIZERS))]
 Schedule = Annotated[str, BeforeValidator(partial(_canonical, "schedule", SCHEDULES))]
+Tracker = Annotated[str, BeforeValidator(partial(_canonical, "tracker", TRACKERS))]
 Mean = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it"))]
 Tasks = Annotated[dict[str, SerializeAsAny[AnyTask]], BeforeValidator(parse)]
 Std = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it", positive=True))]
@@ -317,9 +325,9 @@ class TrainConfig(BaseModel):
     log_every: Positive = 10
     """Number of steps between two lines of metrics.jsonl, at least 1."""
 
-    trackers: list[str] = []
-    """Experiment trackers that also receive the metrics: tensorboard, wandb, mlflow, trackio. Each
-    needs the extra of its name. By default none."""
+    trackers: Annotated[list[Tracker], BeforeValidator(_as_list)] = []
+    """Experiment trackers that also receive the metrics, by name: tensorboard, wandb, mlflow,
+    trackio. Each needs the extra of its name. By default none."""
 
     @model_validator(mode="after")
     def _task_is_known(self) -> Self:

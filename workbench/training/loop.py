@@ -151,13 +151,7 @@ def loop(
                 if update is not None and usable and log_due:
                     _check_finite(update, config, status)
                     row = {"step": step, "epoch": step / steps_per_epoch}
-                    row |= {"loss": update.value.item()}
-                    row |= setup.objective.measure(update.all_embeddings, update.targets)
-                    if len(update.labels):
-                        row |= {"fr_loss": update.recognition.item()} if config.tasks else {}
-                        row |= loss.measure(update.embeddings, update.labels)
-                        row |= health(loss, update.embeddings, update.labels)
-                    row |= setup.clipper.shares()
+                    row |= _measured(setup, update)
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
                     logged_at, images_since = time.perf_counter(), 0
@@ -250,15 +244,31 @@ def _update(
     )
 
 
-def _findings(diagnosis: Diagnosis, row: Mapping[str, Any], update: _Update) -> list[Finding]:
-    """Returns what a row shows about recognition, if it is trained.
+def _of_recognition(setup: Setup, update: _Update) -> dict[str, float]:
+    """Returns the figures of recognition to log; none if it is not trained.
 
-    With tasks, the column `loss` holds the total loss.
+    With tasks, the column `loss` holds the total loss, and `fr_loss` that of recognition.
     """
+    if not len(update.labels):
+        return {}
+    row = {} if setup.objective.heads is None else {"fr_loss": update.recognition.item()}
+    row |= setup.loss.measure(update.embeddings, update.labels)
+    return row | health(setup.loss, update.embeddings, update.labels)
+
+
+def _findings(diagnosis: Diagnosis, row: Mapping[str, Any], update: _Update) -> list[Finding]:
+    """Returns what a row shows about recognition; nothing if it is not trained."""
     if not len(update.labels):
         return []
     of_recognition = {**row, "loss": update.recognition.item()}
     return diagnosis.check(of_recognition, update.embeddings, update.labels)
+
+
+def _measured(setup: Setup, update: _Update) -> dict[str, Any]:
+    """Returns the columns of metrics.jsonl that are measured on the last batch."""
+    row: dict[str, Any] = {"loss": update.value.item()}
+    row |= setup.objective.measure(update.all_embeddings, update.targets)
+    return row | _of_recognition(setup, update) | setup.clipper.shares()
 
 
 def _for_bar(row: Mapping[str, Any]) -> str:

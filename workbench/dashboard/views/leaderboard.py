@@ -208,6 +208,32 @@ def _closed_set(
     protocol(results)
 
 
+def _attributes(
+    name: str,
+    results: Mapping[str, evaluation.AttributesResult],
+    table: pd.DataFrame,
+    evaluated: Sequence[runs.Run],
+) -> None:
+    st.subheader(f"On {name}: attributes")
+    for run, result in results.items():
+        st.markdown(f"**{run}**: {result.summary()}")
+        for task, classes in result.classes.items():
+            st.caption(
+                f"{task}: {len(classes.labels):,} images; always answering the most frequent class "
+                f"would be right in {classes.baseline:.1%}"
+            )
+            matrix = plots.confusion(classes.confusion, classes.class_names, MOST_CLASSES)
+            chart(matrix, f"confusion-{run}-{task}")
+        for task, numbers in result.numbers.items():
+            st.caption(
+                f"{task}: {len(numbers.true):,} images; always answering the median would be off "
+                f"by {numbers.baseline:.1f} {result.unit(task)} on average"
+            )
+            drawn = plots.calibration(numbers, result.attributes[task], result.unit(task))
+            chart(drawn, f"calibration-{run}-{task}")
+    protocol(results)
+
+
 def _headlines(
     name: str,
     results: Mapping[str, evaluation.Result],
@@ -225,6 +251,7 @@ _SECTIONS: Mapping[str, Callable[..., None]] = {
     evaluation.VerificationResult.kind: _pairs,
     evaluation.IdentificationResult.kind: _identified,
     evaluation.ClosedSetResult.kind: _closed_set,
+    evaluation.AttributesResult.kind: _attributes,
 }
 """Section of the page for each kind of result."""
 

@@ -8,6 +8,7 @@ import streamlit as st
 from workbench import data, evaluation, images, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
+from workbench.dashboard.views import estimates
 from workbench.dashboard.views.parts import chart, protocol, verification_results
 from workbench.dashboard.views.uploads import ALIGN, AS_IT_IS, CROP, SIDE, Photo, upload
 from workbench.errors import WorkbenchError
@@ -35,12 +36,13 @@ def show(selection: Selection) -> None:
         try:
             model = loading.model(run)
             side = max(model.net.image_size)
-            first, second = loading.embed(model, [photo.seen(side) for photo in pair])[:, None]
+            embeddings = loading.embed(model, [photo.seen(side) for photo in pair])
         except WorkbenchError as error:
             st.warning(str(error), icon=":material/warning:")
             continue
-        similarity = float(evaluation.similarity(first, second)[0])
+        similarity = float(evaluation.similarity(embeddings[:1], embeddings[1:])[0])
         _verdict(similarity, results.get(run.name), selection.benchmark or "", run.name)
+        estimates.show(run, model, embeddings)
     protocol(results)
 
 

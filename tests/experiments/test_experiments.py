@@ -15,6 +15,7 @@ from PIL import Image
 
 from workbench import cli, data, experiments, runs
 from workbench.evaluation import evaluate, load_result
+from workbench.experiments import jobs
 from workbench.training import TrainConfig, train
 
 Complaint = Callable[..., AbstractContextManager[None]]
@@ -59,8 +60,13 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
 
     def logged_train(
-        config: TrainConfig | None = None, *, resume: runs.Run | None = None, progress: bool
+        config: TrainConfig | None = None,
+        *,
+        resume: runs.Run | None = None,
+        stop_after: int | None = None,
+        progress: bool,
     ) -> runs.Run:
+        assert stop_after is None
         log.append(
             f"train {config.loss}"
             if config is not None
@@ -68,14 +74,17 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         )
         return train(config, resume=resume, progress=progress)
 
-    def logged_evaluate(run: runs.Run, benchmark: str, *, progress: bool) -> Any:
+    def logged_evaluate(
+        run: runs.Run, benchmark: str, *, device: str, with_projection: bool, progress: bool
+    ) -> Any:
+        assert (device, with_projection) == ("cpu", True)
         log.append(f"evaluate {run.name} on {benchmark.partition(':')[0]}")
         return evaluate(
-            run, benchmark, device="cpu", bootstrap=0, with_projection=False, progress=progress
+            run, benchmark, device=device, bootstrap=0, with_projection=False, progress=progress
         )
 
-    monkeypatch.setattr(experiments, "train", logged_train)
-    monkeypatch.setattr(experiments, "evaluate", logged_evaluate)
+    monkeypatch.setattr(jobs, "train", logged_train)
+    monkeypatch.setattr(jobs, "evaluate", logged_evaluate)
     return log
 
 

@@ -1,0 +1,60 @@
+"""A training set, benchmarks of other people and a plan that trains within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import paint_people
+
+from workbench.evaluation import VerificationResult, verification
+
+BASE: dict[str, Any] = {
+    "image_size": 16,
+    "embedding_dim": 4,
+    "batch_size": 8,
+    "epochs": 4,
+    "backbone_options": {"width": 8},
+    "device": "cpu",
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three folders of people: `train`, `validation` and `test`."""
+    root = tmp_path_factory.mktemp("painted")
+    paint_people(root / "train", 4, 4)
+    paint_people(root / "validation", 5, 4, shade=30, seed=1)
+    paint_people(root / "test", 6, 4, shade=20, seed=2)
+    return root
+
+
+@pytest.fixture
+def plan(painted: Path, tmp_path: Path) -> dict[str, Any]:
+    """A plan of two losses with two seeds each, in a folder of its own."""
+    return {
+        "name": "small",
+        "directory": str(tmp_path / "out"),
+        "base": {**BASE, "data": f"folder:{painted / 'train'}", "runs_dir": str(tmp_path / "runs")},
+        "vary": {"loss": ["softmax", "arcface"], "seed": [0, 1]},
+        "benchmarks": [f"folder:{painted / 'test'}"],
+    }
+
+
+def scored(rng: Any, quality: float, people: int = 20, pairs: int = 200) -> VerificationResult:
+    """Returns a result on fixed pairs of people, without intervals; scores differ by `quality`."""
+    import numpy as np
+
+    fixed = np.random.default_rng(0)
+    same = np.arange(pairs) % 2 == 0
+    first = fixed.integers(0, people, pairs)
+    second = np.where(same, first, (first + fixed.integers(1, people, pairs)) % people)
+    return verification(
+        rng.normal(quality * same),
+        same,
+        np.arange(pairs) * 10 // pairs,
+        people=np.column_stack([first, second]),
+        intervals=False,
+    )
