@@ -43,8 +43,8 @@ def import_model(
 ) -> runs.Run:
     """Makes a run directory of a network that was trained by another program.
 
-    The run can be evaluated and shown like every other run, and be the `init` of a new training unless
-    it comes from an ONNX file.
+    The run can be evaluated and shown like every other run, and a new training can begin with its
+    weights (`init`), unless they come from an ONNX file.
     `run.environment["imported"]["notes"]` lists what was understood, left out and assumed.
 
     Args:
