@@ -23,7 +23,7 @@ LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
-    {"data", "catalogue"},
+    {"data", "catalogue", "weights"},
     {"training", "evaluation"},
     {"presets"},
     {"experiments", "exchange"},
@@ -209,6 +209,7 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
     [
         "losses",
         "backbones",
+        "augmentation",
         "data",
         "training",
         "evaluation",

@@ -170,7 +170,7 @@ def test_a_preset_with_options_is_trained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run_command(
-        "train --preset fashion-mnist-arcface-m05 --data synthfaces:8x4,size=28 --epochs 1 "
+        "train --preset fashion-mnist-arcface-m05 --data synthfaces:8x5,size=64 --epochs 1 "
         "--batch-size 16 --loss-option m=0.3 --name preset --log-every 1"
     )
     assert "finished" in result.out

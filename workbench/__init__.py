@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import (
+        augmentation,
         backbones,
         catalogue,
         data,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TrainConfig",
     "WorkbenchError",
+    "augmentation",
     "backbones",
     "catalogue",
     "data",

@@ -3,6 +3,8 @@
     config.yaml          all settings, from which `workbench train --config` repeats the run
     environment.json     versions, device, precision, git commit, fingerprint and folder of the
                          training data, and one entry for each time that the run was resumed
+    identities.json.gz   names of the identities of the training data, in the order of the class
+                         centres
     metrics.jsonl        one line for each logged step, a JSON object: step, epoch, loss, lr,
                          images_per_second, clipped, and the measures of the loss
     notes.jsonl          one line for each note or warning of the training: a JSON object with step,
@@ -13,6 +15,8 @@
     model.onnx           instead of model.safetensors, if an ONNX file was imported
     evaluation/NAME.json the figures of one evaluation
     evaluation/NAME.npz  its arrays, from which the figures are drawn again
+    trackers/NAME.json   the run of an experiment tracker, and the last step that it received
+    tensorboard/         TensorBoard's event files (`trackers: tensorboard`)
     status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
     run.lock             an empty file, locked by the process that trains the run
 
@@ -24,13 +28,15 @@ torch.
 from __future__ import annotations
 
 import builtins
+import gzip
 import json
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,7 +58,7 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
 EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
-NOTES = "notes.jsonl"
+NOTES, IDENTITIES, TRACKERS = "notes.jsonl", "identities.json.gz", "trackers"
 ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
 
 IMPORTED, ONNX = "imported", "onnx"
@@ -61,6 +67,9 @@ file."""
 
 MADE_WITH = "made_with"
 """Key in the metadata of model.safetensors that holds the settings from `made_with`, as JSON."""
+TASKS = "tasks"
+"""Key in the metadata of model.safetensors that describes the heads of the tasks, as JSON, and
+prefix of the names of their weights."""
 _SHAPING = (
     "backbone",
     "backbone_options",
@@ -363,6 +372,43 @@ class Run:
         """
         self.__dict__.pop("environment", None)  # removes the cached value
         write_json(self.path / ENVIRONMENT, environment)
+
+    def write_identity_names(self, names: Sequence[str]) -> None:
+        """Writes the names of the identities of the training data, compressed.
+
+        A fine-tuning run matches the class centres by these names. A million names take a few
+        megabytes.
+
+        Args:
+            names: The names, in the order of the class centres.
+
+        Raises:
+            WorkbenchError: if the file cannot be written.
+        """
+        content = json.dumps(builtins.list(names)).encode()
+        with atomic_path(self.path / IDENTITIES) as temporary:
+            temporary.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
+
+    def identity_names(self) -> builtins.list[str] | None:
+        """Returns the names of the identities of the training data.
+
+        Returns:
+            The names, in the order of the class centres; None if the run did not store them, as an
+            imported one.
+
+        Raises:
+            WorkbenchError: if the file is damaged.
+        """
+        path = self.path / IDENTITIES
+        if not path.is_file():
+            return None
+        try:
+            names = json.loads(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise WorkbenchError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+        if not isinstance(names, builtins.list):
+            raise WorkbenchError(f"{path}: expected a list of names")
+        return [str(name) for name in names]
 
     def metrics(self) -> pd.DataFrame:
         """Returns metrics.jsonl as a table with one row for each logged step.

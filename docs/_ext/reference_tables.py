@@ -1,4 +1,4 @@
-"""Directives that list the settings of `TrainConfig` and the commands of `workbench`."""
+"""Directives that list the settings of `TrainConfig`, the presets and the commands."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def _literal(text: str) -> nodes.literal:
 
 
 OPTION = re.compile(r"(?<![`\w-])(--[a-z][a-z-]*)")
+STATED_DEFAULT = re.compile(r" \[default: (.*)\]$")
+"""The default at the end of the help of an option that is made from a setting."""
 
 
 def _text(text: str) -> list[nodes.Node]:
@@ -44,25 +46,47 @@ def _row(cells: list[list[nodes.Node]]) -> nodes.row:
 
 
 class TrainSettings(Directive):
-    """A table of the settings of `TrainConfig`: name, values, default, description."""
+    """A table of the settings of each group: name, values, default, description."""
 
     def run(self) -> list[nodes.Node]:
         from workbench.training import TrainConfig
+        from workbench.training.config import GROUPS
+
+        properties = TrainConfig.model_json_schema()["properties"]
+        tables: list[nodes.Node] = []
+        for group, names in GROUPS.items():
+            rows = []
+            for name in names:
+                field = TrainConfig.model_fields[name]
+                default = (
+                    nodes.Text("required") if field.is_required() else _literal(repr(field.default))
+                )
+                values = nodes.Text(_values(properties[name]))
+                rows.append([[_literal(name)], [values], [default], _text(field.description or "")])
+            tables.append(nodes.rubric("", group.capitalize()))
+            tables.append(
+                _table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])
+            )
+        return tables
+
+
+class PresetTable(Directive):
+    """A table of the presets: name, and what it is with the settings that describe it."""
+
+    def run(self) -> list[nodes.Node]:
+        from workbench import presets
 
         rows = []
-        properties = TrainConfig.model_json_schema()["properties"]
-        for name, field in TrainConfig.model_fields.items():
-            rows.append(
-                [
-                    [_literal(name)],
-                    [nodes.Text(_values(properties[name]))],
-                    [nodes.Text("required")]
-                    if field.is_required()
-                    else [_literal(repr(field.default))],
-                    _text(field.description or ""),
-                ]
+        for preset in presets.table().itertuples():
+            settings = (
+                f"{preset.image_size} pixels; updates with {preset.images:,} images; "
+                f"{preset.epochs} epochs; {preset.optimizer} with lr {preset.lr:g}, "
+                f"{preset.schedule}"
             )
-        return [_table(["setting", "values", "default", "meaning"], rows, [20, 22, 16, 42])]
+            rows.append(
+                [[_literal(preset.name)], [nodes.Text(preset.about)], [nodes.Text(settings)]]
+            )
+        return [_table(["preset", "what it is", "settings"], rows, [30, 35, 35])]
 
 
 def _values(schema: dict[str, Any]) -> str:
@@ -103,7 +127,8 @@ class Commands(Directive):
             text = OPTION.sub(r"`\1`", (command.help or "").replace("\b", ""))
             lines = StringList(text.splitlines(), source="help")
             self.state.nested_parse(lines, 0, section)
-            rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
+            params = [one for one in _params(command) if not getattr(one, "hidden", False)]
+            rows = [_option(one) for one in params]
             if rows:
                 section += _table(["argument or option", "default", "meaning"], rows, [26, 16, 58])
             sections.append(section)
@@ -121,6 +146,13 @@ def _commands(words: str, command: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def _params(command: Any) -> list[Any]:
+    """Returns the arguments and options of a command, without --help."""
+    from typer import Context
+
+    return [one for one in command.get_params(Context(command)) if one.name != "help"]
+
+
 def _option(parameter: Any) -> list[list[nodes.Node]]:
     if parameter.param_type_name == "argument":
         name = parameter.name.upper()
@@ -132,6 +164,9 @@ def _option(parameter: Any) -> list[list[nodes.Node]]:
     if parameter.required:
         shown = "required"
     help_text = getattr(parameter, "help", None) or ""
+    stated = STATED_DEFAULT.search(help_text)
+    if stated:
+        help_text, shown = help_text[: stated.start()], stated[1]
     return [
         [_literal(name)],
         [_literal(shown)] if shown and shown != "required" else [nodes.Text(shown)],
@@ -142,5 +177,6 @@ def _option(parameter: Any) -> list[list[nodes.Node]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Registers the directives."""
     app.add_directive("train-settings", TrainSettings)
+    app.add_directive("preset-table", PresetTable)
     app.add_directive("workbench-commands", Commands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from helpers import CommandResult
 
+from workbench import augmentation
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("[!_]*.py"))
 RunHere = Callable[..., CommandResult]
@@ -159,9 +161,18 @@ def test_a_worker_needs_no_more_memory_for_more_people(figures: dict[str, Any]) 
         ("heads.py", ["--only", "fast"], "invalid choice"),
         ("heads.py", ["--device", "cuda:99"], "cuda"),
         ("heads.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
+        ("train.py", ["--size", "8"], "from 16 to"),
+        ("train.py", ["--backbones", "smalresnet"], "did you mean 'smallresnet'"),
+        ("train.py", ["--augment", "miror"], "did you mean 'mirror'"),
+        ("train.py", ["--parts", "fast"], "invalid choice"),
+        ("train.py", ["--device", "cuda:99"], "cuda"),
+        ("train.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
         ("verification.py", ["--pairs", "3"], "from 20 to"),
         ("verification.py", ["--parts", "fast"], "invalid choice"),
         ("verification.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
+        ("augmentation.py", ["--batch", "1"], "from 2 to"),
+        ("augmentation.py", ["--backbone", "smalresnet"], "did you mean 'smallresnet'?"),
+        ("augmentation.py", ["--out", "no/such/folder/figures.json"], "no such folder"),
         ("data.py", ["--images", "0"], "from 2 to"),
         ("data.py", ["--index", "1000", "--identities", "600"], "at most half"),
         ("data.py", ["--parts", "speed", "--source", "folder:no/such/folder"], "no such folder"),
@@ -198,6 +209,23 @@ def test_heads_are_measured_beside_their_limit_and_a_peer(tmp_path: Path) -> Non
     assert found["step"]["peak_mib"] > 50  # the whole process
     assert all(name in done.stdout for name in names)
     assert "5,000 classes" in done.stdout
+
+
+def test_augmentation_is_measured_beside_a_step_and_kornia(
+    tmp_path: Path, run_here: RunHere
+) -> None:
+    out = tmp_path / "augmentation.json"
+    sizes = ("--size", 16, "--batch", 4, "--rounds", 1)
+    done = run_here("augmentation.py", *sizes, "--out", out)
+    assert done.code == 0, done.err
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert list(figures["presets_ms"]) == ["step", *augmentation.presets()]
+    assert list(figures["alone_ms"]) == augmentation.names()
+    assert min(figures["alone_ms"].values()) > 0
+    if importlib.util.find_spec("kornia") is not None:
+        assert len(figures["kornia_ms"]) == 16
+        assert "kornia / workbench" in done.out
+    assert "share of a step" in done.out
 
 
 def test_verification_is_measured_beside_arcface_torch_and_agrees_with_it(
@@ -264,3 +292,34 @@ def test_reading_is_measured_beside_the_decoder_and_the_usual_way(tmp_path: Path
         assert found["open"][kind]["images"] == 2000
         assert found["open"][kind]["seconds"] > 0
         assert kind in done.stdout
+
+
+def test_training_is_measured_beside_a_plain_loop_and_the_parts_of_a_step_add_up(
+    tmp_path: Path, run_here: RunHere
+) -> None:
+    out = tmp_path / "train.json"
+    options = ["--batch", 4, "--size", 16, "--steps", 2, "--rounds", 1]
+    names = ["--backbones", "smallresnet", "--augment", "none", "mirror"]
+    done = run_here("train.py", *options, *names, "--out", out)
+    assert done.code == 0, done.err
+    found = json.loads(out.read_text(encoding="utf-8"))
+    speeds = found["images_per_second"]["smallresnet"]
+    assert list(speeds) == ["plain", "none", "mirror"]
+    assert min(speeds.values()) > 0
+    for parts in found["step_ms"].values():
+        assert min(parts.values()) >= 0
+        assert parts["network"] > 0
+        assert parts["backward"] > 0
+        # The parts are those of the steps that count: none of them is measured twice.
+        assert parts["rest"] < sum(parts.values())
+    assert found["step_ms"]["mirror"]["augment"] > 0
+    assert "smallresnet" in done.out
+    assert "backward" in done.out
+
+
+def test_every_backbone_that_a_cpu_can_train_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _imported("train.py", monkeypatch)
+    names = module.cpu_sized()
+    assert names[0] == "smallresnet"
+    assert {"mobilefacenet", "iresnet18", "seresnet18", "vit_tiny"} <= set(names)
+    assert "iresnet100" not in names

@@ -1,4 +1,4 @@
-"""Batches have the requested order with any number of workers, and are scaled and mirrored."""
+"""Batches have the requested order with any number of workers, and are scaled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workbench import data
 from workbench.data import batches as module
-from workbench.data.batches import CHANNELS, batches, kept, mirror_some, to_network
+from workbench.data.batches import CHANNELS, batches, kept, to_network
 from workbench.errors import WorkbenchError
 
 
@@ -165,9 +165,6 @@ def test_a_fault_that_is_no_broken_picture_is_never_passed_over(workers: int) ->
 def test_batches_lie_as_the_network_wants_them(workers: int, images: data.Images) -> None:
     for pictures, _ in batches(images, [0, 1, 2], (8, 6), 2, workers):
         assert pictures.is_contiguous(memory_format=torch.channels_last)
-        assert mirror_some(pictures, torch.Generator()).is_contiguous(
-            memory_format=torch.channels_last
-        )
 
 
 def test_what_is_too_large_to_keep_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,20 +190,3 @@ def test_the_order_of_the_colours_is_the_networks() -> None:
     assert torch.equal(rgb, to_network(pictures, 10.0, 2.0))
     assert torch.equal(bgr, rgb[:, [2, 1, 0]])
     assert bgr.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_about_half_are_mirrored_and_the_rest_left_alone() -> None:
-    pictures = torch.arange(400 * 3 * 2 * 4).reshape(400, 3, 2, 4).remainder(251).to(torch.uint8)
-    mixed = mirror_some(pictures, torch.Generator().manual_seed(3))
-    as_before = (mixed == pictures).flatten(1).all(1)
-    turned = (mixed == pictures.flip(-1)).flatten(1).all(1)
-    assert bool((as_before ^ turned).all())
-    assert 150 < int(turned.sum()) < 250
-    assert torch.equal(mixed, mirror_some(pictures, torch.Generator().manual_seed(3)))
-    assert not torch.equal(mixed, mirror_some(pictures, torch.Generator().manual_seed(4)))
-
-
-def test_mirroring_leaves_the_global_random_state_alone() -> None:
-    before = torch.get_rng_state()
-    mirror_some(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.Generator())
-    assert torch.equal(torch.get_rng_state(), before)

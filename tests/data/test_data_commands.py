@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from helpers import CommandResult, RunCommand
 from PIL import Image
 
@@ -79,6 +80,12 @@ def test_render_says_where_and_renders_once(workbench: RunCommand) -> None:
             "folder.png: cannot be written",
         ),
         (("show", "synthfaces:2x2,size=32", "--scale", "999"), "megapixels"),
+        (("show", "synthfaces:2x2,size=32", "--augment", "stronk"), "did you mean 'strong'?"),
+        (("show", "synthfaces:2x2,size=32", "--augment", "[flip"), "is not valid YAML"),
+        (
+            ("show", "synthfaces:2x2,size=32", "--augment", "strong", "--images", "2"),
+            "--images cannot be combined with --augment",
+        ),
         (("info", "synthfaces:2x"), "images must be"),
         (("info", "synthfaces:2x2,size=32@mni=2"), "did you mean 'min'"),
         (("info", "synthfaces:2x2,size=32", "--out", "a.csv"), "--verify"),
@@ -107,6 +114,21 @@ def test_bad_input_is_refused_and_nothing_written(
     data.render("synthfaces:2x2,size=32", progress=False)
     assert_refused(workbench(*arguments), words)
     assert sorted(path.name for path in here.iterdir()) == ["cache", "file", "folder.png"]
+
+
+@pytest.mark.parametrize("augment", ["adaface", "[flip, {blur: {kind: motion}}]"])
+def test_show_draws_augmentations(workbench: RunCommand, here: Path, augment: str) -> None:
+    spec = "synthfaces:5x4,size=32"
+    done = workbench("show", spec, "--augment", augment, "--people", 2, "--scale", 1)
+    assert done.out == "synthfaces-5x4-size32-augmented.png\n"
+    rows = data.augmented(data.open(spec), yaml.safe_load(augment), faces=2)
+    with Image.open(here / "synthfaces-5x4-size32-augmented.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[0] == 2 + len(rows) * 34
+    for row, faces in enumerate(rows.values()):
+        for column, face in enumerate(faces):
+            top, left = 2 + 34 * row, pixels.shape[1] - 34 * (2 - column)
+            assert np.array_equal(pixels[top : top + 32, left : left + 32], face)
 
 
 def test_show_writes_a_contact_sheet(workbench: RunCommand, here: Path) -> None:

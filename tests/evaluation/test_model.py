@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Complaint
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from workbench import backbones, data, losses, runs
 from workbench.evaluation import Model, load_model, similarity
 
 SIZE, DIM, CLASSES = 16, 8, 5
+AVERAGED = runs.AVERAGED_MODEL
 CONFIG: dict[str, Any] = {
     "data": "folder:nowhere",
     "backbone": "smallresnet",
@@ -413,4 +415,31 @@ def test_weights_of_an_onnx_file_that_are_nan_are_named(
     run = runs.create(tmp_path, "o", CONFIG | {"backbone": runs.ONNX, "loss": runs.IMPORTED})
     run.model_path.write_bytes(graph.SerializeToString())
     with complaint(runs.ONNX_MODEL, "NaN"):
+        load_model(run, "cpu")
+
+
+def test_the_averaged_weights_of_a_run_are_used_unless_the_last_ones_are_asked_for(
+    run: runs.Run,
+) -> None:
+    last = load_model(run, "cpu")
+    assert not last.averaged
+    tensors = {
+        f"backbone.{key}": value * 1.5 if value.is_floating_point() else value
+        for key, value in last.net.state_dict().items()
+    }
+    save_file({key: value.contiguous() for key, value in tensors.items()}, run.path / AVERAGED)
+    model = load_model(run, "cpu")
+    assert model.averaged
+    for key, value in model.net.state_dict().items():
+        assert torch.equal(value, tensors[f"backbone.{key}"])
+    np.testing.assert_array_equal(model.centres, last.centres)
+    again = load_model(run, "cpu", weights="last")
+    assert not again.averaged
+    for key, value in again.net.state_dict().items():
+        assert torch.equal(value, last.net.state_dict()[key])
+
+
+def test_averaged_weights_that_are_damaged_are_refused(run: runs.Run, complaint: Complaint) -> None:
+    (run.path / AVERAGED).write_bytes(b"not a file of weights")
+    with complaint(AVERAGED, "not a safetensors file"):
         load_model(run, "cpu")

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import torch
-
-from workbench import backbones
-from workbench.backbones.registry import BACKBONES
-
-_ON_META: dict[Any, backbones.Backbone] = {}
+from shapes import create_shapes_once
 
 
 @pytest.fixture(autouse=True)
 def _shapes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the networks on the device "meta".
-
-    An import compares a checkpoint with the names and shapes of the weights of all backbones. To
-    create those for each test takes most of its time.
-    """
-    create = backbones.create
-
-    def create_once(name: str, **options: Any) -> backbones.Backbone:
-        if torch.get_default_device().type != "meta":
-            return create(name, **options)
-        key = (name, id(BACKBONES._factories.get(name)), repr(sorted(options.items())))
-        if key not in _ON_META:
-            _ON_META[key] = create(name, **options)
-        return _ON_META[key]
-
-    monkeypatch.setattr(backbones, "create", create_once)
+    create_shapes_once(monkeypatch)

@@ -263,18 +263,6 @@ def test_a_network_of_the_same_names_with_other_layers_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
-def test_arcface_torchs_transformers_are_other_networks_than_those_here(
-    tmp_path: Path, complaint: Any
-) -> None:
-    state = {
-        "patch_embed.proj.weight": torch.zeros(256, 3, 9, 9),
-        "pos_embed": torch.zeros(1, 144, 256),
-    }
-    torch.save(state | {"feature.0.weight": torch.zeros(256, 144 * 256)}, tmp_path / "vit_t.pt")
-    with complaint("fits no known backbone", "export it to ONNX"):
-        wb.import_model(tmp_path / "vit_t.pt", runs_dir=tmp_path / "runs")
-
-
 def test_hostile_shapes_are_one_line(tmp_path: Path, complaint: Any) -> None:
     state = _Mbf(1, (1, 1, 1, 1)).state_dict()
     for key, tensor in {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench import runs
 from workbench.evaluation import load_model
-from workbench.exchange.state_dict import read_checkpoint
+from workbench.weights.state_dict import read_checkpoint
 
 DIM = 8
 Weights = dict[str, Tensor]

@@ -99,6 +99,19 @@ def test_the_ramp_of_the_margin_counts(name: str, ramp: float) -> None:
     assert guess.random == pytest.approx(mean, rel=0.004, abs=4 * error)
 
 
+@pytest.mark.parametrize("name", ["softmax", "arcface", "circle", "normface+ohem"])
+def test_label_smoothing_counts(name: str) -> None:
+    loss = make(name)
+    loss.label_smoothing = 0.2
+    labels = labels_of(loss)
+    mean, error = simulated(loss, labels)
+    guess = loss.value_of_guess(random_embeddings(N, D), labels)
+    assert guess is not None
+    # Quantiles (ohem) and the mean lengths of class centres (softmax) are approximations.
+    relative = 0.02 if name in ("softmax", "normface+ohem") else 0.004
+    assert guess.random == pytest.approx(mean, rel=relative, abs=4 * error)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 100])
 @pytest.mark.parametrize("classes", [1, 2, 90])
 def test_few_and_many_dimensions_and_classes(dim: int, classes: int) -> None:
@@ -170,6 +183,18 @@ def test_every_type_of_embedding(dtype: torch.dtype) -> None:
     assert guess == pytest.approx(exact, rel=1e-3)
 
 
+@pytest.mark.parametrize("length", [1e5, 1e20])
+def test_logits_that_have_exploded_are_no_error(length: float) -> None:
+    loss: Any = make("softmax")
+    labels = labels_of(loss)
+    guess = loss.value_of_guess(length * random_embeddings(N, D), labels)
+    loss.weight.data *= 1e4  # here the largest logit decides, so the loss is proportional to it
+    mean, _ = simulated(loss, labels)
+    assert guess is not None
+    assert guess.random == pytest.approx(mean * length / 1e4, rel=0.06)
+    assert guess.uniform == pytest.approx(math.log(C))
+
+
 def test_a_loss_that_defines_no_guess_has_none() -> None:
     class Lengths(Loss):
         def value(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -217,12 +242,15 @@ def test_order_statistics_of_random_cosines() -> None:
     target=st.floats(-60, 60),
     non_target=st.floats(-60, 60),
     count=st.integers(0, 10**6),
+    values=st.integers(1, 2),
 )
-def test_fixed_logits_give_the_cross_entropy(target: float, non_target: float, count: int) -> None:
+def test_fixed_logits_give_the_cross_entropy(
+    target: float, non_target: float, count: int, values: int
+) -> None:
     loss = expected_softmax_loss(
         torch.tensor([target], dtype=torch.float64),
-        torch.tensor([[non_target]], dtype=torch.float64),
-        torch.ones(1, dtype=torch.float64),
+        torch.tensor([[non_target] * values], dtype=torch.float64),
+        torch.full((values,), 1.0 / values, dtype=torch.float64),
         count,
     )
     exact = float(np.logaddexp(0.0, (math.log(count) if count else -np.inf) + non_target - target))
@@ -245,3 +273,62 @@ def test_two_logits_of_equal_probability_agree_with_the_binomial_sum() -> None:
 
 def test_guess_is_a_pair() -> None:
     assert Guess(2.0, 1.0) == (2.0, 1.0)
+
+
+def simplex(classes: int, dim: int) -> torch.Tensor:
+    """Unit vectors with the same cosine, -1 / (C - 1), between each two of them."""
+    corners = torch.zeros(classes, dim, dtype=torch.float64)
+    corners[:, :classes] = torch.eye(classes, dtype=torch.float64) - 1.0 / classes
+    return F.normalize(corners)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("normface", {"s": 4.0}),
+        ("cosface", {"s": 8.0}),
+        ("arcface", {"s": 8.0}),
+        ("combined", {"s": 10.0}),
+        ("subcenter_arcface", {"s": 8.0, "sub_centres": 1}),
+    ],
+)
+def test_the_smallest_loss_is_that_of_a_simplex(name: str, options: dict[str, Any]) -> None:
+    loss: Any = make(name, dim=12, classes=10, **options).double().eval()
+    loss.weight.data = simplex(10, 12).reshape(loss.weight.shape)
+    value = loss(5.0 * simplex(10, 12), torch.arange(10)).item()
+    assert loss.smallest_loss() == pytest.approx(value, rel=1e-6)
+
+
+@given(seed=st.integers(0, 10**6), s=st.floats(0.5, 20.0), nearness=st.floats(0.0, 1.0))
+def test_no_embeddings_have_a_smaller_loss(seed: int, s: float, nearness: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    loss: Any = make("cosface", dim=6, classes=5, s=s, m=0.2).double()
+    centres = torch.randn(5, 6, generator=draw, dtype=torch.float64)
+    loss.weight.data = centres
+    embeddings = F.normalize(centres)
+    embeddings += (1 - nearness) * torch.randn(5, 6, generator=draw, dtype=torch.float64)
+    value = loss(embeddings, torch.arange(5)).item()
+    assert value >= loss.smallest_loss() * (1 - 1e-9)
+
+
+def test_a_scale_that_is_too_small_is_named_with_one_that_is_not() -> None:
+    [advice] = make("normface", classes=10_000, s=5.0).advice(1000)
+    assert "NormFace: the scale s = 5 is too small for 10,000 classes" in advice
+    assert "use s = 12 or more" in advice
+    assert make("normface", classes=10_000, s=12.0).advice(1000) == []
+
+
+@pytest.mark.parametrize("name", ["adaface", "curricularface"])
+def test_losses_with_other_advice_also_check_the_scale(name: str) -> None:
+    assert any("too small" in line for line in make(name, s=2.0).advice(10**6))
+
+
+@pytest.mark.parametrize("name", wb.losses.LOSSES.names())
+def test_the_defaults_fit_a_million_classes(name: str) -> None:
+    loss = wb.losses.create(name, embedding_dim=2, num_classes=1_000_000)
+    assert not any("too small" in line for line in loss.advice(10**9))
+
+
+def test_a_margin_that_no_scale_fits_is_named() -> None:
+    [advice] = make("cosface", m=1.5).advice(1000)
+    assert "too small for this margin; use a smaller margin" in advice

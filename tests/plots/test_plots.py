@@ -127,6 +127,7 @@ def _all() -> dict[str, go.Figure]:
         "confusion": plots.confusion(np.array([[3, 1], [0, 4]]), ["ann", "bob"]),
         "alignment": plots.alignment({"arcface-a": _study()}),
         "images_per_identity": plots.images_per_identity([2, 2, 3, 40]),
+        "learning_rates": plots.learning_rates({"constant": [0.1, 0.1]}),
     }
 
 
@@ -409,3 +410,20 @@ def test_points_carry_the_numbers_of_their_images_and_unknown_people_are_grey() 
     assert (unknown.name, ann.name) == ("identity not given", "Ann Lee")
     assert (list(unknown.customdata), list(ann.customdata)) == ([6, 8], [5, 7])
     assert unknown.marker.color != ann.marker.color
+
+
+def test_learning_rates_have_a_panel_each_and_labels_on_the_lowest_axis_of_a_column() -> None:
+    rates = {name: [0.1, 0.05, 0.01] for name in ("a", "b", "c")}
+    fig = plots.learning_rates(rates, steps_per_epoch=2, columns=2)
+    assert [title.text for title in fig.layout.annotations][:3] == ["a", "b", "c"]
+    assert fig.data[2].x.tolist() == [0.0, 0.5, 1.0]
+    assert list(fig.data[2].y) == [0.1, 0.05, 0.01]
+    axes = (fig.layout.xaxis, fig.layout.xaxis2, fig.layout.xaxis3)
+    assert [axis.showticklabels for axis in axes] == [False, True, True]
+
+
+@pytest.mark.parametrize("rates", [{}, {"a": []}, {"a": [0.1]}])
+def test_few_learning_rates_can_be_drawn(rates: dict[str, list[float]]) -> None:
+    fig = plots.learning_rates(rates)
+    assert len(fig.data) == len(rates)
+    json.loads(fig.to_json())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from workbench.errors import WorkbenchError
 from workbench.training.overriding import OPTIONS_OF, with_overrides
 
 FILES = sorted(Path(presets.__file__).parent.glob("*.yaml"))
-SYNTHFACES = "synthfaces:8x4,size=64"
+SYNTHFACES = "synthfaces:8x5,size=64"
+"""40 images: two batches of `BATCH_SIZE`."""
+BATCH_SIZE = 20
 
 
 def _given(name: str, **overrides: Any) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def test_another_loss_comes_without_the_options_of_the_former() -> None:
 
 @pytest.mark.parametrize("setting", OPTIONS_OF)
 def test_overriding_a_name_removes_its_options_only(setting: str) -> None:
-    settings = {name: "one" for name in OPTIONS_OF} | {
+    settings: dict[str, Any] = dict.fromkeys(OPTIONS_OF, "one") | {
         options: {"a": 1} for options in OPTIONS_OF.values()
     }
     changed = with_overrides(settings, {setting: "two"})
@@ -136,21 +140,21 @@ def test_overriding_a_name_removes_its_options_only(setting: str) -> None:
 
 
 def test_what_the_user_has_to_give_is_named_with_what_the_original_used() -> None:
-    with pytest.raises(WorkbenchError, match="'data' to you.*CASIA-WebFace") as caught:
+    with pytest.raises(WorkbenchError, match=r"'data' to you.*CASIA-WebFace") as caught:
         wb.presets.load("casia-arcface-r50")
     assert "recordio:" in str(caught.value)
     name = "homework-seresnet34-triplet-finetuned"
-    with pytest.raises(WorkbenchError, match="'init' to you.*homework-seresnet34-normface"):
+    with pytest.raises(WorkbenchError, match=r"'init' to you.*homework-seresnet34-normface"):
         wb.presets.load(name, data="synthfaces")
     assert wb.presets.load(name, data="synthfaces", init="runs/a").init == "runs/a"
 
 
 def test_bad_names_and_values_are_one_line() -> None:
-    with pytest.raises(WorkbenchError, match="unknown preset 'casia-arcface-r5'.*did you mean"):
+    with pytest.raises(WorkbenchError, match=r"unknown preset 'casia-arcface-r5'.*did you mean"):
         wb.presets.load("casia-arcface-r5", data="synthfaces")
     with pytest.raises(WorkbenchError, match="unknown preset '_homework'"):
         wb.presets.load("_homework", data="synthfaces")
-    with pytest.raises(WorkbenchError, match="unknown setting 'epoch'.*'epochs'"):
+    with pytest.raises(WorkbenchError, match=r"unknown setting 'epoch'.*'epochs'"):
         wb.presets.load("casia-arcface-r50", data="synthfaces", epoch=3)
     with pytest.raises(WorkbenchError, match="'lr'"):
         wb.presets.load("casia-arcface-r50", data="synthfaces", lr=-1)
@@ -169,9 +173,7 @@ def test_bad_names_and_values_are_one_line() -> None:
         ("about: a\nextends: new\nsettings: {}\n", "new.yaml: new extends new"),
     ],
 )
-def test_a_faulty_file_is_named(
-    content: str, match: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_faulty_file_is_named(content: str, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {**presets._files(), "new": content}
     monkeypatch.setattr(presets, "_files", lambda: files)
     presets._read.cache_clear()
@@ -198,45 +200,56 @@ def test_the_table_has_a_row_for_each_preset() -> None:
 # Training
 
 
-def _tiny(name: str) -> dict[str, Any]:
-    """Overrides that make two steps of a preset affordable on a CPU."""
-    config = wb.presets.load(name, **_given(name))
-    overrides: dict[str, Any] = {"epochs": 1, "accumulate": 1, "batch_size": 16}
-    if config.image_size != 28:
-        overrides["image_size"] = 32
-    if config.schedule == "multi-step":
-        overrides["schedule_options"] = {**config.schedule_options, "epochs": [0.5]}
-    return overrides
-
-
-SLOW = ("r50", "r100", "resnet34", "resnet50", "arcface-tf2")
-
-
-@pytest.fixture(scope="session")
-def other_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, wb.runs.Run]:
-    """Runs from which the fine-tuned presets start, by their backbone; made when asked for."""
-    return {}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if any(s in name for s in SLOW) else ())
-        for name in presets.names()
-    ],
-)
-def test_two_steps_of_a_preset(
-    name: str, tmp_path: Path, other_run: dict[str, wb.runs.Run]
-) -> None:
-    given = {"data": SYNTHFACES, "runs_dir": str(tmp_path)} | _tiny(name)
+def _tiny(name: str, folder: Path, **overrides: Any) -> wb.TrainConfig:
+    """The config of a preset with two steps on 40 images of 32 pixels."""
+    tiny: dict[str, Any] = {
+        "data": SYNTHFACES,
+        "epochs": 1,
+        "batch_size": BATCH_SIZE,
+        "accumulate": 1,
+        "image_size": 32,
+        "log_every": 1,
+        "runs_dir": str(folder),
+    }
+    settings = presets.get(name).settings
+    if settings.get("schedule") == "multi-step":
+        tiny["schedule_options"] = {**settings["schedule_options"], "epochs": [0.5]}
     if "init" in presets.get(name).needs:
-        backbone = name.split("-")[1]
-        if backbone not in other_run:
-            normface = f"homework-{backbone}-normface"
-            tiny = given | {"runs_dir": str(tmp_path / "other")}
-            other_run[backbone] = wb.train(wb.presets.load(normface, **tiny), progress=False)
-        given["init"] = str(other_run[backbone].path)
-    run = wb.train(wb.presets.load(name, log_every=1, **given), progress=False)
+        original = re.search("homework-[a-z0-9]+-normface", presets.get(name).needs["init"])
+        assert original is not None
+        first = _tiny(original[0], folder / "init", **overrides)
+        tiny["init"] = str(wb.train(first, progress=False).path)
+    return wb.presets.load(name, **tiny | overrides)
+
+
+def _assert_two_steps(config: wb.TrainConfig) -> None:
+    run = wb.train(config, progress=False)
     assert run.state == "finished"
     assert len(run.metrics()) == 2
     assert run.metrics()["loss"].notna().all()
+
+
+def _of_its_own() -> list[str]:
+    """The first of all presets that differ in the backbone, its data or the length alone."""
+    different: dict[str, str] = {}
+    for name in presets.names():
+        content = presets.get(name)
+        rest = {
+            setting: value
+            for setting, value in content.settings.items()
+            if setting in ("loss", "loss_options", "optimizer", "schedule", "augment", "tasks")
+        }
+        different.setdefault(f"{rest} {sorted(content.needs)}", name)
+    return list(different.values())
+
+
+@pytest.mark.parametrize("name", _of_its_own())
+def test_two_steps_of_a_preset_with_a_small_backbone(name: str, tmp_path: Path) -> None:
+    _assert_two_steps(_tiny(name, tmp_path, backbone="smallresnet"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets.names())
+def test_two_steps_of_a_preset(name: str, tmp_path: Path) -> None:
+    _assert_two_steps(_tiny(name, tmp_path))
+    shutil.rmtree(tmp_path)  # the checkpoints of all presets together have several gigabytes

@@ -155,7 +155,9 @@ def test_a_run_leaves_its_files_and_nothing_else(whole: runs.Run, faces: Path) -
         [
             runs.CONFIG,
             runs.ENVIRONMENT,
+            runs.IDENTITIES,
             runs.METRICS,
+            runs.NOTES,
             runs.CHECKPOINT,
             runs.MODEL,
             runs.STATUS,

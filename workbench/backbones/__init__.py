@@ -17,7 +17,7 @@ from workbench.backbones.resnet import ResNet18, ResNet34, ResNet50
 from workbench.backbones.seresnet import SEResNet18, SEResNet34, SEResNet50
 from workbench.backbones.small import SmallResNet
 from workbench.backbones.sphereface_net import SphereFace20, SphereFace64
-from workbench.backbones.vit import ViTSmall, ViTTiny
+from workbench.backbones.vit import ViTBase, ViTLarge, ViTSmall, ViTTiny
 
 __all__ = [
     "Backbone",
@@ -36,6 +36,8 @@ __all__ = [
     "SmallResNet",
     "SphereFace20",
     "SphereFace64",
+    "ViTBase",
+    "ViTLarge",
     "ViTSmall",
     "ViTTiny",
     "accepts",

@@ -25,7 +25,8 @@ class FaceViT(Backbone):
     Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, eq. 1-4, with the changes of
     InsightFace's arcface_torch: no class token, ReLU6 instead of GELU, no biases for queries, keys
     and values, and the embedding from the map of all tokens by FC - BN - FC - BN. In arcface_torch,
-    patches have 9 pixels and the last 4 of 112 pixels are unused. Here the patches cover the image.
+    patches have 9 pixels and the last 4 of 112 pixels are unused (`patch=9, cover=False`). By
+    default, the patches cover the image.
 
     Args:
         embedding_dim: Length D of an embedding, >= 1.
@@ -34,17 +35,24 @@ class FaceViT(Backbone):
             default it is the one that gives closest to 12 patches along the shorter side (the
             larger of two equally close ones): 8 for 112 and 64 pixels, 2 for 28, 16 for 160 and
             224.
-        depth: Number of transformer blocks, >= 1.
+        depth: Number of transformer blocks, >= 1. By default 12, and 24 for `vit_base` and
+            `vit_large`.
         heads: Number of attention heads of a block, a divisor of the length of a token.
         drop_path: Share of the images for which the last block is skipped in training,
             0 <= drop_path < 1. The share grows linearly from 0 at the first block (Huang et al.,
             "Deep networks with stochastic depth", ECCV 2016, eq. 4).
+        width: Length of a token, >= 1. By default that of the network's name.
+        expansion: Factor by which the hidden layer of a block's perceptron is wider than a token,
+            >= 1.
+        cover: Whether the patches must cover the image. If not, `patch` need not divide height and
+            width, and the last rows and columns of pixels are unused.
         head: "flatten", "gap" or "gdc"; see `heads.embedding_head`. It acts on the map of tokens.
         dropout: Share of the map of tokens that is dropped in training, 0..1.
         scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
 
     Attributes:
-        width: Length of a token.
+        default_width: Length of a token, unless `width` is given.
+        default_depth: Number of blocks, unless `depth` is given.
 
     Raises:
         WorkbenchError: If an option is out of range or unknown.
@@ -53,38 +61,44 @@ class FaceViT(Backbone):
     paper: ClassVar[str] = (
         "Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021; layout of arcface_torch"
     )
-    width: ClassVar[int]
+    default_width: ClassVar[int]
+    default_depth: ClassVar[int] = 12
 
     def __init__(
         self,
         embedding_dim: int = 512,
         image_size: int | tuple[int, int] = 112,
         patch: int | None = None,
-        depth: int = 12,
+        depth: int | None = None,
         heads: int = 8,
         drop_path: float = 0.05,
         head: Head = "flatten",
         dropout: float = 0.0,
         scale: Scale = "trained",
+        width: int | None = None,
+        expansion: int = 4,
+        cover: bool = True,
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         name = type(self).__name__
-        if depth < 1:
-            raise WorkbenchError(f"{name}: depth must be positive, got {depth}")
-        if heads < 1 or self.width % heads:
-            raise WorkbenchError(f"{name}: heads must divide the width {self.width}, got {heads}")
+        depth = self.default_depth if depth is None else depth
+        width = self.default_width if width is None else width
+        for option, value in (("depth", depth), ("width", width), ("expansion", expansion)):
+            if value < 1:
+                raise WorkbenchError(f"{name}: {option} must be positive, got {value}")
+        if heads < 1 or width % heads:
+            raise WorkbenchError(f"{name}: heads must divide the width {width}, got {heads}")
         if not 0 <= drop_path < 1:
             raise WorkbenchError(
                 f"{name}: drop_path must be a share 0 <= drop_path < 1, got {drop_path}"
             )
-        self.patch = patch_size(self.image_size, patch)
+        self.patch = patch_size(self.image_size, patch, cover)
         rows, columns = (side // self.patch for side in self.image_size)
-        width = self.width
         self.patches = nn.Conv2d(3, width, self.patch, stride=self.patch)
         self.positions = nn.Parameter(torch.empty(1, rows * columns, width))
         self.blocks = nn.Sequential(
             *(
-                _Block(width, heads, drop_path * number / max(depth - 1, 1))
+                _Block(width, heads, expansion, drop_path * number / max(depth - 1, 1))
                 for number in range(depth)
             )
         )
@@ -109,30 +123,50 @@ class FaceViT(Backbone):
 class ViTTiny(FaceViT):
     """The network vit_t of arcface_torch, with tokens of length 256."""
 
-    width = 256
+    default_width = 256
 
 
 @register("vit_small")
 class ViTSmall(FaceViT):
     """The network vit_s of arcface_torch, with tokens of length 512."""
 
-    width = 512
+    default_width = 512
 
 
-def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
+@register("vit_base")
+class ViTBase(FaceViT):
+    """The network vit_b of arcface_torch, with 24 blocks and tokens of length 512."""
+
+    default_width = 512
+    default_depth = 24
+
+
+@register("vit_large")
+class ViTLarge(FaceViT):
+    """The network vit_l of arcface_torch, with 24 blocks and tokens of length 768.
+
+    The network vit_h is `width=1024, depth=48`.
+    """
+
+    default_width = 768
+    default_depth = 24
+
+
+def patch_size(image_size: tuple[int, int], patch: int | None = None, cover: bool = True) -> int:
     """Checks the side of a patch, or selects one.
 
     Args:
         image_size: Height and width in pixels.
         patch: Side of a patch in pixels, or None to select the one that gives closest to 12 patches
             along the shorter side.
+        cover: Whether the patches must cover the image.
 
     Returns:
         The side in pixels.
 
     Raises:
-        WorkbenchError: If the patch does not divide height and width, or no patch gives 6 to 24
-            along the shorter side.
+        WorkbenchError: If the patch must divide height and width and does not, if it is larger than
+            the image, or if no patch gives 6 to 24 along the shorter side.
 
     Example:
         >>> patch_size((112, 112))
@@ -141,6 +175,13 @@ def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
     height, width = image_size
     common = gcd(height, width)
     divisors = [side for side in range(1, common + 1) if common % side == 0]
+    if patch is not None and not cover:
+        if not 1 <= patch <= min(image_size):
+            raise WorkbenchError(
+                f"patches of {patch} x {patch} do not fit into images of {height} x {width}; give "
+                f"a side from 1 to {min(image_size)}"
+            )
+        return patch
     if patch is not None:
         if patch not in divisors:
             listed = ", ".join(map(str, divisors))
@@ -162,16 +203,16 @@ def patch_size(image_size: tuple[int, int], patch: int | None = None) -> int:
 class _Block(nn.Module):
     """Pre-norm transformer block: attention, then a two-layer perceptron."""
 
-    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+    def __init__(self, width: int, heads: int, expansion: int, drop_path: float) -> None:
         super().__init__()
         self.attention = nn.Sequential(
             nn.LayerNorm(width), _Attention(width, heads), _DropPath(drop_path)
         )
         self.mlp = nn.Sequential(
             nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
+            nn.Linear(width, expansion * width),
             nn.ReLU6(),
-            nn.Linear(4 * width, width),
+            nn.Linear(expansion * width, width),
             _DropPath(drop_path),
         )
 

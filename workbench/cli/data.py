@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.cli.options import BrokenChoice, BrokenOption, WorkersOption, examples, sides
+from workbench.cli.options import (
+    BrokenChoice,
+    BrokenOption,
+    WorkersOption,
+    examples,
+    quoted,
+    sides,
+    yaml_value,
+)
 from workbench.errors import WorkbenchError, WorkbenchWarning
 from workbench.files import atomic_path
 
@@ -84,8 +92,8 @@ def data_info(
     if broken:
         _print_broken(broken, f"of {len(images):,} images cannot be read")
         typer.echo(
-            "to skip these images: train with --set broken=skip; evaluate, embed, alignment, "
-            "pack and pairs with --broken skip",
+            "to skip these images: train, evaluate, embed, alignment, pack and pairs with "
+            "--broken skip",
             err=True,
         )
         raise typer.Exit(1)
@@ -320,27 +328,61 @@ def data_align(
     epilog=examples(
         "workbench data show synthfaces",
         "workbench data show bin:lfw.bin --people 20 --out lfw.png",
+        "workbench data show synthfaces --augment strong",
+        "workbench data show synthfaces --augment '[flip, {blur: {kind: motion}}]'",
     ),
 )
 def data_show(
     name: SpecArgument,
-    out: Annotated[Path | None, typer.Option(help="PNG file; NAME.png by default.")] = None,
-    people: Annotated[int, typer.Option(min=1, help="Largest number of rows.")] = 10,
-    images: Annotated[int, typer.Option(min=1, help="Largest number of images in a row.")] = 12,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG file; NAME.png or, with --augment, NAME-augmented.png by default."),
+    ] = None,
+    people: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Largest number of rows, 10 by default; with --augment of columns, 6."
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Largest number of images in a row, 12 by default; not with --augment."
+        ),
+    ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Factor by which images are enlarged.")] = 2,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Show the augmentations of a preset or a list, one in each row: none, mirror, "
+            "adaface, digiface, strong, or a list in YAML as in the setting augment."
+        ),
+    ] = None,
 ) -> None:
-    """Write a contact sheet of a data set or benchmark, with one row of images per person."""
+    """Write a contact sheet of a data set or benchmark, with one row of images per person.
+
+    With --augment it shows instead what an augmentation does to one image of each person.
+    """
     from workbench import data
+    from workbench.data.inspect.contact_sheet import sheet
     from workbench.images import to_png
 
+    if augment is not None and images is not None:
+        raise WorkbenchError("--images cannot be combined with --augment, which shows one image")
     opened = _with_images(_open(name))
-    file = out or Path(f"{opened.name}.png")
+    file = out or Path(f"{opened.name}{'' if augment is None else '-augmented'}.png")
     if file.suffix.lower() != ".png":
         raise WorkbenchError(f"--out {file}: expected a file name that ends in .png")
-    sheet = to_png(data.contact_sheet(opened, people, images, scale))
+    if augment is None:
+        drawn = data.contact_sheet(opened, people or 10, images or 12, scale)
+    else:
+        rows = data.augmented(
+            opened, yaml_value(augment, f"--augment {quoted(augment)}"), people or 6
+        )
+        drawn = sheet([list(row) for row in rows.values()], list(rows), scale)
     try:
         with atomic_path(file) as temporary:
-            temporary.write_bytes(sheet)
+            temporary.write_bytes(to_png(drawn))
     except OSError as error:
         raise WorkbenchError(f"{file}: cannot be written ({error.strerror})") from None
     typer.echo(file)

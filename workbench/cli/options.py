@@ -107,7 +107,7 @@ def sides(text: str, option: str = "--image-size") -> int | tuple[int, int]:
         (112, (112, 96))
     """
     numbers = text.lower().split("x")
-    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,5}", number) for number in numbers):
+    if len(numbers) > 2 or not all(re.fullmatch(r"[0-9]{1,6}", number) for number in numbers):
         raise WorkbenchError(
             f"{option} {quoted(text)}: expected a side such as 112, "
             "or height and width such as 112x96"
@@ -136,8 +136,6 @@ def name_value_pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
         >>> name_value_pairs(["s=32", "easy_margin=true"], "--loss-option")
         {'s': 32, 'easy_margin': True}
     """
-    from workbench.runs import read_yaml
-
     values: dict[str, Any] = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
@@ -148,11 +146,30 @@ def name_value_pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
         name = name.strip()
         if name in values:
             raise WorkbenchError(f"{option} {quoted(name)} is given twice")
-        try:
-            values[name] = read_yaml(value)
-        except ValueError:
-            raise WorkbenchError(f"{option} {quoted(text)}: the value is not valid YAML") from None
+        values[name] = yaml_value(value, f"{option} {quoted(text)}")
     return values
+
+
+def yaml_value(text: str, where: str) -> Any:
+    """Reads the value of an option as YAML.
+
+    Args:
+        text: the value, such as "[flip, blur]".
+        where: name of the option, for the error message.
+
+    Raises:
+        WorkbenchError: if the text is not valid YAML.
+
+    Example:
+        >>> yaml_value("[flip, {blur: {kind: motion}}]", "--augment")
+        ['flip', {'blur': {'kind': 'motion'}}]
+    """
+    from workbench.runs import read_yaml
+
+    try:
+        return read_yaml(text)
+    except ValueError:
+        raise WorkbenchError(f"{where}: the value is not valid YAML") from None
 
 
 def nested(values: dict[str, Any], option: str) -> dict[str, Any]:

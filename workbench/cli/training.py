@@ -40,7 +40,7 @@ class SettingsCommand(TyperCommand):
         def command(**values: Any) -> None:
             train_with(**values)
 
-        command.__doc__ = train_with.__doc__
+        command.__doc__ = train.__doc__
         command.__signature__ = source.replace(  # type: ignore[attr-defined]
             parameters=[*own, *parameters()]
         )
@@ -100,17 +100,7 @@ def train_with(
     ] = None,
     **values: Any,
 ) -> None:
-    """Train a backbone under a loss and write a run directory.
-
-    The run directory holds the settings, the metrics, the weights and a
-    checkpoint, from which training can be resumed. `workbench evaluate` and the
-    dashboard read it. Ctrl-C stops training after the current step and saves a
-    checkpoint.
-
-    Every setting is an option. Options take precedence over the preset or the
-    config file. A value `null` stands for the default that a description calls
-    null.
-    """
+    """Trains with the values of the options; see `train`."""
     from workbench import presets
     from workbench.cli.settings import as_settings
     from workbench.runs import read_settings
@@ -152,4 +142,13 @@ def train_with(
 
 @training_commands.command(cls=SettingsCommand, epilog=EPILOG)
 def train() -> None:
-    """Train a backbone under a loss and write a run directory."""
+    """Train a backbone under a loss and write a run directory.
+
+    The run directory holds the settings, the metrics, the weights and a
+    checkpoint, from which training can be resumed. `workbench evaluate` and the
+    dashboard read it. Ctrl-C stops training after the current step and saves a
+    checkpoint.
+
+    Every setting is an option. Options take precedence over the preset or the
+    config file. Where a description mentions null, the value can be `null`.
+    """

@@ -152,6 +152,12 @@ def metrics(run: runs.Run) -> pd.DataFrame:
     return run.metrics()
 
 
+@cached_by_files(lambda run: [run.path / runs.NOTES], max_entries=64)
+def notes(run: runs.Run) -> list[dict[str, Any]]:
+    """Returns the notes and warnings of the training."""
+    return run.notes()
+
+
 def _all_evaluation_files(chosen: Sequence[runs.Run]) -> list[Path]:
     return [
         path for run in chosen for name in run.evaluations() for path in _evaluation_file(run, name)

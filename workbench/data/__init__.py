@@ -20,6 +20,7 @@ from workbench.data.benchmark import (
 from workbench.data.benchmarks.megaface import draw_identification
 from workbench.data.benchmarks.prepared import open_without, prepare, unprepared
 from workbench.data.dataset import Dataset, Images, Sample
+from workbench.data.inspect.augmented import augmented
 from workbench.data.inspect.contact_sheet import contact_sheet
 from workbench.data.io.commands import stored_names
 from workbench.data.io.not_listed import LeftOutWarning
@@ -29,6 +30,7 @@ from workbench.data.leaving_out import LeftOut, find_unreadable, lost_parts, wit
 from workbench.data.registry import (
     BENCHMARKS,
     SOURCES,
+    Part,
     benchmark,
     is_drawn,
     is_source,
@@ -53,9 +55,11 @@ __all__ = [
     "Labelled",
     "LeftOut",
     "LeftOutWarning",
+    "Part",
     "Sample",
     "Templates",
     "align",
+    "augmented",
     "balanced_folds",
     "benchmark",
     "consecutive_folds",

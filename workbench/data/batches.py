@@ -1,4 +1,4 @@
-"""Batches for a network: decodes, fits, stacks, scales and mirrors images."""
+"""Batches for a network: decodes, fits, stacks and scales images."""
 
 from __future__ import annotations
 
@@ -202,17 +202,3 @@ def _broadcast(value: PerChannel, images: Tensor) -> float | Tensor:
     if isinstance(value, tuple):
         return torch.tensor(value, device=images.device).view(3, 1, 1)
     return value
-
-
-def mirror_some(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors each image left to right with probability 1/2.
-
-    Args:
-        images: (B, 3, H, W).
-        generator: source of random numbers, on the CPU.
-
-    Returns:
-        (B, 3, H, W).
-    """
-    chosen = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from workbench import backbones, losses, runs
-from workbench.arrays import Integers
+from workbench.arrays import Floats, Integers
 from workbench.backbones.base import as_size
 from workbench.data import Images
 from workbench.data.batches import CHANNELS, batches, to_network
@@ -27,6 +27,7 @@ from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation.protocol import Flip
 from workbench.finite import check_tensors
 from workbench.scaling import PerChannel, formula, per_channel
+from workbench.tasks import ClassesHead, Head, from_description
 
 Weights = Literal["auto", "averaged", "last"]
 """Which weights of a run are used; see `load_model`."""
@@ -47,6 +48,7 @@ class Model:
         device: device of the network.
         step: number of training steps; None if unknown.
         channels: order of the colour channels of its input, "rgb" or "bgr".
+        heads: heads of the run's tasks, such as gender and age, by name; empty without tasks.
         averaged: whether the weights of the backbone are their moving average over the training,
             and not those of the last step.
     """
@@ -59,6 +61,7 @@ class Model:
     device: torch.device
     step: int | None = None
     channels: str = "rgb"
+    heads: Mapping[str, Head] = field(default_factory=dict)
     averaged: bool = False
 
     @property
@@ -154,6 +157,51 @@ class Model:
         predicted: Integers = classes.cpu().numpy()
         return predicted
 
+    @torch.inference_mode()
+    def estimate(self, embeddings: NDArray[np.float32]) -> dict[str, Estimate]:
+        """Estimate the attributes for which the run has a task.
+
+        Args:
+            embeddings: (N, D) embeddings, to which those of the mirrored images may be added: their
+                length does not matter.
+
+        Returns:
+            The estimates by the names of the tasks.
+        """
+        inputs = torch.from_numpy(embeddings).to(self.device)
+        estimates = {}
+        for task, head in self.heads.items():
+            outputs = head(inputs)
+            numbers, classes, probabilities = head.estimate(outputs), None, None
+            names: tuple[str, ...] = ()
+            if isinstance(head, ClassesHead):
+                probabilities = head.probabilities(outputs).cpu().numpy()
+                classes = probabilities.argmax(axis=1)
+                names = tuple(head.classes)
+            estimates[task] = Estimate(
+                classes,
+                names,
+                probabilities,
+                None if numbers is None else numbers.double().cpu().numpy(),
+            )
+        return estimates
+
+
+class Estimate(NamedTuple):
+    """The estimates of one task for N images.
+
+    Attributes:
+        classes: (N,) numbers of the most probable classes; None if the task has no classes.
+        class_names: names of the C classes; empty if the task has no classes.
+        probabilities: (N, C) probabilities of the classes; None if the task has no classes.
+        numbers: (N,) estimated numbers, such as ages; None if the task estimates none.
+    """
+
+    classes: Integers | None
+    class_names: tuple[str, ...]
+    probabilities: NDArray[np.float32] | None
+    numbers: Floats | None
+
 
 def embedding_length(model: Model, flip: Flip) -> int:
     """Return the length of the embeddings that `Model.embed` returns."""
@@ -219,15 +267,9 @@ def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -
         raise WorkbenchError(f"{path}: missing; the run ({run.state}) has saved no model yet")
     if path.name == runs.ONNX_MODEL:
         return _from_onnx(run, path, resolve_device(device))
-    try:
-        tensors = load_file(path)
-        if averaged:  # this file has the weights of the backbone only
-            tensors |= load_file(run.path / runs.AVERAGED_MODEL)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
-    check_tensors(tensors, str(path), _DIVERGED)
+    tensors, metadata = _read_file(path)
+    if averaged:  # this file has the weights of the backbone only
+        tensors |= _read_file(run.path / runs.AVERAGED_MODEL)[0]
     _check_unchanged(run, metadata)
     net, loss = _create(run, path, tensors, metadata)
     mean, std, channels = _checked_scaling(run)
@@ -237,6 +279,7 @@ def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -
         if weight is None and isinstance(loss, losses.ClassificationLoss):
             raise _no_centres(path)
         _fill(loss, "loss", tensors, run)
+    heads = _heads(run, path, tensors, metadata)
     centres = loss.centres.detach() if isinstance(loss, losses.ClassificationLoss) else weight
     if (
         centres is not None and centres.ndim != 2
@@ -253,8 +296,41 @@ def load_model(run: runs.Run, device: str = "auto", weights: Weights = "auto") -
         device=on_device,
         step=int(step) if step.isdigit() else None,
         channels=channels,
+        heads={name: head.to(on_device).eval() for name, head in heads.items()},
         averaged=averaged,
     )
+
+
+def _heads(
+    run: runs.Run, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]
+) -> dict[str, Head]:
+    """Create the heads of the tasks that the metadata describe, with their weights."""
+    if runs.TASKS not in metadata:
+        return {}
+    try:
+        heads = from_description(metadata[runs.TASKS])
+    except WorkbenchError as error:
+        raise WorkbenchError(f"{path}: its metadata {runs.TASKS!r} are {error}") from None
+    for name, head in heads.items():
+        if head.embedding_dim != run.config.get("embedding_dim"):
+            raise WorkbenchError(
+                f"{path}: task {name!r} takes embeddings of length {head.embedding_dim}, the "
+                f"backbone's have length {run.config.get('embedding_dim')}"
+            )
+        _fill(head, f"{runs.TASKS}.{name}", tensors, run)
+    return heads
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file of weights, which are finite, and its metadata."""
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WorkbenchError(f"{path}: not a safetensors file ({error})") from None
+    check_tensors(tensors, str(path), _DIVERGED)
+    return tensors, metadata
 
 
 def _uses_average(run: runs.Run, weights: Weights) -> bool:
@@ -380,7 +456,7 @@ def _no_centres(path: Path) -> WorkbenchError:
 
 
 def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Run) -> None:
-    """Load the tensors of one part, "backbone" or "loss", into its module."""
+    """Load the tensors of one part, such as "backbone" or "tasks.gender", into its module."""
     own = {
         key.removeprefix(f"{part}."): value
         for key, value in tensors.items()
@@ -391,5 +467,5 @@ def _fill(module: nn.Module, part: str, tensors: dict[str, Tensor], run: runs.Ru
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise WorkbenchError(
-            f"{run.path / runs.MODEL}: does not fit {run.config[part]!r} ({reason})"
+            f"{run.path / runs.MODEL}: does not fit {run.config.get(part, part)!r} ({reason})"
         ) from None

@@ -16,20 +16,17 @@ from safetensors.torch import save_file
 from workbench import __version__, runs
 from workbench.backbones.base import as_size
 from workbench.errors import WorkbenchError
-from workbench.exchange.fitting import fitting_backbone
 from workbench.exchange.imported_network import (
     ImportedNetwork,
     Scaling,
     note_on_size,
     notes_on_scaling,
 )
-from workbench.exchange.state_dict import read_checkpoint
 from workbench.files import atomic_path, check_writable
 from workbench.scaling import PerChannel
+from workbench.weights import fitting_backbone, read_checkpoint
 
 SUFFIX = ".onnx"
-DEFAULT_SIDE = 112
-"""Side of the images of a state_dict, in pixels, if the caller does not set it."""
 
 
 def import_model(
@@ -59,7 +56,8 @@ def import_model(
         backbone: Name of the backbone of a state_dict; by default the registered one that its
             weights fit. Not allowed for ONNX files.
         image_size: Height and width of the images in pixels; an int means a square. By default
-            the size that an ONNX file states, else 112.
+            the size that an ONNX file states; for a state_dict 112, or 112 x 96 if its weights
+            fit only that size; else 112.
         pixel_mean: Mean that is subtracted from pixel values 0..255: one number, or three in the
             order of `channels`. By default what `export_onnx` wrote into the file; else 0 if an
             ONNX network takes integers or begins with a subtraction and a multiplication, as
@@ -130,9 +128,7 @@ def _read_state_dict(
     scaling_options: dict[str, Any],
 ) -> ImportedNetwork:
     """Reads a state_dict and finds the registered backbone that its weights fit."""
-    fit = fitting_backbone(
-        read_checkpoint(source), str(source), backbone, size or (DEFAULT_SIDE, DEFAULT_SIDE)
-    )
+    fit = fitting_backbone(read_checkpoint(source), str(source), backbone, size)
     net = fit.net
     tensors = {
         f"backbone.{key}": value.detach().contiguous() for key, value in net.state_dict().items()

@@ -14,8 +14,8 @@ from workbench.exchange.imported_network import (
     note_on_size,
     notes_on_scaling,
 )
-from workbench.exchange.state_dict import few
 from workbench.scaling import read_per_channel
+from workbench.weights.state_dict import few
 
 if TYPE_CHECKING:
     import onnx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ class AdaCos(MarginSoftmax):
         "Zhang et al., AdaCos: Adaptively scaling cosine logits for effectively learning deep face "
         "representations, CVPR 2019"
     )
+    fixed_scale: ClassVar[bool] = False
     adapted: Tensor
 
     def __init__(self, embedding_dim: int, num_classes: int, fixed: bool = False) -> None:

@@ -139,25 +139,27 @@ class AdaFace(MarginSoftmax):
             self.batch_std = update_average(self.batch_std, lengths.std(), self.rate)
 
     def advice(self, steps: int) -> list[str]:
-        """Warns if the moving standard deviation keeps too much of its initial value.
+        """Also warns if the moving standard deviation keeps too much of its initial value.
 
         Args:
             steps: Number of training steps.
 
         Returns:
-            At most one sentence.
+            Sentences for the user; usually none.
         """
+        advice = super().advice(steps)
         remaining = (1.0 - self.rate) ** steps
         if self.h == 0 or remaining <= NEGLIGIBLE:
-            return []
+            return advice
         remedy = "raise rate"
         if self.rate:
             needed = math.log(NEGLIGIBLE) / math.log1p(-self.rate)
             remedy = f"train for {needed:,.0f} steps or more, or raise rate"
         return [
+            *advice,
             f"adaface: the moving standard deviation starts at {INITIAL_STD:g}, and after "
             f"{steps:,} steps {remaining:.0%} of that is left; until it has decayed, the quality "
-            f"of images has little effect and the loss is nearly CosFace; {remedy}"
+            f"of images has little effect and the loss is nearly CosFace; {remedy}",
         ]
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

@@ -40,6 +40,9 @@ from workbench.losses.head import (
 HeadScale = Literal["trained", "none"]
 """What a loss requires of the last batch normalisation of the network: a value of the backbones'
 option `scale`."""
+LARGEST_REST = 0.1
+"""Loss that may remain with perfect embeddings before the scale counts as too small. It is that of
+a target class with a probability of 0.9."""
 NEGLIGIBLE = 0.02
 """Weight below which a term of a weighted mean no longer matters, such as the initial value in a
 moving average."""
@@ -781,9 +784,14 @@ class ClassificationLoss(Loss):
     ) -> Tensor:
         """Returns the expected losses of samples whose non-target logits are random.
 
-        By default it is the cross-entropy; see `guessing.expected_softmax_loss`.
+        By default it is the cross-entropy, with label smoothing; see
+        `guessing.expected_softmax_loss`.
         """
-        return expected_softmax_loss(target, non_target, probabilities, count)
+        losses = expected_softmax_loss(target, non_target, probabilities, count)
+        if not self.label_smoothing:
+            return losses
+        mean = (target + count * (non_target @ probabilities)) / (count + 1)
+        return losses + self.label_smoothing * (target - mean)
 
     def random_cosines(self, size: int) -> RandomCosines:
         """Returns the distribution of the cosine of a random direction to a random class centre.
@@ -886,6 +894,9 @@ class MarginSoftmax(ClassificationLoss):
         >>> loss.target_logit(torch.tensor([1.0, 0.5, -0.5]))
         tensor([ 16.,   8., -24.])
     """
+
+    fixed_scale: ClassVar[bool] = True
+    """Whether `smallest_loss` holds: the loss is a softmax whose scale is not trained."""
 
     def __init__(self, embedding_dim: int, num_classes: int, s: float, m: float) -> None:
         super().__init__(embedding_dim, num_classes)
@@ -1000,6 +1011,55 @@ class MarginSoftmax(ClassificationLoss):
     def can_smooth(self) -> bool:
         """Whether `label_smoothing` is supported: not if a subclass has another `per_sample`."""
         return type(self).per_sample is MarginSoftmax.per_sample
+
+    def smallest_loss(self) -> float:
+        """Returns a lower bound of the mean loss over classes of the same size.
+
+        It is reached if each embedding equals its class centre and the class centres are equally
+        far from each other, at the cosine -1 / (C - 1). For small scales it is far above 0. Wang et
+        al., "NormFace: L2 hypersphere embedding for face verification", ACM Multimedia 2017,
+        proposition 2, here with a margin that is smallest at the angle 0.
+
+        Returns:
+            The bound with the whole margin; 0 if the loss has no fixed scale, or another form.
+
+        Example:
+            >>> import workbench as wb
+            >>> loss = wb.losses.create("normface", embedding_dim=512, num_classes=1000, s=1.0)
+            >>> round(loss.smallest_loss(), 2), round(math.log(1000), 2)  # hardly below a guess
+            (5.91, 6.91)
+        """
+        count = self.classes_seen - 1
+        if not self.fixed_scale or count < 1:
+            return 0.0
+        at_rest = copy.copy(self)
+        at_rest.ramp = 1.0
+        target = float(at_rest.target_logit(self.weight.new_ones(())))
+        return math.log1p(count * math.exp(-self.s / count - target))
+
+    def advice(self, steps: int) -> list[str]:
+        """Warns if the scale is too small for the number of classes.
+
+        Args:
+            steps: Number of training steps.
+
+        Returns:
+            At most one sentence.
+        """
+        smallest = self.smallest_loss()
+        if smallest <= LARGEST_REST:
+            return []
+        count = self.classes_seen - 1
+        share = 1.0 / count + float(self.target_logit(self.weight.new_ones(()))) / self.s
+        name = f"{type(self).__name__}: the scale s = {self.s:g} is too small"
+        if share <= 0:
+            return [f"{name} for this margin; use a smaller margin"]
+        needed = math.log(count / math.expm1(LARGEST_REST)) / share
+        return [
+            f"{name} for {count + 1:,} classes: even with perfect embeddings the loss stays above "
+            f"{smallest:.2g} (NormFace, proposition 2), and images that are already well placed "
+            f"keep dominating the gradient; use s = {math.ceil(needed)} or more"
+        ]
 
     def guess(self, embeddings: Tensor, labels: Tensor) -> Guess | None:
         """Returns the values of a guess for embeddings of the mean length; see `Loss.guess`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -49,6 +50,8 @@ class Circle(MarginSoftmax):
     paper = (
         "Sun et al., Circle loss: A unified perspective of pair similarity optimization, CVPR 2020"
     )
+
+    fixed_scale: ClassVar[bool] = False
 
     def __init__(
         self, embedding_dim: int, num_classes: int, gamma: float = 256.0, m: float = 0.25

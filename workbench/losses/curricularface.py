@@ -85,21 +85,23 @@ class CurricularFace(MarginSoftmax):
         self.t = update_average(self.t, self.target_cosines(embeddings, labels).mean(), self.rate)
 
     def advice(self, steps: int) -> list[str]:
-        """Warns if t stays well below the mean target cosine.
+        """Also warns if t stays well below the mean target cosine.
 
         Args:
             steps: Number of training steps.
 
         Returns:
-            At most one sentence.
+            Sentences for the user; usually none.
         """
+        advice = super().advice(steps)
         remaining = (1.0 - self.rate) ** steps
         if remaining <= NEGLIGIBLE:
-            return []
+            return advice
         return [
+            *advice,
             f"curricularface: t starts at 0, and after {steps:,} steps it has covered "
             f"{1 - remaining:.0%} of the way to the mean cosine, so hard negatives have a lower "
-            "weight than in a long training; train longer, or raise rate"
+            "weight than in a long training; train longer, or raise rate",
         ]
 
     def measure(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:

@@ -73,6 +73,7 @@ class SphereFace(MarginSoftmax):
     formula = "|x| psi(theta), psi = (-1)^k cos(m theta) - 2k"
     paper = "Liu et al., SphereFace: Deep hypersphere embedding for face recognition, CVPR 2017"
     head_scale: ClassVar[HeadScale | None] = "trained"
+    fixed_scale: ClassVar[bool] = False
     step: Tensor
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,8 @@ class SphereFace2(MarginSoftmax):
         "Wen et al., SphereFace2: Binary classification is all you need for deep face recognition, "
         "ICLR 2022"
     )
+
+    fixed_scale: ClassVar[bool] = False
 
     def __init__(
         self,

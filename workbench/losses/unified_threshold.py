@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,8 @@ class UnifiedThreshold(MarginSoftmax):
 
     formula = "softplus(-(s (cos theta_y - m) - b)) + sum_j softplus(s cos theta_j - b)"
     paper = "Zhou et al., UniFace: Unified cross-entropy loss for deep face recognition, ICCV 2023"
+
+    fixed_scale: ClassVar[bool] = False
 
     def __init__(
         self, embedding_dim: int, num_classes: int, s: float = 64.0, m: float = 0.4

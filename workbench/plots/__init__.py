@@ -10,19 +10,20 @@ from workbench.plots.angles import (
     pair_angles,
     pair_similarity,
 )
-from workbench.plots.datasets import images_per_identity
+from workbench.plots.datasets import augmentations, images_per_identity
 from workbench.plots.identification import cmc, distractors, open_set_det
 from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.sweeps import sweep
-from workbench.plots.training import CURVES, training_curves
+from workbench.plots.training import CURVES, learning_rates, training_curves
 
 __all__ = [
     "CURVES",
     "accuracy",
     "alignment",
+    "augmentations",
     "centre_angles",
     "cmc",
     "confusion",
@@ -31,6 +32,7 @@ __all__ = [
     "images_per_identity",
     "invariance",
     "invariance_tar",
+    "learning_rates",
     "margin_curves",
     "margin_slopes",
     "open_set_det",

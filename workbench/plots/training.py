@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from workbench.plots.theme import figure, styles
+from workbench.plots.theme import BLUE, faded, figure, styles
 
 CURVES = {
     "loss": "Training loss",
@@ -17,6 +19,9 @@ CURVES = {
     "genuine_angle_mean": "Angle between two images of one person (degrees)",
     "impostor_angle_mean": "Angle between images of two people (degrees)",
     "active_triplets": "Triplets that cost something",
+    "embedding_norm": "Mean length of the embeddings of a batch",
+    "embedding_cosine": "Mean cosine between two images of a batch",
+    "centre_cosine": "Mean cosine between two class centres",
     "scale": "Scale of the logits",
     "margin_ramp": "Share of the margin in force",
     "lambda": "SphereFace: weight of the plain cosine",
@@ -35,13 +40,22 @@ CURVES = {
 class centres need class centres, angles of pairs and triplets are logged for the triplet loss, and
 some columns belong to a single loss."""
 
+GUESSES = {
+    "loss_of_random_guess": ("random guess", "dot"),
+    "loss_of_uniform_guess": ("uniform guess", "dash"),
+}
+"""Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
+
 
 def training_curves(
     metrics: Mapping[str, pd.DataFrame], column: str = "loss", smooth: int = 5
 ) -> go.Figure:
     """Draws one training metric against epochs.
 
-    A thick line shows the running median of each run, a thin one the logged values.
+    A thick line shows the running median of each run, a thin one the logged values. With the loss,
+    two more lines of each run show the loss of a network that guesses: dotted for embeddings with
+    random directions, as before the training, and dashed for a network that finds all similarities
+    equal. Only a loss below the dashed line shows that identities are told apart.
 
     Args:
         metrics: metrics by run name, each a table with one row for each logged step, as
@@ -90,6 +104,7 @@ def training_curves(
         )
         fig.update_yaxes(type="log", exponentformat="power", dtick=1)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
+        _add_guesses(fig, metrics)
     if column in (
         "accuracy",
         "active_triplets",
@@ -100,3 +115,94 @@ def training_curves(
     ):
         fig.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return fig
+
+
+def learning_rates(
+    rates: Mapping[str, Sequence[float]], steps_per_epoch: int = 1, columns: int = 4
+) -> go.Figure:
+    """Draws learning rates against epochs, with a panel for each schedule.
+
+    Args:
+        rates: learning rates of consecutive steps, by the name of the schedule.
+        steps_per_epoch: number of steps in an epoch.
+        columns: largest number of panels side by side.
+
+    Returns:
+        A figure whose panels share their axes.
+
+    Example:
+        >>> fig = learning_rates({"constant": [0.1] * 4, "step": [0.1, 0.1, 0.01, 0.01]}, 2)
+        >>> fig.data[1].x.tolist()
+        [0.0, 0.5, 1.0, 1.5]
+    """
+    rows = max(math.ceil(len(rates) / columns), 1)
+    columns = max(min(columns, len(rates)), 1)
+    panels = make_subplots(
+        rows,
+        columns,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        subplot_titles=list(rates),
+        horizontal_spacing=0.03,
+        vertical_spacing=0.6 / (rows * 2.5),
+    )
+    single = figure("Epoch", "Learning rate")
+    axes = {
+        axis: single.layout[axis].to_plotly_json() | {"title": None, "rangemode": "tozero"}
+        for axis in ("xaxis", "yaxis")
+    }
+    panels.update_xaxes(axes["xaxis"])
+    panels.update_yaxes(axes["yaxis"])
+    for number, (name, values) in enumerate(rates.items()):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        panels.add_scatter(
+            x=np.arange(len(values)) / steps_per_epoch,
+            y=list(values),
+            name=name,
+            mode="lines",
+            line={"color": BLUE, "width": 2.2},
+            fill="tozeroy",
+            fillcolor=faded(BLUE, 0.12),
+            **place,
+        )
+        is_lowest = number + columns >= len(rates)
+        panels.update_xaxes(
+            showticklabels=is_lowest,
+            title=single.layout.xaxis.title if is_lowest else None,
+            **place,
+        )
+        if place["col"] == 1:
+            panels.update_yaxes(title=single.layout.yaxis.title, **place)
+    panels.update_layout(
+        template="plotly_white",
+        font=single.layout.font,
+        showlegend=False,
+        height=180 + 170 * rows,
+        margin={"l": 75, "r": 20, "t": 40, "b": 65},
+    )
+    return panels
+
+
+def _add_guesses(fig: go.Figure, metrics: Mapping[str, pd.DataFrame]) -> None:
+    """Adds the losses of a guess of each run, with one grey legend entry for all runs."""
+    for column, (label, dash) in GUESSES.items():
+        tables = {name: table for name, table in metrics.items() if column in table}
+        for name, style in styles(metrics).items():
+            if name in tables:
+                fig.add_scatter(
+                    x=tables[name]["epoch"],
+                    y=tables[name][column],
+                    name=f"{name}: {label}",
+                    mode="lines",
+                    showlegend=False,
+                    legendgroup=name,
+                    line={"color": style.colour, "dash": dash, "width": 1.4},
+                )
+        if tables:
+            fig.add_scatter(
+                x=[None],
+                y=[None],
+                name=label,
+                mode="lines",
+                line={"color": "grey", "dash": dash, "width": 1.4},
+            )

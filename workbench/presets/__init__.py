@@ -61,7 +61,7 @@ def names() -> list[str]:
     return sorted(name for name in _files() if not name.startswith("_"))
 
 
-def load(name: str, **overrides: Any) -> TrainConfig:
+def load(name: str, /, **overrides: Any) -> TrainConfig:
     """Returns the settings of a preset.
 
     Args:

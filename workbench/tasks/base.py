@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.tasks.labels import as_numbers
 
 
 class Head(nn.Module, ABC):
@@ -29,6 +30,7 @@ class Head(nn.Module, ABC):
         embedding_dim: Length D of an embedding.
         outputs: Number K of outputs.
         hidden: Number of units of a hidden layer; None for a linear head.
+        missing: Labels that mean "not known".
 
     Attributes:
         kind: Name of the kind of task.
@@ -38,8 +40,16 @@ class Head(nn.Module, ABC):
     kind: ClassVar[str]
     measure_name: ClassVar[str]
 
-    def __init__(self, attribute: str, embedding_dim: int, outputs: int, hidden: int | None):
+    def __init__(
+        self,
+        attribute: str,
+        embedding_dim: int,
+        outputs: int,
+        hidden: int | None,
+        missing: Sequence[float | str],
+    ) -> None:
         super().__init__()
+        self.missing = list(missing)
         self.attribute = attribute
         self.embedding_dim = embedding_dim
         self.hidden = hidden
@@ -115,6 +125,17 @@ class Head(nn.Module, ABC):
         """Computes the figure `measure_name` of images that have a label."""
 
     @abstractmethod
+    def estimate(self, outputs: Tensor) -> Tensor | None:
+        """Returns the estimated numbers.
+
+        Args:
+            outputs: (N, K) outputs.
+
+        Returns:
+            (N,) numbers in the unit of the labels; None if the labels are names.
+        """
+
+    @abstractmethod
     def likelihood_factor(self, log_variance: Tensor) -> Tensor:
         """Returns the factor of the loss in uncertainty weighting.
 
@@ -136,6 +157,18 @@ class Head(nn.Module, ABC):
         Raises:
             WorkbenchError: if a label does not fit the task.
         """
+
+    def numbers(self, column: Iterable[Any], where: str) -> NDArray[np.float64]:
+        """Returns the labels of a column as numbers, for tasks that estimate numbers.
+
+        Args:
+            column: N labels.
+            where: What the column is, for messages.
+
+        Returns:
+            (N,) numbers, NaN where the label is missing.
+        """
+        return as_numbers(column, where, self.missing)
 
     @classmethod
     @abstractmethod

@@ -72,13 +72,12 @@ class ClassesHead(Head):
         rename: dict[str, str] | None = None,
         missing: Sequence[float | str] = (),
     ) -> None:
-        super().__init__(attribute, embedding_dim, len(classes), hidden)
+        super().__init__(attribute, embedding_dim, len(classes), hidden, missing)
         self.classes = list(classes)
         self.loss = loss
         self.edges = None if edges is None else list(edges)
         self.values = None if values is None else list(values)
         self.rename = dict(rename or {})
-        self.missing = list(missing)
         weights = [1.0] * len(classes) if class_weights is None else list(class_weights)
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
 
@@ -136,7 +135,7 @@ class ClassesHead(Head):
     def targets(self, column: Iterable[Any], where: str) -> NDArray[np.float64]:
         """Returns the numbers of the classes; see `Head.targets`."""
         if self.edges is not None:
-            return _in_ranges(as_numbers(column, where, self.missing), self.edges)
+            return _in_ranges(self.numbers(column, where), self.edges)
         return as_classes(as_texts(column, self.rename, self.missing), self.classes, where)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

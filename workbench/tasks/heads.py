@@ -81,7 +81,7 @@ class Heads(nn.ModuleDict):
         recognition: Tensor | None,
         embeddings: Tensor,
         targets: Mapping[str, Tensor],
-        shares: Mapping[str, float] | None = None,
+        shares: Mapping[str, float | Tensor] | None = None,
     ) -> Tensor:
         """Computes the total loss of a batch, or the part of it that some of its images have.
 

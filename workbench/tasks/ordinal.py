@@ -74,9 +74,8 @@ class OrdinalHead(Head):
         missing: Sequence[float | str] = (),
     ) -> None:
         self.loss = loss
-        super().__init__(attribute, embedding_dim, len(thresholds), hidden)
+        super().__init__(attribute, embedding_dim, len(thresholds), hidden, missing)
         self.thresholds, self.values = list(thresholds), list(values)
-        self.missing = list(missing)
 
     def last_layer(self, inputs: int) -> nn.Module:
         """Returns a layer with shared weights for coral, else an ordinary one."""
@@ -130,7 +129,7 @@ class OrdinalHead(Head):
 
     def targets(self, column: Iterable[Any], where: str) -> NDArray[np.float64]:
         """Returns the labels as numbers; see `Head.targets`."""
-        return as_numbers(column, where, self.missing)
+        return self.numbers(column, where)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns (N,) sums of the binary cross-entropies of the thresholds."""

@@ -55,10 +55,9 @@ class RegressionHead(Head):
         standardise: bool = True,
         missing: Sequence[float | str] = (),
     ) -> None:
-        super().__init__(attribute, embedding_dim, 1, hidden)
+        super().__init__(attribute, embedding_dim, 1, hidden, missing)
         self.mean, self.std = mean, std
         self.loss, self.standardise = loss, standardise
-        self.missing = list(missing)
 
     @classmethod
     def for_labels(
@@ -94,7 +93,7 @@ class RegressionHead(Head):
 
     def targets(self, column: Iterable[Any], where: str) -> NDArray[np.float64]:
         """Returns the labels as numbers; see `Head.targets`."""
-        return as_numbers(column, where, self.missing)
+        return self.numbers(column, where)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns (N,) errors in standard deviations, or in the unit of the label."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.files import atomic_path, check_writable
 from workbench.finite import check_tensors
-from workbench.runs import AVERAGED_MODEL, CHECKPOINT, MADE_WITH, MODEL, Run, made_with
+from workbench.runs import AVERAGED_MODEL, CHECKPOINT, MADE_WITH, MODEL, TASKS, Run, made_with
 from workbench.training.setup import Setup
 
 MOMENTS: dict[type[torch.optim.Optimizer], int] = {
@@ -66,6 +66,8 @@ def save(
         "num_classes": str(setup.loss.num_classes),
         MADE_WITH: json.dumps(made_with(config)),
     }
+    if setup.objective.heads is not None:
+        metadata[TASKS] = setup.objective.heads.described()
     files: dict[str, Callable[[Path], None]] = {CHECKPOINT: lambda path: torch.save(state, path)}
     files[MODEL] = lambda path: save_file(_on_cpu(tensors), path, metadata=metadata)
     if setup.average is not None:

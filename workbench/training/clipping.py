@@ -7,6 +7,8 @@ from math import inf
 from torch import Tensor, nn, zeros
 from torch.nn.utils import clip_grad_norm_
 
+from workbench.tasks import Heads
+
 
 class Clipper:
     """Scales long gradients down to a maximal norm, and counts how often this happens.
@@ -14,16 +16,23 @@ class Clipper:
     The gradients of the backbone and of the loss (mainly its class centres) are clipped
     separately. The norm of the gradient of the class centres grows with their number: with one
     common norm, the learning rate of the backbone would in effect depend on the number of classes.
+    The gradient of the head of each task is clipped separately too, to the norm of the backbone's.
 
     Args:
         net: The backbone.
         loss: The loss.
         max_norm: Largest norm of the gradient of the backbone; None means no limit.
         max_norm_loss: Largest norm of the gradient of the loss; None means no limit.
+        heads: The heads of the tasks by name; None if there are none.
     """
 
     def __init__(
-        self, net: nn.Module, loss: nn.Module, max_norm: float | None, max_norm_loss: float | None
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        max_norm: float | None,
+        max_norm_loss: float | None,
+        heads: Heads | None = None,
     ) -> None:
         device = next(net.parameters()).device
         # Without a limit, the norm is still computed, because it shows whether training diverges.
@@ -34,6 +43,7 @@ class Clipper:
             "clipped": list(net.parameters()),
             "clipped_loss": list(loss.parameters()),
         }
+        self.heads = [list(head.parameters()) for head in (heads or {}).values()]
         self.updates = 0
         self.counts = {name: zeros((), device=device) for name in self.limits}
 
@@ -47,6 +57,8 @@ class Clipper:
             name: clip_grad_norm_(self.parameters[name], limit)
             for name, limit in self.limits.items()
         }
+        for parameters in self.heads:
+            clip_grad_norm_(parameters, self.limits["clipped"])
         self.updates += 1
         for name, norm in norms.items():
             # The counts stay on the device, so that the CPU does not wait for a GPU.

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.runs import IMPORTED, read_settings
 from workbench.scaling import LARGEST_SIDE, PerChannel, per_channel
+from workbench.tasks import RECOGNITION, AnyTask, parse
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 """Names of the optimisers, which are those of the classes in `torch.optim`."""
 SCHEDULES = ("auto", "constant", "cosine", "multi-step", "one-cycle", "polynomial", "step")
 """Names of the schedules of the learning rate."""
+TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
+"""Names of the experiment trackers; see `workbench.training.trackers`."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": ("data", "batch_size", "images_per_identity", "broken", "workers"),
     "model": (
@@ -68,11 +79,18 @@ def _canonical(kind: str, names: tuple[str, ...], name: object) -> str:
     raise unknown_name(kind, name, names)
 
 
+def _as_list(value: object) -> object:
+    """Returns a single name as a list."""
+    return [value] if isinstance(value, str) else value
+
+
 Positive = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 Optimizer = Annotated[str, BeforeValidator(partial(_canonical, "optimizer", OPTIMIZERS))]
 Schedule = Annotated[str, BeforeValidator(partial(_canonical, "schedule", SCHEDULES))]
+Tracker = Annotated[str, BeforeValidator(partial(_canonical, "tracker", TRACKERS))]
 Mean = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it"))]
+Tasks = Annotated[dict[str, SerializeAsAny[AnyTask]], BeforeValidator(parse)]
 Std = Annotated[PerChannel, BeforeValidator(partial(per_channel, name="it", positive=True))]
 
 
@@ -273,12 +291,14 @@ class TrainConfig(BaseModel):
 
     # Tasks.
 
-    tasks: dict[str, Any] = {}
-    """Further tasks by name, such as {gender: {...}, age: {...}}, which are trained together with
-    the recognition of identities."""
+    tasks: Tasks = {}
+    """Further tasks by name, which are trained together with recognition: attributes such as gender
+    and age. {gender: {kind: classes}, age: {kind: regression}} trains two heads on columns of the
+    training set. The kinds are classes, ordinal and regression. Each task may have data of its own
+    (`data`, `share`), a `loss` and a `weight`. The entry `fr` gives the weight of recognition."""
 
     task: str | None = None
-    """The only task to train, "recognition" or a name in `tasks`. By default (null) all."""
+    """The only task to train: fr for recognition, or a name in `tasks`. By default (null) all."""
 
     # Computation.
 
@@ -305,9 +325,15 @@ class TrainConfig(BaseModel):
     log_every: Positive = 10
     """Number of steps between two lines of metrics.jsonl, at least 1."""
 
-    trackers: list[str] = []
-    """Experiment trackers that also receive the metrics: tensorboard, wandb, mlflow, trackio. Each
-    needs the extra of its name. By default none."""
+    trackers: Annotated[list[Tracker], BeforeValidator(_as_list)] = []
+    """Experiment trackers that also receive the metrics, by name: tensorboard, wandb, mlflow,
+    trackio. Each needs the extra of its name. By default none."""
+
+    @model_validator(mode="after")
+    def _task_is_known(self) -> Self:
+        if self.task is not None and self.task not in (RECOGNITION, *self.tasks):
+            raise unknown_name("task", self.task, [RECOGNITION, *self.tasks])
+        return self
 
     def __init__(self, **settings: Any) -> None:
         settings = from_earlier_version(settings)

@@ -249,6 +249,8 @@ class Diagnosis:
         )
 
     def _collapse(self) -> Finding | None:
+        if "vanishing-norm" in self.reported:
+            return None
         if not self._always("embedding_cosine", ALIKE) or self._pairs_differ():
             return None
         cosine = self._recent("embedding_cosine")
@@ -328,7 +330,9 @@ class Diagnosis:
 
     def _normal(self) -> Finding | None:
         loss, accuracy = self._recent("loss"), self._recent("accuracy")
-        if not (loss > LARGE_LOSS and accuracy > HIGH_ACCURACY):
+        if self.full is None or not (LARGE_LOSS < loss < self.full.random):
+            return None
+        if not accuracy > HIGH_ACCURACY:
             return None
         return Finding(
             "margin",

@@ -19,7 +19,7 @@ from workbench.errors import WorkbenchError
 from workbench.training import checkpoint, recommendations
 from workbench.training.callbacks import Callbacks, Training
 from workbench.training.config import TrainConfig
-from workbench.training.diagnosis import Diagnosis, health
+from workbench.training.diagnosis import Diagnosis, Finding, health
 from workbench.training.hardware import loader_workers
 from workbench.training.interrupt import stop_on_signal
 from workbench.training.ordering import seed_of_step, without_copies
@@ -41,16 +41,23 @@ class _Update:
 
     Attributes:
         images: The images of the batch on the device, before augmentation.
-        labels: The identities of the images.
-        embeddings: The embeddings of the images after augmentation, without gradient.
-        value: The value of the loss.
+        all_embeddings: The embeddings of the images after augmentation, without gradient.
+        targets: The targets of each task.
+        embeddings: The embeddings of the images that have an identity; none if recognition is not
+            trained.
+        labels: The identities of these images.
+        value: The value of the total loss.
+        recognition: The value of the loss of recognition, which is a part of it.
         norm: The norm of the gradient of the backbone, before it was clipped.
     """
 
     images: Tensor
-    labels: Tensor
+    all_embeddings: Tensor
+    targets: dict[str, Tensor]
     embeddings: Tensor
+    labels: Tensor
     value: Tensor
+    recognition: Tensor
     norm: Tensor
 
 
@@ -81,9 +88,8 @@ def loop(
     ramp = round(config.margin_ramp_epochs * steps_per_epoch)
     # A small data set is decoded once and kept in memory.
     workers = loader_workers(config.workers, setup.device)
-    images_source = kept(setup.data.images, net.image_size, workers)
+    images_source = kept(setup.mixture.images, net.image_size, workers)
     update: _Update | None = None
-    net.train()
 
     bar = tqdm(
         total=total,
@@ -116,7 +122,8 @@ def loop(
                 if loss.images_per_identity is not None:
                     images, numbers = without_copies(images, numbers)
 
-                # Set the learning rates and the share of the margin of this step.
+                # Set what is trained, the learning rates and the share of the margin of this step.
+                setup.freezer.apply(step)
                 lr = schedule.lr(step)
                 for group in setup.optimizer.param_groups:
                     group["lr"] = lr * group["lr_factor"]
@@ -144,15 +151,12 @@ def loop(
                 if update is not None and usable and log_due:
                     _check_finite(update, config, status)
                     row = {"step": step, "epoch": step / steps_per_epoch}
-                    row |= {"loss": update.value.item()}
-                    row |= loss.measure(update.embeddings, update.labels)
-                    row |= health(loss, update.embeddings, update.labels)
-                    row |= setup.clipper.shares()
+                    row |= _measured(config, setup, update)
                     speed = images_since / (time.perf_counter() - logged_at)
                     row |= {"lr": lr, "images_per_second": speed}
                     logged_at, images_since = time.perf_counter(), 0
                     metrics.append(row)
-                    for finding in diagnosis.check(row, update.embeddings, update.labels):
+                    for finding in _findings(diagnosis, row, update):
                         notes.add(step, *finding)
                     callbacks.on_log(training, row)
                     bar.set_postfix_str(_for_bar(row))
@@ -194,28 +198,73 @@ def _update(
         step: Number of steps done before this one, which determines the seed of the augmentation.
     """
     images = images.to(setup.device, non_blocking=True)
-    labels = torch.from_numpy(setup.data.identities)[numbers].to(setup.device, non_blocking=True)
+    labels = torch.from_numpy(setup.mixture.identities)[numbers]
+    labels = labels.to(setup.device, non_blocking=True)
+    targets = setup.objective.targets_of(numbers, setup.device)
     generator = torch.Generator().manual_seed(seed_of_step(step, config.seed))
     augmented = setup.augment(images, generator)
+    mixing = setup.augment.mixing
     setup.optimizer.zero_grad(set_to_none=True)
-    embeddings, values = [], []
+    embeddings, totals, recognitions = [], [], []
     parts = min(config.accumulate, len(images) // 2)  # batch normalisation needs two images
     for part in torch.arange(len(images), device=setup.device).tensor_split(parts):
         # Only the backbone is computed in bfloat16. The loss needs float32: near a cosine of 1,
         # bfloat16 has a resolution of 1/256, which is coarser than the effect of a margin.
-        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"):
+        with (
+            torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.precision == "bf16"),
+            torch.set_grad_enabled(not setup.objective.trunk_is_frozen),
+        ):
             embedded = setup.net(
                 to_network(augmented[part], config.pixel_mean, config.pixel_std, config.channels)
             )
-        value = setup.loss(embedded, labels[part]) * (len(part) / len(images))
-        value.backward()
+        value = setup.objective.of_part(embedded, labels, targets, part)
+        if mixing is not None:
+            partners = {name: target[mixing.partner] for name, target in targets.items()}
+            other = setup.objective.of_part(embedded, labels[mixing.partner], partners, part)
+            value = value.mixed(other, mixing.weight)
+        torch.autograd.backward(value.total)
         embeddings.append(embedded.detach())
-        values.append(value.detach())
+        totals.append(value.total.detach())
+        recognitions.append(value.recognition)
     norm = setup.clipper.clip()
     setup.optimizer.step()
     if setup.average is not None:
         setup.average.update()
-    return _Update(images, labels, torch.cat(embeddings), torch.stack(values).sum(), norm)
+    all_embeddings = torch.cat(embeddings)
+    recognised = setup.objective.recognised(labels)
+    return _Update(
+        images=images,
+        all_embeddings=all_embeddings,
+        targets=targets,
+        embeddings=all_embeddings[recognised],
+        labels=labels[recognised],
+        value=torch.stack(totals).sum(),
+        recognition=torch.stack(recognitions).sum(),
+        norm=norm,
+    )
+
+
+def _findings(diagnosis: Diagnosis, row: Mapping[str, Any], update: _Update) -> list[Finding]:
+    """Returns what a row shows about recognition, if it is trained.
+
+    With tasks, the column `loss` holds the total loss.
+    """
+    if not len(update.labels):
+        return []
+    of_recognition = {**row, "loss": update.recognition.item()}
+    return diagnosis.check(of_recognition, update.embeddings, update.labels)
+
+
+def _measured(config: TrainConfig, setup: Setup, update: _Update) -> dict[str, Any]:
+    """Returns the columns of metrics.jsonl that are measured on the last batch."""
+    row: dict[str, Any] = {"loss": update.value.item()}
+    row |= setup.objective.measure(update.all_embeddings, update.targets)
+    if len(update.labels):
+        if config.tasks:
+            row["fr_loss"] = update.recognition.item()
+        row |= setup.loss.measure(update.embeddings, update.labels)
+        row |= health(setup.loss, update.embeddings, update.labels)
+    return row | setup.clipper.shares()
 
 
 def _for_bar(row: Mapping[str, Any]) -> str:
@@ -280,7 +329,8 @@ def _write_notes(config: TrainConfig, setup: Setup, total: int, notes: Notes) ->
             f"{count:,} of {identities:,} identities ({count / identities:.0%}) have one image; "
             "they form no genuine pairs and are used in impostor pairs only",
         )
-    for line in recommendations.notes(config, setup.loss, total):
+    initialised = [] if setup.initialised is None else setup.initialised.notes
+    for line in [*initialised, *recommendations.notes(config, setup.loss, total)]:
         notes.add(0, "settings", "note", line)
 
 
@@ -307,7 +357,7 @@ def _check_embeddings(update: _Update, config: TrainConfig, setup: Setup, status
     images = to_network(update.images, config.pixel_mean, config.pixel_std, config.channels)
     setup.net.eval()
     embeddings = setup.net(images)
-    setup.net.train()
+    setup.freezer.apply(status.step)  # back to training mode, except for what is frozen
     wrong = int((~embeddings.isfinite()).any(1).sum())
     if wrong:
         raise WorkbenchError(

@@ -23,6 +23,7 @@ from workbench.training.records import Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.setup import Setup, prepare
 from workbench.training.stopping import StopAfter
+from workbench.training.trackers import create_trackers
 
 
 def train(
@@ -77,10 +78,10 @@ def train(
             "train: changes are for a run that is resumed; put them into the config"
         )
     if stop_after is None:
-        return _train(config, resume, changes or {}, Callbacks(callbacks), progress)
+        return _train(config, resume, changes or {}, callbacks, progress)
     stopper = StopAfter(stop_after)
     try:
-        return _train(config, resume, changes or {}, Callbacks([*callbacks, stopper]), progress)
+        return _train(config, resume, changes or {}, [*callbacks, stopper], progress)
     except KeyboardInterrupt:
         if stopper.run is None:
             raise
@@ -91,7 +92,7 @@ def _train(
     config: TrainConfig | str | Path | Mapping[str, Any] | None,
     resume: str | Path | runs.Run | None,
     changes: Mapping[str, Any],
-    callbacks: Callbacks,
+    callbacks: Sequence[Callback],
     progress: bool,
 ) -> runs.Run:
     """Starts a new run, or resumes one whose lock it takes."""
@@ -125,8 +126,9 @@ def check(config: TrainConfig) -> None:
         prepare(on_cpu)
 
 
-def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Run:
+def _start(config: TrainConfig, callbacks: Sequence[Callback], progress: bool) -> runs.Run:
     """Creates a run directory and trains the run."""
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     name = config.name
     if not name:
         loss_and_backbone = f"{config.loss}-{config.backbone}"
@@ -139,20 +141,25 @@ def _start(config: TrainConfig, callbacks: Callbacks, progress: bool) -> runs.Ru
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
-            run.write_environment(
-                environment(
-                    setup.device, setup.precision, setup.data, setup.single_image_identities
-                )
+            described = environment(
+                setup.device, setup.precision, setup.data, setup.single_image_identities
             )
-            loop(run, config, setup, status, 0, callbacks, progress)
+            if task_data := setup.mixture.fingerprints():
+                described["task_data"] = task_data
+            if setup.initialised is not None:
+                described["init"] = setup.initialised.plain()
+            run.write_environment(described)
+            run.write_identity_names(setup.data.identity_names)
+            loop(run, config, setup, status, 0, every_callback, progress)
     return run
 
 
 def _resume(
-    run: runs.Run, changes: Mapping[str, Any], callbacks: Callbacks, progress: bool
+    run: runs.Run, changes: Mapping[str, Any], callbacks: Sequence[Callback], progress: bool
 ) -> runs.Run:
     """Resumes a run whose lock this process holds."""
     config = resumed_settings(run, changes)
+    every_callback = Callbacks([*create_trackers(config.trackers), *callbacks])
     is_finished = run.status.get("state") == "finished"
     if is_finished and not changes and not (run.path / runs.CHECKPOINT).exists():
         return run  # there is nothing to do, and last.ckpt may have been deleted to save space
@@ -171,6 +178,12 @@ def _resume(
             raise WorkbenchError(
                 f"{run.path}: {config.data!r} is not the data the run began with; start a new run"
             )
+        recorded_of_tasks = run.environment.get("task_data", {})
+        for spec, of_task in setup.mixture.fingerprints().items():
+            if recorded_of_tasks.get(spec) != of_task:
+                raise WorkbenchError(
+                    f"{run.path}: {spec!r} is not the data its tasks began with; start a new run"
+                )
         step = state["step"]
         check_steps(run, config, step, setup.steps_per_epoch)
         checkpoint.restore(run, state, setup)
@@ -182,7 +195,7 @@ def _resume(
         status = Status(run, setup.total, step=step, saved=step)
         with _final_state(status):
             _record_resumption(run, config, setup, step, different, new_data="data" in changes)
-            loop(run, config, setup, status, state["metrics_bytes"], callbacks, progress)
+            loop(run, config, setup, status, state["metrics_bytes"], every_callback, progress)
     return run
 
 

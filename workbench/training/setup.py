@@ -17,7 +17,17 @@ from workbench.errors import WorkbenchError
 from workbench.training.averaging import Average
 from workbench.training.clipping import Clipper
 from workbench.training.config import TrainConfig
+from workbench.training.freezing import Freezer
 from workbench.training.hardware import resolve_precision
+from workbench.training.initialising import Initialised, initialise
+from workbench.training.multitask import (
+    Mixture,
+    Objective,
+    counts_of,
+    objective_of,
+    sources_of,
+    trains_recognition,
+)
 from workbench.training.optimisers import create_optimizer, parameter_groups
 from workbench.training.ordering import order_by_identity, order_by_shard, order_of_epoch
 from workbench.training.schedules import Schedule, create_schedule
@@ -29,12 +39,16 @@ class Setup:
 
     Attributes:
         data: The training set.
+        mixture: The images of the training set and of the data sets of tasks.
         net: The backbone.
         loss: The loss, with its class centres if it has any.
+        objective: What is minimised: the loss and those of the tasks.
         optimizer: The optimiser of the weights of the backbone and the loss.
         schedule: The schedule of the learning rate.
         clipper: The clipper of the gradients of the backbone and the loss.
         average: The moving average of the weights of the backbone; None if there is none.
+        freezer: Sets what is trained in a step.
+        initialised: What was taken over from `init`; None if there is none, or in a resumed run.
         augment: The augmentation of the images of a batch.
         device: The device of the training.
         precision: "fp32" or "bf16".
@@ -47,12 +61,16 @@ class Setup:
     """
 
     data: data.Dataset
+    mixture: Mixture
     net: backbones.Backbone
     loss: losses.Loss
+    objective: Objective
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     clipper: Clipper
     average: Average | None
+    freezer: Freezer
+    initialised: Initialised | None
     augment: augmentation.Augmentation
     device: torch.device
     precision: str
@@ -65,7 +83,10 @@ class Setup:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The modules with trained weights, by the prefix of their names in model.safetensors."""
-        return {"backbone": self.net, "loss": self.loss}
+        modules: dict[str, nn.Module] = {"backbone": self.net, "loss": self.loss}
+        if self.objective.heads is not None:
+            modules[runs.TASKS] = self.objective.heads
+        return modules
 
     @property
     def state_holders(self) -> dict[str, Any]:
@@ -76,21 +97,21 @@ class Setup:
         return holders
 
     def order_of_epoch(self, epoch: int, seed: int) -> NDArray[np.int64]:
-        """Returns the numbers of the images of an epoch, in order."""
-        length = self.steps_per_epoch * self.batch_size
+        """Returns the numbers of the images of an epoch in `mixture`, in order."""
+        return self.mixture.order(self._order_of_leading(epoch, seed), epoch, seed)
+
+    def _order_of_leading(self, epoch: int, seed: int) -> NDArray[np.int64]:
+        """Returns the numbers of the images of the data set that determines the epoch."""
+        dataset, batch_size = self.mixture.leading, self.mixture.counts[0]
+        length = self.steps_per_epoch * batch_size
         if self.images_per_identity is not None:
             return order_by_identity(
-                self.data.identities,
-                self.images_per_identity,
-                self.batch_size,
-                length,
-                epoch,
-                seed,
+                dataset.identities, self.images_per_identity, batch_size, length, epoch, seed
             )
-        shard_of = shards_to_fetch(self.data.images)
+        shard_of = shards_to_fetch(dataset.images)
         if shard_of is not None:
             return order_by_shard(shard_of, epoch, seed)[:length]
-        return order_of_epoch(len(self.data), epoch, seed)[:length]
+        return order_of_epoch(len(dataset), epoch, seed)[:length]
 
 
 def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = False) -> Setup:
@@ -124,9 +145,15 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         num_classes=dataset.num_identities,
         **config.loss_options,
     ).to(device)
+    initialised = None
+    if config.init is not None and run is None:
+        initialised = initialise(config, net, loss, dataset)
     if config.label_smoothing:
         loss.label_smoothing = config.label_smoothing
-    batch_size, steps_per_epoch, images_per_identity = _batches(config, loss, len(dataset))
+    augment = augmentation.create(config.augment)
+    _check_mixing(config, augment, loss)
+    mixture, steps_per_epoch, images_per_identity = _batches(config, loss, dataset, run)
+    objective = objective_of(config, mixture, loss, device)
     total = config.epochs * steps_per_epoch
     groups = parameter_groups(
         net,
@@ -135,19 +162,18 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         decay_norm_and_bias=config.decay_norm_and_bias,
         lr_factor_loss=config.lr_factor_loss,
         layer_decay=config.layer_decay,
+        extra=objective.heads,
+    )
+    optimizer = create_optimizer(
+        config.optimizer, groups, config.lr, config.momentum, config.optimizer_options, device
     )
     return Setup(
         data=dataset,
+        mixture=mixture,
         net=net,
         loss=loss,
-        optimizer=create_optimizer(
-            config.optimizer,
-            groups,
-            config.lr,
-            config.momentum,
-            config.optimizer_options,
-            device,
-        ),
+        objective=objective,
+        optimizer=optimizer,
         schedule=create_schedule(
             config.schedule,
             config.schedule_options,
@@ -156,12 +182,21 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
             steps_per_epoch=steps_per_epoch,
             peak_lr=config.lr,
         ),
-        clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss),
+        clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss, objective.heads),
         average=None if config.ema is None else Average(net, config.ema),
-        augment=augmentation.create(config.augment),
+        freezer=Freezer(
+            net,
+            optimizer,
+            steps=round(config.freeze_epochs * steps_per_epoch),
+            stages=config.freeze_stages,
+            batch_norm=config.batch_norm == "frozen",
+            whole=objective.trunk_is_frozen,
+        ),
+        initialised=initialised,
+        augment=augment,
         device=device,
         precision=precision,
-        batch_size=batch_size,
+        batch_size=mixture.batch_size,
         steps_per_epoch=steps_per_epoch,
         total=total,
         images_per_identity=images_per_identity,
@@ -208,6 +243,25 @@ def _check_options(config: TrainConfig) -> None:
                     f"{setting}: {name!r} is not allowed here; it follows from the other settings "
                     "and the data"
                 )
+    is_new = config.init is None and not config.backbone_options.get("pretrained")
+    if config.batch_norm == "frozen" and is_new:
+        raise WorkbenchError(
+            "batch_norm is 'frozen', but the running statistics of a new network are those of no "
+            "images; give init, or batch_norm: local"
+        )
+
+
+def _check_mixing(
+    config: TrainConfig, augment: augmentation.Augmentation, loss: losses.Loss
+) -> None:
+    """Refuses mixed images for losses that compare images, as such an image has two identities."""
+    compares = loss.images_per_identity is not None
+    if augment.mixes and (compares or not isinstance(loss, losses.ClassificationLoss)):
+        raise WorkbenchError(
+            f"augment: mixup gives an image two identities, but {config.loss} compares images of "
+            "one identity; leave mixup out, or train with a loss with class centres only, such as "
+            "arcface"
+        )
 
 
 def _single_image_identities(
@@ -217,7 +271,7 @@ def _single_image_identities(
 
     It is None for losses that do not compare images of one identity.
     """
-    if loss.images_per_identity is None:
+    if loss.images_per_identity is None or not trains_recognition(config):
         return None
     count = int(np.count_nonzero(np.bincount(dataset.identities) == 1))
     if count == dataset.num_identities:
@@ -229,44 +283,59 @@ def _single_image_identities(
     return count
 
 
-def _batches(config: TrainConfig, loss: losses.Loss, count: int) -> tuple[int, int, int | None]:
+def _batches(
+    config: TrainConfig, loss: losses.Loss, dataset: data.Dataset, run: runs.Run | None
+) -> tuple[Mixture, int, int | None]:
     """Determines the batches of an epoch.
 
     Args:
         config: The settings.
         loss: The loss, which may have a default number of images of an identity.
-        count: Number of images in the training set.
+        dataset: The training set.
+        run: The run that is resumed; None for a new one.
 
     Returns:
-        Number of images in a batch, number of batches in an epoch, and number of images of each
+        The images of a batch, the number of batches in an epoch, and the number of images of each
         identity in a batch (None for random batches).
     """
-    if config.accumulate > 1 and loss.images_per_identity is not None:
-        raise WorkbenchError(
-            f"accumulate is {config.accumulate}: {config.loss} compares the images of a batch with "
-            "each other, so several small batches do not equal a large one; raise batch_size "
-            "instead"
-        )
-    images_per_identity = config.images_per_identity
-    if images_per_identity is None:
-        images_per_identity = loss.images_per_identity
+    images_per_identity = _images_per_identity(config, loss)
+    sources = sources_of(config, dataset, run)
+    counts = counts_of(sources, config.batch_size, images_per_identity or 1)
+    count, first = len(sources[0].dataset), counts[0]
+    others = tuple(config.accumulate * number for number in counts[1:])
     if images_per_identity is None:
         # A smaller last batch is left out: with one image, batch normalisation would fail.
-        batch_size = min(config.batch_size * config.accumulate, count)
-        return batch_size, count // batch_size, None
-    if loss.images_per_identity is not None and images_per_identity < 2:
-        raise WorkbenchError(
-            f"images_per_identity is {images_per_identity}: {config.loss} compares images of one "
-            "identity and needs at least 2"
-        )
-    identities, rest = divmod(config.batch_size, images_per_identity)
-    if rest or identities < 2:
-        valid = {max(number, 2) * images_per_identity for number in (identities, identities + 1)}
+        first = min(first * config.accumulate, count)
+        return Mixture(sources, (first, *others)), count // first, None
+    identities = first // images_per_identity
+    if config.batch_size % images_per_identity or identities < 2:
+        wanted = config.batch_size // images_per_identity
+        valid = {max(number, 2) * images_per_identity for number in (wanted, wanted + 1)}
         raise WorkbenchError(
             f"batch_size {config.batch_size} cannot be divided into two or more identities of "
             f"{images_per_identity} images each (images_per_identity); "
             f"give e.g. {' or '.join(map(str, sorted(valid)))}"
         )
     identities = min(identities * config.accumulate, max(count // images_per_identity, 2))
-    batch_size = identities * images_per_identity
-    return batch_size, max(count // batch_size, 1), images_per_identity
+    first = identities * images_per_identity
+    return Mixture(sources, (first, *others)), max(count // first, 1), images_per_identity
+
+
+def _images_per_identity(config: TrainConfig, loss: losses.Loss) -> int | None:
+    """Returns the number of images of each identity in a batch; None for random batches."""
+    if not trains_recognition(config):
+        return None
+    if config.accumulate > 1 and loss.images_per_identity is not None:
+        raise WorkbenchError(
+            f"accumulate is {config.accumulate}: {config.loss} compares the images of a batch with "
+            "each other, so several small batches do not equal a large one; raise batch_size "
+            "instead"
+        )
+    if config.images_per_identity is None:
+        return loss.images_per_identity
+    if loss.images_per_identity is not None and config.images_per_identity < 2:
+        raise WorkbenchError(
+            f"images_per_identity is {config.images_per_identity}: {config.loss} compares images "
+            "of one identity and needs at least 2"
+        )
+    return config.images_per_identity

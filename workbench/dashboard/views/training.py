@@ -51,9 +51,17 @@ def _curves(selection: Selection, column: str) -> None:
         "Thick lines: running median of five logged steps. Losses with different scales s cannot "
         "be compared by their values."
     )
+    _notes(selection)
     without = [name for name, table in metrics.items() if column not in table]
     if without:
         st.caption(f"Not logged by {', '.join(without)}.")
+    if column == "loss" and any("loss_of_uniform_guess" in table for table in metrics.values()):
+        st.caption(
+            "Dotted and dashed lines: the loss of a network that guesses, with random directions "
+            "(as before the training) and with all similarities equal. Only a loss below the "
+            "dashed line shows by itself that identities are told apart. With a margin, a run can "
+            "be well above it and have a high accuracy without margin."
+        )
     last = {
         name: latest
         for name, table in metrics.items()
@@ -66,12 +74,29 @@ def _curves(selection: Selection, column: str) -> None:
         place.caption(caption)
 
 
+def _notes(selection: Selection) -> None:
+    """Shows the warnings of the training, and its notes below them, without repetition."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for name, notes in collect(selection.chosen, loading.notes).items():
+        for note in notes:
+            key = str(note.get("level")), str(note["text"])
+            lines.setdefault(key, []).append(f"{name}, step {note.get('step', 0):,}")
+    for (level, text), places in lines.items():
+        if level == "warning":
+            st.warning(f"{'; '.join(places)}: {text}", icon=":material/warning:")
+    explanations = [(text, places) for (level, text), places in lines.items() if level != "warning"]
+    if explanations:
+        with st.expander(f"Notes of the training ({len(explanations)})"):
+            for text, places in explanations:
+                st.markdown(f"- **{'; '.join(places)}**: {text}")
+
+
 def _last(row: Mapping[Hashable, float]) -> tuple[float, str] | None:
     """Returns the last logged angle of a run and its caption; None if no angle was logged."""
     if {"target_angle_mean", "accuracy", "epoch"} <= set(row):
         return (
             row["target_angle_mean"],
-            f"to the own class centre; batch accuracy {row['accuracy']:.1%}, "
+            f"to the own class centre; accuracy without margin {row['accuracy']:.1%}, "
             f"epoch {row['epoch']:.1f}",
         )
     if {"genuine_angle_mean", "active_triplets", "epoch"} <= set(row):

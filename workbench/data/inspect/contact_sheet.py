@@ -56,18 +56,53 @@ def contact_sheet(
             f"a contact sheet needs people, images and scale of at least 1, "
             f"got {people}, {images} and {scale}"
         )
+    shown = shown_identities(dataset, people)
+    rows = [
+        [dataset.images[number] for number in np.flatnonzero(dataset.identities == one)[:images]]
+        for one in shown
+    ]
+    labels = []
+    if names and len(dataset.identity_names):
+        labels = [_label(dataset.identity_names[identity]) for identity in shown]
+    return sheet(rows, labels, scale)
+
+
+def shown_identities(dataset: People, people: int) -> NDArray[np.int64]:
+    """Returns the identities that a figure shows: the first ones.
+
+    Args:
+        dataset: A data set, or a benchmark whose identities are known.
+        people: Largest number of identities.
+
+    Raises:
+        WorkbenchError: if no identity is known.
+    """
     identities = dataset.identities
     if identities is None or identities.max(initial=-1) < 0:
         raise WorkbenchError(
             f"{dataset.name}: its identities are not known, so there are no people to show"
         )
-    shown = np.unique(identities[identities >= 0])[:people]
-    rows = [np.flatnonzero(identities == identity)[:images].tolist() for identity in shown]
-    height, width = (side * scale for side in dataset.images[rows[0][0]].shape[:2])
+    return np.unique(identities[identities >= 0])[:people]
+
+
+def sheet(
+    rows: Sequence[Sequence[NDArray[np.uint8]]], labels: Sequence[str], scale: int = 1
+) -> NDArray[np.uint8]:
+    """Draws rows of images on a white sheet.
+
+    Args:
+        rows: Images (H, W, 3) in rows. All are scaled to the size of the first one, times `scale`.
+        labels: A text for the left of each row, or none at all.
+        scale: Factor by which the images are enlarged, at least 1.
+
+    Returns:
+        The sheet as (H, W, 3) uint8 in RGB.
+
+    Raises:
+        WorkbenchError: if the sheet would have more than 100 megapixels.
+    """
+    height, width = (side * scale for side in rows[0][0].shape[:2])
     gutter = GUTTER * scale
-    labels = []
-    if names and len(dataset.identity_names):
-        labels = [_label(dataset.identity_names[identity]) for identity in shown]
     font = ImageFont.load_default(FONT_SIZE * scale)
     left = max((int(font.getlength(label)) + 3 * gutter for label in labels), default=0)
     columns = max(len(row) for row in rows)
@@ -77,18 +112,18 @@ def contact_sheet(
             f"a contact sheet of {size[0]} x {size[1]} pixels has more than {MAX_PIXELS // 10**6} "
             "megapixels; show fewer people or images, or choose a smaller scale"
         )
-    sheet = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(sheet)
-    for row, numbers in enumerate(rows):
+    drawn = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(drawn)
+    for row, images in enumerate(rows):
         top = gutter + row * (height + gutter)
         if labels:
             pen.text(
                 (2 * gutter, top + height // 2), labels[row], fill="black", font=font, anchor="lm"
             )
-        for column, number in enumerate(numbers):
-            image = Image.fromarray(fit(dataset.images[number], (height, width)))
-            sheet.paste(image, (left + gutter + column * (width + gutter), top))
-    return np.asarray(sheet)
+        for column, image in enumerate(images):
+            fitted = Image.fromarray(fit(image, (height, width)))
+            drawn.paste(fitted, (left + gutter + column * (width + gutter), top))
+    return np.asarray(drawn)
 
 
 def _label(name: str) -> str:

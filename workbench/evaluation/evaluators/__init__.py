@@ -8,6 +8,7 @@ registered.
 from __future__ import annotations
 
 from workbench.evaluation.evaluators import (  # noqa: F401  (they register)
+    attributes,
     classification,
     pairs,
     search,

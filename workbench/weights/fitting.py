@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 
 from workbench import backbones
 from workbench.errors import WorkbenchError
-from workbench.exchange.dialects import Reading, readings
-from workbench.exchange.state_dict import Checkpoint, StateDict, few
 from workbench.finite import check_tensors
+from workbench.weights.dialects import Reading, readings
+from workbench.weights.order import in_order
+from workbench.weights.state_dict import Checkpoint, StateDict, few
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.", "encoder.")
 """Prefixes that data-parallel training, torch.compile and wrapping modules add to names.
@@ -27,6 +28,12 @@ _HEAD = re.compile(
 """Names of modules that may be a classification head."""
 _COUNTER = ".num_batches_tracked"
 """Ending of the batch counters of batch normalisation, which old files do not contain."""
+SIZES = ((112, 112), (112, 96))
+"""Height and width of the images that are tried if the caller does not give the size."""
+_VARIANTS: dict[str, Sequence[dict[str, Any]]] = {
+    "mobilefacenet": ({}, {"width": 1}, {"width": 4, "blocks": [2, 8, 12, 4]})
+}
+"""Options of backbones that are tried if the names of the weights are of no known program."""
 _RESHAPED = "of another shape"
 
 Misfit = dict[str, list[str]]
@@ -58,6 +65,7 @@ class _Attempt:
         part: Place of the state_dict in the checkpoint, as in `Checkpoint.parts`.
         reading: The state_dict under the names of this package.
         name: Name of the backbone.
+        options: Options of the backbone.
         expected: The weights of that backbone, on the meta device.
         prefix: Prefix of the names of the backbone's weights in the state_dict.
         weights: The weights under this prefix, without it.
@@ -69,6 +77,7 @@ class _Attempt:
     part: str
     reading: Reading
     name: str
+    options: dict[str, Any]
     expected: StateDict
     prefix: str
     weights: StateDict
@@ -86,9 +95,13 @@ def fitting_backbone(
     checkpoint: Checkpoint,
     where: str,
     requested: str | None = None,
-    image_size: int | tuple[int, int] = 112,
+    image_size: int | tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Finds the registered backbone that has these weights, and loads them into it.
+
+    The backbone is found by the names and shapes of the weights. If no backbone has these names, it
+    is found by the order and the shapes alone, see `workbench.weights.order`; a note says so.
 
     Every weight of the backbone must be in the checkpoint; none keeps its random initial value.
     Weights of other modules and of a classification head are left out and named in the notes.
@@ -97,7 +110,9 @@ def fitting_backbone(
         checkpoint: The contents of a file, from `read_checkpoint`.
         where: Name of the file, for error messages.
         requested: Name of the backbone; by default every registered one is tried.
-        image_size: Height and width of the images in pixels; an int means a square.
+        image_size: Height and width of the images in pixels; an int means a square. By default the
+            first of `SIZES` that the shapes of the weights allow.
+        options: Options of the requested backbone. They are not allowed without `requested`.
 
     Returns:
         The backbone with its weights.
@@ -106,27 +121,51 @@ def fitting_backbone(
         WorkbenchError: if the weights fit no backbone, with the missing and unexpected weights of
             the most similar one; or if weights are not finite.
     """
-    shapes = _Shapes(image_size, requested)
+    sizes = SIZES if image_size is None else (image_size,)
     attempts: list[_Attempt] = []
-    for part, state in checkpoint.parts.items():
-        for reading in readings(state):
-            for name in shapes.names:
-                for attempt in _attempts(part, reading, name, shapes):
-                    if not attempt.misfit and name == (requested or name):
-                        return _loaded(attempt, checkpoint, where, image_size)
-                    attempts.append(attempt)
+    for size in sizes:
+        shapes = _Shapes(size, requested, options or {})
+        for part, state in checkpoint.parts.items():
+            for reading in readings(state):
+                for name in [reading.backbone] if reading.backbone else shapes.names:
+                    for attempt in _attempts(part, reading, name, shapes):
+                        if not attempt.misfit and name == (requested or name):
+                            return _loaded(attempt, checkpoint, where, size)
+                        attempts.append(attempt)
+    # A backbone that fits by its names is only refused if the caller requested another one.
+    if all(attempt.misfit for attempt in attempts):
+        for size in sizes:
+            fits = list(_attempts_in_order(checkpoint, _Shapes(size, requested, options or {})))
+            if len(fits) > 1:
+                names = ", ".join(attempt.name for attempt in fits)
+                raise WorkbenchError(
+                    f"{where}: its names are of no known program, and the order and shapes of its "
+                    f"weights fit several backbones: {names}; choose one with --backbone"
+                )
+            if fits:
+                return _loaded(fits[0], checkpoint, where, size)
     raise _no_fit(checkpoint, where, requested, attempts)
 
 
 class _Shapes:
     """Names and shapes of the weights of every backbone, on the meta device (without memory)."""
 
-    def __init__(self, image_size: int | tuple[int, int], requested: str | None) -> None:
-        self.image_size, self.requested = image_size, requested
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        requested: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.image_size, self.requested, self.options = image_size, requested, options
         self.names = list(dict.fromkeys([*([requested] if requested else []), *backbones.names()]))
         self._cache: dict[str, StateDict | None] = {}
 
-    def of(self, name: str, embedding_dim: int, options: dict[str, Any]) -> StateDict | None:
+    def options_of(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the options of a backbone: those of the caller, and those of a reading."""
+        own = self.options if name == self.requested else {}
+        return {**own, **options}
+
+    def of(self, name: str, embedding_dim: int, options: Mapping[str, Any]) -> StateDict | None:
         """Returns the state_dict of a backbone, or None if it cannot be created.
 
         This happens if the images are too small for it, if it has options without a default, or
@@ -137,7 +176,10 @@ class _Shapes:
             try:
                 with torch.device("meta"):
                     net = backbones.create(
-                        name, embedding_dim=embedding_dim, image_size=self.image_size, **options
+                        name,
+                        embedding_dim=embedding_dim,
+                        image_size=self.image_size,
+                        **backbones.without_fetching(self.options_of(name, options)),
                     )
                 self._cache[key] = net.state_dict()
             except WorkbenchError:
@@ -172,7 +214,75 @@ def _attempts(part: str, reading: Reading, name: str, shapes: _Shapes) -> Iterat
             head = _head_of(unexpected, weights, embedding_dim, modules)
         outside = [key for key in reading.state if not key.startswith(prefix)]
         misfit = _misfit(expected, weights, [key for key in unexpected if key not in head])
-        yield _Attempt(part, reading, name, expected, prefix, weights, head, outside, misfit)
+        yield _Attempt(
+            part,
+            reading,
+            name,
+            shapes.options_of(name, reading.options),
+            expected,
+            prefix,
+            weights,
+            head,
+            outside,
+            misfit,
+        )
+
+
+def _attempts_in_order(checkpoint: Checkpoint, shapes: _Shapes) -> Iterator[_Attempt]:
+    """Yields the backbones whose weights have the order and the shapes of those in the file.
+
+    Only the first state_dict of the checkpoint that fits any backbone is used.
+    """
+    names = [shapes.requested] if shapes.requested else shapes.names
+    variants = {} if shapes.options else _VARIANTS
+    for part, state in checkpoint.parts.items():
+        fits = [
+            attempt
+            for name in names
+            for options in variants.get(name, ({},))
+            if (attempt := _attempt_in_order(part, state, name, options, shapes)) is not None
+        ]
+        if fits:
+            yield from fits
+            return
+
+
+def _attempt_in_order(
+    part: str, state: StateDict, name: str, options: Mapping[str, Any], shapes: _Shapes
+) -> _Attempt | None:
+    """Returns the match of a state_dict with one backbone by order; None if there is none."""
+    inside, head = _without_head(state)
+    last = next((tensor for tensor in reversed(inside.values()) if tensor.ndim), None)
+    if last is None or not last.shape[0]:
+        return None
+    if any(state[key].ndim == 2 and last.shape[0] not in state[key].shape for key in head):
+        return None
+    expected = shapes.of(name, last.shape[0], options)
+    weights = None if expected is None else in_order(inside, expected)
+    if expected is None or weights is None or _misfit(expected, weights, []):
+        return None
+    reading = Reading(weights, options=dict(options), by_order=True)
+    all_options = shapes.options_of(name, options)
+    return _Attempt(part, reading, name, all_options, expected, "", weights, head, [], {})
+
+
+def _without_head(state: StateDict) -> tuple[StateDict, list[str]]:
+    """Splits off modules whose name is that of a classification head and that hold matrices only.
+
+    Returns:
+        The other tensors, and the names of the head's.
+    """
+    modules: dict[str, list[str]] = {}
+    for key in state:
+        modules.setdefault(key.partition(".")[0], []).append(key)
+    head = [
+        key
+        for top, names in modules.items()
+        if len(modules) > 1 and _HEAD.search(top)
+        if all(state[one].ndim <= 2 for one in names) and any(state[one].ndim == 2 for one in names)
+        for key in names
+    ]
+    return {key: tensor for key, tensor in state.items() if key not in head}, head
 
 
 def _variants(state: StateDict, expected: StateDict) -> Iterator[tuple[str, StateDict]]:
@@ -258,14 +368,31 @@ def _loaded(
     weights = {key: tensor for key, tensor in attempt.weights.items() if key in attempt.expected}
     check_tensors(weights, where, "the file is damaged, or its training went wrong")
     last = [tensor for tensor in attempt.expected.values() if tensor.ndim][-1]
-    options = attempt.reading.options
     net = backbones.create(
-        attempt.name, embedding_dim=last.shape[0], image_size=image_size, **options
+        attempt.name,
+        embedding_dim=last.shape[0],
+        image_size=image_size,
+        **backbones.without_fetching(attempt.options),
     )
     counter = torch.zeros((), dtype=torch.int64)
     net.load_state_dict({key: weights.get(key, counter) for key in attempt.expected})
+    net.eval()
+    _check_embeddings(net, where)
     notes = _notes(attempt, len(weights) - attempt.reading.added, checkpoint)
-    return Fit(attempt.name, options, net.eval(), notes)
+    return Fit(attempt.name, attempt.options, net, notes)
+
+
+@torch.inference_mode()
+def _check_embeddings(net: backbones.Backbone, where: str) -> None:
+    """Checks, with two images of noise, that the embeddings are finite and depend on the image."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, *net.image_size, generator=generator) * 2 - 1
+    first, second = net(images)
+    if not (first.isfinite().all() and second.isfinite().all()) or torch.equal(first, second):
+        raise WorkbenchError(
+            f"{where}: its weights fit {type(net).__name__}, but the embeddings of two images of "
+            "noise are equal or not finite; the file is damaged, or its training went wrong"
+        )
 
 
 def _notes(attempt: _Attempt, count: int, checkpoint: Checkpoint) -> list[str]:
@@ -280,6 +407,14 @@ def _notes(attempt: _Attempt, count: int, checkpoint: Checkpoint) -> list[str]:
     if attempt.reading.origin:
         origin = f", with the names of {attempt.reading.origin}"
     notes = [f"{count} tensors were loaded{part}{prefix}{origin}"]
+    if attempt.reading.by_order:
+        notes.append(
+            f"the names are of no known program; the weights were assigned to {attempt.name!r} by "
+            "their order and shapes, which cannot tell activations apart: check the accuracy on a "
+            "benchmark"
+        )
+    if attempt.reading.unused:
+        notes.append(f"used in training only, left out: {few(attempt.reading.unused)}")
     left_out = [*attempt.head, *attempt.outside]
     if left_out:
         notes.append(f"{len(left_out)} tensors outside the backbone were left out: {few(left_out)}")

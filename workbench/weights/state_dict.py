@@ -121,7 +121,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Example:
         >>> import tempfile, torch
         >>> from pathlib import Path
-        >>> from workbench.exchange.state_dict import read_checkpoint
+        >>> from workbench.weights.state_dict import read_checkpoint
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "net.pth"
         ...     torch.save({"epoch": 3, "state_dict": {"fc.weight": torch.ones(2, 4)}}, path)
@@ -293,7 +293,7 @@ def few(names: Sequence[object]) -> str:
         names: Names that may come from an untrusted file.
 
     Example:
-        >>> from workbench.exchange.state_dict import few
+        >>> from workbench.weights.state_dict import few
         >>> few(["a", "b", "c", "d", "e"])
         'a, b, c and 2 more'
     """
