@@ -390,7 +390,9 @@ def _compare_two(
         if over_pairs is not None:
             extra = _beyond_seeds(over_pairs, ours, theirs)
             on_pairs = _wider(_test(difference, [*of_seeds, (extra, items - 1)]), on_benchmark)
-        needed = seeds_needed(difference, pooled_sd([values[ours], values[theirs]]))
+        needed = seeds_needed(
+            difference, pooled_sd([values[ours].tolist(), values[theirs].tolist()])
+        )
     return Comparison(
         first=first[0],
         second=second[0],
