@@ -398,3 +398,20 @@ def test_new_evaluation_shows_at_the_next_click(open_page: Opened, some_runs: Pa
     assert (
         app.dataframe[0].value.set_index("Run").loc["tiny-arcface", "Accuracy"].startswith("12.3%")
     )
+
+
+def test_training_page_shows_warnings_and_explains_notes(
+    open_page: Opened, some_runs: Path
+) -> None:
+    notes = [
+        {"step": 5, "kind": "guess", "level": "note", "text": "a guess has a loss of 12.4"},
+        {"step": 300, "kind": "stuck", "level": "warning", "text": "the loss has stayed at 40"},
+    ]
+    lines = "".join(json.dumps(note) + "\n" for note in notes)
+    (some_runs / "tiny-arcface" / runs.NOTES).write_text(lines + '{"step": 310, "te')
+    app = open_page("training", folder=some_runs)
+    assert titles(app) == ["Training"]
+    assert [warning.value for warning in app.warning] == [
+        "tiny-arcface, step 300: the loss has stayed at 40"
+    ]
+    assert any("a guess has a loss of 12.4" in element.value for element in app.markdown)

@@ -427,3 +427,27 @@ def test_few_learning_rates_can_be_drawn(rates: dict[str, list[float]]) -> None:
     fig = plots.learning_rates(rates)
     assert len(fig.data) == len(rates)
     json.loads(fig.to_json())
+
+
+def test_the_loss_has_the_lines_of_a_guess_and_other_curves_do_not() -> None:
+    table = pd.DataFrame(
+        {
+            "epoch": [1.0, 2.0],
+            "loss": [40.0, 5.0],
+            "accuracy": [0.1, 0.9],
+            "loss_of_random_guess": [45.0, 45.0],
+            "loss_of_uniform_guess": [12.4, 12.4],
+        }
+    )
+    with_task = table.assign(fr_loss=[38.0, 4.0])
+    fig = plots.training_curves({"arcface": table, "multi": with_task, "old": table[["epoch"]]})
+    named = {trace.name: trace for trace in fig.data if trace.name}
+    assert named["arcface: random guess"].y.tolist() == [45.0, 45.0]
+    assert named["arcface: uniform guess"].y.tolist() == [12.4, 12.4]
+    assert named["arcface: uniform guess"].line.color == named["arcface"].line.color
+    assert "multi: uniform guess" not in named  # its loss is the sum over all tasks
+    legend = [trace.name for trace in fig.data if trace.showlegend is not False]
+    assert legend == ["arcface", "multi", "random guess", "uniform guess"]
+    assert len(plots.training_curves({"arcface": table}, "accuracy", smooth=1).data) == 1
+    of_recognition = plots.training_curves({"multi": with_task}, "fr_loss")
+    assert "multi: uniform guess" in {trace.name for trace in of_recognition.data}
