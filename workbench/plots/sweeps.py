@@ -99,7 +99,7 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy", unit: str | None = None) 
     fig.update_yaxes(
         categoryorder="array",
         categoryarray=rows,
-        autorange="reversed",
+        range=[len(rows) - 0.5, -0.5],
         automargin=True,
         ticks="",
         showline=True,
