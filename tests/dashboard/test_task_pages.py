@@ -61,7 +61,7 @@ def test_the_leaderboard_draws_confusion_and_calibration(
 
 
 def test_curves_of_tasks_can_be_chosen(with_tasks: Path, open_page: Opened) -> None:
-    app = open_page("training", with_tasks, run=["evaluated"], curve="gender_accuracy")
+    app = open_page("training", with_tasks, run=["evaluated"], curve="Gender: training accuracy")
     assert [error.message for error in app.exception] == []
     assert "Gender: training accuracy" in app.get("plotly_chart")[0].proto.spec
 
