@@ -82,7 +82,6 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
-    "workbench.presets": ("torch", "streamlit", "umap"),
     "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (

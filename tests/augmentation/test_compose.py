@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,19 @@ def test_own_augmentations_can_be_registered() -> None:
         assert torch.equal(result, 255 - images())
     finally:
         del augmentation.AUGMENTATIONS._factories["negative"]
+
+
+def test_the_guide_lists_every_option_with_its_default_and_every_preset() -> None:
+    guide = Path(__file__).parents[2] / "docs/guide/augmentation.md"
+    rows = {
+        line.split("`")[1]: line
+        for line in guide.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    }
+    assert {*augmentation.presets()} <= set(rows)
+    for name in augmentation.names():
+        for option in inspect.signature(augmentation.AUGMENTATIONS.get(name)).parameters.values():
+            default = option.default
+            if isinstance(default, tuple):
+                default = tuple(round(value, 3) for value in default)
+            assert f"`{option.name}={default!r}`" in rows[name]

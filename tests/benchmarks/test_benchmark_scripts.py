@@ -223,7 +223,7 @@ def test_augmentation_is_measured_beside_a_step_and_kornia(
     assert list(figures["alone_ms"]) == augmentation.names()
     assert min(figures["alone_ms"].values()) > 0
     if importlib.util.find_spec("kornia") is not None:
-        assert len(figures["kornia_ms"]) == 16
+        assert len(figures["kornia_ms"]) == 18
         assert "kornia / workbench" in done.out
     assert "share of a step" in done.out
 

@@ -188,10 +188,9 @@ def _command(path: Path, *options: str) -> list[str]:
 
 @pytest.mark.slow
 def test_runs_beside_each_other_in_processes(plan: dict[str, Any], tmp_path: Path) -> None:
-    plan["vary"]["loss"].append("cosface")
     told: list[str] = []
     result = _sweep(plan, told, jobs=3)
-    assert len(result.runs) == 6
+    assert len(result.runs) == 4
     assert not result.failures
     alone = dict(plan, directory=str(tmp_path / "alone"))
     alone["base"] = plan["base"] | {"runs_dir": str(tmp_path / "alone-runs")}

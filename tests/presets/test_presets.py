@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import paint_people
 
 import workbench as wb
-from workbench import presets
+from workbench import augmentation, presets
 from workbench.errors import WorkbenchError
 from workbench.training.overriding import OPTIONS_OF, with_overrides
+from workbench.training.schedules import create_schedule
 
 FILES = sorted(Path(presets.__file__).parent.glob("*.yaml"))
 SYNTHFACES = "synthfaces:8x5,size=64"
-"""40 images: two batches of `BATCH_SIZE`."""
+"""40 images with attributes: two batches of `BATCH_SIZE`."""
 BATCH_SIZE = 20
 
 
@@ -50,17 +52,35 @@ def test_a_preset_gives_a_config_with_its_settings(name: str) -> None:
     config = wb.presets.load(name, **_given(name))
     assert isinstance(config, wb.TrainConfig)
     for setting, value in presets.get(name).settings.items():
-        if setting != "data":
+        if setting == "tasks":
+            for task, options in value.items():
+                assert {key: getattr(config.tasks[task], key) for key in options} == options
+        elif setting != "data":
             assert getattr(config, setting) == value, setting
     assert wb.TrainConfig(**config.plain()) == config
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_the_loss_and_the_backbone_of_a_preset_can_be_created(name: str) -> None:
+def test_what_a_preset_names_can_be_created(name: str) -> None:
     config = wb.presets.load(name, **_given(name))
     loss = wb.losses.create(config.loss, embedding_dim=8, num_classes=5, **config.loss_options)
     assert loss.embedding_dim == 8
     assert config.backbone in wb.backbones.names()
+    augmentation.create(config.augment)
+    schedule = create_schedule(
+        config.schedule,
+        config.schedule_options,
+        total=config.epochs * 100,
+        warmup=round(config.warmup_epochs * 100),
+        steps_per_epoch=100,
+        peak_lr=config.lr,
+    )
+    assert schedule.lr(round(config.warmup_epochs * 100)) == pytest.approx(config.lr)
+    lowest = schedule.lr(config.epochs * 100 - 1)
+    assert 0 <= lowest <= config.lr
+    if config.schedule == "multi-step":
+        steps = len(config.schedule_options["epochs"])
+        assert lowest == pytest.approx(config.lr * 0.1**steps)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -115,6 +135,17 @@ def test_overrides_replace_settings() -> None:
     config = wb.presets.load("casia-arcface-r50", data="synthfaces", epochs=3, lr=0.05)
     assert (config.data, config.epochs, config.lr) == ("synthfaces", 3, 0.05)
     assert config.backbone == "iresnet50"
+
+
+def test_a_changed_config_leaves_the_preset_as_it_is() -> None:
+    name = "homework-seresnet18-normface-focal"
+    config = wb.presets.load(name, data="synthfaces")
+    config.loss_options["focal"]["gamma"] = 9
+    wb.presets.get(name).settings["loss_options"]["s"] = 9  # type: ignore[index]
+    assert wb.presets.get(name).settings["loss_options"] == {
+        "s": 16,
+        "focal": {"gamma": 3, "alpha": 0.5},
+    }
 
 
 def test_another_loss_comes_without_the_options_of_the_former() -> None:
@@ -202,8 +233,13 @@ def test_the_table_has_a_row_for_each_preset() -> None:
 
 def _tiny(name: str, folder: Path, **overrides: Any) -> wb.TrainConfig:
     """The config of a preset with two steps on 40 images of 32 pixels."""
+    settings = presets.get(name).settings
+    data = SYNTHFACES  # its images have a gender and an age
+    if "tasks" not in settings:
+        people = folder / "people"
+        data = f"folder:{people if people.is_dir() else paint_people(people, 8, 5, size=32)}"
     tiny: dict[str, Any] = {
-        "data": SYNTHFACES,
+        "data": data,
         "epochs": 1,
         "batch_size": BATCH_SIZE,
         "accumulate": 1,
@@ -211,7 +247,6 @@ def _tiny(name: str, folder: Path, **overrides: Any) -> wb.TrainConfig:
         "log_every": 1,
         "runs_dir": str(folder),
     }
-    settings = presets.get(name).settings
     if settings.get("schedule") == "multi-step":
         tiny["schedule_options"] = {**settings["schedule_options"], "epochs": [0.5]}
     if "init" in presets.get(name).needs:

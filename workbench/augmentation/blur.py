@@ -55,14 +55,14 @@ class Blur(PixelStep):
         """Returns the blurred images; see `PixelStep.apply`."""
         count, channels, height, width = images.shape
         length = between(self.size, uniform[:, 0]) * height
-        margin = math.ceil(length.max().item() / 2)
+        margin = math.ceil(self.size[1] * height / 2)
         if self.kind == "defocus":
             kernels = discs(length / 2, margin)
         else:
             kernels = lines(length, math.pi * uniform[:, 1].double(), margin)
         # Each channel of each image is a group of its own, because its kernel differs.
         weights = kernels.float().to(images.device).repeat_interleave(channels, 0)[:, None]
-        padded = F.pad(images.float(), (margin,) * 4, mode="replicate")
+        padded = F.pad(images.contiguous().float(), (margin,) * 4, mode="replicate")
         blurred = F.conv2d(
             padded.reshape(1, count * channels, *padded.shape[-2:]),
             weights,

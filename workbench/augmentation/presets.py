@@ -71,9 +71,9 @@ PRESETS: dict[str, list[Any]] = {
                 "contrast": 0.5,
                 "saturation": 0.5,
                 "hue": 0.05,
-                "gamma": 0.5,
             }
         },
+        {"colour": {"probability": 0.2, "gamma": 0.5}},
         {"colour": {"probability": 0.05, "grey": 1.0}},
         {"blur": {"probability": 0.1, "kind": "defocus", "size": [0.02, 0.08]}},
         {"blur": {"probability": 0.1, "kind": "motion", "size": [0.03, 0.12]}},

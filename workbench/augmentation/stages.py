@@ -19,6 +19,9 @@ from workbench.augmentation.base import (
     to_pixels,
 )
 
+PIXELS_AT_A_TIME = 2**16
+"""Number of pixels that are changed at a time on a CPU: 16 images of 64 x 64."""
+
 
 class Stage(Protocol):
     """A part of an augmentation that reads and writes each image once."""
@@ -48,24 +51,38 @@ def _family(step: Step) -> type[Step]:
     return next(kind for kind in (GeometricStep, ColourStep, PixelStep) if isinstance(step, kind))
 
 
-def change(images: Tensor, positions: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+def change(
+    images: Tensor, positions: Tensor, function: Callable[[Tensor, slice], Tensor]
+) -> Tensor:
     """Returns a batch in which a function has changed some of the images.
 
+    On a CPU, the function is applied to a few images at a time. Their intermediate results then
+    stay in its cache, which makes it up to three times as fast.
+
     Args:
-        images: (N, 3, H, W). They are not modified.
+        images: (N, 3, H, W) uint8. They are not modified.
         positions: (n,) int64 positions of the images to change, ascending, on the CPU.
-        function: Maps (n, 3, H, W) images to changed images; it is not called if n is 0.
+        function: Maps (k, 3, H, W) images, and the part of the n images that they are, to changed
+            images. It is not called if n is 0.
 
     Returns:
         (N, 3, H, W) in the memory format of `images`.
     """
     if not len(positions):
         return images
-    if len(positions) == len(images):
-        return torch.empty_like(images).copy_(function(images))
-    on_device = positions.to(images.device)
+    every = len(positions) == len(images)
+    chosen = images if every else images[positions.to(images.device)]
+    at_a_time = len(chosen)
+    if images.device.type == "cpu":
+        at_a_time = max(PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1]), 1)
+    changed = torch.empty_like(chosen)
+    for begin in range(0, len(chosen), at_a_time):
+        part = slice(begin, begin + at_a_time)
+        changed[part] = function(chosen[part], part)
+    if every:
+        return changed
     batch = images.clone()
-    batch[on_device] = function(images[on_device])
+    batch[positions.to(images.device)] = changed
     return batch
 
 
@@ -79,7 +96,9 @@ class Pixels:
         """Returns the changed batch; see `Stage`."""
         drawn = self.step.draw(len(images), generator)
         return change(
-            images, drawn.positions, lambda chosen: self.step.apply(chosen, drawn.uniform)
+            images,
+            drawn.positions,
+            lambda chosen, part: self.step.apply(chosen, drawn.uniform[part]),
         )
 
 
@@ -100,7 +119,8 @@ class Geometry:
             matrices[chosen] = matrices[chosen] @ step.matrices(uniform, size)
             moved[chosen] = True
         positions = moved.nonzero().flatten()
-        return change(images, positions, lambda chosen: resample(chosen, matrices[positions]))
+        matrices = matrices[positions]
+        return change(images, positions, lambda chosen, part: resample(chosen, matrices[part]))
 
 
 def resample(images: Tensor, matrices: Tensor) -> Tensor:
@@ -114,17 +134,18 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
         (n, 3, H, W) uint8. Pixels from outside of the image are black.
     """
     height, width = images.shape[-2:]
-    maps = matrices.float().to(images.device)[:, :, :, None, None]
+    # In the grid, positions of -1 and 1 are the edges of the image.
+    to_grid = torch.tensor([2 / width, 2 / height, 1.0], dtype=torch.float64)
+    maps = (to_grid[:, None] * matrices).float().to(images.device)[:, :, :, None, None]
     across = torch.arange(width, device=images.device) - (width - 1) / 2
     down = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]
     # Positions (x, y, w) of shape (n, H, W), as sums of one term for each column and each row.
     x, y, w = (
         maps[:, row, 0] * across + (maps[:, row, 1] * down + maps[:, row, 2]) for row in range(3)
     )
-    # Positions of -1 and 1 are the edges of the image. Writing into the grid avoids a copy.
     grid = torch.empty(*w.shape, 2, device=images.device)
-    torch.div(x, w * (width / 2), out=grid[..., 0])
-    torch.div(y, w * (height / 2), out=grid[..., 1])
+    torch.div(x, w, out=grid[..., 0])  # written into the grid, which avoids a copy
+    torch.div(y, w, out=grid[..., 1])
     return to_pixels(F.grid_sample(images.float(), grid, align_corners=False))
 
 
@@ -145,13 +166,21 @@ class Colours:
         changed = torch.zeros(count, dtype=torch.bool)
         for step in self.steps:
             chosen, uniform = step.draw(count, generator)
-            new = step.change(LinearColour(*(values[chosen] for values in colours)), uniform)
+            new = step.change(_part(colours, chosen), uniform)
             for values, new_values in zip(colours, new, strict=True):
                 values[chosen] = new_values
             changed[chosen] = True
         positions = changed.nonzero().flatten()
-        changes = LinearColour(*(values[positions] for values in colours))
-        return change(images, positions, lambda chosen: recolour(chosen, changes))
+        return change(
+            images,
+            positions,
+            lambda chosen, part: recolour(chosen, _part(colours, positions[part])),
+        )
+
+
+def _part(colours: LinearColour, positions: Tensor) -> LinearColour:
+    """Returns the changes of the images at some positions."""
+    return LinearColour(*(values[positions] for values in colours))
 
 
 def recolour(images: Tensor, colours: LinearColour) -> Tensor:
@@ -164,16 +193,12 @@ def recolour(images: Tensor, colours: LinearColour) -> Tensor:
     Returns:
         (n, 3, H, W) uint8.
     """
-    pixel, mean = (
-        factors.mT.float().to(images.device) for factors in (colours.pixel, colours.mean)
-    )
-    # (n, HW, 3), which is a view of images that are channels last in memory.
-    values = images.permute(0, 2, 3, 1).flatten(1, 2).float()
-    values = torch.baddbmm(values.mean(1, keepdim=True) @ mean, values, pixel)
+    pixel, mean = (factors.float().to(images.device) for factors in (colours.pixel, colours.mean))
+    values = images.contiguous().flatten(2).float()
+    values = torch.baddbmm(mean @ values.mean(2, keepdim=True), pixel, values)
     bent = (colours.exponent != 1).nonzero().flatten()
     if len(bent):
         on_device = bent.to(images.device)
         exponent = colours.exponent[bent].float().to(images.device)[:, None, None]
         values[on_device] = 255 * (values[on_device] / 255).clamp_(0, 1).pow_(exponent)
-    count, channels, height, width = images.shape
-    return to_pixels(values).view(count, height, width, channels).permute(0, 3, 1, 2)
+    return to_pixels(values).view(images.shape)

@@ -37,8 +37,9 @@ def presets_(
         typer.echo(presets.text(name).rstrip())
         return
     if table_format is TableFormat.text:
+        width = max(map(len, presets.names()))
         for preset in map(presets.get, presets.names()):
-            typer.echo(f"{preset.name:<39} {preset.about}")
+            typer.echo(f"{preset.name:<{width}}  {preset.about}")
         typer.echo(
             "\nworkbench presets NAME prints the settings of a preset and their sources;\n"
             "workbench presets --format csv prints their main settings as a table"

@@ -43,7 +43,8 @@ def import_model(
 ) -> runs.Run:
     """Makes a run directory of a network that was trained by another program.
 
-    The run can be evaluated and shown like every other run, but it cannot be trained further.
+    The run can be evaluated and shown like every other run, and a new training can begin with its
+    weights (`init`), unless they come from an ONNX file.
     `run.environment["imported"]["notes"]` lists what was understood, left out and assumed.
 
     Args:

@@ -30,8 +30,8 @@ def check_plan(plan: Plan, tell: Tell) -> None:
         benchmarks.append(plan.stop_losers.benchmark)
     if plan.search is not None:
         benchmarks.append(plan.search.objective)
-        for settings in plan.search.examples():
-            check(config_of(plan, settings, "example"))
+        for drawn in plan.search.examples():
+            check(config_of(plan, drawn, "example"))
     finished = 0
     checked: set[str] = set()
     for cell in plan.cells:

@@ -124,7 +124,8 @@ def in_processes(
                         job, number, _title(number, jobs), folder, environment, tell
                     )
             for slot in [slot for slot, one in active.items() if not one.is_busy()]:
-                outcomes[active[slot].number] = active.pop(slot).outcome()
+                done = active.pop(slot)
+                outcomes[done.number] = done.outcome()
             if request.signal:
                 tell("stopping: each run that is being trained saves a checkpoint")
                 _interrupt(active)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workbench import runs
@@ -21,9 +23,6 @@ from workbench.experiments.report import write_csv
 from workbench.experiments.results import figure_of
 from workbench.experiments.space import Search
 from workbench.training import TrainConfig
-
-if TYPE_CHECKING:
-    import optuna
 
 STUDY, BEST = "study.db", "best.yaml"
 """Files of the study and of the settings of the best run, in the folder of the sweep."""
@@ -52,16 +51,17 @@ class SearchResult:
     def __str__(self) -> str:
         """Returns the report in Markdown."""
         search = _search_of(self.plan)
-        done = self.trials["state"].value_counts() if len(self.trials) else {}
+        done = Counter(self.trials["state"])
         lines = [
             f"# {self.plan.name}",
             "",
-            f"{done.get('COMPLETE', 0)} of {search.trials} trials are finished, "
-            f"{done.get('FAIL', 0)} failed. They were judged by {search.objective}.",
+            f"{done['COMPLETE']} of {search.trials} trials are finished, "
+            f"{done['FAIL']} failed. They were judged by {search.objective}.",
         ]
         if self.run is None:
             return "\n".join(lines)
-        best = self.trials.loc[self.trials["score"].idxmax()]
+        scores = self.trials["score"].to_numpy(dtype=float)
+        best = self.trials.iloc[int(np.nanargmax(scores))]
         drawn = ", ".join(f"{name} {best[name]}" for name in search.space)
         lines += [
             "",
@@ -162,12 +162,12 @@ def _optuna_messages() -> Iterator[Any]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _open_study(optuna: Any, plan: Plan) -> optuna.Study:
+def _open_study(optuna: Any, plan: Plan) -> Any:
     """Opens the study of the sweep, or creates it."""
     path = plan.directory / STUDY
     objective = _search_of(plan).objective
     try:
-        study: optuna.Study = optuna.create_study(
+        study = optuna.create_study(
             storage=f"sqlite:///{path.absolute()}",
             study_name="search",
             direction="maximize",
@@ -188,7 +188,7 @@ def _open_study(optuna: Any, plan: Plan) -> optuna.Study:
 
 
 def _run_trials(
-    optuna: Any, study: optuna.Study, plan: Plan, execute: Execute, count: int, tell: Tell
+    optuna: Any, study: Any, plan: Plan, execute: Execute, count: int, tell: Tell
 ) -> None:
     search = _search_of(plan)
     running = optuna.trial.TrialState.RUNNING
@@ -231,7 +231,7 @@ def _run_trials(
             tell(f"trial {number}: {drawn}: {score:.4f} on {search.objective}")
 
 
-def _result(study: optuna.Study, plan: Plan, results: dict[str, Result]) -> SearchResult:
+def _result(study: Any, plan: Plan, results: dict[str, Result]) -> SearchResult:
     search = _search_of(plan)
     lines = []
     for trial in study.trials:

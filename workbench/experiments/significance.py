@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -390,7 +390,9 @@ def _compare_two(
         if over_pairs is not None:
             extra = _beyond_seeds(over_pairs, ours, theirs)
             on_pairs = _wider(_test(difference, [*of_seeds, (extra, items - 1)]), on_benchmark)
-        needed = seeds_needed(difference, pooled_sd([values[ours], values[theirs]]))
+        needed = seeds_needed(
+            difference, pooled_sd([values[ours].tolist(), values[theirs].tolist()])
+        )
     return Comparison(
         first=first[0],
         second=second[0],
@@ -461,6 +463,11 @@ def _adjusted(comparisons: Sequence[Comparison], kind: str) -> list[Comparison]:
     return [
         comparison
         if test is None
-        else replace(comparison, **{kind: test._replace(p_value=next(adjusted))})
+        else _with_test(comparison, kind, test._replace(p_value=next(adjusted)))
         for comparison, test in zip(comparisons, tests, strict=True)
     ]
+
+
+def _with_test(comparison: Comparison, kind: str, test: DifferenceTest) -> Comparison:
+    changes: dict[str, Any] = {kind: test}
+    return replace(comparison, **changes)

@@ -67,8 +67,8 @@ def best_cells(
     for column, lines in table[table["seeds"] > 0].groupby("column", sort=False):
         if (lines["seeds"] < 2).any() or len(lines) < 2:
             continue
-        place = lines["mean"].idxmin() if is_error else lines["mean"].idxmax()
-        top = (str(lines.loc[place, "row"]), str(column))
+        place = int(np.argmin(lines["mean"]) if is_error else np.argmax(lines["mean"]))
+        top = (str(lines["row"].iloc[place]), str(column))
         best |= {
             (row, str(column))
             for row in lines["row"]

@@ -32,8 +32,8 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy", unit: str | None = None) 
         >>> runs = pd.DataFrame(
         ...     {"row": "arcface", "column": "r18", "seed": [0, 1], "value": [0.90, 0.94]}
         ... )
-        >>> plots.sweep(runs).data[1].error_x.array
-        (0.0282842712474619,)
+        >>> round(plots.sweep(runs).data[1].error_x.array[0], 4)
+        0.0283
     """
     rows, columns = (list(dict.fromkeys(runs[axis])) for axis in ("row", "column"))
     number_format, factor = (".2%", 100) if unit is None else (".2f", 1)
@@ -99,7 +99,7 @@ def sweep(runs: pd.DataFrame, title: str = "Accuracy", unit: str | None = None) 
     fig.update_yaxes(
         categoryorder="array",
         categoryarray=rows,
-        autorange="reversed",
+        range=[len(rows) - 0.5, -0.5],
         automargin=True,
         ticks="",
         showline=True,

@@ -13,6 +13,7 @@ A file whose name begins with "_" has the settings that several presets share, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -111,7 +112,7 @@ def get(name: str) -> Preset:
     """
     if name not in names():
         raise unknown_name("preset", name, names())
-    return _read(name)
+    return deepcopy(_read(name))
 
 
 def text(name: str) -> str:
@@ -145,8 +146,8 @@ def table() -> pd.DataFrame:
 
     Example:
         >>> import workbench as wb
-        >>> wb.presets.table().set_index("name").loc["ms1m-arcface-r100", "images"]
-        1024
+        >>> wb.presets.table().set_index("name").loc["ms1m-arcface-r100", "backbone"]
+        'iresnet100'
     """
     import pandas as pd
 

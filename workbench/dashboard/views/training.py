@@ -25,7 +25,7 @@ def show(selection: Selection) -> None:
         "Quantity",
         [
             *([key for key in plots.CURVES if key in logged] or plots.CURVES),
-            *sorted(filter(plots.is_of_task, logged)),
+            *sorted(column for column in map(str, logged) if plots.is_of_task(column)),
         ],
         default="loss",
         format_func=plots.curve_title,
