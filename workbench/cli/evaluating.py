@@ -323,8 +323,9 @@ def compare(
         return
     columns = ["run", "benchmark", "accuracy", "accuracy_low", "accuracy_high"]
     columns += ["std", "auc", "eer"]
-    names = map(str, table.columns)
-    columns += [name for name in names if name.endswith(("_accuracy", "_mae"))]  # of tasks
+    columns += [
+        name for name in map(str, table) if name.endswith(("_accuracy", "_mae"))
+    ]  # of tasks
     columns.append("kind")
     if table["protocol"].nunique() > 1:
         columns.insert(2, "protocol")
