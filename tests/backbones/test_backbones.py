@@ -34,7 +34,8 @@ def test_an_unknown_backbone_is_an_error_with_a_suggestion() -> None:
         ("seresnet18", {"dropout": -0.1}),
         ("seresnet18", {"dropout": "much"}),
         ("smallresnet", {"width": 0}),
-        ("smallresnet", {"width": -4}),
+        ("smallresnet", {"width": -8}),
+        ("smallresnet", {"width": 12}),
         ("smallresnet", {"width": "wide"}),
     ],
 )

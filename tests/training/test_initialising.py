@@ -155,7 +155,7 @@ def test_another_backbone_is_refused(complaint: Any) -> None:
     with complaint("init 'runs/first'", "its backbone is smallresnet", "set backbone: smallresnet"):
         _setup(backbone="fashion_cnn", backbone_options={})
     with complaint("do not fit smallresnet", "features.0.0.weight", "{'width': 8}"):
-        _setup(backbone_options={"width": 4})
+        _setup(backbone_options={"width": 16})
 
 
 def test_the_scaling_of_the_input_is_compared() -> None:

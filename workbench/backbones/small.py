@@ -22,7 +22,8 @@ class SmallResNet(Backbone):
     Args:
         embedding_dim: Length D of an embedding, >= 1.
         image_size: Height and width in pixels, at least 16; an int means a square.
-        width: Number of channels of the first scale, >= 1. The others have 2, 4 and 8 times that.
+        width: Number of channels of the first scale, a multiple of 8. The others have 2, 4 and 8
+            times that.
         head: "gdc", "flatten" or "gap"; see `heads.embedding_head`.
         scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
 
@@ -50,8 +51,11 @@ class SmallResNet(Backbone):
         scale: Scale = "trained",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
-        if width < 1:
-            raise WorkbenchError(f"smallresnet: width must be positive, got {width}")
+        # For other widths, convolutions of PyTorch 2.15 on a CPU write beyond their memory.
+        if width < 1 or width % 8:
+            raise WorkbenchError(
+                f"smallresnet: width must be a positive multiple of 8, got {width}"
+            )
         channels = (width, 2 * width, 4 * width, 8 * width)
         # Images of 28 pixels keep their resolution. The first layer halves larger ones, which
         # reduces the time to a quarter.
