@@ -18,14 +18,14 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
-from helpers import CommandResult, RunCommand, in_proportion
+from helpers import CommandResult, Complaint, RunCommand, in_proportion
 from PIL import Image
 
 from workbench.errors import WorkbenchError
@@ -59,9 +59,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")

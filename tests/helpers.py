@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class CommandResult(NamedTuple):
 
 
 RunCommand = Callable[..., CommandResult]
+Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def in_proportion(examples: int) -> int:

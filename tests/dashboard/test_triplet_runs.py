@@ -60,7 +60,7 @@ def test_training_shows_what_each_run_has_logged(
     )
     said = _texts(app)
     assert "Not logged by tiny-triplet." in said
-    assert "to the own class centre; batch accuracy" in said
+    assert "to the own class centre; accuracy without margin" in said
     assert "between images of one person; active triplets" in said
     assert len(app.metric) == 2
 

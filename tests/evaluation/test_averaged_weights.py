@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import paint_people
 
 import workbench as wb
-from tests.helpers import paint_people
 from workbench import runs
 from workbench.evaluation import load_model
 

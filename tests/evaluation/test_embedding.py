@@ -32,7 +32,7 @@ class Net(nn.Module):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     """A run whose network is known, so that none has to be trained."""
     made = Model(Net(), None, None, 127.5, 128.0, torch.device("cpu"), 70, "bgr")  # type: ignore[arg-type]
-    monkeypatch.setattr(embedding, "load_model", lambda opened, device: made)
+    monkeypatch.setattr(embedding, "load_model", lambda opened, device, weights: made)
     return runs.create(tmp_path / "runs", "a", {"loss": "arcface"})
 
 
@@ -64,6 +64,7 @@ def test_a_data_set_is_embedded_with_who_is_on_it(run: runs.Run, identity_folder
         "source": f"folder:{identity_folder}",
         "fingerprint": data.open(f"folder:{identity_folder}").fingerprint(),
         "flip": "embeddings of image and mirror image added",
+            "weights": "last step",
         "image scaling": "(x - 127.5) / 128, BGR, 8 x 8",
         "normalised": False,
     }

@@ -70,7 +70,7 @@ def run(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Ru
     """A run with a given network, so that none has to be trained; its loss has no class centres."""
     made = Model(Net(), None, None, 127.5, 128.0, torch.device("cpu"), 70)  # type: ignore[arg-type]
     for module in (sys.modules[evaluate.__module__], embedding):
-        monkeypatch.setattr(module, "load_model", lambda opened, device: made)
+        monkeypatch.setattr(module, "load_model", lambda opened, device, weights: made)
     run = runs.create(tmp_path / "runs", "a", {"loss": "triplet", "data": f"folder:{faces}"})
     fingerprint = data.open(f"folder:{faces}").fingerprint()
     runs.write_json(

@@ -126,7 +126,7 @@ class Brightness(nn.Module):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     model = Model(Brightness(), None, None, 0.0, 1.0, torch.device("cpu"), 5)  # type: ignore[arg-type]
     module = sys.modules[evaluate.__module__]
-    monkeypatch.setattr(module, "load_model", lambda opened, device: model)
+    monkeypatch.setattr(module, "load_model", lambda opened, device, weights: model)
     return runs.create(tmp_path / "runs", "a", {"loss": "toy", "backbone": "toy", "data": "x"})
 
 

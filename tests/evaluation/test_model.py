@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Complaint
+from helpers import Complaint
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from helpers import paint_people
 
-from workbench.evaluation import VerificationResult, verification
-
 BASE: dict[str, Any] = {
     "image_size": 16,
     "embedding_dim": 4,
@@ -41,20 +39,3 @@ def plan(painted: Path, tmp_path: Path) -> dict[str, Any]:
         "vary": {"loss": ["softmax", "arcface"], "seed": [0, 1]},
         "benchmarks": [f"folder:{painted / 'test'}"],
     }
-
-
-def scored(rng: Any, quality: float, people: int = 20, pairs: int = 200) -> VerificationResult:
-    """Returns a result on fixed pairs of people, without intervals; scores differ by `quality`."""
-    import numpy as np
-
-    fixed = np.random.default_rng(0)
-    same = np.arange(pairs) % 2 == 0
-    first = fixed.integers(0, people, pairs)
-    second = np.where(same, first, (first + fixed.integers(1, people, pairs)) % people)
-    return verification(
-        rng.normal(quality * same),
-        same,
-        np.arange(pairs) * 10 // pairs,
-        people=np.column_stack([first, second]),
-        intervals=False,
-    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import scored
 from scipy import stats
+from scored import scored
 
 from workbench.evaluation import VerificationResult, closed_set, identification, verification
 from workbench.experiments import compare, pooled_sd, seeds_needed, significance

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Complaint
+from helpers import Complaint
 from torch import Tensor
 
 import workbench as wb

@@ -19,6 +19,7 @@ from workbench.evaluation import (
     identification,
     invariance,
     leaderboard,
+    number_estimates,
     open_set,
     verification,
 )
@@ -65,6 +66,9 @@ METRICS = pd.DataFrame(
         "images_per_second": 100.0,
     }
 )
+
+
+AGES = number_estimates(np.arange(20.0, 60.0), np.arange(20.0, 60.0) + 1)
 
 
 def _table(
@@ -127,6 +131,13 @@ def _all() -> dict[str, go.Figure]:
         "confusion": plots.confusion(np.array([[3, 1], [0, 4]]), ["ann", "bob"]),
         "alignment": plots.alignment({"arcface-a": _study()}),
         "images_per_identity": plots.images_per_identity([2, 2, 3, 40]),
+        "augmentations": plots.augmentations({"flip": np.zeros((2, 8, 8, 3), np.uint8)}),
+        "calibration": plots.calibration(AGES),
+        "error_by_range": plots.error_by_range({"arcface-a": AGES}),
+        "task_balance": plots.task_balance({"arcface-a": METRICS}, {"accuracy": "Accuracy"}),
+        "sweep": plots.sweep(
+            pd.DataFrame({"row": ["a"], "column": ["r18"], "seed": [0], "value": [0.9]}), "Accuracy"
+        ),
         "learning_rates": plots.learning_rates({"constant": [0.1, 0.1]}),
     }
 
@@ -152,7 +163,10 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
         "alignment",
         "pair_angles",
         "centre_angles",
-    ):  # there the rows have names
+        "augmentations",
+        "sweep",
+        "task_balance",
+    ):  # there the rows or panels have names
         assert drawn.layout.yaxis.title.text
     assert json.loads(drawn.to_json())["data"]
 

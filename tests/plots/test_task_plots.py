@@ -8,6 +8,7 @@ import pytest
 
 from workbench import plots
 from workbench.evaluation import number_estimates
+from workbench.plots.training import curve_title, is_of_task
 
 
 def test_calibration_draws_means_with_their_intervals() -> None:
@@ -53,10 +54,10 @@ def test_balance_has_a_panel_for_each_column() -> None:
 
 
 def test_titles_of_the_columns_of_tasks() -> None:
-    assert plots.curve_title("fr_loss") == "Recognition: training loss"
-    assert plots.is_of_task("age_mae")
-    assert not plots.is_of_task("clipped_loss")
-    assert not plots.is_of_task("images_per_second")
+    assert curve_title("fr_loss") == "Recognition: training loss"
+    assert is_of_task("age_mae")
+    assert not is_of_task("clipped_loss")
+    assert not is_of_task("images_per_second")
     table = pd.DataFrame({"epoch": [1.0, 2.0], "gender_accuracy": [0.5, 0.75]})
     fig = plots.training_curves({"run": table}, "gender_accuracy")
     assert fig.layout.yaxis.tickformat == ".0%"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import paint_people
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import workbench as wb
-from tests.helpers import paint_people
 from workbench import runs
 from workbench.backbones.registry import BACKBONES
 

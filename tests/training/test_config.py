@@ -80,7 +80,7 @@ def test_an_unknown_setting_is_an_error_with_a_suggestion() -> None:
         ("batch_norm", "global"),
         ("augment", 3),
         ("tasks", ["age"]),
-        ("trackers", "wandb"),
+        ("trackers", 3),
         ("precision", "fp16"),
         ("seed", -1),
         ("seed", 2**64),

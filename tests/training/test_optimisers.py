@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Complaint
+from helpers import Complaint
 from torch import nn
 
 import workbench as wb

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Complaint
-from helpers import paint_people
+from helpers import Complaint, paint_people
 from safetensors.torch import load_file
 
 import workbench as wb

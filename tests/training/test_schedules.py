@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Complaint
+from helpers import Complaint
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler

@@ -18,13 +18,7 @@ from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.sweeps import sweep
 from workbench.plots.tasks import calibration, error_by_range, task_balance
-from workbench.plots.training import (
-    CURVES,
-    curve_title,
-    is_of_task,
-    learning_rates,
-    training_curves,
-)
+from workbench.plots.training import CURVES, learning_rates, training_curves
 
 __all__ = [
     "CURVES",
@@ -35,14 +29,12 @@ __all__ = [
     "centre_angles",
     "cmc",
     "confusion",
-    "curve_title",
     "det",
     "distractors",
     "error_by_range",
     "images_per_identity",
     "invariance",
     "invariance_tar",
-    "is_of_task",
     "learning_rates",
     "margin_curves",
     "margin_slopes",

@@ -110,7 +110,7 @@ def counts_of(sources: Sequence[Source], batch_size: int, multiple: int = 1) -> 
     Args:
         sources: The data sets.
         batch_size: Number of images in a batch.
-        multiple: The number of the first data set is a multiple of it.
+        multiple: The number of the first data set is a multiple of it, and at least twice as large.
 
     Returns:
         The numbers. Data sets without a share divide what is left evenly. The numbers of the data
@@ -138,7 +138,7 @@ def counts_of(sources: Sequence[Source], batch_size: int, multiple: int = 1) -> 
     ]
     first = batch_size - sum(counts)
     first -= first % multiple
-    if first < 2 or min(shares) <= 0:
+    if first < 2 * multiple or min(shares) <= 0:
         raise WorkbenchError(
             f"tasks: their own data take {sum(counts)} of the {batch_size} images of a batch, so "
             f"that {max(first, 0)} are left for {sources[0].spec or 'the training set'}; lower "

@@ -299,6 +299,8 @@ def _batches(
         identity in a batch (None for random batches).
     """
     images_per_identity = _images_per_identity(config, loss)
+    if images_per_identity is not None:
+        _check_identities(config.batch_size, images_per_identity)
     sources = sources_of(config, dataset, run)
     counts = counts_of(sources, config.batch_size, images_per_identity or 1)
     count, first = len(sources[0].dataset), counts[0]
@@ -308,17 +310,21 @@ def _batches(
         first = min(first * config.accumulate, count)
         return Mixture(sources, (first, *others)), count // first, None
     identities = first // images_per_identity
-    if config.batch_size % images_per_identity or identities < 2:
-        wanted = config.batch_size // images_per_identity
-        valid = {max(number, 2) * images_per_identity for number in (wanted, wanted + 1)}
-        raise WorkbenchError(
-            f"batch_size {config.batch_size} cannot be divided into two or more identities of "
-            f"{images_per_identity} images each (images_per_identity); "
-            f"give e.g. {' or '.join(map(str, sorted(valid)))}"
-        )
     identities = min(identities * config.accumulate, max(count // images_per_identity, 2))
     first = identities * images_per_identity
     return Mixture(sources, (first, *others)), max(count // first, 1), images_per_identity
+
+
+def _check_identities(batch_size: int, images_per_identity: int) -> None:
+    """Checks that a batch can be divided into identities of the same number of images."""
+    identities, rest = divmod(batch_size, images_per_identity)
+    if rest or identities < 2:
+        valid = {max(number, 2) * images_per_identity for number in (identities, identities + 1)}
+        raise WorkbenchError(
+            f"batch_size {batch_size} cannot be divided into two or more identities of "
+            f"{images_per_identity} images each (images_per_identity); "
+            f"give e.g. {' or '.join(map(str, sorted(valid)))}"
+        )
 
 
 def _images_per_identity(config: TrainConfig, loss: losses.Loss) -> int | None:

@@ -10,6 +10,7 @@ from workbench import plots
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect
+from workbench.plots.training import curve_title, is_of_task
 
 REDRAWN_EVERY = 5.0
 """Seconds between two updates of the curves while a run is training."""
@@ -25,10 +26,10 @@ def show(selection: Selection) -> None:
         "Quantity",
         [
             *([key for key in plots.CURVES if key in logged] or plots.CURVES),
-            *sorted(column for column in map(str, logged) if plots.is_of_task(column)),
+            *sorted(column for column in map(str, logged) if is_of_task(column)),
         ],
         default="loss",
-        format_func=plots.curve_title,
+        format_func=curve_title,
         key="curve",
         bind="query-params",
         label_visibility="collapsed",
