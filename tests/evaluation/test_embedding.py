@@ -64,7 +64,7 @@ def test_a_data_set_is_embedded_with_who_is_on_it(run: runs.Run, identity_folder
         "source": f"folder:{identity_folder}",
         "fingerprint": data.open(f"folder:{identity_folder}").fingerprint(),
         "flip": "embeddings of image and mirror image added",
-            "weights": "last step",
+        "weights": "last step",
         "image scaling": "(x - 127.5) / 128, BGR, 8 x 8",
         "normalised": False,
     }
