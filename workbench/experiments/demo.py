@@ -49,6 +49,7 @@ def demo_configs(runs_dir: str | Path = "runs") -> list[TrainConfig]:
                 "image_size": 64,
                 "epochs": 4,
                 "batch_size": 128,
+                "decay_norm_and_bias": True,  # all weights decay, as in arcface_torch
                 "log_every": 5,
                 "runs_dir": str(runs_dir),
                 "name": f"{loss}-synthfaces-demo",
