@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -182,12 +182,24 @@ def test_mistakes_in_the_arguments(plan: dict[str, Any], complaint: Complaint) -
             experiments.sweep(plan, jobs=count)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Computes with a single thread of PyTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def _command(path: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "workbench", "sweep", str(path), *options]
 
 
 @pytest.mark.slow
-def test_runs_beside_each_other_in_processes(plan: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_beside_each_other_in_processes(
+    plan: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as here, so that sums are rounded alike
     told: list[str] = []
     result = _sweep(plan, told, jobs=3)
     assert len(result.runs) == 4
