@@ -21,7 +21,7 @@ lab: .venv/.installed  ## Open the notebooks in JupyterLab
 
 pytest = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal --durations=10
 
-test: .venv/.dev  ## Run the tests in at most 10 minutes: without slow tests, with fewer random examples
+test: .venv/.dev  ## Run the tests in about 12 minutes: without slow tests, with fewer random examples
 	$(pytest) -m "not slow" --hypothesis-profile=quick
 
 test-all: .venv/.dev  ## Run all tests, with all random examples
