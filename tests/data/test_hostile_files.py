@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import in_proportion
+from helpers import Complaint, in_proportion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -43,7 +43,6 @@ from workbench.data.sources.pack import ABOUT, INDEX, PICTURES
 from workbench.data.writers.pack import write_pack
 from workbench.errors import WorkbenchError
 
-Complaint = Callable[..., Any]
 NAMES = ("ann/ann_0001.jpg", "ann/ann_0002.jpg", "bob/bob_0001.jpg", "bob/bob_0002.jpg")
 MOST_MEMORY = 400e6
 """Bytes that reading may take at once; the largest of the files has 20 kB."""

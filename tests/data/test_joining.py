@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +18,6 @@ from workbench import data
 from workbench.data.dataset import Joined, Picked, encoded_image, image_name, is_encoded, source_of
 from workbench.data.joining import Options, normalised, parse_options, read_names, write_names
 from workbench.data.registry import Part
-
-Complaint = Callable[..., Any]
 
 
 def numbered(name: str, counts: Sequence[int], first: int = 0, **attributes: Any) -> data.Dataset:

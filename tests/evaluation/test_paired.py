@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 import numpy as np
 import pytest
+from helpers import Complaint
 from scipy import stats
 
 from workbench.evaluation import (
@@ -17,8 +15,6 @@ from workbench.evaluation import (
     paired_difference,
     verification,
 )
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def results(

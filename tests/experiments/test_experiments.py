@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drawn_face import BACKGROUND, drawn_face
+from helpers import Complaint
 from PIL import Image
 
 from workbench import cli, data, experiments, runs
@@ -18,7 +17,6 @@ from workbench.evaluation import evaluate, load_result
 from workbench.experiments import jobs
 from workbench.training import TrainConfig, train
 
-Complaint = Callable[..., AbstractContextManager[None]]
 LOSSES = ("softmax", "arcface")
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers import Complaint
 
 from workbench import experiments, presets
 from workbench.experiments import read_plan
 
-Complaint = Callable[..., AbstractContextManager[None]]
 BASE = {"data": "synthfaces", "epochs": 8}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import Complaint
 
 from workbench import experiments, runs
 from workbench.errors import WorkbenchError
@@ -18,7 +18,6 @@ from workbench.experiments.jobs import Job
 from workbench.experiments.space import Search
 from workbench.training import TrainConfig
 
-Complaint = Callable[..., AbstractContextManager[None]]
 optuna = pytest.importorskip("optuna")
 
 

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from helpers import Complaint
 from safetensors.torch import load_file
 
 from workbench import experiments, runs
 from workbench.errors import WorkbenchError
 from workbench.experiments import executing, jobs
 from workbench.training import TrainConfig
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def _sweep(plan: Any, told: list[str] | None = None, **options: Any) -> experiments.SweepResult:

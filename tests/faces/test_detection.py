@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,7 +18,6 @@ from workbench import faces, images, synthfaces
 from workbench.faces import detection, weights
 from workbench.faces.suppression import best_boxes
 
-Complaint = Callable[..., AbstractContextManager[None]]
 Portraits = list[synthfaces.Portrait]
 BOTH = ["retinaface", "centerface"]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 
 from workbench import faces
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def _face(x0: float, y0: float, x1: float, y1: float, score: float = 0.9) -> faces.Face:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from numpy.typing import NDArray
 
 from workbench import faces
 from workbench.faces import detection, yunet
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 class FakeNetwork:

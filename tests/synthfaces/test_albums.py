@@ -6,14 +6,13 @@ import base64
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +23,6 @@ from workbench.synthfaces.person import Person
 from workbench.synthfaces.scene import Dressed, Taken
 from workbench.synthfaces.shot import EXPRESSIONS, OCCLUDERS, Session, Shot
 
-Complaint = Callable[..., AbstractContextManager[None]]
 FIRST = synthfaces.TEST_PEOPLE
 IMAGES = 12
 

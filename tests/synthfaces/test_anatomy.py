@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import fields
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from scipy.spatial import cKDTree
 
 from workbench.errors import WorkbenchError
@@ -19,7 +19,6 @@ from workbench.synthfaces import anatomy as module
 from workbench.synthfaces.anatomy import Anatomy, anatomy
 from workbench.synthfaces.shot import EXPRESSIONS, SIDED
 
-Complaint = Callable[..., AbstractContextManager[None]]
 fresh: Callable[[], Anatomy] = anatomy.__wrapped__
 """As `anatomy`, but reads or writes the file at each call."""
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 
 from workbench import data
 from workbench.data.benchmarks import named_packs
 from workbench.images import to_png
 
-Complaint = Callable[..., Any]
 IMAGE = to_png(np.zeros((2, 2, 3), dtype=np.uint8))
 
 

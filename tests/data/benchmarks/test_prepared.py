@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drawn_face import photo
+from helpers import Complaint
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,8 +17,6 @@ from workbench import data, faces, images
 from workbench.data import Benchmark
 from workbench.data.benchmarks import prepared
 from workbench.data.dataset import Picked
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture(autouse=True)

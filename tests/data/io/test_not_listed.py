@@ -6,19 +6,16 @@ import io
 import os
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from helpers import RunCommand
+from helpers import Complaint, RunCommand
 from PIL import Image
 
 from workbench import data, images
 from workbench.data.io.not_listed import NotListed, pictures_below
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def put(path: Path, kind: str = "PNG") -> Path:

@@ -13,8 +13,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy as np
 import pytest
 from drawn_face import photo
 from filelock import FileLock
-from helpers import RunCommand
+from helpers import Complaint, RunCommand
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,8 +30,6 @@ from workbench import data, faces, images
 from workbench.data import Alignment
 from workbench.data.dataset import Dataset
 from workbench.data.jobs import aligning
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import pytest
+from helpers import Complaint
 
 from workbench.data.jobs import processes
 from workbench.errors import WorkbenchError
-
-Complaint = Callable[..., AbstractContextManager[None]]
 
 
 def double(number: int) -> list[int]:

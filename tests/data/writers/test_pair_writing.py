@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
@@ -21,8 +20,6 @@ from workbench.data.dataset import encoded_image
 from workbench.data.io.readers import Files
 from workbench.data.writers.pairs import even_folds, write_bin, write_pair_list, write_pairs
 from workbench.images import to_png
-
-Complaint = Callable[..., Any]
 
 
 def photos(

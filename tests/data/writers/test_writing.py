@@ -5,12 +5,12 @@ written from.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Complaint
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +20,6 @@ from workbench.data.dataset import encoded_image
 from workbench.data.writers import WRITERS, format_of, write
 from workbench.data.writers.folder import folder_names, write_folder
 
-Complaint = Callable[..., Any]
 OPENERS = {"pack": "pack", "rec": "recordio", "tar": "webdataset", "folder": "folder"}
 
 
