@@ -74,7 +74,8 @@ def benchmark(spec: str) -> Benchmark | Labelled | Identification | Templates:
     - `megaface:PROBES@DISTRACTORS`, people of one data set among images of another one
     - `orl` and `fashion-mnist`
     - `synthfaces-wild`, `-frontal`, `-pose`, `-age`, `-light`, `-occlusion`, `-invariance` and
-      `-id`, synthetic people that are in no training set
+      `-id`, synthetic people that are in no training set; `synthfaces-pose:seed=7` has others, on
+      which settings can be chosen
     - `synthfaces-attributes`, `utkface:PATH` and `attributes:SPEC`, images whose attributes, such
       as gender and age, are estimated
     - a training source, such as `folder:DIR@min=4`, from which pairs are drawn (`draw_pairs`)

@@ -188,11 +188,26 @@ def test_a_training_set_is_measured_on_people_it_does_not_hold(
         data.benchmark(f"{kind}:500x20")
 
 
+@pytest.mark.usefixtures("squares", "common_cache")
+def test_a_seed_gives_other_people_under_the_same_protocol() -> None:
+    usual, other = data.benchmark("synthfaces-pose"), data.benchmark("synthfaces-pose:seed=7")
+    assert isinstance(usual, data.Benchmark)
+    assert isinstance(other, data.Benchmark)
+    assert other.name == "synthfaces-pose-seed7"
+    assert np.array_equal(other.pairs, usual.pairs)
+    assert not np.array_equal(other.images[0], usual.images[0])
+    assert data.benchmark("synthfaces-pose:seed=0").name == "synthfaces-pose"
+    assert data.benchmark("synthfaces-id:seed=7").name == "synthfaces-id-seed7"
+
+
 @pytest.mark.parametrize("album", [*ALBUMS, "invariance", "id"])
-def test_a_benchmark_takes_no_path(album: str, complaint: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("path", ["20x10", "seed=", "seed=-1", "seed=4294967296", "size=64"])
+def test_the_only_option_of_a_benchmark_is_a_seed(
+    album: str, path: str, complaint: Callable[..., Any]
+) -> None:
     for call in (data.benchmark, data.render):
-        with complaint(f"called just 'synthfaces-{album}'"):
-            call(f"synthfaces-{album}:20x10")
+        with complaint(f"synthfaces-{album}:{path}", "only option", "seed=N"):
+            call(f"synthfaces-{album}:{path}")
 
 
 def test_a_benchmark_is_not_trained_on(complaint: Callable[..., Any]) -> None:

@@ -2,11 +2,13 @@
 
 The truth about every image is known. This makes benchmarks possible that can hardly be made from
 photos: all pairs across one condition, images that differ in one factor only, and distractors who
-are certainly not enrolled.
+are certainly not enrolled. `synthfaces-pose:seed=7` has other people: settings can be chosen on
+them before results are reported on those of `synthfaces-pose`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ from workbench.data.benchmark import Attributes, Benchmark, Identification, draw
 from workbench.data.dataset import Dataset, Joined
 from workbench.data.registry import BENCHMARKS
 from workbench.data.rendered.store import RenderSettings
-from workbench.data.rendered.synthfaces import PRESETS, SETS, faces, open_set
+from workbench.data.rendered.synthfaces import LARGEST_SEED, PRESETS, SETS, faces, open_set
 from workbench.errors import WorkbenchError
 
 FOLDS, PER_FOLD = 10, 300
@@ -217,16 +219,31 @@ def _register(
     build: Callable[..., Attributes | Benchmark | Identification],
 ) -> Callable[[str], Attributes | Benchmark | Identification]:
     def settings_of(path: str = "") -> tuple[RenderSettings, ...]:
-        if path:
-            raise WorkbenchError(f"{name}:{path[:40]}: the benchmark is called just {name!r}")
-        return settings()
+        seed = _seed(name, path)
+        return tuple(replace(one, seed=seed) for one in settings())
 
     def open_benchmark(path: str = "") -> Attributes | Benchmark | Identification:
-        return build(*(open_set(one, name, name) for one in settings_of(path)))
+        sets = settings_of(path)
+        seed = sets[0].seed
+        spec, full_name = (f"{name}:seed={seed}", f"{name}-seed{seed}") if seed else (name, name)
+        return build(*(open_set(one, full_name, spec) for one in sets))
 
     SETS.register(name)(settings_of)
     BENCHMARKS.register(name)(open_benchmark)
     return open_benchmark
+
+
+def _seed(name: str, path: str) -> int:
+    """The seed of a benchmark's people from the text after the colon of its spec."""
+    if not path:
+        return RenderSettings.seed
+    match = re.fullmatch("seed=([0-9]{1,10})", path)
+    if match is None or int(match[1]) > LARGEST_SEED:
+        raise WorkbenchError(
+            f"{name}:{path[:40]}: the only option of this benchmark is seed=N with N from 0 to "
+            f"{LARGEST_SEED:,}, which gives other people; without it the benchmark is {name!r}"
+        )
+    return int(match[1])
 
 
 def _people(people: int, images: int, album: str, first: int = 0) -> RenderSettings:

@@ -22,6 +22,7 @@ from workbench.registry import Registry
 
 PRESETS = {"synthfaces": (200, 40), "synthfaces-mini": (20, 10), "synthfaces-large": (10_000, 50)}
 """Number of people, and number of images of each."""
+LARGEST_SEED = 2**32 - 1
 SETS: Registry[tuple[RenderSettings, ...]] = Registry("rendered set")
 """Functions from the text after the colon of a spec to the sets that it reads."""
 
@@ -85,7 +86,7 @@ def parse(kind: str, path: str) -> RenderSettings:
     Raises:
         WorkbenchError: If an option is unknown, given twice, not a number, or out of its range.
     """
-    ranges = {"people": (1, faces().TEST_PEOPLE), "images": (1, 1000), "seed": (0, 2**32 - 1)}
+    ranges = {"people": (1, faces().TEST_PEOPLE), "images": (1, 1000), "seed": (0, LARGEST_SEED)}
     ranges["size"] = (faces().SMALLEST, faces().LARGEST)
     options: dict[str, Any] = {}
     fields = path.split(",") if path else []
