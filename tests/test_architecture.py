@@ -23,7 +23,7 @@ LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
-    {"data", "catalogue", "weights"},
+    {"data", "catalogue", "weights", "activity"},
     {"training", "evaluation"},
     {"presets"},
     {"experiments", "exchange"},

@@ -102,6 +102,43 @@ def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Fig
     return fig
 
 
+def distributions(
+    rows: Mapping[str, Mapping[str, Floats]],
+    colours: Mapping[str, str],
+    x: str,
+    bin_degrees: float = 3.0,
+) -> go.Figure:
+    """Draws distributions of angles, one row below the other.
+
+    Args:
+        rows: angles in degrees by the name of the row and by kind. A kind without angles is drawn
+            without a curve.
+        colours: colour of each kind.
+        x: title of the horizontal axis.
+        bin_degrees: width of a histogram bin in degrees.
+
+    Returns:
+        A figure with one row for each name. Each row has one trace for each of `colours`, so that
+        figures of the same rows can be frames of one figure.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = {"early": {"own": np.linspace(50.0, 80.0, 9)}, "late": {"own": np.empty(0)}}
+        >>> fig = distributions(rows, {"own": "#44AA99"}, "Angle (degrees)")
+        >>> [len(trace.x or ()) > 0 for trace in fig.data]
+        [True, False]
+    """
+    fig = _ridges(list(rows), x, bin_degrees)
+    for row, by_kind in enumerate(rows.values()):
+        for kind, colour in colours.items():
+            angles = by_kind.get(kind, np.empty(0))
+            if len(angles):
+                _ridge(fig, row, angles, kind, colour, bin_degrees)
+            else:
+                fig.add_scatter(x=[], y=[], name=kind, legendgroup=kind, showlegend=False)
+    return fig
+
+
 def margin_curves(
     curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit"
 ) -> go.Figure:
