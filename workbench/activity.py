@@ -172,8 +172,8 @@ class Tracker:
             end: One of `ENDS`.
             problem: What ended the process, in one line.
         """
-        self.activity.end, self.activity.problem = end, problem
-        self.doing("")
+        self.activity.end, self.activity.problem, self.activity.doing = end, problem, ""
+        self.write()
 
     def write(self) -> None:
         """Writes the file. A full disk must not end the training, so errors are ignored."""

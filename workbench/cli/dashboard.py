@@ -35,8 +35,9 @@ STREAMLIT_OPTIONS = {
 FIRST_PORT = 8501
 """The first port that is tried, which is Streamlit's default."""
 PORTS_TRIED = 100
-DASHBOARD_SECONDS = 10.0
-"""Time that Streamlit has to end."""
+DASHBOARD_SECONDS = 3.0
+"""Time that Streamlit has to end. It waits for open pages of the browser, but has nothing to
+save."""
 
 PortOption = Annotated[
     int | None,

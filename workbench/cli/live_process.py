@@ -22,6 +22,8 @@ import typer
 from workbench.activity import tracked
 from workbench.errors import WorkbenchError
 
+START = "from workbench.cli.live_process import main; main()"
+"""Python code that the process runs."""
 STOP_SECONDS = 120.0
 """Time that the training has to complete its step and to save a checkpoint."""
 NICENESS = 10
@@ -37,7 +39,7 @@ class LiveTraining:
     """
 
     def __init__(self, runs_dir: Path, full: bool) -> None:
-        command = [sys.executable, "-m", "workbench.cli.live_process", str(runs_dir)]
+        command = [sys.executable, "-c", START, str(runs_dir)]
         # In a session of its own, so that Ctrl-C reaches the process only through `stop`.
         self.process = subprocess.Popen(
             command + (["--full"] if full else []),
@@ -85,7 +87,7 @@ def train(runs_dir: Path, full: bool, *, progress: bool) -> list[Any]:
         from workbench import experiments
 
         plan = (experiments.full_plan if full else experiments.live_plan)(runs_dir)
-        return experiments.carry_out(plan, tracker, progress=progress, tell=typer.echo)
+        return experiments.carry_out(plan, tracker, progress=progress, tell=_tell)
 
 
 def main() -> None:
@@ -97,12 +99,18 @@ def main() -> None:
     try:
         train(runs_dir, full, progress=False)
     except KeyboardInterrupt:
-        typer.echo("live training: stopped; the next `workbench demo` continues it")
+        _tell("live training: stopped; the next `workbench demo` continues it")
     except WorkbenchError as error:
         typer.secho(f"live training: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
     else:
-        typer.echo("live training: finished")
+        _tell("live training: finished")
+
+
+def _tell(line: str) -> None:
+    """Prints a line, unless the terminal was closed."""
+    with suppress(OSError):
+        typer.echo(line)
 
 
 def _interrupt_at_end_of_input() -> None:
@@ -116,7 +124,3 @@ def _interrupt_at_end_of_input() -> None:
         signal.pthread_kill(main_thread, signal.SIGINT)
     else:
         _thread.interrupt_main()
-
-
-if __name__ == "__main__":
-    main()

@@ -130,10 +130,13 @@ def distributions(
     """
     fig = _ridges(list(rows), x, bin_degrees)
     for row, by_kind in enumerate(rows.values()):
+        # The texts of the lowest and of the highest mean point away from each other.
+        means = {kind: by_kind[kind].mean() for kind in colours if len(by_kind.get(kind, ()))}
+        anchors = {min(means, key=means.__getitem__, default=""): "right"}
+        anchors |= {kind: "left" for kind in means if kind not in anchors}
         for kind, colour in colours.items():
-            angles = by_kind.get(kind, np.empty(0))
-            if len(angles):
-                _ridge(fig, row, angles, kind, colour, bin_degrees)
+            if kind in means:
+                _ridge(fig, row, by_kind[kind], kind, colour, bin_degrees, anchors[kind])
             else:
                 fig.add_scatter(x=[], y=[], name=kind, legendgroup=kind, showlegend=False)
     return fig
@@ -284,9 +287,15 @@ def _ridges(names: list[str], x: str, bin_degrees: float) -> go.Figure:
 
 
 def _ridge(
-    fig: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float
+    fig: go.Figure,
+    row: int,
+    degrees: Floats,
+    kind: str,
+    colour: str,
+    bin_degrees: float,
+    anchor: str = "center",
 ) -> None:
-    """Draws a distribution into a row."""
+    """Draws a distribution into a row, with its mean above it at `anchor` of the text."""
     if not len(degrees):
         return
     counts, edges = np.histogram(degrees, np.arange(0, 180 + bin_degrees, bin_degrees))
@@ -312,5 +321,6 @@ def _ridge(
         y=-PITCH * row + 1.1,
         text=f"{mean:.0f}° ± {deviation:.0f}°",
         showarrow=False,
+        xanchor=anchor,
         font={"size": 11, "color": colour},
     )

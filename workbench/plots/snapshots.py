@@ -178,6 +178,8 @@ def _with_slider(draw: Callable[[int], go.Figure], epochs: Sequence[int]) -> go.
         )
         for epoch, one in figures.items()
     ]
+    if len(epochs) == 1:
+        return fig
     at_once = {"mode": "immediate", "transition": {"duration": 0}}
     fig.update_layout(
         height=fig.layout.height + 90,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from workbench import evaluation, plots, runs
@@ -95,7 +96,7 @@ def _progress(run: runs.Run) -> None:
     except (WorkbenchError, KeyError, TypeError, ValueError):
         return  # the run has just begun
     share = min(step / max(total, 1), 1.0)
-    parts = [f"**{run.name}** is trained: epoch {share * epochs:.1f} of {epochs:g}"]
+    parts = [f"**{run.name}**: epoch {share * epochs:.1f} of {epochs:g}"]
     if len(metrics):
         last = metrics.iloc[-1]
         speed = float(last.get("images_per_second", 0.0))
@@ -114,7 +115,7 @@ def _in_words(seconds: float) -> str:
 
 def _queue(activity: Activity, of_name: Mapping[str, runs.Run]) -> None:
     """Draws the runs of the queue with their states."""
-    rows = []
+    rows: list[dict[str, str]] = []
     for entry in activity.queue:
         run = of_name.get(entry.name)
         state = entry.state
@@ -128,7 +129,7 @@ def _queue(activity: Activity, of_name: Mapping[str, runs.Run]) -> None:
                 **({} if run is None else _accuracies(run)),
             }
         )
-    st.dataframe(rows, hide_index=True)
+    st.dataframe(pd.DataFrame(rows).fillna(""), hide_index=True)
 
 
 def _epochs(run: runs.Run) -> str:

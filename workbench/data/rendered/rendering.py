@@ -29,7 +29,6 @@ from workbench.data.writers.pack import Pictures, finish
 from workbench.errors import WorkbenchError
 from workbench.files import atomic_path
 
-
 Report = Callable[[int, int], object]
 """Function that is called with the number of rendered images and of all images."""
 
