@@ -14,6 +14,7 @@ from workbench.experiments.searching import SearchResult
 from workbench.experiments.significance import (
     Comparison,
     DifferenceTest,
+    against_baseline,
     compare,
     pooled_sd,
     seeds_needed,
@@ -35,6 +36,7 @@ __all__ = [
     "SearchResult",
     "StopLosers",
     "SweepResult",
+    "against_baseline",
     "alignment",
     "best_cells",
     "check_plan",

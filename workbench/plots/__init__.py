@@ -16,6 +16,7 @@ from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
+from workbench.plots.seeds import seeds
 from workbench.plots.sweeps import sweep
 from workbench.plots.tasks import calibration, error_by_range, task_balance
 from workbench.plots.training import CURVES, learning_rates, training_curves
@@ -44,6 +45,7 @@ __all__ = [
     "plane",
     "projection",
     "roc",
+    "seeds",
     "sweep",
     "task_balance",
     "training_curves",
