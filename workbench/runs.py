@@ -15,6 +15,8 @@
     model.onnx           instead of model.safetensors, if an ONNX file was imported
     evaluation/NAME.json the figures of one evaluation
     evaluation/NAME.npz  its arrays, from which the figures are drawn again
+    snapshots/epoch-NNNN.npz
+                         embeddings of a few images after each epoch (`snapshots`)
     trackers/NAME.json   the run of an experiment tracker, and the last step that it received
     tensorboard/         TensorBoard's event files (`trackers: tensorboard`)
     status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
@@ -59,6 +61,7 @@ CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
 EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
 NOTES, IDENTITIES, TRACKERS = "notes.jsonl", "identities.json.gz", "trackers"
+SNAPSHOTS = "snapshots"
 ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
 
 IMPORTED, ONNX = "imported", "onnx"
@@ -425,6 +428,16 @@ class Run:
         """
         return [note for note in read_metrics(self.path / NOTES) if "text" in note]
 
+    def snapshots(self) -> builtins.list[Path]:
+        """Returns the files of the snapshots, one for each epoch, in the order of the epochs.
+
+        `workbench.evaluation.load_snapshots` reads them.
+        """
+        return sorted(
+            (path for path in (self.path / SNAPSHOTS).glob("epoch-*.npz") if _EPOCH(path.name)),
+            key=epoch_of_snapshot,
+        )
+
     def set_status(self, state: str, **details: Any) -> None:
         """Writes status.json, with the current time as its heartbeat.
 
@@ -522,6 +535,40 @@ class Run:
             with figures_path.open("w", encoding="utf-8") as text:
                 text.write(_as_json({**figures, _WRITTEN: mark}))
                 _flush_to_disk(text)
+
+
+_EPOCH = re.compile("epoch-([0-9]{4,9})\\.npz").fullmatch
+
+
+def snapshot_path(run: Run, epoch: int) -> Path:
+    """Returns the path of the file of a snapshot.
+
+    Args:
+        run: The run.
+        epoch: Number of finished epochs.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from workbench.runs import Run, snapshot_path
+        >>> snapshot_path(Run(Path("runs/first")), 3).as_posix()
+        'runs/first/snapshots/epoch-0003.npz'
+    """
+    return run.path / SNAPSHOTS / f"epoch-{epoch:04d}.npz"
+
+
+def epoch_of_snapshot(path: Path) -> int:
+    """Returns the number of finished epochs of a file in `Run.snapshots`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WorkbenchError: if the file does not have the name of a snapshot.
+    """
+    match = _EPOCH(path.name)
+    if match is None:
+        raise WorkbenchError(f"{path}: not a snapshot; expected a name such as epoch-0003.npz")
+    return int(match[1])
 
 
 def _flush_to_disk(file: IO[Any]) -> None:

@@ -76,8 +76,8 @@ def train_with(
         Path | None,
         typer.Option(
             help="Run directory whose training is continued from its last checkpoint. Only "
-            "--epochs, --device, --precision, --data, --workers, --broken and --log-every may "
-            "change then."
+            "--epochs, --device, --precision, --data, --workers, --broken, --log-every, --trackers "
+            "and --snapshots may change then."
         ),
     ] = None,
     stop_after: Annotated[

@@ -162,6 +162,14 @@ class Callbacks:
         self.failure: BaseException | None = None
         self._started: list[Callback] = []
 
+    def put_first(self, callback: Callback) -> None:
+        """Adds a callback whose hooks are called before those of all others.
+
+        Args:
+            callback: The callback.
+        """
+        self.callbacks.insert(0, callback)
+
     @contextmanager
     def around(self, training: Training) -> Iterator[None]:
         """Calls `on_start` before the body of a `with` statement, and `on_end` after it.

@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "augmentation": ("augment",),
     "tasks": ("tasks", "task"),
     "computation": ("device", "precision", "seed"),
-    "logging": ("runs_dir", "name", "log_every", "trackers"),
+    "logging": ("runs_dir", "name", "log_every", "trackers", "snapshots"),
 }
 """The settings by group, in the order in which the help of `workbench train` shows them."""
 
@@ -328,6 +328,11 @@ class TrainConfig(BaseModel):
     trackers: Annotated[list[Tracker], BeforeValidator(_as_list)] = []
     """Experiment trackers that also receive the metrics, by name: tensorboard, wandb, mlflow,
     trackio. Each needs the extra of its name. By default none."""
+
+    snapshots: Annotated[list[str], BeforeValidator(_as_list)] = []
+    """Image sets whose embeddings are stored after every epoch: train for the training set, and
+    specs of benchmarks or data sets of other people, such as synthfaces-frontal. Of each set, up to
+    20 identities with up to 10 images each are used. By default none."""
 
     @model_validator(mode="after")
     def _task_is_known(self) -> Self:

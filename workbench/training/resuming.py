@@ -10,7 +10,17 @@ from workbench import runs
 from workbench.errors import WorkbenchError
 from workbench.training.config import TrainConfig, from_earlier_version
 
-MAY_CHANGE = ("epochs", "device", "precision", "workers", "broken", "log_every", "trackers", "data")
+MAY_CHANGE = (
+    "epochs",
+    "device",
+    "precision",
+    "workers",
+    "broken",
+    "log_every",
+    "trackers",
+    "snapshots",
+    "data",
+)
 """Settings that may change when a run is resumed.
 
 `data` may change only to another place of the same data.

@@ -22,6 +22,7 @@ from workbench.training.recommendations import with_head_scale
 from workbench.training.records import Status
 from workbench.training.resuming import changed, check_steps, resumed_settings
 from workbench.training.setup import Setup, prepare
+from workbench.training.snapshots import Snapshots
 from workbench.training.stopping import StopAfter
 from workbench.training.trackers import create_trackers
 
@@ -138,6 +139,7 @@ def _start(config: TrainConfig, callbacks: Sequence[Callback], progress: bool) -
     with _seeded(config.seed):
         setup = prepare(config)
         checkpoint.check_space(Path(config.runs_dir), setup)
+        every_callback.put_first(Snapshots(setup.snapshot_sets))
         run = runs.create(config.runs_dir, name, config.plain())
         status = Status(run, setup.total, step=0, saved=None)
         with run.lock(), _final_state(status):
@@ -192,6 +194,7 @@ def _resume(
                 _record_resumption(run, config, setup, step, different, new_data="data" in changes)
             return run
         checkpoint.check_space(run.path, setup)
+        every_callback.put_first(Snapshots(setup.snapshot_sets))
         status = Status(run, setup.total, step=step, saved=step)
         with _final_state(status):
             _record_resumption(run, config, setup, step, different, new_data="data" in changes)

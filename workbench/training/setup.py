@@ -31,6 +31,7 @@ from workbench.training.multitask import (
 from workbench.training.optimisers import create_optimizer, parameter_groups
 from workbench.training.ordering import order_by_identity, order_by_shard, order_of_epoch
 from workbench.training.schedules import Schedule, create_schedule
+from workbench.training.snapshots import ImageSet, open_sets
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Setup:
         images_per_identity: Number of images of each identity in a batch; None for random batches.
         single_image_identities: Number of identities with a single image, if the loss compares
             images of one identity; else None.
+        snapshot_sets: The image sets of the setting `snapshots`.
     """
 
     data: data.Dataset
@@ -79,6 +81,7 @@ class Setup:
     total: int
     images_per_identity: int | None
     single_image_identities: int | None
+    snapshot_sets: list[ImageSet]
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -201,6 +204,7 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         total=total,
         images_per_identity=images_per_identity,
         single_image_identities=_single_image_identities(config, loss, dataset),
+        snapshot_sets=open_sets(config.snapshots, dataset, run),
     )
 
 
