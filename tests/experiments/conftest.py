@@ -43,7 +43,7 @@ def plan(painted: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_plan(painted: Path) -> list[PlannedRun]:
     """Trainings of two reference runs with two seeds each, which take seconds."""
     return [

@@ -10,7 +10,7 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import VerificationResult, load_angles, load_result
 from workbench.evaluation.sources import TRAIN
 from workbench.experiments.matching import evaluations_of
-from workbench.experiments.reference.plan import BENCHMARKS, FLAT_BENCHMARKS, PlannedRun
+from workbench.experiments.reference.plan import PlannedRun
 
 ANGLE_OWN, ANGLE_OTHER, D_PRIME = "angle_own", "angle_other", "d_prime"
 """Mean angle in degrees from training images to the own class centre, and to the nearest other one;
@@ -38,8 +38,6 @@ def measure(run: runs.Run, planned: PlannedRun) -> dict[str, float]:
     for benchmark in planned.benchmarks:
         if benchmark not in stored:
             raise WorkbenchError(f"{run.path}: was not evaluated on {benchmark}")
-        if benchmark not in (*BENCHMARKS, *FLAT_BENCHMARKS):
-            continue  # of the shipped seed only, so that no spread over seeds is known
         name = stored[benchmark]
         result = load_result(run, name)
         figures[benchmark] = result.headline.value

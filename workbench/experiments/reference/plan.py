@@ -26,6 +26,7 @@ COMMON: dict[str, Any] = {
     "lr": 0.1,
     "augment": "mirror",
     "log_every": 10,
+    "snapshots": ["train"],
 }
 """Settings of all reference runs."""
 

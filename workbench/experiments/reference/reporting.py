@@ -148,6 +148,8 @@ def _words(
 ) -> str:
     """Says how the table is read, and in which columns no loss differs from softmax."""
     counts = sorted({len(values) for values in cells.values()})
+    if counts[-1] == 1:
+        return "One training of each loss: all differences may be due to the seed alone."
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     sentences = [f"Mean ± standard deviation over {seeds} seeds of training."]
     if tests:

@@ -41,9 +41,20 @@ MOST_ROWS = 200
 """Largest number of lines of metrics.jsonl."""
 SNAPSHOT_IMAGES = 4
 """Images of each identity in a snapshot of long embeddings."""
+SNAPSHOT_BITS = 7
+"""Significant binary digits of the embeddings in a snapshot of long embeddings, so that an angle
+changes by less than half a degree."""
 SHORT_EMBEDDING = 3
-"""Snapshots of embeddings up to this length keep all images."""
-SNAPSHOTS = "snapshots"
+"""Snapshots of embeddings up to this length keep all images and digits."""
+GAP_OF = {
+    "synthfaces-frontal": (),
+    "synthfaces-pose": ("gap_yaw",),
+    "synthfaces-age": ("gap_age",),
+    "synthfaces-light": ("gap_illumination",),
+    "synthfaces-occlusion": ("gap_occlusion",),
+}
+"""Gaps of pairs that an evaluation keeps: those in the factor that the benchmark is about. Other
+evaluations keep all."""
 
 
 def thin(run: runs.Run, target: Path, name: str, command: str) -> None:
@@ -71,8 +82,8 @@ def thin(run: runs.Run, target: Path, name: str, command: str) -> None:
     _thin_metrics(run, target / runs.METRICS)
     for evaluation in run.evaluations():
         _thin_evaluation(run, copy, evaluation)
-    for snapshot in sorted((run.path / SNAPSHOTS).glob("*.npz")):
-        _thin_snapshot(snapshot, target / SNAPSHOTS / snapshot.name)
+    for snapshot in run.snapshots():
+        _thin_snapshot(snapshot, target / runs.SNAPSHOTS / snapshot.name)
 
 
 def _environment(run: runs.Run, command: str) -> dict[str, Any]:
@@ -102,12 +113,14 @@ def _short(value: Any) -> Any:
 
 def _thin_evaluation(run: runs.Run, copy: runs.Run, name: str) -> None:
     figures, arrays = run.evaluation(name)
+    kept_gaps = GAP_OF.get(str(figures.get("benchmark")))
     copy.save_evaluation(
         name,
         figures,
         {
             key: rounded(values, STEPS[key]) if key in STEPS else values
             for key, values in arrays.items()
+            if kept_gaps is None or not key.startswith("gap_") or key in kept_gaps
         },
     )
 
@@ -124,19 +137,33 @@ def rounded(values: NDArray[Any], step: float) -> NDArray[Any]:
 
 
 def _thin_snapshot(source: Path, target: Path) -> None:
-    """Copies a snapshot; of long embeddings, only some images of each identity."""
+    """Copies a snapshot; of long embeddings, with fewer images and digits."""
     with np.load(source, allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
-    for key in [key for key in arrays if key.endswith("/embeddings")]:
-        images = key.removesuffix("embeddings")
-        if arrays[key].shape[1] <= SHORT_EMBEDDING:
+    for name in [key.removesuffix("/embeddings") for key in arrays if key.endswith("/embeddings")]:
+        if arrays[f"{name}/embeddings"].shape[1] <= SHORT_EMBEDDING:
             continue
-        kept = _first_of_each(arrays[f"{images}identities"], SNAPSHOT_IMAGES)
+        kept = _first_of_each(arrays[f"{name}/identities"], SNAPSHOT_IMAGES)
         for part in ("embeddings", "identities", "images"):
-            arrays[images + part] = arrays[images + part][kept]
+            arrays[f"{name}/{part}"] = arrays[f"{name}/{part}"][kept]
+        for part in ("embeddings", "centres"):
+            if f"{name}/{part}" in arrays:
+                arrays[f"{name}/{part}"] = with_few_bits(arrays[f"{name}/{part}"], SNAPSHOT_BITS)
     with writing(target):
         target.parent.mkdir(exist_ok=True)
         np.savez_compressed(target, allow_pickle=False, **arrays)
+
+
+def with_few_bits(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Rounds to numbers with few significant binary digits, without changing the type.
+
+    Args:
+        values: Finite numbers.
+        bits: Number of digits.
+    """
+    mantissas, exponents = np.frexp(values.astype(np.float64))
+    short = np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents)
+    return short.astype(values.dtype)
 
 
 def _first_of_each(identities: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
