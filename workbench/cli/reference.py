@@ -151,10 +151,25 @@ def copy(
         typer.echo(run.path)
 
 
-@reference_commands.command(epilog=examples("workbench reference table"))
-def table() -> None:
+@reference_commands.command(
+    epilog=examples(
+        "workbench reference table", "workbench reference table --figure reference-runs.html"
+    )
+)
+def table(
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            help="File into which the table is drawn as a figure: FILE.html, or with the package "
+            "kaleido FILE.png, FILE.svg or FILE.pdf."
+        ),
+    ] = None,
+) -> None:
     """Print the table of the reference runs in Markdown, with all seeds and what is significant."""
     from workbench.experiments import reference
     from workbench.reference import figures
 
     typer.echo(reference.table(figures()))
+    if figure is not None:
+        reference.draw(figures(), figure)
+        typer.echo(f"figure: {figure}")

@@ -11,15 +11,18 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench import plots
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, missing_extra
 from workbench.experiments.reference.measuring import ANGLE_OTHER, ANGLE_OWN, D_PRIME
 from workbench.experiments.significance import DifferenceTest, Key, against_baseline
 from workbench.experiments.tables import markdown_table
+from workbench.files import atomic_path
 from workbench.runs import write_text
 
 BASELINE = "softmax"
 BEGIN, END = "<!-- reference table: written by `workbench reference package` -->", "<!-- end -->"
 """Lines of a Markdown file between which the table is written."""
+DRAWN, WIDTH = (".html", ".png", ".svg", ".pdf"), 1000
+"""Endings of files that `draw` writes, and the width of an image in pixels."""
 LONG = 3
 """Longer embeddings are in the table; embeddings of length 2 or 3 are for pictures."""
 
@@ -201,6 +204,31 @@ def plot(figures: pd.DataFrame, columns: Sequence[str] | None = None) -> go.Figu
         for seed, value in enumerate(cells[run, figure])
     ]
     return plots.seeds(pd.DataFrame(lines), baseline=BASELINE)
+
+
+def draw(figures: pd.DataFrame, path: Path) -> None:
+    """Writes the figure of `plot` to a file.
+
+    Args:
+        figures: From `wb.reference.figures`.
+        path: A file whose name ends in .html, .png, .svg or .pdf.
+
+    Raises:
+        WorkbenchError: if the ending is another one, if the package kaleido is missing for an
+            image, or if the file cannot be written.
+    """
+    if path.suffix not in DRAWN:
+        raise WorkbenchError(f"{path}: expected a name that ends in {', '.join(DRAWN)}")
+    fig = plot(figures)
+    if path.suffix == ".html":
+        write_text(path, fig.to_html(include_plotlyjs=True))
+        return
+    try:
+        import kaleido  # noqa: F401  (plotly's own error is several lines long)
+    except ImportError:
+        raise missing_extra("kaleido", "dev", "drawing an image") from None
+    with atomic_path(path) as temporary:
+        fig.write_image(temporary, format=path.suffix[1:], width=WIDTH, scale=2)
 
 
 def write_table(path: Path, text: str) -> bool:
