@@ -51,7 +51,7 @@ CELLS = {
 def test_the_table_marks_what_differs_from_softmax() -> None:
     lines = reference.table(figures_of(CELLS)).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[:5]]
-    assert cells[0] == ["loss", "pose, %", "light, %", "own centre, °"]
+    assert cells[0] == ["loss", "pose, %", "light, %", "angle to own centre, °"]
     assert cells[2] == ["softmax", "88.4 ± 0.4", "90.0 ± 1.0", "50.2 ± 0.2"]
     assert cells[3] == ["arcface", "**92.4 ± 0.4**", "90.1 ± 0.8", "**35.2 ± 0.2**"]
     assert cells[4] == ["triplet", "*82.4 ± 0.4*", "90.0 ± 1.0", "*60.2 ± 0.2*"]
@@ -85,10 +85,10 @@ def test_a_table_of_nothing(complaint: Complaint) -> None:
 def test_the_figure_shows_the_table() -> None:
     fig = reference.plot(figures_of(CELLS), ["synthfaces-pose", "angle_own"])
     titles = [axis.title.text for axis in (fig.layout.xaxis, fig.layout.xaxis2)]
-    assert titles == ["pose, %", "own centre, °"]
+    assert titles == ["pose, %", "angle to own centre, °"]
     drawn = [(list(trace.x), trace.y[0]) for trace in fig.data]
     assert (pytest.approx([92.0, 92.4, 92.8]), "arcface") in drawn
-    assert reference.plot(figures_of(CELLS)).layout.xaxis3.title.text == "own centre, °"
+    assert reference.plot(figures_of(CELLS)).layout.xaxis3.title.text == "angle to own centre, °"
 
 
 def test_every_column_says_its_unit_and_which_way_is_better() -> None:

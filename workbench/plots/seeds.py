@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from workbench.plots.theme import BLACK, GREY, colour_of, faded, figure
 
 PANELS_PER_ROW = 3
-ROW_HEIGHT, PANEL_MARGIN = 26, 92
+ROW_HEIGHT, PANEL_MARGIN = 26, 80
 """Height of a row in pixels, and what a panel needs besides its rows."""
 LEVEL = 0.95
 
@@ -18,9 +18,9 @@ LEVEL = 0.95
 def seeds(runs: pd.DataFrame, baseline: str | None = None) -> go.Figure:
     """Draws the runs of several settings on several benchmarks, one panel for each benchmark.
 
-    Small markers are the runs. A large marker is the mean over the seeds, and its bar is the 95 %
-    interval of this mean by Student's t with the runs as units. Whether two settings differ is not
-    seen from whether their bars overlap; see `workbench.experiments.against_baseline`.
+    Dots are the runs. A vertical line is the mean over the seeds, and the horizontal bar is the
+    95 % interval of this mean by Student's t, with the runs as units. Whether two settings differ
+    cannot be seen from whether their bars overlap; see `workbench.experiments.against_baseline`.
 
     Args:
         runs: One line for each run with the columns row (the setting, such as a loss), column (the
@@ -37,7 +37,7 @@ def seeds(runs: pd.DataFrame, baseline: str | None = None) -> go.Figure:
         ...     {"row": "arcface", "column": "pose, %", "seed": [0, 1, 2], "value": [92, 93, 94]}
         ... )
         >>> fig = plots.seeds(runs)
-        >>> fig.data[1].x[0], round(fig.data[1].error_x.array[0], 2)
+        >>> fig.data[0].x[0], round(fig.data[0].error_x.array[0], 2)
         (93.0, 2.48)
     """
     rows, columns = (list(dict.fromkeys(runs[axis])) for axis in ("row", "column"))
@@ -88,26 +88,26 @@ def seeds(runs: pd.DataFrame, baseline: str | None = None) -> go.Figure:
 def _add(fig: go.Figure, row: str, group: pd.DataFrame, place: dict[str, int]) -> None:
     """Draws the runs of one setting on one benchmark, and their mean."""
     colour, values = colour_of(row), group["value"].to_numpy(dtype=float)
-    fig.add_scatter(
-        x=values,
-        y=[row] * len(values),
-        mode="markers",
-        marker={"color": faded(colour, 0.5), "size": 6},
-        customdata=group["seed"],
-        hovertemplate=f"{row}, seed %{{customdata}}: %{{x:.2f}}<extra></extra>",
-        showlegend=False,
-        **place,
-    )
     reach = _reach(values)
-    bar = {"type": "data", "array": [reach], "width": 5, "thickness": 1.8, "color": colour}
+    bar = {"type": "data", "array": [reach], "width": 4, "thickness": 1.5, "color": colour}
     words = f" ± {reach:.2f}, {len(values)} seeds" if len(values) > 1 else ", 1 seed"
     fig.add_scatter(
         x=[float(values.mean())],
         y=[row],
         mode="markers",
-        marker={"color": colour, "size": 11, "line": {"color": "white", "width": 1}},
+        marker={"symbol": "line-ns", "size": 16, "line": {"color": colour, "width": 3}},
         error_x=bar if len(values) > 1 else None,
         hovertemplate=f"{row}: %{{x:.2f}}{words}<extra></extra>",
+        showlegend=False,
+        **place,
+    )
+    fig.add_scatter(
+        x=values,
+        y=[row] * len(values),
+        mode="markers",
+        marker={"color": faded(colour, 0.55), "size": 7, "line": {"color": "white", "width": 1}},
+        customdata=group["seed"],
+        hovertemplate=f"{row}, seed %{{customdata}}: %{{x:.2f}}<extra></extra>",
         showlegend=False,
         **place,
     )
@@ -126,7 +126,7 @@ def _reach(values: np.ndarray) -> float:
 def _explain(fig: go.Figure, runs: pd.DataFrame, baseline: str | None) -> None:
     """Adds a line below the figure that says what the markers are."""
     counts = runs.groupby(["row", "column"])["value"].count()
-    text = "Small: runs with different seeds. Large: their mean, with its 95 % interval (t)."
+    text = "Dots: runs with different seeds. Lines: their mean, with its 95 % interval (t)."
     if not len(counts) or counts.max() < 2:
         text = "One run for each setting: differences may be due to the seed alone."
     if baseline is not None:

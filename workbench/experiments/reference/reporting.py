@@ -58,13 +58,13 @@ TABLE = {
     "synthfaces-light": Column("light, %", 100, 1, 1),
     "synthfaces-occlusion": Column("occlusion, %", 100, 1, 1),
     "synthfaces-id": Column("rank-1, %", 100, 1, 1),
-    ANGLE_OWN: Column("own centre, °", 1, 1, -1),
-    ANGLE_OTHER: Column("nearest other centre, °", 1, 1, 1),
+    ANGLE_OWN: Column("angle to own centre, °", 1, 1, -1),
+    ANGLE_OTHER: Column("angle to nearest other, °", 1, 1, 1),
     D_PRIME: Column("d'", 1, 2, 1),
 }
 """{figure: column of the table}."""
 
-TITLES = {"center": "softmax + centre loss"}
+TITLES = {"center": "center (softmax + centre loss)"}
 """Titles of rows that are not the name of the run."""
 
 
