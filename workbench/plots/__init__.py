@@ -16,6 +16,7 @@ from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
+from workbench.plots.seeds import seeds
 from workbench.plots.snapshots import (
     SNAPSHOT_CURVES,
     snapshot_angles,
@@ -51,6 +52,7 @@ __all__ = [
     "plane",
     "projection",
     "roc",
+    "seeds",
     "snapshot_angles",
     "snapshot_curves",
     "snapshot_map",
