@@ -18,6 +18,14 @@ from workbench.evaluation.attributes import (
     class_estimates,
     number_estimates,
 )
+from workbench.evaluation.calibration import (
+    Calibration,
+    Share,
+    Verdict,
+    calibration_names,
+    caveats,
+    load_calibration,
+)
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.evaluators import (
     EvaluationContext,
@@ -44,6 +52,7 @@ from workbench.evaluation.streaming import StreamedResult, all_pairs_roc, stream
 from workbench.evaluation.verification import FARS, VerificationResult, roc, verification
 
 if TYPE_CHECKING:
+    from workbench.evaluation.calibrating import calibrate, compare_photos
     from workbench.evaluation.embedding import Embeddings, embed, load_embeddings
     from workbench.evaluation.evaluate import evaluate
     from workbench.evaluation.model import Model, load_model
@@ -55,6 +64,7 @@ __all__ = [
     "PRESETS",
     "Angles",
     "AttributesResult",
+    "Calibration",
     "ClassEstimates",
     "ClosedSetResult",
     "Difference",
@@ -72,13 +82,19 @@ __all__ = [
     "Projection",
     "Protocol",
     "Result",
+    "Share",
     "StreamedResult",
+    "Verdict",
     "VerificationResult",
     "all_pairs_roc",
     "arcface_torch",
+    "calibrate",
+    "calibration_names",
+    "caveats",
     "class_estimates",
     "clearly_best",
     "closed_set",
+    "compare_photos",
     "differences",
     "embed",
     "evaluate",
@@ -88,6 +104,7 @@ __all__ = [
     "invariance_curves",
     "leaderboard",
     "load_angles",
+    "load_calibration",
     "load_embeddings",
     "load_gaps",
     "load_model",
@@ -108,6 +125,8 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
+    "calibrate": "calibrating",
+    "compare_photos": "calibrating",
     "evaluate": "evaluate",
     "Model": "model",
     "load_model": "model",
