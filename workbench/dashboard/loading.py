@@ -130,6 +130,21 @@ def result(run: runs.Run, name: str) -> evaluation.Result:
     return evaluation.load_result(run, name)
 
 
+@cached_by_files(
+    lambda run, name: (
+        [run.path / folder / f"{name}.json" for folder in (runs.CALIBRATION, runs.EVALUATION)]
+        + [run.model_path]
+    ),
+    max_entries=64,
+)
+def calibration(run: runs.Run, name: str) -> evaluation.Calibration:
+    """Returns a calibration, or an evaluation that serves as one.
+
+    Raises WorkbenchError as `evaluation.load_calibration` does.
+    """
+    return evaluation.load_calibration(run, name)
+
+
 @cached_by_files(_evaluation_file, max_entries=64)
 def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
     """Returns the stored angles to class centres; None if there are none."""
