@@ -41,13 +41,13 @@ class InstanceBatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.instance = nn.InstanceNorm2d(self.half, affine=True)
-        self.batch = nn.BatchNorm2d(channels - self.half)
+        self.instance_channels = channels // 2
+        self.instance = nn.InstanceNorm2d(self.instance_channels, affine=True)
+        self.batch = nn.BatchNorm2d(channels - self.instance_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns a feature map of the same shape."""
-        first, second = x[:, : self.half], x[:, self.half :]
+        first, second = x[:, : self.instance_channels], x[:, self.instance_channels :]
         return torch.cat([self.instance(first), self.batch(second)], dim=1)
 
 
