@@ -110,8 +110,8 @@ def _calibrations(selection: Selection) -> dict[str, evaluation.Calibration]:
             "The selected runs have no pairs to compare the similarity with. In a terminal:",
             icon=":material/terminal:",
         )
-        run = selection.chosen[0].path
-        st.code(f"workbench calibrate {run} aligned:folder:PHOTOS", language="bash")
+        folder = selection.chosen[0].path
+        st.code(f"workbench calibrate {folder} aligned:folder:PHOTOS", language="bash")
         return {}
     first = next(iter(options))
     name = st.selectbox(
