@@ -67,7 +67,7 @@ def runs(folder: str | Path | None = None, only: Sequence[str] | None = None) ->
 
     Example:
         >>> import workbench as wb
-        >>> run = wb.reference.runs(only=["arcface"])[0]
+        >>> run = wb.reference.runs("runs", only=["arcface"])[0]
         >>> run.config["loss"]
         'arcface'
     """
