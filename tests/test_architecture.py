@@ -23,7 +23,7 @@ LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
-    {"data", "catalogue", "weights", "reference"},
+    {"data", "catalogue", "weights", "reference", "activity"},
     {"training", "evaluation"},
     {"presets"},
     {"experiments", "exchange"},

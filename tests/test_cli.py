@@ -378,17 +378,15 @@ def test_data_info_of_a_folder(workbench: RunCommand, here: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["app", "demo"])
-def test_port_in_use(
-    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
+def test_port_in_use(workbench: RunCommand, here: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert_refused(workbench(f"{command} --port {port}"), f"port {port} is in use")
 
 
-def test_demo_ends_with_a_table(
-    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("option", ["", "--full"])
+def test_demo_without_the_dashboard_ends_with_a_table(
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     rows = [
         ("arcface", "synthfaces-pose", 0.84512),
@@ -396,14 +394,16 @@ def test_demo_ends_with_a_table(
         ("softmax", "synthfaces-id", 0.3),
     ]
     table = pd.DataFrame(rows, columns=["loss", "benchmark", "accuracy"])
-    monkeypatch.setattr("workbench.experiments.sweep", lambda *args, **options: [])
+    monkeypatch.setattr("workbench.cli.live_process.train", lambda *args, **options: [])
     monkeypatch.setattr("workbench.evaluation.leaderboard", lambda *args: table)
-    result = workbench("demo --no-app")
+    result = workbench(f"demo --no-app {option}")
     assert result.code == 0
     lines = [line.split() for line in result.out.splitlines()]
     assert ["benchmark", "id", "pose"] in lines
     assert ["arcface", "NaN", "0.845"] in lines
-    assert lines.index(["softmax", "0.3", "0.800"]) < lines.index(["arcface", "NaN", "0.845"])
+    order = [line[0] for line in lines if line and line[0] in ("softmax", "arcface")]
+    assert order == (["softmax", "arcface"] if option else ["arcface", "softmax"])
+    assert ["softmax", "0.3", "0.800"] in lines
 
 
 def test_app_starts_streamlit_for_this_machine_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -58,11 +59,18 @@ def list_runs(folder: str) -> list[runs.Run]:
         The runs. The list is empty if the folder cannot be read or the text is not a valid path.
     """
     try:
-        return runs.list(Path(folder).expanduser())
+        return runs.list(folder_of(folder))
     except (OSError, RuntimeError, ValueError):
         # OSError: no permission, or the name is too long. RuntimeError: "~user" names no user.
         # ValueError: the text holds a zero byte.
         return []
+
+
+def folder_of(text: str) -> Path:
+    """Returns the folder that a user typed, with "~" replaced; the text itself if that fails."""
+    with suppress(RuntimeError):  # "~user" names no user
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -122,6 +130,21 @@ def result(run: runs.Run, name: str) -> evaluation.Result:
     return evaluation.load_result(run, name)
 
 
+@cached_by_files(
+    lambda run, name: (
+        [run.path / folder / f"{name}.json" for folder in (runs.CALIBRATION, runs.EVALUATION)]
+        + [run.model_path]
+    ),
+    max_entries=64,
+)
+def calibration(run: runs.Run, name: str) -> evaluation.Calibration:
+    """Returns a calibration, or an evaluation that serves as one.
+
+    Raises WorkbenchError as `evaluation.load_calibration` does.
+    """
+    return evaluation.load_calibration(run, name)
+
+
 @cached_by_files(_evaluation_file, max_entries=64)
 def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
     """Returns the stored angles to class centres; None if there are none."""
@@ -156,6 +179,24 @@ def metrics(run: runs.Run) -> pd.DataFrame:
 def notes(run: runs.Run) -> list[dict[str, Any]]:
     """Returns the notes and warnings of the training."""
     return run.notes()
+
+
+@cached_by_files(lambda run: run.snapshots(), max_entries=64)
+def snapshots(run: runs.Run) -> list[evaluation.Snapshot]:
+    """Returns the snapshots of a run. Raises as `evaluation.load_snapshots` does."""
+    return evaluation.load_snapshots(run)
+
+
+@cached_by_files(lambda run, name: run.snapshots(), max_entries=64)
+def over_epochs(run: runs.Run, name: str) -> pd.DataFrame:
+    """Returns the figures of one set of the snapshots for each epoch."""
+    return evaluation.over_epochs(snapshots(run), name)
+
+
+@cached_by_files(lambda run, name: run.snapshots(), max_entries=64)
+def angles_of_epochs(run: runs.Run, name: str) -> dict[int, evaluation.PairAngles]:
+    """Returns the angles of all pairs of one set of the snapshots, by epoch."""
+    return {one.epoch: one.sets[name].pair_angles() for one in snapshots(run) if name in one.sets}
 
 
 def _all_evaluation_files(chosen: Sequence[runs.Run]) -> list[Path]:

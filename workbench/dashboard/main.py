@@ -16,6 +16,7 @@ from workbench.dashboard.views import (
     identification,
     invariance,
     leaderboard,
+    live,
     maps,
     photos,
     roc,
@@ -31,8 +32,11 @@ PAGES: tuple[tuple[str, str, str, Callable[[Selection], None]], ...] = (
     ("Angles", "angles", ":material/architecture:", angles.show),
     ("Map", "map", ":material/scatter_plot:", maps.show),
     ("Training", "training", ":material/trending_down:", training.show),
+    ("Live", "live", ":material/sensors:", live.show),
     ("Two photos", "photos", ":material/compare:", photos.show),
 )
+WITHOUT_RUNS = (live.show,)
+"""Pages that show something although no runs are chosen."""
 DEFAULT_RUNS = 6
 """Number of runs that are chosen until the user chooses others."""
 
@@ -46,7 +50,13 @@ def main() -> None:
     selection: Selection
 
     def page(show: Callable[[Selection], None]) -> Callable[[], None]:
-        return lambda: show(selection) if selection.chosen else welcome.show(selection)
+        def draw() -> None:
+            if selection.chosen or show in WITHOUT_RUNS:
+                show(selection)
+            else:
+                welcome.show(selection)
+
+        return draw
 
     current = st.navigation(
         [

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from workbench.experiments.alignment_study import AlignmentStudy, alignment
 from workbench.experiments.checking import check_plan
-from workbench.experiments.demo import DEMO_BENCHMARKS, DEMO_LOSSES, demo_configs
+from workbench.experiments.demo import (
+    DEMO_BENCHMARKS,
+    DEMO_LOSSES,
+    LIVE_BENCHMARKS,
+    LIVE_LOSSES,
+    DemoPlan,
+    carry_out,
+    demo_configs,
+    full_plan,
+    live_plan,
+)
 from workbench.experiments.halving import StopLosers
 from workbench.experiments.matching import find
 from workbench.experiments.plan import Cell, Plan, read_plan
@@ -26,10 +36,13 @@ from workbench.experiments.tables import best_cells, summary, to_latex, to_markd
 __all__ = [
     "DEMO_BENCHMARKS",
     "DEMO_LOSSES",
+    "LIVE_BENCHMARKS",
+    "LIVE_LOSSES",
     "AlignmentStudy",
     "Cell",
     "CellOutcome",
     "Comparison",
+    "DemoPlan",
     "DifferenceTest",
     "Plan",
     "Search",
@@ -39,10 +52,13 @@ __all__ = [
     "against_baseline",
     "alignment",
     "best_cells",
+    "carry_out",
     "check_plan",
     "compare",
     "demo_configs",
     "find",
+    "full_plan",
+    "live_plan",
     "pooled_sd",
     "read_plan",
     "report",

@@ -5,7 +5,7 @@ A step can be done in this process, or by a command of `workbench` in a process 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from workbench.experiments.matching import (
     runs_like,
     state_of,
 )
-from workbench.training import TrainConfig, train
+from workbench.training import Callback, TrainConfig, train
 
 
 class Step(Protocol):
@@ -30,8 +30,8 @@ class Step(Protocol):
     def words(self) -> str:
         """What the step does, for a line of progress."""
 
-    def do(self, progress: bool) -> None:
-        """Does the step in this process."""
+    def do(self, progress: bool, callbacks: Sequence[Callback] = ()) -> None:
+        """Does the step in this process. Callbacks are those of a training."""
 
     def arguments(self, folder: Path) -> list[str]:
         """Returns the arguments of the command `workbench` that does the step.
@@ -55,9 +55,9 @@ class Train:
 
     words = "training"
 
-    def do(self, progress: bool) -> None:
+    def do(self, progress: bool, callbacks: Sequence[Callback] = ()) -> None:
         """Trains the run in this process."""
-        train(self.config, stop_after=self.stop_after, progress=progress)
+        train(self.config, callbacks=callbacks, stop_after=self.stop_after, progress=progress)
 
     def arguments(self, folder: Path) -> list[str]:
         """Writes the settings to a file, and returns the arguments of `workbench train`."""
@@ -83,9 +83,9 @@ class Resume:
         """What the step does, for a line of progress."""
         return f"resuming {self.run.path}"
 
-    def do(self, progress: bool) -> None:
+    def do(self, progress: bool, callbacks: Sequence[Callback] = ()) -> None:
         """Resumes the run in this process."""
-        train(resume=self.run, stop_after=self.stop_after, progress=progress)
+        train(resume=self.run, callbacks=callbacks, stop_after=self.stop_after, progress=progress)
 
     def arguments(self, folder: Path) -> list[str]:
         """Returns the arguments of `workbench train`."""
@@ -111,7 +111,7 @@ class Evaluate:
         """What the step does, for a line of progress."""
         return f"evaluating on {', '.join(self.benchmarks)}"
 
-    def do(self, progress: bool) -> None:
+    def do(self, progress: bool, callbacks: Sequence[Callback] = ()) -> None:
         """Evaluates the run in this process."""
         for benchmark in self.benchmarks:
             evaluate(

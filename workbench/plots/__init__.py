@@ -17,12 +17,19 @@ from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
 from workbench.plots.seeds import seeds
+from workbench.plots.snapshots import (
+    SNAPSHOT_CURVES,
+    snapshot_angles,
+    snapshot_curves,
+    snapshot_map,
+)
 from workbench.plots.sweeps import sweep
 from workbench.plots.tasks import calibration, error_by_range, task_balance
 from workbench.plots.training import CURVES, learning_rates, training_curves
 
 __all__ = [
     "CURVES",
+    "SNAPSHOT_CURVES",
     "accuracy",
     "alignment",
     "augmentations",
@@ -46,6 +53,9 @@ __all__ = [
     "projection",
     "roc",
     "seeds",
+    "snapshot_angles",
+    "snapshot_curves",
+    "snapshot_map",
     "sweep",
     "task_balance",
     "training_curves",

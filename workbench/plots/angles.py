@@ -102,6 +102,46 @@ def centre_angles(angles: Mapping[str, Any], bin_degrees: float = 3.0) -> go.Fig
     return fig
 
 
+def distributions(
+    rows: Mapping[str, Mapping[str, Floats]],
+    colours: Mapping[str, str],
+    x: str,
+    bin_degrees: float = 3.0,
+) -> go.Figure:
+    """Draws distributions of angles, one row below the other.
+
+    Args:
+        rows: angles in degrees by the name of the row and by kind. A kind without angles is drawn
+            without a curve.
+        colours: colour of each kind.
+        x: title of the horizontal axis.
+        bin_degrees: width of a histogram bin in degrees.
+
+    Returns:
+        A figure with one row for each name. Each row has one trace for each of `colours`, so that
+        figures of the same rows can be frames of one figure.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = {"early": {"own": np.linspace(50.0, 80.0, 9)}, "late": {"own": np.empty(0)}}
+        >>> fig = distributions(rows, {"own": "#44AA99"}, "Angle (degrees)")
+        >>> [len(trace.x or ()) > 0 for trace in fig.data]
+        [True, False]
+    """
+    fig = _ridges(list(rows), x, bin_degrees)
+    for row, by_kind in enumerate(rows.values()):
+        # The texts of the lowest and of the highest mean point away from each other.
+        means = {kind: by_kind[kind].mean() for kind in colours if len(by_kind.get(kind, ()))}
+        anchors = {min(means, key=means.__getitem__, default=""): "right"}
+        anchors |= {kind: "left" for kind in means if kind not in anchors}
+        for kind, colour in colours.items():
+            if kind in means:
+                _ridge(fig, row, by_kind[kind], kind, colour, bin_degrees, anchors[kind])
+            else:
+                fig.add_scatter(x=[], y=[], name=kind, legendgroup=kind, showlegend=False)
+    return fig
+
+
 def margin_curves(
     curves: Mapping[str, tuple[Floats, Floats]], y: str = "Target logit"
 ) -> go.Figure:
@@ -166,13 +206,16 @@ def _over_angles(curves: Mapping[str, tuple[Floats, Floats]], y: str) -> go.Figu
     return fig
 
 
-def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure:
+def pair_similarity(
+    result: Any, similarity: float, name: str = "", threshold: float | None = None
+) -> go.Figure:
     """Draws the similarity of one pair among those of a benchmark's genuine and impostor pairs.
 
     Args:
         result: verification result whose scores are cosines.
         similarity: cosine of the pair, -1 to 1.
         name: name of the run, which decides the colour of the pair; black by default.
+        threshold: cosine from which pairs are accepted; by default the result's own.
 
     Returns:
         A figure with two histograms and one line each for the pair and for the threshold.
@@ -187,6 +230,7 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         >>> [trace.name for trace in fig.data]
         ['impostor pairs', 'genuine pairs']
     """
+    limit = result.threshold if threshold is None else threshold
     fig = figure("Similarity (cosine)", "Share of pairs")
     edges = np.linspace(-1, 1, 61)
     for kind, chosen, colour in (
@@ -202,9 +246,9 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
             marker={"color": faded(colour, 0.55), "line_width": 0},
             hovertemplate="cosine %{x:.2f}: %{y:.1%}",
         )
-    fig.add_vline(x=result.threshold, line={"color": GREY, "dash": "dot", "width": 2})
+    fig.add_vline(x=limit, line={"color": GREY, "dash": "dot", "width": 2})
     fig.add_annotation(
-        x=result.threshold,
+        x=limit,
         y=1,
         yref="paper",
         yanchor="bottom",
@@ -224,7 +268,7 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         opacity=0.9,
     )
     fig.update_layout(barmode="overlay", height=300, legend={"y": 1.08})
-    low = min(float(result.scores.min()), similarity, result.threshold)
+    low = min(float(result.scores.min()), similarity, limit)
     fig.update_xaxes(range=[max(-1.02, low - 0.1), 1.02])
     fig.update_yaxes(tickformat=".0%")
     return fig
@@ -247,9 +291,15 @@ def _ridges(names: list[str], x: str, bin_degrees: float) -> go.Figure:
 
 
 def _ridge(
-    fig: go.Figure, row: int, degrees: Floats, kind: str, colour: str, bin_degrees: float
+    fig: go.Figure,
+    row: int,
+    degrees: Floats,
+    kind: str,
+    colour: str,
+    bin_degrees: float,
+    anchor: str = "center",
 ) -> None:
-    """Draws a distribution into a row."""
+    """Draws a distribution into a row, with its mean above it at `anchor` of the text."""
     if not len(degrees):
         return
     counts, edges = np.histogram(degrees, np.arange(0, 180 + bin_degrees, bin_degrees))
@@ -275,5 +325,6 @@ def _ridge(
         y=-PITCH * row + 1.1,
         text=f"{mean:.0f}° ± {deviation:.0f}°",
         showarrow=False,
+        xanchor=anchor,
         font={"size": 11, "color": colour},
     )

@@ -47,6 +47,9 @@ GUESSES = {
 """Columns of metrics.jsonl that are drawn with the loss: names in the legend, and line styles."""
 
 
+FEW_DECADES = 30.0
+"""Largest ratio of losses for which a logarithmic axis has ticks between the powers of ten."""
+
 TASK_CURVES = {
     "accuracy": "{}: training accuracy",
     "mae": "{}: mean absolute error in training",
@@ -129,10 +132,11 @@ def training_curves(
         )
     if column in ("loss", "fr_loss") and fig.data:
         # Losses with different scales s differ much in their first values and end near 0.
-        lowest = min(
-            (float(value) for trace in fig.data for value in trace.y if value > 0), default=1.0
-        )
-        fig.update_yaxes(type="log", exponentformat="power", dtick=1)
+        positive = [float(value) for trace in fig.data for value in trace.y if value > 0]
+        lowest, highest = min(positive, default=1.0), max(positive, default=1.0)
+        # Within few powers of ten, the ticks at 2 and 5 are needed too.
+        ticks = 1 if highest > FEW_DECADES * lowest else "D2"
+        fig.update_yaxes(type="log", exponentformat="power", dtick=ticks)
         fig.update_yaxes(range=[max(np.log10(max(lowest, 1e-4)), -4) - 0.1, None])
         # With tasks, the loss is the sum over all tasks, and the guess is that of recognition.
         of_recognition = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,6 +29,9 @@ from workbench.data.writers.pack import Pictures, finish
 from workbench.errors import WorkbenchError
 from workbench.files import atomic_path
 
+Report = Callable[[int, int], object]
+"""Function that is called with the number of rendered images and of all images."""
+
 
 class Part(NamedTuple):
     """The images of one person."""
@@ -44,6 +47,7 @@ def ensure(
     workers: int | None = None,
     again: bool = False,
     progress: bool = True,
+    report: Report | None = None,
 ) -> Path:
     """Render a set if it is not in the cache yet.
 
@@ -55,6 +59,8 @@ def ensure(
             The default is the number of CPU cores.
         again: Delete what is in the cache and render everything again.
         progress: Print what is rendered and where, and show a progress bar.
+        report: Called with the number of rendered images and of all images, at the beginning and
+            after each person. It is not called for a set that is in the cache.
 
     Returns:
         The folder of the set.
@@ -76,7 +82,8 @@ def ensure(
                 (folder / ABOUT).unlink(missing_ok=True)
                 shutil.rmtree(folder)
             if not (folder / ABOUT).is_file():  # another process may have finished it meanwhile
-                _render(settings, folder, cores() if workers is None else workers, progress)
+                count = cores() if workers is None else workers
+                _render(settings, folder, count, progress, report)
             shutil.rmtree(folder / PARTS, ignore_errors=True)
     except OSError as error:
         raise unwritable(folder, error) from None
@@ -107,7 +114,9 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
         lock.release()
 
 
-def _render(settings: RenderSettings, folder: Path, workers: int, progress: bool) -> None:
+def _render(
+    settings: RenderSettings, folder: Path, workers: int, progress: bool, report: Report | None
+) -> None:
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     missing = [person for person in settings.numbers if read_part(parts, settings, person) is None]
@@ -137,10 +146,20 @@ def _render(settings: RenderSettings, folder: Path, workers: int, progress: bool
         disable=not progress,
         dynamic_ncols=True,
     ) as bar:
+        done = total - remaining
+
+        def rendered(_: object = None, images: int = settings.images) -> None:
+            nonlocal done
+            done += images
+            bar.update(images)
+            if report is not None:
+                report(done, total)
+
+        rendered(images=0)
         work(
             Renderer(settings, parts),
             missing,
-            lambda _: bar.update(settings.images),
+            rendered,
             workers=workers,
             called=lambda person: f"person {person}",
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench.data.dataset import Dataset
 from workbench.data.registry import SOURCES
-from workbench.data.rendered.rendering import ensure
+from workbench.data.rendered.rendering import Report, ensure
 from workbench.data.rendered.store import RenderSettings, open_packed
 from workbench.errors import WorkbenchError, unknown_name
 from workbench.registry import Registry
@@ -47,7 +47,12 @@ def open_set(settings: RenderSettings, name: str, spec: str) -> Dataset:
 
 
 def render(
-    spec: str, *, workers: int | None = None, again: bool = False, progress: bool = True
+    spec: str,
+    *,
+    workers: int | None = None,
+    again: bool = False,
+    progress: bool = True,
+    report: Report | None = None,
 ) -> list[Path]:
     """Render the sets of a source or benchmark before they are first opened.
 
@@ -57,6 +62,8 @@ def render(
             CPU cores.
         again: Delete what is in the cache, for example because it is damaged, and render it again.
         progress: Print what is rendered and where, and show a progress bar.
+        report: Called with the number of rendered images and of all images of a set, at the
+            beginning and after each person. It is not called for a set that is in the cache.
 
     Returns:
         The folders of the sets in the cache.
@@ -67,7 +74,7 @@ def render(
     """
     kind, _, path = str(spec).partition(":")
     return [
-        ensure(one, workers=workers, again=again, progress=progress)
+        ensure(one, workers=workers, again=again, progress=progress, report=report)
         for one in SETS.create(kind, path=path)
     ]
 
