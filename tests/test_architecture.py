@@ -82,8 +82,8 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
-    "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.reference": ("torch", "streamlit", "umap", "pandas"),
+    "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (
         "torch",

@@ -39,6 +39,8 @@ def test_one_click_copies_and_chooses_the_reference_runs(open_page: Opened, tmp_
     assert not app.exception
     assert [title.value for title in app.title] == ["Leaderboard"]
     assert app.multiselect(key="run").value == ["tiny-softmax", "tiny-arcface"]
+    assert app.selectbox(key="benchmark").value == "people"
+    assert not app.warning
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
         "tiny-arcface",
         "tiny-softmax",

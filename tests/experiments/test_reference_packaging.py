@@ -66,6 +66,7 @@ def test_a_shipped_run_has_what_a_run_has(
     assert run.identity_names() == trained.identity_names()
     assert run.notes() == trained.notes()
     assert not (run.path / runs.CHECKPOINT).exists()
+    assert not [path for path in run.path.rglob("*") if path.name.startswith(".")]
     assert run.model_path.read_bytes() == trained.model_path.read_bytes()
     pd.testing.assert_frame_equal(run.metrics(), trained.metrics(), rtol=1e-4)
 

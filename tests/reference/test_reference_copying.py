@@ -119,6 +119,17 @@ def test_newer_weights_replace_a_copy_without_evaluations_of_its_own(
     assert (again.path / "remarks.txt").read_text() == "mine"
 
 
+def test_calibrations_of_earlier_weights_stay_with_these_weights(
+    gallery: Path, tmp_path: Path
+) -> None:
+    (run,) = wb.reference.runs(tmp_path / "runs", ["arcface"])
+    run.save_calibration("own", {}, {"scores": np.zeros(3)})
+    (gallery / "arcface" / runs.MODEL).write_bytes(b"second")
+    (again,) = wb.reference.runs(tmp_path / "runs", ["arcface"])
+    assert again.calibrations() == []
+    assert runs.open(tmp_path / "runs" / "arcface-earlier").calibrations() == ["own"]
+
+
 def test_evaluations_of_earlier_weights_stay_with_these_weights(
     gallery: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from workbench.plots.snapshots import (
     snapshot_curves,
     snapshot_map,
 )
+from workbench.plots.sphere import sphere
 from workbench.plots.sweeps import sweep
 from workbench.plots.tasks import calibration, error_by_range, task_balance
 from workbench.plots.training import CURVES, learning_rates, training_curves
@@ -56,6 +57,7 @@ __all__ = [
     "snapshot_angles",
     "snapshot_curves",
     "snapshot_map",
+    "sphere",
     "sweep",
     "task_balance",
     "training_curves",

@@ -48,8 +48,8 @@ def runs(folder: str | Path | None = None, only: Sequence[str] | None = None) ->
 
     Each run is copied once. If a newer version of the package has other files for a run, its copy
     is brought up to date. Everything that was added to a copy stays, such as further evaluations.
-    If the newer version has other weights and the copy has evaluations of its own, the earlier copy
-    is kept as NAME-earlier, because these evaluations belong to the earlier weights.
+    If the newer version has other weights and the copy has evaluations or calibrations of its own,
+    the earlier copy is kept as NAME-earlier, because they belong to the earlier weights.
 
     A copy is found again by a file in it, also if its directory was renamed. If the folder has
     another run of the same name, the copy is called NAME-reference.
@@ -67,7 +67,7 @@ def runs(folder: str | Path | None = None, only: Sequence[str] | None = None) ->
 
     Example:
         >>> import workbench as wb
-        >>> run = wb.reference.runs(only=["arcface"])[0]
+        >>> run = wb.reference.runs("runs", only=["arcface"])[0]
         >>> run.config["loss"]
         'arcface'
     """

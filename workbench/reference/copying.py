@@ -14,11 +14,13 @@ from filelock import FileLock
 
 from workbench.errors import WorkbenchError
 from workbench.files import check_writable, writing
-from workbench.runs import EVALUATION, MODEL, read_json, write_json
+from workbench.runs import CALIBRATION, EVALUATION, MODEL, read_json, write_json
 
 MARK = "reference.json"
 """File in a copy that names its original and has the digest of each file that was copied."""
 LOCK = ".reference.lock"
+MEASURED = (f"{EVALUATION}/", f"{CALIBRATION}/")
+"""Folders of files that belong to the weights."""
 EARLIER, ANOTHER = "earlier", "reference"
 """Endings of the names of a copy that is kept aside, and of one whose name is in use."""
 
@@ -119,7 +121,7 @@ def _bring(folder: Path, original: Path, copy: _Copy | None, shipped: Digests) -
             return
         additions = _additions(copy)
         other_weights = copy.files.get(MODEL) != shipped.get(MODEL)
-        if other_weights and any(file.startswith(f"{EVALUATION}/") for file in additions):
+        if other_weights and any(file.startswith(MEASURED) for file in additions):
             (copy.path / MARK).unlink()
             copy.path.rename(_unused(folder, f"{copy.path.name}-{EARLIER}", "2"))
         else:

@@ -82,6 +82,7 @@ def thin(run: runs.Run, target: Path, name: str, command: str) -> None:
     _thin_metrics(run, target / runs.METRICS)
     for evaluation in run.evaluations():
         _thin_evaluation(run, copy, evaluation)
+    (target / f".{runs.EVALUATION}.lock").unlink(missing_ok=True)
     for snapshot in run.snapshots():
         _thin_snapshot(snapshot, target / runs.SNAPSHOTS / snapshot.name)
 
