@@ -83,6 +83,10 @@ def _doing(activity: Activity) -> None:
             min(activity.done / activity.total, 1.0),
             text=f"{text}: {activity.done:,} of {activity.total:,} images",
         )
+        st.caption(
+            "The images are rendered once and kept. The first ones take longer, because the "
+            "renderer is compiled. Meanwhile, the other pages show the runs that are finished."
+        )
     else:
         st.info(f"{text} ...", icon=":material/hourglass_top:")
 
