@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from workbench import evaluation, plots, runs
@@ -15,8 +16,8 @@ from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect
 from workbench.errors import WorkbenchError
 
-POLLED_EVERY = 2.0
-"""Seconds between two looks at the folder of runs."""
+POLLED_EVERY, IDLE_EVERY = 2.0, 10.0
+"""Seconds between two looks at the folder of runs, while something is trained and otherwise."""
 STATES = {
     "waiting": "waiting",
     "rendering": "rendering images",
@@ -31,7 +32,11 @@ STATES = {
 def show(selection: Selection) -> None:
     """Draws the page."""
     st.title("Live")
-    st.fragment(_now, run_every=POLLED_EVERY)(selection.runs_dir)
+    activity = read_activity(loading.folder_of(selection.runs_dir))
+    is_busy = activity is not None and activity.is_working
+    is_busy |= any(_state(run) == "running" for run in loading.list_runs(selection.runs_dir))
+    draw = st.fragment(_now, run_every=POLLED_EVERY if is_busy else IDLE_EVERY)
+    draw(selection.runs_dir)
 
 
 def _now(folder: str) -> None:
@@ -208,8 +213,7 @@ def _curves(followed: Sequence[runs.Run]) -> None:
     name = chosen if chosen in sets else sets[0]
     having = [run for run in followed if name in _sets([run])]
     with right:
-        tables = collect(having, lambda run: loading.over_epochs(run, name))
-        chart(plots.snapshot_curves(tables), "live-accuracy")
+        chart(_accuracy_figure(having, name), "live-accuracy")
     st.selectbox(
         "Images",
         sets,
@@ -217,15 +221,27 @@ def _curves(followed: Sequence[runs.Run]) -> None:
         format_func=_set_in_words,
         help="20 people with up to 10 images each, of which a snapshot is taken every epoch.",
     )
-    angles: dict[str, Mapping[int, Any]] = collect(
-        having, lambda run: loading.angles_of_epochs(run, name)
-    )
-    chart(plots.snapshot_angles(angles), "live-angles")
+    chart(_angles_figure(having, name), "live-angles")
     st.caption(
         "All pairs of up to 200 images of 20 people, after each epoch. Accuracy: the mean of the "
         "accuracies on genuine and on impostor pairs at the best threshold. Move the slider, or "
         "press Play, to see how the two distributions come apart."
     )
+
+
+def _snapshot_files(chosen: Sequence[runs.Run], name: str) -> list[Path]:
+    return [path for run in chosen for path in run.snapshots()]
+
+
+# The figures change once in an epoch, but the page is drawn every few seconds.
+@loading.cached_by_files(_snapshot_files, st.cache_resource, max_entries=8)
+def _accuracy_figure(chosen: Sequence[runs.Run], name: str) -> go.Figure:
+    return plots.snapshot_curves({run.name: loading.over_epochs(run, name) for run in chosen})
+
+
+@loading.cached_by_files(_snapshot_files, st.cache_resource, max_entries=8)
+def _angles_figure(chosen: Sequence[runs.Run], name: str) -> go.Figure:
+    return plots.snapshot_angles({run.name: loading.angles_of_epochs(run, name) for run in chosen})
 
 
 def _set_in_words(name: str) -> str:

@@ -24,8 +24,8 @@ def show(selection: Selection) -> None:
         "To make some:"
     )
     st.markdown(
-        "**The demo** trains ArcFace and then softmax on 200 synthetic people, and evaluates them on "
-        "others. The page Live shows the training from its first minutes on."
+        "**The demo** trains ArcFace and then softmax on 200 synthetic people, and evaluates them "
+        "on others. The page Live shows the training from its first minutes on."
     )
     st.code("workbench demo", language="bash")
     st.markdown(
