@@ -15,6 +15,7 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect
 from workbench.errors import WorkbenchError
+from workbench.evaluation.sources import TRAIN
 
 POLLED_EVERY, IDLE_EVERY = 2.0, 10.0
 """Seconds between two looks at the folder of runs, while something is trained and otherwise."""
@@ -154,7 +155,7 @@ def _accuracies(run: runs.Run) -> dict[str, str]:
     return {
         f"accuracy on {name}": f"{loading.over_epochs(run, name)['accuracy'].iloc[-1]:.1%}"
         for name in _sets([run])
-        if name != evaluation.snapshots.TRAIN
+        if name != TRAIN
     }
 
 
@@ -188,7 +189,7 @@ def _sets(chosen: Sequence[runs.Run]) -> list[str]:
             names |= dict.fromkeys(evaluation.snapshot_sets(loading.snapshots(run)))
         except WorkbenchError:
             continue  # `_curves` shows the reason
-    return sorted(names, key=lambda name: name == evaluation.snapshots.TRAIN)
+    return sorted(names, key=lambda name: name == TRAIN)
 
 
 def _curves(followed: Sequence[runs.Run]) -> None:
@@ -245,6 +246,6 @@ def _angles_figure(chosen: Sequence[runs.Run], name: str) -> go.Figure:
 
 
 def _set_in_words(name: str) -> str:
-    if name == evaluation.snapshots.TRAIN:
+    if name == TRAIN:
         return "people of the training set"
     return f"unseen people of {name}"
