@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workbench.synthfaces.anatomy import CAVITY, LASHES, SKIN, TORSO
+from workbench.synthfaces.anatomy import CAVITY, LASHES, SKIN, SOCKET, TEETH, TONGUE, TORSO
 from workbench.synthfaces.raster import rasterise, vertex_normals
 from workbench.synthfaces.shade import (
     CLOTH,
@@ -126,9 +126,10 @@ def test_lit_share_of_a_made_up_map() -> None:
     assert lit_share(shadow, 0.5, 0.0, 2.5, 0.1) == 1  # nearer to the light
     assert lit_share(shadow, 0.5, 0.0, 1.95, 0.1) == 1  # within the bias
     assert lit_share(shadow, 0.5, 0.0, 1.85, 0.1) == 0
-    assert lit_share(shadow, 0.0, 0.0, 0.0, 0.1) == pytest.approx(0.5)  # between samples 3 and 4
-    shares = [lit_share(shadow, x, 0.1, 0.0, 0.1) for x in np.linspace(-0.125, 0.125, 9)]
-    assert shares == pytest.approx(np.linspace(1, 0, 9).tolist())
+    # The edge between samples 3 and 4 is three samples wide, which are 0.75 decimetres.
+    places = np.linspace(-0.375, 0.375, 13)
+    shares = [lit_share(shadow, x, 0.1, 0.0, 0.1) for x in places]
+    assert shares == pytest.approx(np.linspace(1, 0, 13).tolist())
 
 
 @pytest.mark.parametrize("far", [(9, 0), (-9, 0), (0, 9), (0, -9)])
@@ -219,7 +220,7 @@ def _plate(z: float = 0.0, half: float = 0.9, side: int = 2) -> Arrays:
     return np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3), triangles.astype(np.int32)
 
 
-@pytest.mark.parametrize("kind", [FRAME, CAVITY, SKIN, TORSO])
+@pytest.mark.parametrize("kind", [FRAME, SOCKET, SKIN, TORSO])
 def test_a_plate_before_the_light(kind: int) -> None:
     image = _shaded(_plate(), kind)
     drawn = image[..., 3] == 1
@@ -249,10 +250,29 @@ def test_a_surface_that_faces_up_is_lit_by_the_upper_sky() -> None:
     for up, colour in ((1.0, SKY[1]), (-1.0, SKY[0])):
         normals = np.tile([0.0, up, 0.0], (4, 1))
         assert np.allclose(
-            _shaded(_plate(), CAVITY, normals=normals, colour=0 * LIGHT)[16, 16, :3],
+            _shaded(_plate(), SOCKET, normals=normals, colour=0 * LIGHT)[16, 16, :3],
             ALBEDO * colour,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("kind", [CAVITY, TEETH, TONGUE])
+def test_light_reaches_the_front_of_an_open_mouth(kind: int) -> None:
+    # The ambient occlusion of the mesh is that of a closed mouth, into which no light falls.
+    plate = _plate()
+
+    def brightness(depth: float) -> float:
+        rest = plate[0] * [0.01, 0.01, 0] + [0, -0.65, depth]
+        return float(_shaded(plate, kind, openness=0.0, rest=rest)[16, 16, :3].sum())
+
+    assert 0 < brightness(-0.5) < brightness(0.0) < brightness(0.2)
+    assert brightness(0.2) < (ALBEDO * (LIGHT + SKY.mean(axis=0))).sum()
+
+
+def test_no_lips_cast_shadows_on_teeth() -> None:
+    dark = {"shadow": _shadow_map(np.full((32, 32), np.inf), 4.0), "sky": 0 * SKY}
+    assert _shaded(_plate(), SOCKET, **dark)[16, 16, :3].max() == 0
+    assert _shaded(_plate(), TEETH, **dark)[16, 16, :3].min() > 0
 
 
 def test_crevices_are_darker() -> None:
@@ -363,14 +383,14 @@ def test_sheets_have_two_sides_and_bodies_one() -> None:
     assert np.allclose(
         _shaded(turned, FRAME)[16, 16, :3], ALBEDO * (LIGHT + SKY.mean(axis=0)), atol=1e-5
     )
-    assert np.allclose(_shaded(turned, CAVITY)[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-5)
+    assert np.allclose(_shaded(turned, SOCKET)[16, 16, :3], ALBEDO * SKY.mean(axis=0), atol=1e-5)
 
 
 def test_skin_below_the_collar_is_clothed() -> None:
     plate = _plate()
     low = {"rest": plate[0] - [0, 2.5, 0], "collar": (0.1, 0.2, 0.4)}
     bare = ALBEDO * (LIGHT + SKY.mean(axis=0))
-    assert np.allclose(_shaded(plate, CAVITY, **low)[16, 16, :3], bare, atol=1e-5)
+    assert np.allclose(_shaded(plate, SOCKET, **low)[16, 16, :3], bare, atol=1e-5)
     for kind in (SKIN, TORSO):
         clothed = _shaded(plate, kind, **low)
         assert clothed[clothed[..., 3] == 1][:, :3].std(axis=0).min() > 1e-4  # a weave

@@ -20,6 +20,6 @@ def check(piece: Piece) -> None:
     for values in (piece.vertices, piece.rest, piece.uv, piece.cover, piece.openness):
         assert values.dtype == np.float32
         assert np.isfinite(values).all()
-    assert 0 <= piece.cover.min() <= piece.cover.max() <= 2
+    assert -2 <= piece.cover.min() <= piece.cover.max() <= 2
     assert 0 <= piece.openness.min() <= piece.openness.max() <= 1
     assert np.abs(piece.vertices).max() < 4

@@ -17,7 +17,7 @@ from workbench.synthfaces.albums import (
     portraits,
 )
 
-VERSION = "1"
+VERSION = "2"
 """Version of the pixels and attributes, a part of the name under which rendered sets are cached."""
 
 __all__ = [

@@ -48,7 +48,7 @@ class Piece:
         triangles: (T, 3) int32 vertices of each triangle.
         uv: (T, 3, 2) float32 texture coordinates of each corner.
         cover: (V,) float32 share 0..1 of the strands that reach a vertex; 2 for cloth, which has no
-            holes.
+            holes. A negative value places the edge of the hair between vertices.
         openness: (V,) float32 ambient occlusion.
         material: material of the whole piece.
     """
@@ -267,12 +267,14 @@ def hair_pieces(head: Anatomy, shaped: NDArray[np.float32], style: Style, seed: 
     if style.fringe:
         rise = np.maximum(rise, 0.45 * (above > -0.03) * np.exp(-((angle / 40) ** 4)))
     visible = triangles[(above > -0.09)[triangles].any(axis=1)]
-    coordinates = _strand_coordinates(rest, style)
+    # The strands of each day lie in another way.
+    coordinates = _strand_coordinates(rest, style) + draw.uniform(0, 16, 2).astype(np.float32)
     pieces = []
     for layer in range(style.layers):
         height = (layer + 1) / style.layers
         density = 1.0 if layer == 0 else 1.0 - 0.45 * height * (0.4 + style.rough)
-        cover = np.clip(0.5 + above * 6.0, 0, 1.0) * density
+        # Not clipped at 0: between two vertices, the edge would then follow the coarse mesh.
+        cover = np.clip(0.45 + above * 4.5, -2.0, 1.0) * density
         lift = thickness * rise * height + 0.008
         # Each layer of curls has other strands; those of sleek hair lie above each other.
         shift = 3.7 * layer if style.rough > 0.5 else 0.0
@@ -522,7 +524,7 @@ def rasterise_strands(
                 if near > nearness[row, column]:
                     u = wa * uv[t, 0, 0] + wb * uv[t, 1, 0] + wc * uv[t, 2, 0]
                     v = wa * uv[t, 0, 1] + wb * uv[t, 1, 1] + wc * uv[t, 2, 1]
-                    strand = tile[int(np.floor(v * 60.0)) % side, int(np.floor(u * 14.0)) % side]
+                    strand = tile[int(np.floor(v * 60.0)) % side, int(np.floor(u * 57.0)) % side]
                     if strand < wa * cover[a] + wb * cover[b] + wc * cover[c]:
                         nearness[row, column] = near
                         seen[row, column] = first + t

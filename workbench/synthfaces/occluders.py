@@ -115,20 +115,24 @@ def mask_piece(
     """
     x, y, z = head.mean.T
     wide = 0.60 if bottom > -1.3 else 0.78
-    below_top = y < top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5)
-    usable = below_top & (y > bottom) & (z > -1.1) & (np.abs(x) < wide)
-    triangles = head.triangles[(head.part == SKIN) & usable[head.triangles].all(axis=1)]
-    numbers, flat = np.unique(triangles, return_inverse=True)
+    upper_edge = top - 0.35 * np.clip(np.abs(x) - 0.1, 0, 0.5)
+    possible = (z > -1.1) & (np.abs(x) < wide) & (y < top + 0.3) & (y > bottom - 0.3)
+    inside = possible & (y < upper_edge) & (y > bottom)
+    covered = possible[head.triangles].all(axis=1) & inside[head.triangles].any(axis=1)
+    numbers, flat = np.unique(head.triangles[(head.part == SKIN) & covered], return_inverse=True)
     normals = vertex_normals(shaped, head.triangles[head.part == SKIN])[numbers]
     vertices = shaped[numbers] + normals * thickness
+    # Vertices beyond an edge move onto it, so that edges do not follow the triangles of the mesh.
+    vertices[:, 1] += (np.clip(y, bottom, upper_edge) - y)[numbers]
     # Cloth spans hollows: nothing lies behind a cylinder from the tip of the nose to the chin.
     rest = head.mean[numbers]
     tip = float(shaped[head.landmarks[0], 2])
     sideways = np.clip(1 - np.abs(rest[:, 0]) / 0.62, 0, 1) ** 0.6
     span = sideways * np.clip(1 - ((rest[:, 1] + 0.5) / 0.75) ** 2, 0, 1)
     vertices[:, 2] = np.maximum(vertices[:, 2], (tip + thickness) * span - 0.9 * (1 - span))
-    piece = _piece(vertices, flat.reshape(-1, 3), CLOTH)
-    uv = rest[:, :2][flat.reshape(-1, 3)] * 0.6
+    triangles = flat.reshape(-1, 3)
+    piece = _piece(vertices, triangles, CLOTH)
+    uv = rest[:, :2][triangles] * 0.6
     return replace(piece, uv=uv.astype(np.float32))
 
 

@@ -286,15 +286,15 @@ def _brow_cover(x: float, y: float, brow: Brow, rough: float) -> float:
     along = (ax - 0.115) / (0.43 * (1 + 0.10 * brow.length))
     if not (-0.15 < along < 1.2 and 0.15 < y < 0.75):
         return 0.0
-    rise = (0.055 + 0.03 * brow.arch) * along
-    middle = 0.245 + 0.04 * brow.height + rise + 0.022 * brow.tilt * (along - 0.3)
+    rise = (0.035 + 0.03 * brow.arch) * along
+    middle = 0.265 + 0.04 * brow.height + rise + 0.022 * brow.tilt * (along - 0.3)
     middle -= (0.20 + 0.06 * brow.arch) * max(along - 0.58, 0.0) ** 1.3
-    thickness = (0.046 + 0.016 * brow.thickness) * (1 - 0.60 * max(along, 0.0) ** 1.5)
+    thickness = (0.042 + 0.016 * brow.thickness) * (1 - 0.60 * max(along, 0.0) ** 1.5)
     hairs = 0.55 + 0.75 * noise(x * 45 + y * 34, y * 10 - ax * 22, 4.0)
-    across = smoothstep(thickness * 1.25, thickness * 0.45, abs(y - middle + 0.012 * rough))
+    across = smoothstep(thickness * 1.45, thickness * 0.25, abs(y - middle + 0.012 * rough))
     inside = across * smoothstep(-0.14, 0.06, along)
-    density = 0.95 + 0.2 * brow.density
-    return float(min(inside * smoothstep(1.16, 0.9, along) * hairs * density, 0.95))
+    density = 0.90 + 0.2 * brow.density
+    return float(min(inside * smoothstep(1.16, 0.85, along) * hairs * density, 0.90))
 
 
 @compiled
@@ -359,17 +359,17 @@ def _with_spots(
         spot = noise(x * 26 + who.pattern_y, y * 26 + who.pattern_x, z * 26)
         freckle = smoothstep(0.93 - 0.25 * who.freckles, 0.98 - 0.2 * who.freckles, spot)
         freckle = freckle * _bump(abs(x) - 0.25, y + 0.28, 0.5, 0.42) * front
-        colour = _darkened(colour, freckle, 0.28, 0.42, 0.5)
+        colour = _darkened(colour, freckle, 0.16, 0.27, 0.34)
     if who.ageing > 0.3:
         spot = noise(x * 12 + who.pattern_x + 50, y * 12 + who.pattern_y, z * 12)
         age_spot = smoothstep(0.82, 0.9, spot) * (who.ageing - 0.3)
-        colour = _darkened(colour, age_spot, 0.22, 0.3, 0.36)
+        colour = _darkened(colour, age_spot, 0.16, 0.23, 0.28)
     if z > -0.4:
         for i in range(len(moles)):
             radius, darkness = moles[i, 2], moles[i, 3]
             distance = math.sqrt((x - moles[i, 0]) ** 2 + (y - moles[i, 1]) ** 2)
-            mole = darkness * (1 - smoothstep(radius * 0.6, radius * 1.4, distance))
-            colour = _darkened(colour, mole, 0.6, 0.75, 0.8)
+            mole = darkness * (1 - smoothstep(radius * 0.5, radius * 1.5, distance))
+            colour = _darkened(colour, mole, 0.5, 0.65, 0.7)
     return colour
 
 
@@ -391,20 +391,21 @@ def _texel(
     # Blotches of two sizes.
     big = noise(x * 2.2 + who.pattern_x, y * 2.2 + who.pattern_y, z * 2.2) - 0.5
     small = noise(x * 9 + who.pattern_x, y * 9, z * 9 + who.pattern_y) - 0.5
-    brightness = 1 + 0.14 * big + 0.08 * small + 0.05 * pores
-    rosy = _rosiness(x, y, z, front, big, who)
+    fine = noise(x * 19 + who.pattern_y, y * 19, z * 19 + who.pattern_x) - 0.5
+    brightness = 1 + 0.18 * big + 0.15 * small + (0.13 + 0.05 * who.ageing) * fine + 0.10 * pores
+    rosy = _rosiness(x, y, z, front, big, who) + 0.20 * small
     colour = Colour(
         who.skin.red * brightness * (1 + 0.10 * rosy),
         who.skin.green * brightness * (1 - 0.26 * rosy),
         who.skin.blue * brightness * (1 - 0.22 * rosy),
     )
     forehead, nose = _bump(x, y - 0.55, 0.4, 0.3), _bump(x, y + 0.35, 0.12, 0.3)
-    gloss = 0.13 + 0.08 * forehead + 0.11 * nose + 0.08 * pores
+    gloss = 0.16 + 0.14 * forehead + 0.15 * nose + 0.10 * pores + 0.12 * fine + 0.05 * small
     gloss *= front
 
     # The thin skin below the eyes, the lids, and eyeshadow.
     under_eyes = _bump(ax - 0.27, y + 0.17, 0.15, 0.055) * front * (0.30 + 0.5 * who.ageing)
-    colour = _darkened(colour, under_eyes, 0.22, 0.30, 0.24)
+    colour = _darkened(colour, under_eyes, 0.28, 0.36, 0.30)
     colour = _darkened(colour, lid_mask * front, 0.10, 0.18, 0.16)
     eyeshadow = who.makeup.eyeshadow * _bump(ax - 0.31, y - 0.12, 0.19, 0.09) * front
     colour = _darkened(colour, eyeshadow, 0.45, 0.60, 0.50)
@@ -415,7 +416,7 @@ def _texel(
     colour = _with_spots(colour, x, y, z, front, who, moles)
     if front > 0:
         fold = min(_folds(x, y, who.ageing, small, who.pattern_x), 1.0) * front
-        colour = _darkened(colour, fold, 0.24, 0.33, 0.36)
+        colour = _darkened(colour, fold, 0.28, 0.37, 0.40)
 
     brow = 0.0
     if front > 0.2:
@@ -435,8 +436,8 @@ def _texel(
     # The roots of the hair become sparse towards the hairline.
     if who.cover > 0.01:
         hairs = noise(x * 40, y * 16, z * 40) * 0.5 + noise(x * 14, y * 9, z * 14) * 0.5
-        above = y - hairline_at(hairline, x, z) + 0.07 * (hairs - 0.5)
-        scalp = who.cover * smoothstep(-0.045, 0.06, above) * (0.88 + 0.12 * hairs)
+        above = y - hairline_at(hairline, x, z) + 0.03 * (hairs - 0.5)
+        scalp = who.cover * smoothstep(-0.075, 0.065, above) * (0.80 + 0.20 * hairs)
         colour = _mixed(colour, who.hair, scalp)
         gloss *= 1 - 0.9 * scalp
     return colour, gloss

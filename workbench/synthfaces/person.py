@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from workbench.synthfaces.anatomy import ARCHETYPES, Anatomy
 
 SPREAD = {
-    "nose": 0.29,
-    "mouth": 0.26,
-    "eyes": 0.28,
+    "nose": 0.30,
+    "mouth": 0.29,
+    "eyes": 0.30,
     "chin": 0.30,
     "cheek": 0.34,
     "forehead": 0.32,
-    "head": 0.16,
+    "head": 0.19,
     "eyebrows": 0.36,
     "ears": 0.26,
     "neck": 0.12,
@@ -32,18 +32,18 @@ SKIN_TONES = (
             [238, 208, 192],
             [224, 187, 164],
             [200, 158, 132],
-            [158, 116, 92],
-            [112, 80, 63],
-            [76, 55, 46],
+            [160, 122, 100],
+            [114, 85, 70],
+            [78, 59, 51],
         ]
     )
     / 255
 )
 """sRGB colours from light to dark skin."""
 HAIR_COLOURS = {
-    "black": (0.012, 0.010, 0.009),
-    "dark brown": (0.035, 0.022, 0.014),
-    "brown": (0.085, 0.048, 0.026),
+    "black": (0.017, 0.013, 0.011),
+    "dark brown": (0.045, 0.027, 0.016),
+    "brown": (0.095, 0.052, 0.027),
     "light brown": (0.19, 0.115, 0.06),
     "blond": (0.40, 0.28, 0.14),
     "red": (0.22, 0.065, 0.022),
@@ -164,7 +164,7 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
     ancestry = np.zeros(3)
     ancestry[order] = shares
     # Each archetype spans a wide range of skin tones, and the ranges overlap.
-    middle, width = ancestry @ [0.72, 0.32, 0.22], 0.13
+    middle, width = ancestry @ [0.72, 0.32, 0.22], 0.14
     tone = float(np.clip(middle + width * draw.randn(), 0.0, 1.0))
     warmth = 0.05 * draw.randn()
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
@@ -203,7 +203,7 @@ def person(head: Anatomy, number: int, seed: int = 0) -> Person:
         hairline=np.clip(draw.randn(3) * 0.5, -1, 1),
         balding=0.0 if female else float(np.clip(draw.uniform(-0.9, 1.1), 0, 1)),
         iris=iris,
-        lips=np.array([1.02, 0.56, 0.58]) * (1 + 0.06 * draw.randn(3)),
+        lips=np.array([1.00, 0.60, 0.62]) * (1 + 0.06 * draw.randn(3)),
         beard=0.0 if female else float(np.clip(0.65 + 0.3 * draw.randn(), 0.1, 1)),
         glasses=bool(draw.rand() < 0.22),
         greying=float(np.clip(52 + 9 * draw.randn(), 34, 75)),
@@ -219,7 +219,7 @@ def _shape(head: Anatomy, draw: RandomState) -> dict[str, float]:
             stem = axis.split("/")[1]
             if stem.startswith("r-"):
                 continue
-            value = float(np.clip(draw.randn() * spread, -2.2 * spread, 2.2 * spread))
+            value = float(np.clip(draw.randn() * spread, -1.9 * spread, 1.9 * spread))
             shape[axis] = value
             if stem.startswith("l-"):
                 difference = 0.06 * float(np.clip(draw.randn(), -2, 2)) * spread / 0.3
@@ -230,7 +230,7 @@ def _shape(head: Anatomy, draw: RandomState) -> dict[str, float]:
 def _moles(draw: RandomState) -> NDArray[np.float32]:
     """(n, 4) float32 x and y on the mean face, radius and darkness of a few moles."""
     moles = np.empty((draw.poisson(2.2), 4), dtype=np.float32)
-    for column, (low, high) in enumerate([(-0.6, 0.6), (-1.0, 0.7), (0.012, 0.03), (0.3, 0.8)]):
+    for column, (low, high) in enumerate([(-0.6, 0.6), (-1.0, 0.7), (0.010, 0.024), (0.25, 0.7)]):
         moles[:, column] = draw.uniform(low, high, len(moles))
     return moles
 

@@ -6,10 +6,12 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 
 from workbench.geometry import ARCFACE, umeyama
 from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TORSO, Anatomy, anatomy
@@ -45,7 +47,7 @@ from workbench.synthfaces.shot import Session, Shot
 
 NECK = np.array([0.0, -0.75, -0.75], dtype=np.float32)
 """Centre of the rotation of the head, in decimetres."""
-SHADOW_SIDE = 144
+SHADOW_SIDE = 96
 """Side of the shadow map in samples."""
 SHADOW_SPAN = 3.6
 """Width of the region that the shadow map shows, in decimetres."""
@@ -153,7 +155,7 @@ def dress(who: Person, day: Session) -> Dressed:
     vertices = head_of(head, who, day.age)
     eyeballs = [vertices[head.eye_vertices == eye].mean(axis=0) for eye in (1, 2)]
     eye_centres = np.stack(eyeballs).astype(np.float64)
-    pieces = hair_pieces(head, vertices, day.style, seed=who.pattern)
+    pieces = hair_pieces(head, vertices, day.style, seed=who.pattern + 7919 * day.number)
     if day.look.beard > 0.5 and day.look.chin * day.look.cheeks > 0.5:
         pieces += beard_pieces(head, vertices, 0.03 + 0.10 * (day.look.beard - 0.5))
     if day.glasses is not None:
@@ -186,7 +188,7 @@ def _palette(who: Person, day: Session) -> Palette:
 def _eyes(head: Anatomy, who: Person, age: float) -> Eyes:
     """The eyeballs of a person at an age. Their white becomes yellowish with age."""
     old = np.clip((age - 40) / 40, 0, 1)
-    white = np.array([0.72, 0.69, 0.66]) * (1 - 0.25 * who.tone)
+    white = np.array([0.46, 0.425, 0.395]) * (1 - 0.2 * who.tone)
     pupil, iris = _float32([0.982 - 0.012 * (who.pattern % 7) / 7, 0.905])
     return Eyes(
         centre=head.eye_centres,
@@ -422,7 +424,7 @@ def _project(
 
 def _lighting(shot: Shot, surface: Surface, head_triangles: int) -> Lighting:
     """Key light, fill light, sky and shadow map of a shot."""
-    warm = np.array([1 + 0.22 * shot.warmth, 1.0, 1 - 0.30 * shot.warmth])
+    warm = np.array([1 + 0.17 * shot.warmth, 1.0, 1 - 0.25 * shot.warmth])
     key = 2.2 * shot.hardness * warm
     fill = 1.1 * shot.fill[2] * np.array([0.96, 1.0, 1.05])
     soft = (1 - shot.hardness) * (0.55 + 0.45 * (2 - warm))
@@ -431,7 +433,7 @@ def _lighting(shot: Shot, surface: Surface, head_triangles: int) -> Lighting:
         direction=direction,
         colour=np.stack([key, fill]).astype(np.float32),
         casts_shadow=np.array([True, False]),
-        sky=np.stack([0.55 * soft, 1.25 * soft]).astype(np.float32),
+        sky=np.stack([0.45 * soft, 1.40 * soft]).astype(np.float32),
         shadow=_shadow(surface, head_triangles, direction[0]),
     )
 
@@ -475,7 +477,7 @@ def _occluders(
     draw: np.random.RandomState,
 ) -> tuple[list[Piece], Palette]:
     """The pieces in front of the face, and the palette with their colours."""
-    cloth = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.4 * draw.randn(3), 0.3, 1.8)
+    cloth = (0.02 + 0.4 * draw.rand()) * np.clip(1 + 0.25 * draw.randn(3), 0.4, 1.6)
     colour = dressed.palette.colour.copy()
     pieces: list[Piece] = []
     if shot.occluder == "dark glasses":
@@ -528,23 +530,86 @@ def _panel(shot: Shot, face: NDArray[np.bool_], draw: np.random.RandomState) -> 
     return np.concatenate([mixed, alpha[..., None]], axis=2).astype(np.float32)
 
 
+BACKDROPS = {"wall": 0.35, "room": 0.25, "outdoors": 0.25, "lights": 0.15}
+"""How common each kind of backdrop is."""
+BACKDROP_SIDE = 48
+"""Side of a backdrop before it is enlarged, in pixels."""
+
+
 def _backdrop(size: int, draw: np.random.RandomState) -> NDArray[np.float32]:
-    """(size, size, 3) linear light: blurred spots of a few colours behind the person."""
-    coarse = int(draw.choice([2, 3, 4, 6]))
-    base, spread = np.exp(draw.uniform(np.log(0.03), np.log(0.7))), draw.uniform(0.1, 0.6)
-    tint = np.clip(1 + draw.uniform(0.0, 0.22) * draw.randn(3), 0.5, 1.5)
-    grey_spots, colour_spots = draw.randn(coarse, coarse, 1), draw.randn(coarse, coarse, 3)
-    grid = base * (1 + spread * grey_spots + 0.15 * spread * colour_spots)
-    grid = np.clip(grid, 0.01, 1) * tint
-    image = Image.fromarray((np.clip(grid, 0, 1) * 255).astype(np.uint8))
-    image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
+    """(size, size, 3) linear light: an unsharp wall, room, landscape or lights behind the person.
+
+    Everything is painted small, with square roots of linear light as pixels.
+    """
+    side = BACKDROP_SIDE
+    kind = str(draw.choice(list(BACKDROPS), p=list(BACKDROPS.values())))
+    base = np.exp(draw.uniform(np.log(0.010), np.log(0.35)))
+    tint = _tint(draw)
+    slope = draw.uniform(-1.6, 1.6, 2) @ (np.mgrid[:side, :side] / side - 0.5).reshape(2, -1)
+    light = base * np.exp(slope.reshape(side, side) + draw.uniform(0.1, 0.8) * _clouds(draw))
+    image = _as_picture(light[..., None] * tint)
+    pen = ImageDraw.Draw(image)
+    if kind == "room":
+        for _ in range(draw.randint(3, 8)):
+            left, top = draw.uniform(-10, side, 2)
+            wide, high = draw.uniform(2, 22), draw.uniform(6, 50)
+            pen.rectangle((left, top, left + wide, top + high), fill=_paint_of(base, draw))
+    elif kind == "outdoors":
+        horizon = draw.uniform(0.1, 0.9) * side
+        pen.rectangle((0, 0, side, horizon), fill=_paint_of(3 * base, draw))
+        for _ in range(draw.randint(6, 24)):
+            column, row, radius = *draw.uniform(-4, side + 4, 2), draw.uniform(2, 10)
+            box = (column - radius, row - radius, column + radius, row + radius)
+            pen.ellipse(box, fill=_paint_of(0.7 * base, draw))
+    elif kind == "lights":
+        for _ in range(draw.randint(5, 20)):
+            column, row, radius = *draw.uniform(-4, side + 4, 2), draw.uniform(1, 5)
+            box = (column - radius, row - radius, column + radius, row + radius)
+            pen.ellipse(box, fill=_paint_of(2.5 * base, draw))
+    blurred = image.filter(ImageFilter.GaussianBlur(float(np.exp(draw.uniform(-0.9, 1.1)))))
+    large = blurred.resize((size, size), Image.Resampling.BICUBIC)
+    roots = np.asarray(large, dtype=np.float32) * np.float32(1 / 255)
+    return roots * roots
+
+
+def _clouds(draw: np.random.RandomState) -> NDArray[np.float64]:
+    """(side, side) sum of random grids of three sizes, about a standard normal distribution."""
+    octaves = []
+    for cells, weight in ((3, 0.8), (8, 0.5), (20, 0.35)):
+        grid = Image.fromarray((weight * draw.randn(cells, cells)).astype(np.float32))
+        octaves.append(grid.resize((BACKDROP_SIDE, BACKDROP_SIDE), Image.Resampling.BICUBIC))
+    return np.asarray(np.sum([np.asarray(octave, dtype=np.float64) for octave in octaves], axis=0))
+
+
+def _paint_of(light: float, draw: np.random.RandomState) -> tuple[int, int, int]:
+    """A random colour around a brightness, for `_backdrop`."""
+    colour = light * np.exp(0.9 * draw.randn()) * _tint(draw)
+    red, green, blue = (np.sqrt(np.clip(colour, 0.002, 1)) * 255).astype(int).tolist()
+    return red, green, blue
+
+
+def _tint(draw: np.random.RandomState) -> NDArray[np.float64]:
+    """(3,) a random tint: mostly between orange and blue, as that of light, and hardly purple."""
+    warm, green = 0.08 + 0.30 * draw.randn(), 0.06 + 0.10 * draw.randn()
+    return np.exp(np.array([warm, green, -warm]))
+
+
+def _as_picture(light: NDArray[np.float64]) -> Image.Image:
+    """Linear light as a picture of its square roots."""
+    return Image.fromarray((np.sqrt(np.clip(light, 0.002, 1)) * 255).astype(np.uint8))
 
 
 @functools.cache
 def _grain() -> NDArray[np.float32]:
-    """A tile of noise, of which each image uses a part."""
-    return stream(9).standard_normal((GRAIN_SIDE, GRAIN_SIDE, 3)).astype(np.float32)
+    """A tile of noise with unit standard deviation, of which each image uses a part.
+
+    As in photos that were made smaller, neighbours are similar, and so are the three channels.
+    """
+    draw = stream(9)
+    luminance = draw.standard_normal((GRAIN_SIDE, GRAIN_SIDE, 1))
+    colour = draw.standard_normal((GRAIN_SIDE, GRAIN_SIDE, 3))
+    noise = ndimage.gaussian_filter(luminance + 0.18 * colour, (0.55, 0.55, 0), mode="wrap")
+    return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
 @compiled
@@ -553,13 +618,11 @@ def _expose(
     panel: NDArray[np.float32],
     backdrop: NDArray[np.float32],
     gain: float,
-    grain: NDArray[np.float32],
-    grey: bool,
 ) -> NDArray[np.float32]:
-    """Turns samples into pixels: sRGB values of 0..255, with the grain added.
+    """Turns samples into (size, size, 3) pixels, in linear light.
 
     The samples of a pixel are averaged over the backdrop and behind the panel; a panel of one
-    sample stands for none. Bright values are compressed as by film.
+    sample stands for none.
     """
     size = backdrop.shape[0]
     samples = image.shape[0] // size
@@ -585,16 +648,87 @@ def _expose(
                         g = g * (1 - alpha) + panel[y, x, 1] * alpha
                         b = b * (1 - alpha) + panel[y, x, 2] * alpha
                     red, green, blue = red + r * share, green + g * share, blue + b * share
-            if grey:
-                red = green = blue = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+            out[row, column, 0], out[row, column, 1], out[row, column, 2] = red, green, blue
+    return out
+
+
+@compiled
+def _blurred(pixels: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convolves rows and columns of (H, W, 3) pixels with a symmetric kernel of odd length.
+
+    Pixels beyond the edge are those at the edge.
+    """
+    height, width, _ = pixels.shape
+    reach = len(kernel) // 2
+    across = np.zeros_like(pixels)
+    for row in range(height):
+        for column in range(width):
+            for k in range(-reach, reach + 1):
+                weight, other = kernel[k + reach], min(max(column + k, 0), width - 1)
+                for channel in range(3):
+                    across[row, column, channel] += weight * pixels[row, other, channel]
+    out = np.zeros_like(pixels)
+    for row in range(height):
+        for k in range(-reach, reach + 1):
+            weight, other = kernel[k + reach], min(max(row + k, 0), height - 1)
+            for column in range(width):
+                for channel in range(3):
+                    out[row, column, channel] += weight * across[other, column, channel]
+    return out
+
+
+class Film(NamedTuple):
+    """How a camera turns light into the values of a file.
+
+    Attributes:
+        red: gain of red.
+        blue: gain of blue.
+        contrast: steepness of the tone curve, 0..0.5.
+        saturation: factor of the distance of colours from grey; 0 for a black and white image.
+    """
+
+    red: float
+    blue: float
+    contrast: float
+    saturation: float
+
+
+@compiled
+def _developed(
+    pixels: NDArray[np.float32], grain: NDArray[np.float32], film: Film
+) -> NDArray[np.uint8]:
+    """Turns linear light into sRGB bytes.
+
+    Bright values are compressed, as in cameras; then follow sRGB, the tone curve, the saturation
+    and the noise.
+    """
+    height, width, _ = pixels.shape
+    out = np.empty((height, width, 3), dtype=np.uint8)
+    gains = (np.float32(film.red), np.float32(1.0), np.float32(film.blue))
+    contrast, saturation = np.float32(film.contrast), np.float32(film.saturation)
+    half, one = np.float32(0.5), np.float32(1.0)
+    colour = np.empty(3, dtype=np.float32)
+    for row in range(height):
+        for column in range(width):
             for channel in range(3):
-                value = (red, green, blue)[channel]
-                if value > 0.6:
-                    value = 0.6 + 0.4 * (1 - np.exp(-(value - 0.6) / 0.4))
-                curved = 1.055 * value ** np.float32(1 / 2.4) - 0.055
-                value = 12.92 * value if value <= 0.0031308 else curved
-                grain_channel = 0 if grey else channel
-                out[row, column, channel] = value * 255 + grain[row, column, grain_channel]
+                value = max(pixels[row, column, channel], np.float32(0.0)) * gains[channel]
+                if value > np.float32(0.6):
+                    excess = (value - np.float32(0.6)) / np.float32(0.4)
+                    value = np.float32(0.6) + np.float32(0.4) * (one - np.exp(-excess))
+                if value <= np.float32(0.0031308):
+                    value = np.float32(12.92) * value
+                else:
+                    root = value ** np.float32(1 / 2.4)
+                    value = np.float32(1.055) * root - np.float32(0.055)
+                bend = value * (one - value) * (value - half) * np.float32(4.0)
+                colour[channel] = value + contrast * bend
+            luma = np.float32(0.299) * colour[0] + np.float32(0.587) * colour[1]
+            luma += np.float32(0.114) * colour[2]
+            for channel in range(3):
+                value = luma + saturation * (colour[channel] - luma)
+                source = channel if film.saturation > 0 else 0
+                value = value * np.float32(255.0) + grain[row, column, source] + half
+                out[row, column, channel] = np.uint8(min(max(value, 0.0), 255.0))
     return out
 
 
@@ -610,27 +744,23 @@ def _develop(
 
     As in cameras, the exposure follows the brightness of the face, but not completely.
     """
-    gain = shot.exposure * (0.25 / max(brightness, 0.01)) ** 0.75
+    gain = shot.exposure * (0.245 / max(brightness, 0.01)) ** 0.65
     no_panel = np.zeros((1, 1, 4), dtype=np.float32)
     down, right = draw.randint(GRAIN_SIDE, size=2)
     rows, columns = (down + np.arange(size)) % GRAIN_SIDE, (right + np.arange(size)) % GRAIN_SIDE
     grain = np.float32(shot.grain) * _grain()[rows[:, None], columns]
-    # The grain of a blurred image is added after the blur.
-    early_grain = np.zeros_like(grain) if shot.blur else grain
-    pixels = _expose(
-        image,
-        no_panel if panel is None else panel,
-        _backdrop(size, draw),
-        gain,
-        early_grain,
-        shot.grey,
-    )
-    if shot.blur:
-        sharp = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-        soft = sharp.filter(ImageFilter.GaussianBlur(shot.blur * size / 112))
-        late_grain = grain[..., :1] if shot.grey else grain
-        pixels = np.asarray(soft, dtype=np.float32) + late_grain
+    pixels = _expose(image, no_panel if panel is None else panel, _backdrop(size, draw), gain)
+    pixels = _blurred(pixels, _kernel(np.hypot(shot.softness, shot.blur) * size / 112))
+    red, blue = np.exp(np.array(shot.balance)).tolist()
+    film = Film(red, blue, float(shot.contrast), 0.0 if shot.grey else float(shot.saturation))
     file = io.BytesIO()
-    finished = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
-    finished.save(file, "JPEG", quality=shot.quality)
+    Image.fromarray(_developed(pixels, grain, film)).save(file, "JPEG", quality=shot.quality)
     return file.getvalue()
+
+
+def _kernel(sigma: float) -> NDArray[np.float32]:
+    """A Gaussian of a standard deviation in pixels, with the sum 1."""
+    reach = max(int(np.ceil(2.5 * sigma)), 1)
+    steps = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (steps / max(sigma, 1e-3)) ** 2)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)

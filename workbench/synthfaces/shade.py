@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.synthfaces.anatomy import EYE_LEFT, EYE_RIGHT, LASHES, SKIN, TEETH, TORSO
+from workbench.synthfaces.anatomy import (
+    CAVITY,
+    EYE_LEFT,
+    EYE_RIGHT,
+    LASHES,
+    SKIN,
+    TEETH,
+    TONGUE,
+    TORSO,
+)
 from workbench.synthfaces.raster import compiled, inlined
 
 HAIR, FRAME, CLOTH, CLOTHES = range(LASHES + 1, LASHES + 5)
@@ -52,15 +61,15 @@ def _palette() -> Palette:
         [
             # red, green, blue, highlight, sharpness, occlusion
             (0.0, 0.0, 0.0, 0.0, 18.0, 1.0),  # SKIN, whose colour comes from the atlas
-            (0.10, 0.025, 0.022, 0.0, 1.0, 0.6),  # CAVITY, the inside of the mouth
+            (0.16, 0.050, 0.045, 0.0, 1.0, 0.6),  # CAVITY, the inside of the mouth
             (0.30, 0.13, 0.11, 0.0, 1.0, 0.6),  # SOCKET
             (0.0, 0.0, 0.0, 0.1, 18.0, 1.0),  # TORSO, the skin of shoulders and hands
-            (0.0, 0.0, 0.0, 0.20, 320.0, 1.0),  # EYE_LEFT, whose colour comes from `Eyes`
-            (0.0, 0.0, 0.0, 0.20, 320.0, 1.0),  # EYE_RIGHT
-            (0.78, 0.72, 0.62, 0.1, 40.0, 0.9),  # TEETH
+            (0.0, 0.0, 0.0, 0.14, 420.0, 1.0),  # EYE_LEFT, whose colour comes from `Eyes`
+            (0.0, 0.0, 0.0, 0.14, 420.0, 1.0),  # EYE_RIGHT
+            (0.66, 0.585, 0.47, 0.1, 40.0, 0.9),  # TEETH
             (0.28, 0.08, 0.08, 0.1, 18.0, 0.8),  # TONGUE
             (0.0, 0.0, 0.0, 0.0, 1.0, 1.0),  # LASHES
-            (0.0, 0.0, 0.0, 0.16, 14.0, 1.0),  # HAIR
+            (0.0, 0.0, 0.0, 0.22, 16.0, 1.0),  # HAIR
             (0.0, 0.0, 0.0, 0.4, 60.0, 1.0),  # FRAME
             (0.0, 0.0, 0.0, 0.03, 18.0, 1.0),  # CLOTH
             (0.0, 0.0, 0.0, 0.02, 18.0, 1.0),  # CLOTHES
@@ -221,8 +230,8 @@ def smoothstep(low: float, high: float, x: float) -> float:
 def lit_share(shadow: ShadowMap, x: float, y: float, z: float, bias: float) -> float:
     """Returns which share of the light reaches a point.
 
-    The share is interpolated between the four samples of the shadow map around the point. Points
-    outside the map are lit.
+    The light is a small area, whose shadows have soft edges: the share is the mean over a square
+    of the shadow map that is three samples wide. Points outside the map are lit.
 
     Args:
         shadow: the shadow map.
@@ -237,20 +246,26 @@ def lit_share(shadow: ShadowMap, x: float, y: float, z: float, bias: float) -> f
     u = (x * axes[0, 0] + y * axes[1, 0] + z * axes[2, 0]) * shadow.scale + shadow.centre - 0.5
     v = (x * axes[0, 1] + y * axes[1, 1] + z * axes[2, 1]) * shadow.scale + shadow.centre - 0.5
     near = x * axes[0, 2] + y * axes[1, 2] + z * axes[2, 2] + bias
-    if u < 0 or v < 0 or u >= side - 1 or v >= side - 1:
+    if u < 1 or v < 1 or u >= side - 2 or v >= side - 2:
         return 1.0
     column, row = int(u), int(v)
     u, v = u - column, v - row
     lit = 0.0
-    if shadow.depth[row, column] <= near:
-        lit += (1 - u) * (1 - v)
-    if shadow.depth[row, column + 1] <= near:
-        lit += u * (1 - v)
-    if shadow.depth[row + 1, column] <= near:
-        lit += (1 - u) * v
-    if shadow.depth[row + 1, column + 1] <= near:
-        lit += u * v
-    return lit
+    for i in range(-1, 3):
+        down = 1.0
+        if i == -1:
+            down = 1 - v
+        elif i == 2:
+            down = v
+        for j in range(-1, 3):
+            if shadow.depth[row + i, column + j] <= near:
+                if j == -1:
+                    lit += down * (1 - u)
+                elif j == 2:
+                    lit += down * u
+                else:
+                    lit += down
+    return lit / 9
 
 
 @inlined
@@ -305,8 +320,8 @@ def _eye_at(
         sclera.blue * (1 - 0.25 * veins) * (1 - iris)
         + (inner.blue * (1 - rim) + outer.blue * rim) * fibre * iris
     )
-    below_lid = smoothstep(0.11, 0.0, y) * 0.40 + 0.60
-    between_corners = 0.62 + 0.38 * smoothstep(0.16, 0.05, abs(x))
+    below_lid = smoothstep(0.10, -0.02, y) * 0.55 + 0.45
+    between_corners = 0.50 + 0.50 * smoothstep(0.16, 0.04, abs(x))
     return (
         red * (1 - pupil) + 0.004 * pupil,
         green * (1 - pupil) + 0.004 * pupil,
@@ -423,7 +438,33 @@ def _colour_at(
     elif kind == TEETH:
         gap = 0.8 + 0.2 * abs(math.sin(x * 42.0))
         red, green, blue = red * gap, green * gap, blue * gap
+        # The ambient occlusion of vertices is that of a closed mouth.
+        occlusion = 0.9 * smoothstep(-0.30, 0.12, z)
+    elif kind in (CAVITY, TONGUE):
+        occlusion = 0.10 + 0.35 * smoothstep(-0.40, 0.20, z)
     return red, green, blue, highlight, occlusion
+
+
+@inlined
+def _skin_lobes(half: float, along: float) -> float:
+    """Highlight of skin: a broad and a narrow lobe, stronger where light grazes the skin.
+
+    The exponents are 8 and 32 (Blinn-Phong); the angle enters as in Schlick's approximation of
+    Fresnel's equations for a refractive index of 1.4.
+
+    Args:
+        half: cosine of the angle between the normal and the half vector of light and view.
+        along: cosine of the angle between the view and that half vector.
+    """
+    broad = half * half
+    broad = broad * broad
+    broad = broad * broad
+    narrow = broad * broad
+    narrow = narrow * narrow
+    grazing = 1 - along
+    squared = grazing * grazing
+    fresnel = 1 + 34 * squared * squared * grazing
+    return (0.55 * broad * 0.64 + 0.45 * narrow * 1.6) * fresnel
 
 
 @inlined
@@ -464,8 +505,8 @@ def _light_at(
         if facing < -wrap0:
             continue
         lit = crevice
-        if lighting.casts_shadow[i]:
-            bias = 0.035 + 0.05 * (1 - abs(facing))
+        if lighting.casts_shadow[i] and kind != TEETH:  # Light also passes through the lips.
+            bias = 0.045 + 0.07 * (1 - abs(facing))
             lit *= lit_share(lighting.shadow, x + nx * 0.02, y + ny * 0.02, z + nz * 0.02, bias)
         light0 += red * max((facing + wrap0) / (1 + wrap0), 0.0) * lit
         light1 += green * max((facing + wrap1) / (1 + wrap1), 0.0) * lit
@@ -474,7 +515,11 @@ def _light_at(
             hx, hy, hz = lx + vx, ly + vy, lz + vz
             length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
             half = max((nx * hx + ny * hy + nz * hz) / length, 0.0)
-            spark = highlight * half**sharpness * (sharpness + 8) * 0.04 * facing * lit
+            if kind == SKIN:
+                lobes = _skin_lobes(half, (vx * hx + vy * hy + vz * hz) / length)
+            else:
+                lobes = half**sharpness * (sharpness + 8) * 0.04
+            spark = highlight * lobes * facing * lit
             spark0 += spark * red
             spark1 += spark * green
             spark2 += spark * blue

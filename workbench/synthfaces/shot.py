@@ -14,18 +14,30 @@ from workbench.synthfaces.person import Person, stream
 
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
-    "smile": {"mouthSmile": 0.75, "cheekSquint": 0.45, "eyeSquint": 0.25, "mouthDimple": 0.2},
+    "smile": {
+        "mouthSmile": 0.75,
+        "cheekSquint": 0.45,
+        "eyeSquint": 0.25,
+        "mouthDimple": 0.2,
+        "mouthUpperUp": 0.28,
+        "jawOpen": 0.04,
+    },
     "laugh": {
         "mouthSmile": 0.9,
         "cheekSquint": 0.6,
         "eyeSquint": 0.4,
-        "jawOpen": 0.22,
-        "mouthUpperUp": 0.45,
-        "mouthLowerDown": 0.25,
+        "jawOpen": 0.16,
+        "mouthUpperUp": 0.5,
+        "mouthLowerDown": 0.3,
     },
-    "speaking": {"jawOpen": 0.28, "mouthFunnel": 0.25, "mouthLowerDown": 0.2},
+    "speaking": {
+        "jawOpen": 0.18,
+        "mouthFunnel": 0.10,
+        "mouthUpperUp": 0.2,
+        "mouthLowerDown": 0.35,
+    },
     "frown": {"browDown": 0.8, "mouthFrown": 0.5, "eyeSquint": 0.2, "mouthPress": 0.3},
-    "surprise": {"browInnerUp": 0.8, "browOuterUp": 0.7, "eyeWide": 0.7, "jawOpen": 0.3},
+    "surprise": {"browInnerUp": 0.8, "browOuterUp": 0.7, "eyeWide": 0.5, "jawOpen": 0.22},
     "pucker": {"mouthPucker": 0.6, "browInnerUp": 0.2},
     "disgust": {"noseSneer": 0.7, "mouthUpperUp": 0.35, "browDown": 0.4, "eyeSquint": 0.3},
     "eyes closed": {"eyeBlink": 0.95},
@@ -64,13 +76,13 @@ FRAMES = np.array(
 )
 """Colours of the frames of glasses, in linear light."""
 COMMON_EXPRESSIONS = {
-    "neutral": 0.30,
-    "smile": 0.28,
-    "laugh": 0.13,
-    "speaking": 0.12,
-    "frown": 0.06,
-    "surprise": 0.04,
-    "pucker": 0.03,
+    "neutral": 0.28,
+    "smile": 0.32,
+    "laugh": 0.18,
+    "speaking": 0.09,
+    "frown": 0.05,
+    "surprise": 0.02,
+    "pucker": 0.02,
     "disgust": 0.02,
     "eyes closed": 0.02,
 }
@@ -126,8 +138,12 @@ class Shot:
         warmth: colour of the main light, from -1 (blue) to 1 (yellow).
         fill: degrees to the right and upwards, and strength, of a second light.
         exposure: factor of the brightness.
-        blur: standard deviation of the blur in pixels.
+        softness: standard deviation of the blur of lens and resampling in pixels.
+        blur: standard deviation of the additional blur of an image out of focus, in pixels.
         grain: standard deviation of the noise, in 1/255.
+        balance: natural logarithms of the gains of red and blue: the white balance of the camera.
+        contrast: steepness of the tone curve, 0 (none) to 0.5.
+        saturation: factor of the saturation of colours.
         quality: quality of the JPEG file.
         grey: whether the image is black and white.
         shift: shift of the face to the right and downwards in pixels.
@@ -151,8 +167,12 @@ class Shot:
     warmth: float = 0.2
     fill: tuple[float, float, float] = (-50.0, 10.0, 0.3)
     exposure: float = 1.0
+    softness: float = 0.5
     blur: float = 0.0
     grain: float = 1.0
+    balance: tuple[float, float] = (0.05, 0.0)
+    contrast: float = 0.2
+    saturation: float = 1.0
     quality: int = 92
     grey: bool = False
     shift: tuple[float, float] = (0.0, 0.0)
@@ -204,7 +224,9 @@ def session(who: Person, number: int, age: float, plain: bool = False) -> Sessio
         glasses = draw.rand(4)
     is_colourful = draw.rand() < 0.6
     cloth = (
-        0.03 + 0.55 * draw.rand(3) ** 1.8 if is_colourful else np.full(3, draw.uniform(0.01, 0.6))
+        np.minimum(0.02 + 0.3 * draw.rand() ** 1.5 * np.exp(0.45 * draw.randn(3)), 0.8)
+        if is_colourful
+        else np.full(3, draw.uniform(0.01, 0.6))
     )
     look = Look(
         age=age,
@@ -254,11 +276,11 @@ def wild(draw: RandomState) -> Shot:
         shot,
         yaw=float(yaw),
         pitch=float(np.clip(draw.randn() * 10, -25, 25)),
-        light=(float(np.clip(draw.randn() * 40, -85, 85)), float(draw.uniform(-10, 55))),
-        hardness=float(draw.uniform(0.3, 0.9)),
-        exposure=float(np.exp(0.25 * draw.randn())),
+        light=(float(np.clip(draw.randn() * 28, -85, 85)), float(draw.uniform(-5, 70))),
+        hardness=float(draw.uniform(0.15, 0.8)),
+        exposure=float(np.exp(0.3 * draw.randn())),
         blur=float(draw.uniform(0.4, 1.5)) if draw.rand() < 0.25 else 0.0,
-        grain=float(draw.gamma(1.5, 1.2)),
+        grain=float(draw.gamma(1.5, 0.9)),
         quality=int(draw.randint(55, 96)),
         grey=bool(draw.rand() < 0.08),
         occluder=occluder,
@@ -286,7 +308,7 @@ def mild(draw: RandomState) -> Shot:
         units=_units(draw, name),
         gaze=(float(np.clip(draw.randn() * 9, -24, 24)), float(np.clip(draw.randn() * 5, -12, 12))),
         distance=float(np.exp(draw.uniform(np.log(6), np.log(22)))),
-        light=(float(np.clip(draw.randn() * 25, -60, 60)), float(draw.uniform(5, 45))),
+        light=(float(np.clip(draw.randn() * 22, -60, 60)), float(draw.uniform(5, 55))),
         hardness=float(draw.uniform(0.25, 0.7)),
         warmth=float(draw.uniform(-0.6, 1.0)),
         fill=(
@@ -300,6 +322,10 @@ def mild(draw: RandomState) -> Shot:
         shift=(float(draw.randn() * 1.3), float(draw.randn() * 1.3)),
         zoom=float(np.exp(0.025 * draw.randn())),
         backdrop=int(draw.randint(1 << 30)),
+        softness=float(np.clip(0.54 * np.exp(0.3 * draw.randn()), 0.3, 1.1)),
+        balance=(float(0.06 + 0.045 * draw.randn()), float(0.09 * draw.randn())),
+        contrast=float(draw.uniform(0.05, 0.5)),
+        saturation=float(0.95 * np.exp(0.15 * draw.randn())),
     )
 
 
