@@ -24,13 +24,13 @@ COMMON: dict[str, Any] = {
     "backbone": "smallresnet",
     "augment": "mirror",
     "log_every": 10,
-    "snapshots": ["train"],
+    "snapshots": ["train", "synthfaces-frontal"],
 }
 """Settings of all reference runs."""
 
 MAIN: dict[str, Any] = {
     "data": "synthfaces",
-    "image_size": 64,
+    "image_size": 48,
     "batch_size": 128,
     "epochs": 16,
     "optimizer": "SGD",
@@ -42,9 +42,9 @@ MAIN_LOSSES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "normface": {"loss_options": {"s": 32.0}},
     "sphereface": {"loss_options": {"m": 2.0, "lambda_base": 100.0, "lambda_min": 2.0}},
-    "cosface": {"loss_options": {"s": 32.0, "m": 0.25}, "margin_ramp_epochs": 6.4},
-    "arcface": {"loss_options": {"s": 32.0, "m": 0.35}, "margin_ramp_epochs": 6.4},
-    "adaface": {"loss_options": {"s": 32.0, "m": 0.3}, "margin_ramp_epochs": 6.4},
+    "cosface": {"loss_options": {"s": 32.0, "m": 0.35}, "margin_ramp_epochs": 6.0},
+    "arcface": {"loss_options": {"s": 32.0, "m": 0.5}, "margin_ramp_epochs": 6.0},
+    "adaface": {"loss_options": {"s": 32.0, "m": 0.4}, "margin_ramp_epochs": 6.0},
     "triplet": {"loss_options": {"mining": "all"}},
     "center": {},
 }
