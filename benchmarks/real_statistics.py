@@ -176,7 +176,7 @@ def _evenly_spaced(numbers: NDArray[np.integer], limit: int) -> NDArray[np.integ
     """At most `limit` of the numbers, evenly spaced."""
     if len(numbers) <= limit:
         return numbers
-    return numbers[np.linspace(0, len(numbers) - 1, limit).astype(int)]
+    return np.asarray(numbers[np.linspace(0, len(numbers) - 1, limit).astype(int)])
 
 
 def statistics(images: Crops) -> Values:

@@ -591,7 +591,7 @@ def _paint_of(light: float, draw: np.random.RandomState) -> tuple[int, int, int]
 def _tint(draw: np.random.RandomState) -> NDArray[np.float64]:
     """(3,) a random tint: mostly between orange and blue, as that of light, and hardly purple."""
     warm, green = 0.08 + 0.30 * draw.randn(), 0.06 + 0.10 * draw.randn()
-    return np.exp(np.array([warm, green, -warm]))
+    return np.asarray(np.exp(np.array([warm, green, -warm])))
 
 
 def _as_picture(light: NDArray[np.float64]) -> Image.Image:
