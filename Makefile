@@ -10,7 +10,7 @@ help:  ## Say what there is to make
 
 setup: .venv/.installed  ## Make .venv and install the workbench into it
 
-demo: .venv/.installed  ## Train six losses on synthetic faces, evaluate them and open the dashboard
+demo: .venv/.installed  ## Open the dashboard on the reference runs and train two losses beside it
 	$(BIN)/workbench demo
 
 .PHONY: reference

@@ -275,7 +275,7 @@ def _lfw(spec: str | None) -> dict[str, str]:
 def _check(benchmarks: Mapping[str, str]) -> None:
     """Opens the benchmarks of real faces, so that an error comes before hours of training."""
     for spec in benchmarks.values():
-        if not spec.startswith("synthfaces"):
+        if not _is_rendered(spec):
             data.benchmark(spec)
 
 
@@ -293,24 +293,17 @@ def measured(
         benchmarks: Specs of the benchmarks by title.
         runs_dir: Folder of the run directories, where the run of the reference row is.
     """
-    compared = find(row_named(row.reference).config(runs_dir))
     figures = {}
     for title, spec in benchmarks.items():
         result = _result(run, spec)
-        if result is None:
-            continue
-        low, high = result.intervals["accuracy"]
-        figures[title] = {
-            "accuracy": result.accuracy,
-            "interval": [low, high],
-            "tar@0.01": result.tar_at_far[0.01],
-            "pairs": len(result.same),
-        }
-        is_itself = compared is None or compared.name == run.name
-        reference = None if compared is None or is_itself else _result(compared, spec)
-        if reference is not None:
-            difference = evaluation.paired_difference(result, reference)
-            figures[title]["difference"] = [difference.value, *difference.interval]
+        if result is not None:
+            figures[title] = {
+                "accuracy": result.accuracy,
+                "interval": list(result.intervals["accuracy"]),
+                "tar@0.01": result.tar_at_far[0.01],
+                "pairs": len(result.same),
+            }
+    reference = find(row_named(row.reference).config(runs_dir))
     path = run.path / CPU_TIME
     about = runs.read_json(path) if path.is_file() else {}
     return {
@@ -319,7 +312,45 @@ def measured(
         "cpu_minutes": about["seconds"] / 60 if about else None,
         "machine": {key: about.get(key) for key in ("cpu", "threads", "torch", "date")},
         "benchmarks": figures,
+        "differences": _differences(run, reference, benchmarks),
+        "earlier": _since_earlier(row, run, benchmarks, runs_dir),
     }
+
+
+def _differences(
+    run: runs.Run, reference: runs.Run | None, benchmarks: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """Returns the paired differences of two runs, with their intervals, by title of a benchmark."""
+    if reference is None or reference.name == run.name:
+        return {}
+    differences = {}
+    for title, spec in benchmarks.items():
+        first, second = _result(run, spec), _result(reference, spec)
+        if first is not None and second is not None:
+            difference = evaluation.paired_difference(first, second)
+            differences[title] = [difference.value, *difference.interval]
+    return differences
+
+
+def _since_earlier(
+    row: Row, run: runs.Run, benchmarks: Mapping[str, str], runs_dir: Path
+) -> dict[str, Any]:
+    """Returns the differences to the same row with the latest earlier renderer; empty without one.
+
+    The rendered benchmarks show other images then, so only the real ones are compared.
+    """
+    real = {title: spec for title, spec in benchmarks.items() if not _is_rendered(spec)}
+    for version in range(int(VERSION) - 1, 0, -1):
+        name = f"{row.name}-v{version}"
+        earlier = find(row.config(runs_dir).model_copy(update={"name": name}))
+        if earlier is not None and earlier.state == "finished":
+            differences = _differences(run, earlier, real)
+            return {"renderer": str(version), "differences": differences}
+    return {}
+
+
+def _is_rendered(spec: str) -> bool:
+    return spec.startswith("synthfaces")
 
 
 def _result(run: runs.Run, spec: str) -> VerificationResult | None:
@@ -364,43 +395,53 @@ def page_around(path: Path) -> tuple[str, str]:
 
 
 def markdown(results: list[dict[str, Any]], runs_dir: Path) -> list[str]:
-    """Returns the lines of two tables: the rows with results, and the others with their cost."""
+    """Returns the lines of three tables.
+
+    The first two have the accuracies and the differences of the rows with results, and the third
+    has the other rows with their cost.
+    """
     titles = [*BENCHMARKS, REPORTED]
-    header = ["row", "what differs from `base`", "renderer", *titles]
-    header += [
-        "LFW, TAR at FAR 1 %",
-        "CPU minutes",
-        "compared with",
-        "ORL minus it",
-        "LFW minus it",
-    ]
     done = [
-        [f"`{row.name}`", row.words, one["renderer"], *_cells(row, one, titles)]
+        (row, one)
         for row in ROWS
         for one in sorted(results, key=lambda one: str(one["renderer"]))
         if one["row"] == row.name
     ]
+    accuracies = [
+        [f"`{row.name}`", row.words, one["renderer"]]
+        + [_accuracy(one["benchmarks"].get(title)) for title in titles]
+        for row, one in done
+    ]
+    differences = [line for row, one in done for line in _difference_lines(row, one)]
     missing = [
         [f"`{row.name}`", row.words, _reason(row, runs_dir)]
         for row in ROWS
         if row.name not in {one["row"] for one in results}
     ]
-    lines = [markdown_table(header, done), ""]
-    if missing:
-        lines += [markdown_table(["row", "what differs from `base`", "state"], missing)]
-    return lines
+    minus = [f"{title} minus it" for title in ("wild", "ORL", REPORTED)]
+    tables = (
+        (["row", "what it changes", "renderer", *titles], accuracies),
+        (
+            ["row", "renderer", "compared with", *minus, f"{REPORTED}, TAR", "CPU minutes"],
+            differences,
+        ),
+        (["row", "what it changes", "state"], missing),
+    )
+    return "\n\n".join(markdown_table(header, body) for header, body in tables if body).split("\n")
 
 
-def _cells(row: Row, one: Mapping[str, Any], titles: list[str]) -> list[str]:
-    """Returns the figures of a row as texts."""
-    figures = one["benchmarks"]
-    reported = figures.get(REPORTED)
+def _difference_lines(row: Row, one: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the lines of a row in the table of the differences."""
+    against = [("" if row.name == row.reference else f"`{row.reference}`", one["differences"])]
+    if earlier := one["earlier"]:
+        words = f"`{row.name}`, renderer {earlier['renderer']}"
+        against.append((words, earlier["differences"]))
+    tar, minutes = _tar(one["benchmarks"].get(REPORTED)), _minutes(one["cpu_minutes"])
     return [
-        *(_accuracy(figures.get(title)) for title in titles),
-        "" if reported is None else f"{100 * reported['tar@0.01']:.1f}",
-        "" if one["cpu_minutes"] is None else f"{one['cpu_minutes']:,.0f}",
-        "" if row.name == row.reference else f"`{row.reference}`",
-        *(_difference(figures.get(title)) for title in ("ORL", REPORTED)),
+        [f"`{row.name}`", one["renderer"], words]
+        + [_difference(differences.get(title)) for title in ("wild", "ORL", REPORTED)]
+        + [tar, minutes]
+        for words, differences in against
     ]
 
 
@@ -411,11 +452,19 @@ def _accuracy(figures: Mapping[str, Any] | None) -> str:
     return f"{100 * figures['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _difference(figures: Mapping[str, Any] | None) -> str:
-    if figures is None or "difference" not in figures:
+def _difference(difference: list[float] | None) -> str:
+    if difference is None:
         return ""
-    value, low, high = figures["difference"]
+    value, low, high = difference
     return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _tar(figures: Mapping[str, Any] | None) -> str:
+    return "" if figures is None else f"{100 * figures['tar@0.01']:.1f}"
+
+
+def _minutes(minutes: float | None) -> str:
+    return "" if minutes is None else f"{minutes:,.0f}"
 
 
 def _reason(row: Row, runs_dir: Path) -> str:

@@ -43,6 +43,7 @@ PAGES = {  # in the navigation: (h1, charts on the way)
     "Angles": ("Angles", True),
     "Map": ("Map of the embeddings", True),
     "Training": ("Training", True),
+    "Live": ("Live", False),
     "Two photos": ("Two photos", False),
     "Leaderboard": ("Leaderboard", True),
 }

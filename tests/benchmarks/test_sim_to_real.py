@@ -122,9 +122,9 @@ def test_rows_are_trained_once_and_written_into_a_page(study: Study, tmp_path: P
         stored = wb.evaluation.load_result(run, "other")
         assert one["benchmarks"]["ORL"]["accuracy"] == stored.accuracy
         assert tuple(one["benchmarks"]["ORL"]["interval"]) == stored.intervals["accuracy"]
-    assert "difference" not in found[0]["benchmarks"]["ORL"]
+    assert found[0]["differences"] == found[0]["earlier"] == found[1]["earlier"] == {}
     accuracy = [one["benchmarks"]["ORL"]["accuracy"] for one in found]
-    difference = found[1]["benchmarks"]["ORL"]["difference"]
+    difference = found[1]["differences"]["ORL"]
     assert difference[0] == pytest.approx(accuracy[1] - accuracy[0])
     assert difference[1] <= difference[0] <= difference[2]
     text = page.read_text()
@@ -138,6 +138,22 @@ def test_rows_are_trained_once_and_written_into_a_page(study: Study, tmp_path: P
     assert study("--rows", "finished", "--page", page).code == 0
     assert weights.stat().st_mtime_ns == changed
     assert page.read_text() == text
+
+
+def test_a_row_is_compared_with_itself_under_an_earlier_renderer(
+    study: Study, script: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert study("--rows", "base").code == 0
+    first = script.VERSION
+    for module in (script, rows):
+        monkeypatch.setattr(module, "VERSION", str(int(first) + 1))
+    done = study("--rows", "base")
+    assert done.code == 0, done.err
+    found = json.loads(Path("results.json").read_text(encoding="utf-8"))["rows"]
+    assert [one["renderer"] for one in found] == [first, str(int(first) + 1)]
+    assert found[1]["earlier"]["renderer"] == first
+    assert found[1]["earlier"]["differences"]["ORL"][0] == 0  # the same training
+    assert f"`base`, renderer {first}" in done.out
 
 
 def test_the_list_has_the_state_and_the_cost(study: Study) -> None:

@@ -124,6 +124,9 @@ def _all() -> dict[str, go.Figure]:
         "pair_angles": plots.pair_angles({"arcface-a": RESULT}),
         "centre_angles": plots.centre_angles({"arcface-a": ANGLES}),
         "pair_similarity": plots.pair_similarity(RESULT, 0.5, "arcface-a"),
+        "snapshot_angles": plots.snapshot_angles({"arcface-a": {0: ANGLES, 4: ANGLES}}),
+        "snapshot_curves": plots.snapshot_curves({"arcface-a": METRICS}),
+        "snapshot_map": plots.snapshot_map({0: np.eye(3, 2), 1: np.eye(3, 2)}, np.arange(3)),
         "projection": plots.projection(np.eye(3)[:, :2], np.array([0, 0, 1]), ["ann", "bob"]),
         "plane": plots.plane(
             {"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]
@@ -149,10 +152,10 @@ def _colour(drawn: go.Figure, name: str) -> str:
 
 
 def test_every_function_of_the_room_is_tried_here() -> None:
-    assert set(_all()) == set(plots.__all__) - {"CURVES"}
+    assert set(_all()) == set(plots.__all__) - {"CURVES", "SNAPSHOT_CURVES"}
 
 
-@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"CURVES"}))
+@pytest.mark.parametrize("name", sorted(set(plots.__all__) - {"CURVES", "SNAPSHOT_CURVES"}))
 def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> None:
     drawn = _all()[name]
     assert isinstance(drawn, go.Figure)
@@ -163,6 +166,7 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
         "alignment",
         "pair_angles",
         "centre_angles",
+        "snapshot_angles",
         "augmentations",
         "sweep",
         "task_balance",

@@ -14,9 +14,9 @@ PRESETS: dict[str, list[Any]] = {
     # ArcFace and its successors: Deng et al., "ArcFace: Additive angular margin loss for deep face
     # recognition", CVPR 2019; RandomHorizontalFlip in arcface_torch's dataset.py.
     "mirror": ["flip"],
-    # A choice of the workbench for small networks and short trainings, which do not converge under
-    # stronger augmentation (docs/SIM_TO_REAL.md): small changes of the geometry, and changes of
-    # light, lens and file with the ranges of digiface or less.
+    # A choice of the workbench between mirror and digiface, for small networks and short trainings,
+    # which learn more slowly under strong augmentation: small changes of the geometry, and changes
+    # of light, lens and file with the ranges of digiface or less. docs/SIM_TO_REAL.md compares it.
     "mild": [
         "flip",
         {"affine": {"probability": 0.5, "scale": [0.93, 1.07], "rotation": 6.0, "shift": 0.03}},

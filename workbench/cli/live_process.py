@@ -26,6 +26,8 @@ START = "from workbench.cli.live_process import main; main()"
 """Python code that the process runs."""
 STOP_SECONDS = 120.0
 """Time that the training has to complete its step and to save a checkpoint."""
+STANDARD_INPUT = 0
+"""File descriptor of standard input."""
 NICENESS = 10
 """Added to the niceness of the process, so that the dashboard goes first on a busy CPU."""
 
@@ -115,8 +117,9 @@ def _tell(line: str) -> None:
 
 def _interrupt_at_end_of_input() -> None:
     """Waits for the end of standard input, and then interrupts the main thread as Ctrl-C does."""
-    with suppress(OSError, ValueError):
-        while sys.stdin.buffer.read(1024):
+    # Python cannot exit while another thread reads from the buffered `sys.stdin`.
+    with suppress(OSError):
+        while os.read(STANDARD_INPUT, 1024):
             pass
     main_thread = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main_thread is not None:

@@ -130,13 +130,13 @@ def result(run: runs.Run, name: str) -> evaluation.Result:
     return evaluation.load_result(run, name)
 
 
-@cached_by_files(
-    lambda run, name: (
-        [run.path / folder / f"{name}.json" for folder in (runs.CALIBRATION, runs.EVALUATION)]
-        + [run.model_path]
-    ),
-    max_entries=64,
-)
+def _calibration_files(run: runs.Run, name: str) -> list[Path]:
+    # A calibration is refused if the model was trained further.
+    folders = [run.path / runs.CALIBRATION, run.path / runs.EVALUATION]
+    return [folder / f"{name}.json" for folder in folders] + [run.path / runs.MODEL]
+
+
+@cached_by_files(_calibration_files, max_entries=64)
 def calibration(run: runs.Run, name: str) -> evaluation.Calibration:
     """Returns a calibration, or an evaluation that serves as one.
 

@@ -70,8 +70,11 @@ def calibrate(
             if the run directory cannot be written to.
     """
     opened = runs.open(run)
-    if name is not None:
-        runs.check_name(name)
+    if name is not None and name != safe_name(name):
+        raise WorkbenchError(
+            f"name of a calibration {name!r}: use letters, digits, '.', '_' and '-', such as "
+            f"{safe_name(name)}"
+        )
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
     kind = pictures_of(spec) if pictures is None else check_pictures(pictures)
     target, fingerprint, left_out = _open(opened, benchmark, broken, progress)

@@ -354,11 +354,12 @@ def _load_stored(run: Run, name: str) -> Calibration:
         ) from None
 
 
-def calibration_names(run: Run) -> list[str]:
+def calibration_names(run: Run, preferred: str | None = None) -> list[str]:
     """Return what the similarity of two photos can be compared with, the most suitable first.
 
     Args:
         run: run directory.
+        preferred: name of the evaluation that comes before the others of its kind.
 
     Returns:
         Names of calibrations and of evaluations on pairs: first those of photos, then those of
@@ -369,7 +370,11 @@ def calibration_names(run: Run) -> list[str]:
         pictures[name] = str(_figures(run.calibration_figures, name).get("pictures"))
     for name, figures in _of_pairs(run):
         pictures.setdefault(name, pictures_of(str(figures.get("benchmark", name))))
-    return sorted(pictures, key=lambda name: pictures[name] == "rendered")
+    stored = run.calibrations()
+    return sorted(
+        pictures,
+        key=lambda name: (pictures[name] == "rendered", name not in stored, name != preferred),
+    )
 
 
 def caveats(run: Run, calibration: Calibration) -> list[str]:

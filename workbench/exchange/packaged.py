@@ -28,8 +28,8 @@ TOLERANCE = 1e-4
 _NOTES = [
     "the network is that of dlib's face_recognition_model_v1; its author released the weights into "
     "the public domain (CC0)",
-    "dlib's face chip is cut from ArcFace's 112 x 112 crop; 11 of its 101 rows are below that "
-    "crop and repeat its last row",
+    "dlib's face chip is cut from ArcFace's 112 x 112 crop; the lowest 11 of its 101 "
+    "rows are outside that crop and filled with the mean colour",
     "trained by its author on about 3 million photos of 7,485 people, none of whom is in LFW",
 ]
 

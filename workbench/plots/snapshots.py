@@ -182,13 +182,13 @@ def _with_slider(draw: Callable[[int], go.Figure], epochs: Sequence[int]) -> go.
         return fig
     at_once = {"mode": "immediate", "transition": {"duration": 0}}
     fig.update_layout(
-        height=fig.layout.height + 90,
-        margin_b=fig.layout.margin.b + 90,
+        height=fig.layout.height + 95,
+        margin_b=fig.layout.margin.b + 95,
         sliders=[
             {
                 "active": len(epochs) - 1,
                 "currentvalue": {"prefix": "Epoch ", "font": {"size": 13, "color": BLACK}},
-                "pad": {"t": 50},
+                "pad": {"t": 58},
                 "x": 0.09,
                 "len": 0.91,
                 "steps": [
@@ -209,7 +209,7 @@ def _with_slider(draw: Callable[[int], go.Figure], epochs: Sequence[int]) -> go.
                 "y": 0,
                 "xanchor": "left",
                 "yanchor": "top",
-                "pad": {"t": 62},
+                "pad": {"t": 70},
                 "buttons": [
                     {
                         "label": "Play",

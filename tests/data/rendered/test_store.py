@@ -474,6 +474,16 @@ def test_what_is_rendered_and_where_is_said_first(capfd: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_number_of_rendered_images_is_reported(workers: int) -> None:
+    reports: list[tuple[int, int]] = []
+    made(workers=workers, report=lambda done, total: reports.append((done, total)))
+    assert reports == [(3 * people, 18) for people in range(7)]
+    made(report=lambda done, total: reports.append((done, total)))
+    assert len(reports) == 7  # the set is in the cache
+
+
 def test_negative_workers_are_refused(complaint: Callable[..., Any]) -> None:
     with complaint("workers", "-1"):
         made(workers=-1)

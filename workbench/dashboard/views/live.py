@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from workbench import evaluation, plots, runs
@@ -14,9 +15,10 @@ from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views.parts import chart, collect
 from workbench.errors import WorkbenchError
+from workbench.evaluation.sources import TRAIN
 
-POLLED_EVERY = 2.0
-"""Seconds between two looks at the folder of runs."""
+POLLED_EVERY, IDLE_EVERY = 2.0, 10.0
+"""Seconds between two looks at the folder of runs, while something is trained and otherwise."""
 STATES = {
     "waiting": "waiting",
     "rendering": "rendering images",
@@ -31,7 +33,11 @@ STATES = {
 def show(selection: Selection) -> None:
     """Draws the page."""
     st.title("Live")
-    st.fragment(_now, run_every=POLLED_EVERY)(selection.runs_dir)
+    activity = read_activity(loading.folder_of(selection.runs_dir))
+    is_busy = activity is not None and activity.is_working
+    is_busy |= any(_state(run) == "running" for run in loading.list_runs(selection.runs_dir))
+    draw = st.fragment(_now, run_every=POLLED_EVERY if is_busy else IDLE_EVERY)
+    draw(selection.runs_dir)
 
 
 def _now(folder: str) -> None:
@@ -82,6 +88,10 @@ def _doing(activity: Activity) -> None:
         st.progress(
             min(activity.done / activity.total, 1.0),
             text=f"{text}: {activity.done:,} of {activity.total:,} images",
+        )
+        st.caption(
+            "The images are rendered once and kept. The first ones take longer, because the "
+            "renderer is compiled. Meanwhile, the other pages show the runs that are finished."
         )
     else:
         st.info(f"{text} ...", icon=":material/hourglass_top:")
@@ -145,7 +155,7 @@ def _accuracies(run: runs.Run) -> dict[str, str]:
     return {
         f"accuracy on {name}": f"{loading.over_epochs(run, name)['accuracy'].iloc[-1]:.1%}"
         for name in _sets([run])
-        if name != evaluation.snapshots.TRAIN
+        if name != TRAIN
     }
 
 
@@ -179,7 +189,7 @@ def _sets(chosen: Sequence[runs.Run]) -> list[str]:
             names |= dict.fromkeys(evaluation.snapshot_sets(loading.snapshots(run)))
         except WorkbenchError:
             continue  # `_curves` shows the reason
-    return sorted(names, key=lambda name: name == evaluation.snapshots.TRAIN)
+    return sorted(names, key=lambda name: name == TRAIN)
 
 
 def _curves(followed: Sequence[runs.Run]) -> None:
@@ -204,8 +214,7 @@ def _curves(followed: Sequence[runs.Run]) -> None:
     name = chosen if chosen in sets else sets[0]
     having = [run for run in followed if name in _sets([run])]
     with right:
-        tables = collect(having, lambda run: loading.over_epochs(run, name))
-        chart(plots.snapshot_curves(tables), "live-accuracy")
+        chart(_accuracy_figure(having, name), "live-accuracy")
     st.selectbox(
         "Images",
         sets,
@@ -213,10 +222,7 @@ def _curves(followed: Sequence[runs.Run]) -> None:
         format_func=_set_in_words,
         help="20 people with up to 10 images each, of which a snapshot is taken every epoch.",
     )
-    angles: dict[str, Mapping[int, Any]] = collect(
-        having, lambda run: loading.angles_of_epochs(run, name)
-    )
-    chart(plots.snapshot_angles(angles), "live-angles")
+    chart(_angles_figure(having, name), "live-angles")
     st.caption(
         "All pairs of up to 200 images of 20 people, after each epoch. Accuracy: the mean of the "
         "accuracies on genuine and on impostor pairs at the best threshold. Move the slider, or "
@@ -224,7 +230,22 @@ def _curves(followed: Sequence[runs.Run]) -> None:
     )
 
 
+def _snapshot_files(chosen: Sequence[runs.Run], name: str) -> list[Path]:
+    return [path for run in chosen for path in run.snapshots()]
+
+
+# The figures change once in an epoch, but the page is drawn every few seconds.
+@loading.cached_by_files(_snapshot_files, st.cache_resource, max_entries=8)
+def _accuracy_figure(chosen: Sequence[runs.Run], name: str) -> go.Figure:
+    return plots.snapshot_curves({run.name: loading.over_epochs(run, name) for run in chosen})
+
+
+@loading.cached_by_files(_snapshot_files, st.cache_resource, max_entries=8)
+def _angles_figure(chosen: Sequence[runs.Run], name: str) -> go.Figure:
+    return plots.snapshot_angles({run.name: loading.angles_of_epochs(run, name) for run in chosen})
+
+
 def _set_in_words(name: str) -> str:
-    if name == evaluation.snapshots.TRAIN:
+    if name == TRAIN:
         return "people of the training set"
     return f"unseen people of {name}"

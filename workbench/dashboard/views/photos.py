@@ -14,7 +14,6 @@ from workbench.dashboard.views import estimates
 from workbench.dashboard.views.parts import (
     chart,
     collect,
-    nothing_evaluated,
     protocol,
     verification_results,
 )
@@ -105,9 +104,14 @@ def _calibrations(selection: Selection) -> dict[str, evaluation.Calibration]:
     """Draws the choice of the calibration, and returns it for each run that has it."""
     options: dict[str, None] = {}
     for run in selection.chosen:
-        options |= dict.fromkeys(evaluation.calibration_names(run))
+        options |= dict.fromkeys(evaluation.calibration_names(run, selection.benchmark))
     if not options:
-        nothing_evaluated(selection)
+        st.info(
+            "The selected runs have no pairs to compare the similarity with. In a terminal:",
+            icon=":material/terminal:",
+        )
+        folder = selection.chosen[0].path
+        st.code(f"workbench calibrate {folder} aligned:folder:PHOTOS", language="bash")
         return {}
     first = next(iter(options))
     name = st.selectbox(

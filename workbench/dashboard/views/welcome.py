@@ -32,9 +32,8 @@ def show(selection: Selection) -> None:
     if reference.names():
         _offer_reference_runs(folder)
     st.markdown(
-        "**The demo** trains six losses (softmax, NormFace, SphereFace, CosFace, ArcFace and "
-        "triplet) on 200 synthetic people and evaluates them on others; it takes 10 to 20 "
-        "minutes on two CPU cores."
+        "**The demo** trains ArcFace and then softmax on 200 synthetic people, and evaluates them "
+        "on others. The page Live shows the training from its first minutes on."
     )
     st.code("workbench demo", language="bash")
     st.markdown(
