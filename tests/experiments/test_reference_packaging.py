@@ -228,7 +228,7 @@ def test_snapshots_ship_with_fewer_images(painted: Path, tmp_path: Path) -> None
             place = np.searchsorted(theirs.images, ours.images)
             np.testing.assert_array_equal(theirs.identities[place], ours.identities)
             np.testing.assert_allclose(
-                ours.embeddings, theirs.embeddings[place], rtol=2.0**-7 if dimension == 8 else 0
+                ours.embeddings, theirs.embeddings[place], rtol=2.0**-6 if dimension == 8 else 0
             )
             assert ours.centres is not None
             assert len(ours.centres) == 4

@@ -50,7 +50,7 @@ def test_every_training_of_the_plan_is_valid(tmp_path: Path) -> None:
 
 
 def test_all_runs_of_a_group_are_trained_alike(tmp_path: Path) -> None:
-    own = {"loss", "loss_options", "margin_ramp_epochs", "name", "seed"}
+    own = {"loss", "loss_options", "lr_factor_loss", "margin_ramp_epochs", "name", "seed"}
     for group in (MAIN_LOSSES, {f"{loss}-2d": 0 for loss in FLAT_LOSSES}):
         settings = {
             json.dumps({k: v for k, v in one.config(tmp_path).plain().items() if k not in own})

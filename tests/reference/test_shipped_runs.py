@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 import workbench as wb
 from workbench import reference, runs
 from workbench.evaluation import VerificationResult, load_result, load_snapshots
+from workbench.evaluation.angles import similarity
 from workbench.evaluation.model import load_model
 from workbench.evaluation.verification import verification
 from workbench.experiments.reference import BEGIN, END, measure, planned_runs, table
@@ -100,7 +101,8 @@ def test_weights_are_those_of_the_last_snapshot(name: str, copies: dict[str, run
     numbers = last.images[chosen]
     assert (people.identities[numbers] == last.identities[chosen]).all()
     embeddings = load_model(copies[name], device="cpu").embed(people.images, numbers, flip="none")
-    np.testing.assert_allclose(embeddings, last.embeddings[chosen], rtol=0.02, atol=0.02)
+    # The snapshot was taken with the weights before they were rounded to float16.
+    assert similarity(embeddings, last.embeddings[chosen]).min() > 0.998
 
 
 @pytest.mark.slow

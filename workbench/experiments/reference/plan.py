@@ -72,12 +72,16 @@ the plane, class centres can hardly pass each other. Adam with a small scale let
 FLAT_DIMENSIONS = (2, 3)
 
 FLAT_LOSSES: dict[str, dict[str, Any]] = {
-    "softmax": {},
+    "softmax": {"lr_factor_loss": 10.0},
     "normface": {"loss_options": {"s": 8.0}},
     "cosface": {"loss_options": {"s": 8.0, "m": 0.15}, "margin_ramp_epochs": 40.0},
     "arcface": {"loss_options": {"s": 8.0, "m": 0.25}, "margin_ramp_epochs": 40.0},
 }
-"""Losses of the flat runs, and what each is trained with besides `FLAT`."""
+"""Losses of the flat runs, and what each is trained with besides `FLAT`.
+
+The class centres of softmax also learn their lengths. With the learning rate of the network, some
+of them stayed in the same direction.
+"""
 
 BENCHMARKS = (
     "synthfaces-frontal",

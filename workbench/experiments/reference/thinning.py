@@ -39,11 +39,11 @@ DIGITS = 5
 """Significant digits of the values in metrics.jsonl."""
 MOST_ROWS = 200
 """Largest number of lines of metrics.jsonl."""
-SNAPSHOT_IMAGES = 4
+SNAPSHOT_IMAGES = 3
 """Images of each identity in a snapshot of long embeddings."""
-SNAPSHOT_BITS = 7
+SNAPSHOT_BITS = 6
 """Significant binary digits of the embeddings in a snapshot of long embeddings, so that an angle
-changes by less than half a degree."""
+changes by about half a degree at most."""
 SHORT_EMBEDDING = 3
 """Snapshots of embeddings up to this length keep all images and digits."""
 GAP_OF = {
