@@ -13,6 +13,11 @@ setup: .venv/.installed  ## Make .venv and install the workbench into it
 demo: .venv/.installed  ## Open the dashboard on the reference runs and train two losses beside it
 	$(BIN)/workbench demo
 
+.PHONY: reference
+reference: .venv/.installed  ## Train the reference runs anew (hours on a CPU) and write them into the package
+	$(BIN)/workbench reference train
+	$(BIN)/workbench reference package
+
 app: .venv/.installed  ## Open the dashboard on runs/
 	$(BIN)/workbench app
 

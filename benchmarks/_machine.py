@@ -8,25 +8,17 @@ import platform
 from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from workbench import __version__
 from workbench.data.jobs.processes import cores
+from workbench.devices import cpu_name
 
 
 def machine(*packages: str) -> dict[str, Any]:
     """What it is measured on. A load much above 0 means that others were at work."""
-    cpus = Path("/proc/cpuinfo")
-    models = (
-        [line for line in cpus.read_text(encoding="utf-8").splitlines() if "model name" in line]
-        if cpus.is_file()
-        else []
-    )
     return {
-        "cpu": models[0].partition(":")[2].strip()
-        if models
-        else platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "cores": cores(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),

@@ -23,7 +23,7 @@ LAYERS = (
     {"errors"},
     {"registry", "images", "devices", "cache", "files", "finite", "scaling", "arrays", "geometry"},
     {"runs", "losses", "backbones", "augmentation", "tasks", "plots", "synthfaces", "faces"},
-    {"data", "catalogue", "weights", "activity"},
+    {"data", "catalogue", "weights", "reference", "activity"},
     {"training", "evaluation"},
     {"presets"},
     {"experiments", "exchange"},
@@ -82,6 +82,7 @@ def _room(module: str) -> str:
 IMPORTS = {
     "workbench": ("torch", "streamlit", "umap", "pandas", "sklearn", "plotly", "numpy"),
     "workbench.runs": ("torch", "streamlit", "umap"),
+    "workbench.reference": ("torch", "streamlit", "umap", "pandas"),
     "workbench.plots": ("torch", "streamlit", "umap"),
     "workbench.evaluation": ("torch", "streamlit", "umap"),
     "the dashboard": (
@@ -216,6 +217,7 @@ def test_everything_of_the_package_is_there_when_asked_for() -> None:
         "experiments",
         "plots",
         "faces",
+        "reference",
     ],
 )
 def test_what_is_public_is_described(room: str) -> None:

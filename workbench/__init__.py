@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         losses,
         plots,
         presets,
+        reference,
         runs,
         training,
     )
@@ -52,6 +53,7 @@ __all__ = [
     "losses",
     "plots",
     "presets",
+    "reference",
     "runs",
     "train",
     "training",

@@ -1,6 +1,9 @@
-"""Choosing a device by a name such as `auto`, `cpu` or `cuda:1`."""
+"""Choosing a device by a name such as `auto`, `cpu` or `cuda:1`, and the name of the CPU."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 import torch
 
@@ -44,3 +47,17 @@ def resolve_device(name: str) -> torch.device:
             f"{torch.cuda.device_count()} CUDA device(s); use 'auto'"
         )
     return device
+
+
+def cpu_name() -> str:
+    """Returns the model of the CPU, or its architecture where the system does not say the model.
+
+    Example:
+        >>> from workbench.devices import cpu_name
+        >>> len(cpu_name()) > 0
+        True
+    """
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -17,6 +17,8 @@
     evaluation/NAME.npz  its arrays, from which the figures are drawn again
     snapshots/epoch-NNNN.npz
                          embeddings of a few images after each epoch (`snapshots`)
+    calibration/         NAME.json and NAME.npz of each calibration: the scores of pairs with which
+                         a verdict on two photos is compared
     trackers/NAME.json   the run of an experiment tracker, and the last step that it received
     tensorboard/         TensorBoard's event files (`trackers: tensorboard`)
     status.json          state (see `STATES`), heartbeat, step reached, step of the checkpoint
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, STATUS = "last.ckpt", "model.safetensors", "status.json"
-EVALUATION, BROKEN, LOCK = "evaluation", "broken.txt", "run.lock"
+EVALUATION, CALIBRATION, BROKEN, LOCK = "evaluation", "calibration", "broken.txt", "run.lock"
 NOTES, IDENTITIES, TRACKERS = "notes.jsonl", "identities.json.gz", "trackers"
 SNAPSHOTS = "snapshots"
 ONNX_MODEL, AVERAGED_MODEL = "model.onnx", "model_ema.safetensors"
@@ -481,24 +483,7 @@ class Run:
         """
         if name not in self.evaluations():
             raise unknown_name(f"evaluation of run {self.name}", name, self.evaluations())
-        path = self.path / EVALUATION / f"{name}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except Exception as error:
-            # A damaged file raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
-            reason = " ".join(str(error).split())[:160]
-            raise WorkbenchError(
-                f"{path}: damaged ({reason}); run `workbench evaluate` again"
-            ) from None
-        figures = read_json(path.with_suffix(".json"))
-        mark = arrays.pop(_WRITTEN, None)
-        if figures.pop(_WRITTEN, None) != (None if mark is None else str(mark)):
-            raise WorkbenchError(
-                f"{path}: belongs to another evaluation than {path.stem}.json, one of them was "
-                "replaced; run `workbench evaluate` again"
-            )
-        return figures, arrays
+        return _read_pair(self.path / EVALUATION, name, "run `workbench evaluate` again")
 
     def save_evaluation(
         self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
@@ -516,25 +501,102 @@ class Run:
             WorkbenchError: if the folder cannot be written to, or the disk is full; an earlier
                 evaluation is unchanged then.
         """
-        folder = self.path / EVALUATION
-        check_writable(folder)
-        folder.mkdir(exist_ok=True)
-        mark = uuid.uuid4().hex
-        # The lock keeps two processes from writing at the same time. The .npz file is renamed
-        # first, because the .json file announces the evaluation.
-        with (
-            FileLock(self.path / ".evaluation.lock"),
-            atomic_path(folder / f"{name}.json") as figures_path,
-            atomic_path(folder / f"{name}.npz") as arrays_path,
-        ):
-            with arrays_path.open("wb") as file:
-                np.savez_compressed(
-                    file, allow_pickle=False, **{_WRITTEN: np.array(mark), **arrays}
-                )
-                _flush_to_disk(file)
-            with figures_path.open("w", encoding="utf-8") as text:
-                text.write(_as_json({**figures, _WRITTEN: mark}))
-                _flush_to_disk(text)
+        _write_pair(self.path / EVALUATION, name, figures, arrays)
+
+    def calibrations(self) -> builtins.list[str]:
+        """Returns the names of the stored calibrations, sorted."""
+        return sorted(path.stem for path in (self.path / CALIBRATION).glob("*.json"))
+
+    def calibration_figures(self, name: str) -> dict[str, Any]:
+        """Returns the figures of a stored calibration, without its arrays.
+
+        Args:
+            name: Name of the calibration.
+
+        Raises:
+            WorkbenchError: if the file is missing or damaged.
+        """
+        return read_json(self.path / CALIBRATION / f"{name}.json")
+
+    def calibration(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Returns a stored calibration, as `evaluation` returns an evaluation.
+
+        Args:
+            name: Name of the calibration, as in `calibrations`.
+
+        Returns:
+            The figures, and the arrays by name.
+
+        Raises:
+            WorkbenchError: if the run has no such calibration, or a file is damaged.
+        """
+        if name not in self.calibrations():
+            raise unknown_name(f"calibration of run {self.name}", name, self.calibrations())
+        return _read_pair(self.path / CALIBRATION, name, "run `workbench calibrate` again")
+
+    def save_calibration(
+        self, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Stores a calibration, as `save_evaluation` stores an evaluation.
+
+        Args:
+            name: Name of the calibration.
+            figures: Plain values, for NAME.json.
+            arrays: Arrays by name, for NAME.npz.
+
+        Raises:
+            WorkbenchError: if the folder cannot be written to, or the disk is full.
+        """
+        _write_pair(self.path / CALIBRATION, name, figures, arrays)
+
+
+def _read_pair(
+    folder: Path, name: str, remedy: str
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Returns the contents of NAME.json and NAME.npz.
+
+    Raises:
+        WorkbenchError: if a file is missing or damaged, or if they do not belong together; the
+            message ends with the remedy.
+    """
+    path = folder / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:
+        # A damaged file raises OSError, ValueError, BadZipFile, zlib.error, struct.error, ...
+        reason = " ".join(str(error).split())[:160]
+        raise WorkbenchError(f"{path}: damaged ({reason}); {remedy}") from None
+    figures = read_json(path.with_suffix(".json"))
+    mark = arrays.pop(_WRITTEN, None)
+    if figures.pop(_WRITTEN, None) != (None if mark is None else str(mark)):
+        raise WorkbenchError(
+            f"{path}: belongs to another {folder.name} than {path.stem}.json, one of them was "
+            f"replaced; {remedy}"
+        )
+    return figures, arrays
+
+
+def _write_pair(
+    folder: Path, name: str, figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Writes NAME.json and NAME.npz, which belong together, into a folder of a run."""
+    check_writable(folder)
+    folder.mkdir(exist_ok=True)
+    mark = uuid.uuid4().hex
+    # The lock keeps two processes from writing at the same time. The .npz file is renamed first,
+    # because the .json file announces the evaluation.
+    with (
+        FileLock(folder.parent / f".{folder.name}.lock"),
+        atomic_path(folder / f"{name}.json") as figures_path,
+        atomic_path(folder / f"{name}.npz") as arrays_path,
+    ):
+        with arrays_path.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **{_WRITTEN: np.array(mark), **arrays})
+            _flush_to_disk(file)
+        with figures_path.open("w", encoding="utf-8") as text:
+            text.write(_as_json({**figures, _WRITTEN: mark}))
+            _flush_to_disk(text)
 
 
 _EPOCH = re.compile("epoch-([0-9]{4,9})\\.npz").fullmatch

@@ -61,9 +61,17 @@ def test_the_names_are_those_of_the_registry() -> None:
         "low_resolution",
         "mixup",
         "noise",
+        "random_convolution",
         "warp",
     ]
-    assert wb.augmentation.presets() == ["none", "mirror", "adaface", "digiface", "strong"]
+    assert wb.augmentation.presets() == [
+        "none",
+        "mirror",
+        "mild",
+        "adaface",
+        "digiface",
+        "strong",
+    ]
     assert not {*augmentation.names()} & {*augmentation.presets()}
 
 

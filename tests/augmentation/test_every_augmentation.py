@@ -28,6 +28,8 @@ ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("jpeg", {}),
     "low_resolution": ("low_resolution", {}),
     "noise": ("noise", {}),
+    "random convolution": ("random_convolution", {}),
+    "random convolution, not mixed": ("random_convolution", {"mix": False, "sizes": [3]}),
     "warp": ("warp", {}),
 }
 """All augmentations of single images, with the options that change the way they work."""

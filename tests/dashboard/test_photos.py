@@ -114,9 +114,11 @@ def test_verdict_names_the_error_rates(photos: AppTest, tiny_runs: Path) -> None
     assert len(photos.get("plotly_chart")) == 2
 
 
-def test_without_a_benchmark_of_pairs_there_is_no_verdict(open_page: Opened) -> None:
+def test_without_pairs_there_is_no_verdict(open_page: Opened, some_runs: Path) -> None:
+    for name in NAMES:
+        (some_runs / name / runs.EVALUATION / "people.json").unlink()
     data = encoded(noise(0))
-    app = upload(open_page("photos", benchmark="train"), data, data)
+    app = upload(open_page("photos", folder=some_runs), data, data)
     assert similarities(app) == [1.0, 1.0]
     assert verdicts(app) == []
     assert any("no threshold to compare" in caption.value for caption in app.caption)
@@ -264,7 +266,7 @@ def test_a_preparation_that_is_not_there(open_page: Opened, asked: str) -> None:
 def test_of_several_faces_one_is_chosen(photos: AppTest, tiny_runs: Path) -> None:
     several, one = face_photo((90, 10, 30), (130, 110, 100)), face_photo()
     upload(photos, several, one)
-    (choice,) = photos.get("button_group")[1:]
+    _, choice, _ = photos.get("button_group")  # preparation, face, threshold
     assert shown(photos)[0] == "face 1 of 2, 1 is the largest"
     largest, other = sorted(faces.detect(images.decode(several)), key=lambda face: -face.size[0])
     run = runs.open(tiny_runs / NAMES[0])
@@ -435,3 +437,67 @@ def test_benchmark_whose_files_have_changed(
     assert [error.message for error in app.exception] == []
     assert len(app.warning) == 1
     assert not app.metric
+
+
+def _warnings(app: AppTest) -> str:
+    assert [error.message for error in app.exception] == []
+    return "\n".join(warning.value for warning in app.warning)
+
+
+def test_a_calibration_is_chosen_and_described(open_page: Opened, some_runs: Path) -> None:
+    run = runs.open(some_runs / "tiny-arcface")
+    people = str(run.config["data"])
+    calibration = evaluation.calibrate(run, people, name="mine", progress=False)
+    data = encoded(noise(5))
+    app = upload(open_page("photos", folder=some_runs), data, data)
+    (box,) = app.main.selectbox
+    assert box.options == ["mine", "people"]
+    (text,) = verdicts(app)  # the other run has no such calibration
+    assert f"on mine accepts {calibration.verdict(1.0).far:.1%}" in text
+    assert any(
+        f"Calibrated on {calibration.description()}" in caption.value for caption in app.caption
+    )
+    assert _warnings(app) == ""
+
+    box.set_value("people").run()
+    assert len(verdicts(app)) == 2
+
+
+def test_the_false_accept_rate_of_the_threshold_is_chosen(
+    open_page: Opened, some_runs: Path
+) -> None:
+    run = runs.open(some_runs / "tiny-arcface")
+    calibration = evaluation.calibrate(run, str(run.config["data"]), name="mine", progress=False)
+    assert 0.1 in calibration.fars
+    data = encoded(noise(5))
+    app = open_page("photos", folder=some_runs, threshold="FAR 10.0%")
+    (text,) = verdicts(upload(app, data, data))
+    assert f"threshold {calibration.threshold(0.1):.3f}" in text
+
+
+def test_a_verdict_on_rendered_people_is_marked(open_page: Opened, some_runs: Path) -> None:
+    for name in NAMES:
+        config = runs.open(some_runs / name).config
+        runs.open(some_runs / name).write_config({**config, "data": "synthfaces@6x8"})
+        path = some_runs / name / runs.EVALUATION / "people.json"
+        figures = json.loads(path.read_text()) | {"benchmark": "synthfaces-wild"}
+        path.write_text(json.dumps(figures))
+    data = encoded(noise(5))
+    text = _warnings(upload(open_page("photos", folder=some_runs), data, data))
+    assert text.count("This verdict rests on rendered people: people") == 2
+    assert text.count("The network was trained on rendered people and has not been eval") == 2
+    assert f"workbench calibrate {some_runs / NAMES[0]} aligned:folder:PHOTOS" in text
+
+
+def test_a_calibration_of_an_earlier_model_is_not_quoted(
+    open_page: Opened, some_runs: Path
+) -> None:
+    run = runs.open(some_runs / "tiny-arcface")
+    evaluation.calibrate(run, str(run.config["data"]), name="old", progress=False)
+    figures, arrays = run.calibration("old")
+    run.save_calibration("old", {**figures, "step": 1}, arrays)
+    data = encoded(noise(5))
+    app = upload(open_page("photos", folder=some_runs), data, data)
+    assert "since its calibration old at step 1" in _warnings(app)
+    assert verdicts(app) == []
+    assert len(app.metric) == 2

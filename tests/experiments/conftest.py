@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from helpers import paint_people
 
+from workbench.experiments.reference import PlannedRun
+
 BASE: dict[str, Any] = {
     "image_size": 16,
     "embedding_dim": 4,
@@ -39,3 +41,25 @@ def plan(painted: Path, tmp_path: Path) -> dict[str, Any]:
         "vary": {"loss": ["softmax", "arcface"], "seed": [0, 1]},
         "benchmarks": [f"folder:{painted / 'test'}"],
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(painted: Path) -> list[PlannedRun]:
+    """Trainings of two reference runs with two seeds each, which take seconds."""
+    return [
+        PlannedRun(
+            name=loss,
+            seed=seed,
+            ships=seed == 0,
+            settings={
+                **BASE,
+                "epochs": 2,
+                "data": f"folder:{painted / 'train'}",
+                "loss": loss,
+                "seed": seed,
+            },
+            benchmarks=(f"folder:{painted / 'test'}", "train"),
+        )
+        for seed in (0, 1)
+        for loss in ("softmax", "arcface")
+    ]

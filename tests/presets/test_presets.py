@@ -44,6 +44,7 @@ def test_every_preset_of_the_ancestors_and_peers_is_there() -> None:
     expected |= {"ms1m-arcface-r50", "ms1m-arcface-r100", "glint360k-partial-fc-r100"}
     for loss in ("arcface", "cosface", "adaface"):
         expected |= {f"webface4m-{loss}-r50", f"webface4m-{loss}-r100"}
+    expected |= {"synthfaces-cpu", "synthfaces-gpu"}  # of the workbench itself
     assert set(wb.presets.names()) == expected
 
 

@@ -48,13 +48,20 @@ def weights(run: runs.Run) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "augment",
-    ["strong", "digiface", "adaface", ["strong", {"mixup": {"probability": 0.5, "alpha": 1.0}}]],
-    ids=["strong", "digiface", "adaface", "strong and mixup"],
+    ("augment", "stem"),
+    [
+        ("strong", "batch"),
+        ("digiface", "batch"),
+        ("adaface", "batch"),
+        (["strong", {"mixup": {"probability": 0.5, "alpha": 1.0}}], "batch"),
+        (["mild", "random_convolution"], "mixstyle"),
+    ],
+    ids=["strong", "digiface", "adaface", "strong and mixup", "random convolution and mixstyle"],
 )
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, augment: Any
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, augment: Any, stem: str
 ) -> None:
+    settings["backbone_options"]["stem"] = stem
     whole = trained(settings, augment=augment, name="whole")
     real = loop.margin_ramp
 

@@ -19,6 +19,7 @@ from workbench.augmentation.low_resolution import LowResolution
 from workbench.augmentation.mixup import Mixing, Mixup
 from workbench.augmentation.noise import Noise
 from workbench.augmentation.presets import PRESETS, presets
+from workbench.augmentation.random_convolution import RandomConvolution
 from workbench.augmentation.registry import AUGMENTATIONS, register
 from workbench.augmentation.warp import Warp
 
@@ -40,6 +41,7 @@ __all__ = [
     "Mixup",
     "Noise",
     "PixelStep",
+    "RandomConvolution",
     "Step",
     "Warp",
     "create",

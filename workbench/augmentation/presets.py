@@ -14,6 +14,20 @@ PRESETS: dict[str, list[Any]] = {
     # ArcFace and its successors: Deng et al., "ArcFace: Additive angular margin loss for deep face
     # recognition", CVPR 2019; RandomHorizontalFlip in arcface_torch's dataset.py.
     "mirror": ["flip"],
+    # A choice of the workbench between mirror and digiface, for small networks and short trainings,
+    # which learn more slowly under strong augmentation: small changes of the geometry, and changes
+    # of light, lens and file with the ranges of digiface or less. docs/SIM_TO_REAL.md compares it.
+    "mild": [
+        "flip",
+        {"affine": {"probability": 0.5, "scale": [0.93, 1.07], "rotation": 6.0, "shift": 0.03}},
+        {"colour": {"probability": 0.4, "brightness": 0.3, "contrast": 0.3, "saturation": 0.4}},
+        {"colour": {"probability": 0.05, "grey": 1.0}},
+        {"colour": {"probability": 0.2, "gamma": 0.3}},
+        {"blur": {"probability": 0.05, "kind": "defocus", "size": [0.02, 0.05]}},
+        {"low_resolution": {"probability": 0.1, "side": [0.35, 1.0]}},
+        {"noise": {"probability": 0.1, "std": [0.01, 0.04]}},
+        {"jpeg": {"probability": 0.1, "quality": [30, 90]}},
+    ],
     # Kim et al., "AdaFace: Quality adaptive margin for face recognition", CVPR 2022, and its
     # published code (dataset/augmenter.py): each of three augmentations with a probability of 0.2.
     "adaface": [

@@ -187,20 +187,26 @@ def shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
     )
 
 
-def stem(channels: int, stride: int = 1, act: Activation = nn.PReLU) -> nn.Sequential:
+def stem(
+    channels: int,
+    stride: int = 1,
+    act: Activation = nn.PReLU,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+) -> nn.Sequential:
     """Creates the first layer of a face network: a 3x3 convolution, which keeps fine detail.
 
     Args:
         channels: Number of channels of the output.
         stride: Stride of the convolution.
         act: Activation.
+        norm: Creates the normalisation for a number of channels; by default batch normalisation.
 
     Returns:
-        Convolution, batch normalisation and activation.
+        Convolution, normalisation and activation.
     """
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
+        norm(channels),
         act(channels),
     )
 

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu, stem
+from workbench.backbones.base import Backbone, ImprovedResidual, initialise, relu
 from workbench.backbones.heads import Head, Scale, embedding_head, halved
 from workbench.backbones.registry import register
+from workbench.backbones.stems import Stem, styled_stem
 from workbench.errors import WorkbenchError
 
 
@@ -26,6 +27,7 @@ class SmallResNet(Backbone):
             times that.
         head: "gdc", "flatten" or "gap"; see `heads.embedding_head`.
         scale: Setting of the last BN: "trained", "frozen" or "none"; see `heads.closing_norm`.
+        stem: "batch", "ibn", "instance", "mixstyle" or "standardised"; see `stems.styled_stem`.
 
     Raises:
         WorkbenchError: If an option is out of range or unknown.
@@ -49,6 +51,7 @@ class SmallResNet(Backbone):
         width: int = 16,
         head: Head = "gdc",
         scale: Scale = "trained",
+        stem: Stem = "batch",
     ) -> None:
         super().__init__(embedding_dim, image_size, smallest=16)
         # For other widths, convolutions of PyTorch 2.15 on a CPU write beyond their memory.
@@ -67,7 +70,7 @@ class SmallResNet(Backbone):
         last = channels[-1]
         halvings = 4 if stride == 2 else 3
         self.features = nn.Sequential(
-            stem(width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last)
+            styled_stem(stem, width, stride, relu), *blocks, nn.BatchNorm2d(last), relu(last)
         )
         self.head = embedding_head(
             head, last, halved(self.image_size, halvings), embedding_dim, scale=scale

@@ -20,6 +20,7 @@ from workbench.cli.information import information_commands
 from workbench.cli.models import model_commands
 from workbench.cli.options import examples
 from workbench.cli.presets import preset_commands
+from workbench.cli.reference import reference_commands
 from workbench.cli.sweeps import sweep_commands
 from workbench.cli.training import training_commands
 from workbench.errors import WorkbenchError, WorkbenchWarning
@@ -46,6 +47,7 @@ app.add_typer(model_commands)
 app.add_typer(data_commands, name="data")
 app.add_typer(information_commands)
 app.add_typer(preset_commands)
+app.add_typer(reference_commands, name="reference")
 
 # click's UsageError, of which some versions of typer have a copy of their own.
 _UsageError: Any = typer.BadParameter.__base__

@@ -355,7 +355,7 @@ def data_show(
         str | None,
         typer.Option(
             help="Show the augmentations of a preset or a list, one in each row: none, mirror, "
-            "adaface, digiface, strong, or a list in YAML as in the setting augment."
+            "mild, adaface, digiface, strong, or a list in YAML as in the setting augment."
         ),
     ] = None,
 ) -> None:

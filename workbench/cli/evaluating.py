@@ -1,4 +1,4 @@
-"""The commands `workbench evaluate`, `alignment`, `embed` and `compare`."""
+"""The commands `workbench evaluate`, `alignment`, `embed`, `calibrate` and `compare`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from workbench.errors import WorkbenchError, unknown_name
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from workbench.runs import Run
+
 
 MAX_NAMED_IMAGES = 3
 """Largest number of unreadable images that are named in one line of output."""
@@ -48,6 +50,13 @@ class DistanceChoice(StrEnum):
     cosine = "cosine"
     euclidean = "euclidean"
     euclidean_raw = "euclidean-raw"
+
+
+class PicturesChoice(StrEnum):
+    """What the images of a calibration are."""
+
+    photos = "photos"
+    rendered = "rendered"
 
 
 class ThresholdChoice(StrEnum):
@@ -279,8 +288,71 @@ def embed(
 
 @evaluation_commands.command(
     epilog=examples(
+        "workbench calibrate runs/NAME aligned:folder:photos",
+        "workbench calibrate runs/NAME bin:lfw.bin --name lfw",
+    )
+)
+def calibrate(
+    run: RunArgument,
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="Data set with several photos of each person, of which all pairs are scored, such "
+            "as aligned:folder:DIR; or a benchmark of pairs, such as bin:FILE."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the calibration; by default that of the benchmark."),
+    ] = None,
+    pictures: Annotated[
+        PicturesChoice | None,
+        typer.Option(
+            help="What the images are: photos of real people, or rendered. By default, images of "
+            "synthfaces are rendered and all others are photos."
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchSizeOption = 128,
+    broken: BrokenOption = BrokenChoice.stop,
+) -> None:
+    """Store the scores of pairs with which verdicts on two photos are compared.
+
+    A verdict on two photos says how many pairs of different people look at least
+    as alike. This share holds for photos like those of the calibration, so
+    calibrate on photos like those that you want to compare. The people must not be
+    in the training set.
+    """
+    from workbench.evaluation import calibrate as calibrate_run
+
+    calibration = calibrate_run(
+        run,
+        benchmark,
+        name=name,
+        pictures=None if pictures is None else pictures.value,
+        device=device,
+        batch_size=batch_size,
+        broken=broken.value,
+    )
+    typer.echo(
+        f"{run}/calibration/{calibration.name}.json: {calibration.description()}; "
+        f"{calibration.result.summary()}"
+    )
+    for far in calibration.fars:
+        verdict_at = calibration.threshold(far)
+        _, tar = calibration.result.rates_at(verdict_at)
+        typer.echo(f"threshold {verdict_at:.3f}: FAR {far:g}, TAR {tar:.1%}")
+    if not calibration.fars:
+        typer.echo("no threshold is given: even a FAR of 0.1 needs 100 impostor pairs")
+    if calibration.result.note:
+        typer.echo(f"note: {calibration.result.note}")
+
+
+@evaluation_commands.command(
+    epilog=examples(
         "workbench compare",
         "workbench compare runs/A runs/B --benchmark lfw --format latex",
+        "workbench compare runs/dlib --photos first.jpg second.jpg --far 0.01",
     )
 )
 def compare(
@@ -294,11 +366,33 @@ def compare(
     ] = None,
     runs_dir: RunsDirOption = Path("runs"),
     table_format: TableFormatOption = TableFormat.text,
+    photos: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Two photos. Instead of the table, print for each run how similar their largest "
+            "faces are, and the verdict.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="With --photos: calibration, or evaluation on pairs, that the verdict rests on. "
+            "By default one of photos, if the run has one."
+        ),
+    ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(
+            help="With --photos: false accept rate that determines the threshold. By default, the "
+            "threshold is the one with the fewest errors on the pairs of the calibration."
+        ),
+    ] = None,
 ) -> None:
     """Print a table of stored evaluation results, one row for each run and benchmark.
 
     No evaluation is repeated. The CSV format has all columns, among them the TAR
-    at each FAR and the limits of all intervals.
+    at each FAR and the limits of all intervals. With --photos, two photos are
+    compared under each run instead.
     """
     from workbench import runs
     from workbench.evaluation import leaderboard
@@ -309,6 +403,12 @@ def compare(
             f"{runs_dir}: no runs; make some with workbench demo, "
             "or give another folder with --runs-dir"
         )
+    if photos is not None:
+        _compare_photos(selected, photos, calibration, far)
+        return
+    if calibration is not None or far is not None:
+        option = "--calibration" if calibration is not None else "--far"
+        raise WorkbenchError(f"{option}: is only used together with --photos FIRST SECOND")
     evaluated = {name for one in selected for name in one.evaluations()}
     for name in benchmark or []:
         if evaluated and name not in evaluated:
@@ -347,3 +447,23 @@ def _print_caveats(table: DataFrame) -> None:
             )
         if row["left_out"]:
             typer.echo(f"left out: {run} on {benchmark} is without {row['left_out']}", err=True)
+
+
+def _compare_photos(
+    selected: list[Run], photos: tuple[Path, Path], calibration: str | None, far: float | None
+) -> None:
+    """Prints the verdict of each run on two photos, and what it rests on."""
+    from workbench import images
+    from workbench.evaluation import caveats, compare_photos, load_calibration
+
+    first, second = (images.read(path) for path in photos)
+    for run in selected:
+        verdict = compare_photos(run, first, second, calibration=calibration, far=far)
+        used = load_calibration(run, verdict.calibration)
+        typer.echo(
+            f"{run.name}: similarity {verdict.similarity:.3f}, {verdict.decision} "
+            f"{verdict.at_threshold} {verdict.at_similarity}"
+        )
+        typer.echo(f"  calibration: {used.description()}")
+        for sentence in caveats(run, used):
+            typer.echo(f"  {sentence}")

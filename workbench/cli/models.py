@@ -27,18 +27,22 @@ class ChannelsChoice(StrEnum):
         "workbench import backbone.pth --name glint360k-r50",
         "workbench import adaface.ckpt --channels bgr",
         "workbench import model.onnx --output embedding",
+        "workbench import dlib --name dlib",
     ),
 )
 def import_(
     checkpoint: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="PyTorch state_dict (backbone.pth, checkpoint_gpu_0.pt, ...) or ONNX file."
+            help="PyTorch state_dict (backbone.pth, checkpoint_gpu_0.pt, ...) or ONNX file; or "
+            "dlib for dlib's face recognition network, which needs the extra reference."
         ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(help='Name of the run; "imported-" and the backbone or file by default.'),
+        typer.Option(
+            help='Name of the run; "imported-" and the backbone, file or model by default.'
+        ),
     ] = None,
     runs_dir: RunsDirOption = Path("runs"),
     backbone: Annotated[

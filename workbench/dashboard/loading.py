@@ -130,6 +130,21 @@ def result(run: runs.Run, name: str) -> evaluation.Result:
     return evaluation.load_result(run, name)
 
 
+def _calibration_files(run: runs.Run, name: str) -> list[Path]:
+    # A calibration is refused if the model was trained further.
+    folders = [run.path / runs.CALIBRATION, run.path / runs.EVALUATION]
+    return [folder / f"{name}.json" for folder in folders] + [run.path / runs.MODEL]
+
+
+@cached_by_files(_calibration_files, max_entries=64)
+def calibration(run: runs.Run, name: str) -> evaluation.Calibration:
+    """Returns a calibration, or an evaluation that serves as one.
+
+    Raises WorkbenchError as `evaluation.load_calibration` does.
+    """
+    return evaluation.load_calibration(run, name)
+
+
 @cached_by_files(_evaluation_file, max_entries=64)
 def angles(run: runs.Run, name: str) -> evaluation.Angles | None:
     """Returns the stored angles to class centres; None if there are none."""

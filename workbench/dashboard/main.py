@@ -118,6 +118,9 @@ def _sidebar() -> Selection:
             {name for run in selected for name in run.evaluations()},
             key=lambda name: (name == "train", name),
         )
+        if benchmarks and st.session_state.get("benchmark", "") is None:
+            # Streamlit keeps the value of the time when there were no runs and no options.
+            st.session_state["benchmark"] = benchmarks[0]
         benchmark = st.selectbox(
             "Benchmark", benchmarks, key="benchmark", bind="query-params", disabled=not benchmarks
         )

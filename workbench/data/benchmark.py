@@ -397,6 +397,81 @@ def draw_pairs(dataset: Dataset, folds: int = 10, per_fold: int = 300, seed: int
     )
 
 
+def all_pairs(dataset: Dataset, most: int = 200_000, seed: int = 0) -> Benchmark:
+    """Forms all pairs of images of a data set.
+
+    Args:
+        dataset: must have two identities, and one with two images.
+        most: largest number of genuine pairs, and of impostor pairs. If there are more of a kind,
+            this many of them are drawn at random.
+        seed: seed of the draw.
+
+    Returns:
+        The benchmark, over all images of the data set. Its folds share people.
+
+    Raises:
+        WorkbenchError: if there are fewer than two genuine or fewer than two impostor pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.data import Dataset, all_pairs
+        >>> images = [np.full((8, 8, 3), grey, np.uint8) for grey in range(5)]
+        >>> dataset = Dataset("toy", images, np.array([0, 0, 0, 1, 1]), ["ann", "bob"])
+        >>> all_pairs(dataset)
+        <Benchmark toy: 4 genuine and 6 impostor pairs>
+    """
+    rng = np.random.default_rng(seed)
+    identities = dataset.identities
+    genuine = _drawn(rng, _genuine_pairs(identities), most)
+    impostor = _drawn(rng, _impostor_pairs(identities, most, rng), most)
+    same = np.repeat([True, False], [len(genuine), len(impostor)])
+    total = len(identities) * (len(identities) - 1) // 2
+    chosen = "all pairs" if total == len(same) else f"{len(same):,} of {total:,} pairs, drawn"
+    return Benchmark(
+        dataset.name,
+        dataset.images,
+        np.concatenate([genuine, impostor]),
+        same,
+        balanced_folds(same),
+        identities,
+        tuple(dataset.identity_names),
+        note=f"{chosen} of {len(identities):,} images",
+    )
+
+
+def _genuine_pairs(identities: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns all (G, 2) pairs of images of one identity."""
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    order = np.argsort(identities, kind="stable")
+    begins = np.flatnonzero(np.diff(identities[order])) + 1
+    for images in np.split(order, begins):
+        first, second = np.triu_indices(len(images), 1)
+        pairs.append(np.stack([images[first], images[second]], axis=1))
+    return np.concatenate(pairs)
+
+
+def _impostor_pairs(
+    identities: NDArray[np.int64], most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Returns all pairs of images of two identities, or several times `most` random ones."""
+    count = len(identities)
+    if count * (count - 1) // 2 <= 20 * most:
+        first, second = np.triu_indices(count, 1)
+    else:  # all pairs would need too much memory
+        first, second = np.sort(rng.integers(0, count, (2, 4 * most)), axis=0)
+        codes = np.unique(first[first < second] * count + second[first < second])
+        first, second = np.divmod(codes, count)
+    differ = identities[first] != identities[second]
+    return np.stack([first[differ], second[differ]], axis=1)
+
+
+def _drawn(rng: np.random.Generator, pairs: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Returns the pairs, or `most` of them in their order."""
+    if len(pairs) <= most:
+        return pairs
+    return pairs[np.sort(rng.choice(len(pairs), most, replace=False))]
+
+
 _Pair = tuple[np.int64, np.int64]
 
 

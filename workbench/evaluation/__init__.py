@@ -18,6 +18,14 @@ from workbench.evaluation.attributes import (
     class_estimates,
     number_estimates,
 )
+from workbench.evaluation.calibration import (
+    Calibration,
+    Share,
+    Verdict,
+    calibration_names,
+    caveats,
+    load_calibration,
+)
 from workbench.evaluation.closed_set import ClosedSetResult, closed_set
 from workbench.evaluation.evaluators import (
     EvaluationContext,
@@ -55,6 +63,7 @@ from workbench.evaluation.streaming import StreamedResult, all_pairs_roc, stream
 from workbench.evaluation.verification import FARS, VerificationResult, roc, verification
 
 if TYPE_CHECKING:
+    from workbench.evaluation.calibrating import calibrate, compare_photos
     from workbench.evaluation.embedding import Embeddings, embed, load_embeddings
     from workbench.evaluation.evaluate import evaluate
     from workbench.evaluation.model import Model, load_model
@@ -66,6 +75,7 @@ __all__ = [
     "PRESETS",
     "Angles",
     "AttributesResult",
+    "Calibration",
     "ClassEstimates",
     "ClosedSetResult",
     "Difference",
@@ -84,17 +94,23 @@ __all__ = [
     "Projection",
     "Protocol",
     "Result",
+    "Share",
     "Snapshot",
     "SnapshotSet",
     "SnapshotVerification",
     "StreamedResult",
+    "Verdict",
     "VerificationResult",
     "aligned_maps",
     "all_pairs_roc",
     "arcface_torch",
+    "calibrate",
+    "calibration_names",
+    "caveats",
     "class_estimates",
     "clearly_best",
     "closed_set",
+    "compare_photos",
     "differences",
     "embed",
     "evaluate",
@@ -104,6 +120,7 @@ __all__ = [
     "invariance_curves",
     "leaderboard",
     "load_angles",
+    "load_calibration",
     "load_embeddings",
     "load_gaps",
     "load_model",
@@ -128,6 +145,8 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
+    "calibrate": "calibrating",
+    "compare_photos": "calibrating",
     "evaluate": "evaluate",
     "Model": "model",
     "load_model": "model",

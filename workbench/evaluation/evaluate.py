@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -23,7 +21,7 @@ from workbench.evaluation.kinds import Result
 from workbench.evaluation.model import Model, Weights, load_model
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, Flip, Protocol, resolve
-from workbench.evaluation.results import save_result, stored_figures
+from workbench.evaluation.results import safe_name, save_result, short_digest, stored_figures
 from workbench.evaluation.sources import TRAIN, Sources
 from workbench.files import check_writable
 
@@ -164,12 +162,11 @@ def _file_name(run: runs.Run, spec: str, name: str, suffix: str) -> str:
     It is the benchmark's name with the protocol's suffix. A few hex digits are added if another
     benchmark has the name already.
     """
-    safe_name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
-    plain = TRAIN if spec == TRAIN else safe_name
+    plain = TRAIN if spec == TRAIN else safe_name(name)
     is_used = any(
         stored_figures(run, stored).get("benchmark", spec) != spec
         for stored in {plain, plain + suffix}
     )
     if is_used or (plain == TRAIN and spec != TRAIN):
-        plain += f"-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
+        plain += f"-{short_digest(spec)}"
     return plain + suffix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +99,21 @@ def _all_arrays(
         fields = vars(projection).items()
         arrays |= {f"{_PROJECTION}{key}": values for key, values in fields if values is not None}
     return arrays
+
+
+def safe_name(name: str) -> str:
+    """Return the name of a benchmark as a part of file names.
+
+    Example:
+        >>> safe_name("my photos: 2026")
+        'my-photos-2026'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "benchmark"
+
+
+def short_digest(spec: str) -> str:
+    """Return six hexadecimal digits that tell benchmarks of the same name apart."""
+    return hashlib.sha256(spec.encode()).hexdigest()[:6]
 
 
 def load_result(run: Run, name: str) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -46,12 +47,14 @@ class ImportedNetwork:
         content: The tensors for model.safetensors, or the bytes of model.onnx.
         scaling: The scaling of the input.
         notes: What was understood, left out and assumed, one sentence each.
+        source: The file.
     """
 
     settings: dict[str, Any]
     content: dict[str, Tensor] | bytes
     scaling: Scaling
     notes: list[str]
+    source: Path
 
     @property
     def size(self) -> int:

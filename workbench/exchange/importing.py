@@ -22,6 +22,7 @@ from workbench.exchange.imported_network import (
     note_on_size,
     notes_on_scaling,
 )
+from workbench.exchange.packaged import PACKAGED
 from workbench.files import atomic_path, check_writable
 from workbench.scaling import PerChannel
 from workbench.weights import fitting_backbone, read_checkpoint
@@ -51,8 +52,11 @@ def import_model(
         path: A PyTorch or safetensors file with a state_dict, such as `backbone.pth`, `model.pt`
             and `checkpoint_gpu_0.pt` of arcface_torch or a `.ckpt` of AdaFace; or an ONNX file
             with one image input, (N, 3, H, W) or (N, H, W, 3), and embeddings (N, D) among its
-            outputs. ONNX files need the extra `onnx`.
-        name: Name of the run; by default "imported-" and the name of the backbone or ONNX file.
+            outputs. ONNX files need the extra `onnx`. The text "dlib" stands for dlib's face
+            recognition network, which is read from an installed package and needs the extra
+            `reference`.
+        name: Name of the run; by default "imported-" and the name of the backbone, of the ONNX
+            file, or of the packaged model.
         runs_dir: Folder of the run directories.
         backbone: Name of the backbone of a state_dict; by default the registered one that its
             weights fit. Not allowed for ONNX files.
@@ -88,14 +92,48 @@ def import_model(
         ...     print(run.name, run.state, run.config["embedding_dim"])
         imported-smallresnet finished 16
     """
-    source = Path(path)
+    if isinstance(path, str) and path in PACKAGED.names():
+        options = {
+            "backbone": backbone,
+            "image_size": image_size,
+            "pixel_mean": pixel_mean,
+            "pixel_std": pixel_std,
+            "channels": channels,
+            "output": output,
+        }
+        network, stem = _read_packaged(path, options), path
+    else:
+        scaling = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
+        network, stem = _read_file(Path(path), backbone, image_size, scaling, output)
+    check_writable(Path(runs_dir), network.size)
+    run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{stem}", _config(network))
+    _store(network, run)
+    return run
+
+
+def _read_packaged(name: str, options: dict[str, Any]) -> ImportedNetwork:
+    """Reads a model of an installed package, which allows no options."""
+    if chosen := [option for option, value in options.items() if value is not None]:
+        raise WorkbenchError(
+            f"{name}: everything about this network is known; leave out {', '.join(chosen)}"
+        )
+    return PACKAGED.create(name)
+
+
+def _read_file(
+    source: Path,
+    backbone: str | None,
+    image_size: int | tuple[int, int] | None,
+    scaling: dict[str, Any],
+    output: str | None,
+) -> tuple[ImportedNetwork, str]:
+    """Reads a file, and returns the network and its part of the default name of the run."""
     if not source.is_file():
         raise WorkbenchError(
-            f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors) "
-            "or an ONNX file"
+            f"{source}: no such file; give a PyTorch checkpoint (.pth, .pt, .ckpt, .safetensors), "
+            f"an ONNX file, or the name of a packaged model ({', '.join(PACKAGED.names())})"
         )
-    options: dict[str, Any] = {"mean": pixel_mean, "std": pixel_std, "channels": channels}
-    scaling_options = {key: value for key, value in options.items() if value is not None}
+    scaling_options = {key: value for key, value in scaling.items() if value is not None}
     Scaling(**scaling_options)  # raises the error of a wrong option before the file is read
     size = None if image_size is None else as_size(image_size)
 
@@ -107,19 +145,13 @@ def import_model(
         from workbench.exchange.onnx_files import read_onnx  # needs the extra `onnx`
 
         network = read_onnx(source, size, scaling_options, output)
-        stem = re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
-    else:
-        if output is not None:
-            raise WorkbenchError(
-                f"{source}: a state_dict has no named outputs; --output is for ONNX files"
-            )
-        network = _read_state_dict(source, backbone, size, scaling_options)
-        stem = network.settings["backbone"]
-
-    check_writable(Path(runs_dir), network.size)
-    run = runs.create(runs_dir, name or f"{runs.IMPORTED}-{stem}", _config(network, source))
-    _store(network, source, run)
-    return run
+        return network, re.sub(r"[^A-Za-z0-9._+-]+", "-", source.stem)[:100]
+    if output is not None:
+        raise WorkbenchError(
+            f"{source}: a state_dict has no named outputs; --output is for ONNX files"
+        )
+    network = _read_state_dict(source, backbone, size, scaling_options)
+    return network, network.settings["backbone"]
 
 
 def _read_state_dict(
@@ -146,10 +178,10 @@ def _read_state_dict(
     if size is None:
         notes.append(note_on_size(net.image_size))
     notes += notes_on_scaling(scaling, scaling_options)
-    return ImportedNetwork(settings, tensors, scaling, notes)
+    return ImportedNetwork(settings, tensors, scaling, notes, source)
 
 
-def _config(network: ImportedNetwork, source: Path) -> dict[str, Any]:
+def _config(network: ImportedNetwork) -> dict[str, Any]:
     """Returns the config.yaml of the run."""
     height, width = network.settings["image_size"]
     return {
@@ -159,11 +191,11 @@ def _config(network: ImportedNetwork, source: Path) -> dict[str, Any]:
         "pixel_mean": _plain(network.scaling.mean),
         "pixel_std": _plain(network.scaling.std),
         "channels": network.scaling.channels,
-        "imported": source.name,
+        "imported": network.source.name,
     }
 
 
-def _store(network: ImportedNetwork, source: Path, run: runs.Run) -> None:
+def _store(network: ImportedNetwork, run: runs.Run) -> None:
     """Writes the network and environment.json into a new run; removes the run if that fails."""
     try:
         with atomic_path(run.model_path) as temporary:
@@ -171,8 +203,8 @@ def _store(network: ImportedNetwork, source: Path, run: runs.Run) -> None:
                 save_file(network.content, temporary)
             else:
                 temporary.write_bytes(network.content)
-        runs.write_json(run.path / runs.ENVIRONMENT, _environment(source, network.notes))
-        run.set_status("finished", message=f"imported from {source.name}")
+        runs.write_json(run.path / runs.ENVIRONMENT, _environment(network))
+        run.set_status("finished", message=f"imported from {network.source.name}")
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
         if isinstance(error, OSError):
@@ -185,8 +217,9 @@ def _plain(value: PerChannel) -> float | list[float]:
     return [float(one) for one in value] if isinstance(value, tuple | list) else float(value)
 
 
-def _environment(source: Path, notes: list[str]) -> dict[str, Any]:
+def _environment(network: ImportedNetwork) -> dict[str, Any]:
     """Returns the environment.json of the run."""
+    source = network.source
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -199,6 +232,6 @@ def _environment(source: Path, notes: list[str]) -> dict[str, Any]:
             "file": source.name,
             "bytes": source.stat().st_size,
             "sha256": digest,
-            "notes": notes,
+            "notes": network.notes,
         },
     }

@@ -78,7 +78,7 @@ def read_onnx(
     if size is None and net.open_size:
         notes.append(note_on_size(net.image_size))
     notes += notes_on_scaling(scaling, stated)
-    return ImportedNetwork(settings, content, scaling, notes)
+    return ImportedNetwork(settings, content, scaling, notes, source)
 
 
 def _with_external_data(model: onnx.ModelProto, source: Path) -> bytes:

@@ -24,6 +24,7 @@ from workbench.experiments.searching import SearchResult
 from workbench.experiments.significance import (
     Comparison,
     DifferenceTest,
+    against_baseline,
     compare,
     pooled_sd,
     seeds_needed,
@@ -48,6 +49,7 @@ __all__ = [
     "SearchResult",
     "StopLosers",
     "SweepResult",
+    "against_baseline",
     "alignment",
     "best_cells",
     "carry_out",

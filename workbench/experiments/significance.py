@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workbench.arrays import Bools, Floats, Integers
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown_name
 from workbench.evaluation import IdentificationResult, Result, VerificationResult
 from workbench.evaluation.intervals import LEVEL, holm
 from workbench.evaluation.verification import SortedPairs, right_decisions
@@ -185,6 +185,55 @@ def compare(
     for kind in ("on_benchmark", "on_people", "on_pairs"):
         comparisons = _adjusted(comparisons, kind)
     return comparisons
+
+
+def against_baseline(
+    figures: Mapping[Key, Sequence[float]], baseline: str
+) -> dict[Key, DifferenceTest]:
+    """Tests, in each column of a table, which rows differ from one row, with seeds as runs.
+
+    It is the t test of Welch, as in `compare`, but for figures of any kind and for the comparisons
+    with one row only. These are fewer, so that Holm's method costs less power.
+
+    Args:
+        figures: {(row, column): figures of the runs with different seeds}.
+        baseline: The row with which the others are compared.
+
+    Returns:
+        {(row, column): test of the mean of the row minus that of the baseline}, for rows and
+        baselines of at least two runs. The p values are adjusted by Holm's method over all rows of
+        a column.
+
+    Raises:
+        WorkbenchError: if there is no row of this name.
+
+    Example:
+        >>> from workbench.experiments import against_baseline
+        >>> figures = {("softmax", "pose"): [0.88, 0.89], ("arcface", "pose"): [0.93, 0.94]}
+        >>> round(against_baseline(figures, "softmax")["arcface", "pose"].p_value, 3)
+        0.019
+    """
+    if baseline not in {row for row, _ in figures}:
+        raise unknown_name("row", baseline, {row for row, _ in figures})
+    tests: dict[Key, DifferenceTest] = {}
+    for column in dict.fromkeys(column for _, column in figures):
+        theirs = figures.get((baseline, column), ())
+        of_column = {
+            key: _welch(values, theirs)
+            for key, values in figures.items()
+            if key[1] == column and key[0] != baseline and min(len(values), len(theirs)) > 1
+        }
+        adjusted = holm([test.p_value for test in of_column.values()]).tolist()
+        for (key, test), p_value in zip(of_column.items(), adjusted, strict=True):
+            tests[key] = test._replace(p_value=p_value)
+    return tests
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> DifferenceTest:
+    variances = [
+        (float(np.var(group, ddof=1)) / len(group), len(group) - 1) for group in (ours, theirs)
+    ]
+    return _test(float(np.mean(ours) - np.mean(theirs)), variances)
 
 
 def seeds_needed(difference: float, sd: float, *, power: float = POWER) -> int | None:

@@ -16,12 +16,14 @@ from workbench.plots.invariance import invariance, invariance_tar
 from workbench.plots.maps import confusion, projection
 from workbench.plots.plane import plane
 from workbench.plots.rates import accuracy, det, roc
+from workbench.plots.seeds import seeds
 from workbench.plots.snapshots import (
     SNAPSHOT_CURVES,
     snapshot_angles,
     snapshot_curves,
     snapshot_map,
 )
+from workbench.plots.sphere import sphere
 from workbench.plots.sweeps import sweep
 from workbench.plots.tasks import calibration, error_by_range, task_balance
 from workbench.plots.training import CURVES, learning_rates, training_curves
@@ -51,9 +53,11 @@ __all__ = [
     "plane",
     "projection",
     "roc",
+    "seeds",
     "snapshot_angles",
     "snapshot_curves",
     "snapshot_map",
+    "sphere",
     "sweep",
     "task_balance",
     "training_curves",

@@ -206,13 +206,16 @@ def _over_angles(curves: Mapping[str, tuple[Floats, Floats]], y: str) -> go.Figu
     return fig
 
 
-def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure:
+def pair_similarity(
+    result: Any, similarity: float, name: str = "", threshold: float | None = None
+) -> go.Figure:
     """Draws the similarity of one pair among those of a benchmark's genuine and impostor pairs.
 
     Args:
         result: verification result whose scores are cosines.
         similarity: cosine of the pair, -1 to 1.
         name: name of the run, which decides the colour of the pair; black by default.
+        threshold: cosine from which pairs are accepted; by default the result's own.
 
     Returns:
         A figure with two histograms and one line each for the pair and for the threshold.
@@ -227,6 +230,7 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         >>> [trace.name for trace in fig.data]
         ['impostor pairs', 'genuine pairs']
     """
+    limit = result.threshold if threshold is None else threshold
     fig = figure("Similarity (cosine)", "Share of pairs")
     edges = np.linspace(-1, 1, 61)
     for kind, chosen, colour in (
@@ -242,9 +246,9 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
             marker={"color": faded(colour, 0.55), "line_width": 0},
             hovertemplate="cosine %{x:.2f}: %{y:.1%}",
         )
-    fig.add_vline(x=result.threshold, line={"color": GREY, "dash": "dot", "width": 2})
+    fig.add_vline(x=limit, line={"color": GREY, "dash": "dot", "width": 2})
     fig.add_annotation(
-        x=result.threshold,
+        x=limit,
         y=1,
         yref="paper",
         yanchor="bottom",
@@ -264,7 +268,7 @@ def pair_similarity(result: Any, similarity: float, name: str = "") -> go.Figure
         opacity=0.9,
     )
     fig.update_layout(barmode="overlay", height=300, legend={"y": 1.08})
-    low = min(float(result.scores.min()), similarity, result.threshold)
+    low = min(float(result.scores.min()), similarity, limit)
     fig.update_xaxes(range=[max(-1.02, low - 0.1), 1.02])
     fig.update_yaxes(tickformat=".0%")
     return fig

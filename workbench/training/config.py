@@ -285,9 +285,9 @@ class TrainConfig(BaseModel):
     # Augmentation.
 
     augment: str | list[Any] = "mirror"
-    """Random changes to the training images: a preset (none, mirror, adaface, digiface, strong), or
-    a list of augmentations, each a name or {name: {option: value}}. The default mirrors each image
-    with a probability of 0.5; use none for images such as digits."""
+    """Random changes to the training images: a preset (none, mirror, mild, adaface, digiface,
+    strong), or a list of augmentations, each a name or {name: {option: value}}. The default mirrors
+    each image with a probability of 0.5; use none for images such as digits."""
 
     # Tasks.
 

