@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from helpers import RunCommand, paint_people
 from workbench import runs
 from workbench.activity import read_activity
 from workbench.cli import dashboard, live_process
+from workbench.errors import WorkbenchError
 
 WAIT = 120.0
 STUB = (
@@ -45,8 +47,23 @@ def _is_alive(process: int) -> bool:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, into which no reference runs are copied."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dashboard, "_copy_reference_runs", lambda runs_dir: None)
     return tmp_path
+
+
+def test_the_demo_starts_although_the_reference_runs_cannot_be_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(folder: Path) -> None:
+        raise WorkbenchError(f"{folder}: cannot be written")
+
+    monkeypatch.setitem(sys.modules, "workbench.reference", ModuleType("workbench.reference"))
+    sys.modules["workbench.reference"].runs = fail  # type: ignore[attr-defined]
+    monkeypatch.setattr(dashboard, "find_spec", lambda name: name)
+    dashboard._copy_reference_runs(tmp_path)
+    assert f"{tmp_path}: cannot be written" in capsys.readouterr().err
 
 
 @pytest.fixture

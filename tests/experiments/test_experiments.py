@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from workbench import cli, data, experiments, runs
 from workbench.evaluation import evaluate, load_result
 from workbench.experiments import jobs
-from workbench.training import TrainConfig, train
+from workbench.training import Callback, TrainConfig, train
 
 LOSSES = ("softmax", "arcface")
 
@@ -61,6 +62,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         config: TrainConfig | None = None,
         *,
         resume: runs.Run | None = None,
+        callbacks: Sequence[Callback] = (),
         stop_after: int | None = None,
         progress: bool,
     ) -> runs.Run:
@@ -70,7 +72,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if config is not None
             else f"resume {resume.name if resume else None}"
         )
-        return train(config, resume=resume, progress=progress)
+        return train(config, resume=resume, callbacks=callbacks, progress=progress)
 
     def logged_evaluate(
         run: runs.Run, benchmark: str, *, device: str, with_projection: bool, progress: bool

@@ -125,7 +125,7 @@ def distributions(
         >>> import numpy as np
         >>> rows = {"early": {"own": np.linspace(50.0, 80.0, 9)}, "late": {"own": np.empty(0)}}
         >>> fig = distributions(rows, {"own": "#44AA99"}, "Angle (degrees)")
-        >>> [len(trace.x or ()) > 0 for trace in fig.data]
+        >>> [len(trace.x) > 0 for trace in fig.data]
         [True, False]
     """
     fig = _ridges(list(rows), x, bin_degrees)
