@@ -16,6 +16,7 @@ from PIL import Image
 from workbench import cli, data, experiments, runs
 from workbench.evaluation import evaluate, load_result
 from workbench.experiments import jobs
+from workbench.experiments.reference.plan import MAIN_LOSSES, planned_runs
 from workbench.training import Callback, TrainConfig, train
 
 LOSSES = ("softmax", "arcface")
@@ -205,32 +206,23 @@ def test_a_run_of_other_settings_or_one_that_is_unreadable_is_not_found(
     assert experiments.find(configs[0]) is None
 
 
-def test_the_demo_is_six_losses_with_all_else_equal(tmp_path: Path) -> None:
-    found = experiments.demo_configs(tmp_path)
-    six = ["softmax", "normface", "sphereface", "cosface", "arcface", "triplet"]
-    assert [config.loss for config in found] == six == list(experiments.DEMO_LOSSES)
-    assert len({config.name for config in found}) == 6
-    own = {"loss", "loss_options", "margin_ramp_epochs", "name"}
-    assert (
-        len(
-            {
-                str({key: value for key, value in config.plain().items() if key not in own})
-                for config in found
-            }
-        )
-        == 1
-    )
-    for config in found:
+def test_the_demo_trains_losses_of_the_reference_runs_with_all_else_equal(tmp_path: Path) -> None:
+    live, full = experiments.live_plan(tmp_path), experiments.full_plan(tmp_path)
+    assert [config.loss for config in live.configs] == ["arcface", "softmax"]
+    assert full.configs[:2] == live.configs
+    assert set(live.benchmarks) <= set(full.benchmarks)
+    main_runs = {one.name: one for one in planned_runs(seeds=[0]) if one.name in MAIN_LOSSES}
+    assert sorted(config.loss for config in full.configs) == sorted(main_runs)
+    assert len({config.name for config in full.configs}) == len(main_runs)
+    seeds = {one.seed for one in planned_runs()}
+    for config in full.configs:
         assert TrainConfig(**config.plain()) == config
         assert config.data in data.SOURCES.names()
         assert Path(config.runs_dir) == tmp_path
-
-
-def test_the_demos_losses_take_their_options() -> None:
-    from workbench import losses
-
-    for config in experiments.demo_configs():
-        losses.create(config.loss, embedding_dim=8, num_classes=30, **config.loss_options)
+        assert config.seed not in seeds
+        expected = main_runs[config.loss].config(tmp_path)
+        update = {"seed": config.seed, "name": config.name}
+        assert config == expected.model_copy(update=update)
 
 
 @pytest.fixture

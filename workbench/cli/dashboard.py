@@ -9,8 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -71,8 +69,7 @@ def demo(
         bool,
         typer.Option(
             "--full",
-            help="Train six losses (softmax, NormFace, SphereFace, CosFace, ArcFace and triplet) "
-            "instead of two.",
+            help="Train all losses of the reference runs instead of two.",
         ),
     ] = False,
     serve: Annotated[
@@ -105,25 +102,22 @@ def demo(
 def _train_and_print(runs_dir: Path, full: bool) -> None:
     """Trains the runs of the demo in this process, and prints their accuracies."""
     finished = live_process.train(runs_dir, full, progress=True)
-    from workbench import experiments
     from workbench.evaluation import leaderboard
 
-    benchmarks = experiments.DEMO_BENCHMARKS if full else experiments.LIVE_BENCHMARKS
-    table = leaderboard(finished, list(benchmarks))
+    table = leaderboard(finished)
     if len(table):
         table["benchmark"] = table["benchmark"].str.removeprefix("synthfaces-")
-        accuracies = table.pivot(index="loss", columns="benchmark", values="accuracy")
-        losses = experiments.DEMO_LOSSES if full else experiments.LIVE_LOSSES
-        accuracies = accuracies.reindex(list(losses)).round(3)
+        accuracies = table.pivot(index="run", columns="benchmark", values="accuracy").round(3)
+        accuracies = accuracies.reindex([run.name for run in finished])
         typer.echo(f"\naccuracy on synthfaces-... (id: rank-1)\n{accuracies.to_string()}")
 
 
 def _copy_reference_runs(runs_dir: Path) -> None:
     """Copies the reference runs that ship with the package into the folder of runs."""
-    if find_spec("workbench.reference") is None:
-        return
+    from workbench import reference
+
     try:
-        import_module("workbench.reference").runs(runs_dir)
+        reference.runs(runs_dir)
     except WorkbenchError as error:
         typer.secho(f"the reference runs cannot be copied: {error}", fg="yellow", err=True)
 

@@ -82,7 +82,7 @@ def export_onnx(run: str | Path | runs.Run, path: str | Path | None = None) -> E
 
     Example:
         >>> import workbench as wb
-        >>> exported = wb.export_onnx("runs/arcface-synthfaces-demo", "net.onnx")  # doctest: +SKIP
+        >>> exported = wb.export_onnx("runs/arcface", "net.onnx")  # doctest: +SKIP
         >>> exported.difference  # doctest: +SKIP
         1.8e-07
     """

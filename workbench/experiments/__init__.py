@@ -5,13 +5,8 @@ from __future__ import annotations
 from workbench.experiments.alignment_study import AlignmentStudy, alignment
 from workbench.experiments.checking import check_plan
 from workbench.experiments.demo import (
-    DEMO_BENCHMARKS,
-    DEMO_LOSSES,
-    LIVE_BENCHMARKS,
-    LIVE_LOSSES,
     DemoPlan,
     carry_out,
-    demo_configs,
     full_plan,
     live_plan,
 )
@@ -34,10 +29,6 @@ from workbench.experiments.sweeping import sweep
 from workbench.experiments.tables import best_cells, summary, to_latex, to_markdown
 
 __all__ = [
-    "DEMO_BENCHMARKS",
-    "DEMO_LOSSES",
-    "LIVE_BENCHMARKS",
-    "LIVE_LOSSES",
     "AlignmentStudy",
     "Cell",
     "CellOutcome",
@@ -55,7 +46,6 @@ __all__ = [
     "carry_out",
     "check_plan",
     "compare",
-    "demo_configs",
     "find",
     "full_plan",
     "live_plan",

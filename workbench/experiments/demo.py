@@ -1,12 +1,12 @@
 """The trainings of the demo, and the function that does them one after the other.
 
 `live_plan` has the two losses that `workbench demo` trains beside the dashboard, and `full_plan`
-the six losses of `workbench demo --full`.
+all losses of the reference runs, for `workbench demo --full`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,48 +19,17 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import load_snapshot
 from workbench.experiments.jobs import Evaluate, Job, Step
 from workbench.experiments.matching import PLACE
+from workbench.experiments.reference.plan import BENCHMARKS, MAIN_LOSSES, main_settings
 from workbench.training import Callback, TrainConfig, Training
 
 Tell = Callable[[str], None]
 
-DEMO_BENCHMARKS = tuple(
-    f"synthfaces-{kind}"
-    for kind in ("frontal", "pose", "age", "light", "occlusion", "id", "invariance")
-)
-"""Benchmarks on which `workbench demo --full` evaluates its runs."""
-DEMO_LOSSES: dict[str, dict[str, Any]] = {
-    "softmax": {},
-    "normface": {"loss_options": {"s": 32.0}},
-    "sphereface": {"loss_options": {"m": 2.0, "lambda_base": 100.0, "lambda_min": 2.0}},
-    "cosface": {"loss_options": {"s": 32.0, "m": 0.25}, "margin_ramp_epochs": 2.0},
-    "arcface": {"loss_options": {"s": 32.0, "m": 0.35}, "margin_ramp_epochs": 2.0},
-    "triplet": {"loss_options": {"mining": "all"}},
-}
-"""Losses of `workbench demo --full`, and the settings of each.
-
-The papers chose their scales and margins for thousands of classes and long training. The demo
-uses half of these scales and somewhat smaller margins, which grow from 0 in the first two epochs
-so that training converges sooner. The annealing of SphereFace is shortened to the length of the
-demo. The triplet loss uses all triplets, because batch-hard mining needs longer training.
-"""
-
-LIVE_UNSEEN = "synthfaces-frontal"
-"""Benchmark of unseen people, of some of whom the live training takes a snapshot every epoch."""
-LIVE_BENCHMARKS = (LIVE_UNSEEN, "synthfaces-pose", "synthfaces-age")
-"""Benchmarks on which the live training evaluates its runs at the end."""
-LIVE_LOSSES: dict[str, dict[str, Any]] = {
-    "arcface": {"loss_options": {"s": 32.0, "m": 0.35}, "margin_ramp_epochs": 6.0},
-    "softmax": {},
-}
-"""Losses of the live training, and the settings of each."""
-_COMMON: dict[str, Any] = {
-    "data": "synthfaces",
-    "backbone": "smallresnet",
-    "image_size": 64,
-    "batch_size": 128,
-    "decay_norm_and_bias": True,  # all weights decay, as in arcface_torch
-    "log_every": 5,
-}
+LIVE_LOSSES = ("arcface", "softmax")
+"""Losses that `workbench demo` trains beside the dashboard."""
+LIVE_BENCHMARKS = ("synthfaces-frontal", "synthfaces-pose", "synthfaces-age")
+"""Benchmarks on which the runs of `workbench demo` are evaluated."""
+LIVE_SEED = 10
+"""Seed of the demo's runs. No reference run has it, so that they show what another seed gives."""
 
 
 @dataclass(frozen=True)
@@ -76,32 +45,11 @@ class DemoPlan:
     benchmarks: tuple[str, ...]
 
 
-def demo_configs(runs_dir: str | Path = "runs") -> list[TrainConfig]:
-    """Returns the configs of `workbench demo --full`: six losses on 200 synthetic people.
-
-    Args:
-        runs_dir: Folder of the run directories.
-
-    Example:
-        >>> from workbench import experiments
-        >>> [config.loss for config in experiments.demo_configs()]
-        ['softmax', 'normface', 'sphereface', 'cosface', 'arcface', 'triplet']
-    """
-    return [
-        TrainConfig(
-            **_COMMON
-            | {"loss": loss, "epochs": 4, "runs_dir": str(runs_dir)}
-            | {"name": f"{loss}-synthfaces-demo"}
-            | settings
-        )
-        for loss, settings in DEMO_LOSSES.items()
-    ]
-
-
 def live_plan(runs_dir: str | Path = "runs") -> DemoPlan:
     """Returns the plan of `workbench demo`: ArcFace and then softmax on 200 synthetic people.
 
-    Every epoch a snapshot of training people and of unseen people is taken.
+    The settings are those of the reference runs, with another seed. Every epoch a snapshot of
+    training people and of unseen people is taken.
 
     Args:
         runs_dir: Folder of the run directories.
@@ -111,25 +59,26 @@ def live_plan(runs_dir: str | Path = "runs") -> DemoPlan:
         >>> [config.name for config in experiments.live_plan().configs]
         ['arcface-live', 'softmax-live']
     """
-    configs = tuple(
-        TrainConfig(
-            **_COMMON
-            | {"loss": loss, "epochs": 16, "runs_dir": str(runs_dir), "name": f"{loss}-live"}
-            | {"snapshots": ["train", LIVE_UNSEEN]}
-            | settings
-        )
-        for loss, settings in LIVE_LOSSES.items()
-    )
-    return DemoPlan(configs, LIVE_BENCHMARKS)
+    return DemoPlan(_configs(LIVE_LOSSES, runs_dir), LIVE_BENCHMARKS)
 
 
 def full_plan(runs_dir: str | Path = "runs") -> DemoPlan:
-    """Returns the plan of `workbench demo --full`.
+    """Returns the plan of `workbench demo --full`: the losses of all main reference runs.
+
+    The runs of `live_plan` are among them.
 
     Args:
         runs_dir: Folder of the run directories.
     """
-    return DemoPlan(tuple(demo_configs(runs_dir)), DEMO_BENCHMARKS)
+    losses = (*LIVE_LOSSES, *(loss for loss in MAIN_LOSSES if loss not in LIVE_LOSSES))
+    return DemoPlan(_configs(losses, runs_dir), BENCHMARKS)
+
+
+def _configs(losses: Iterable[str], runs_dir: str | Path) -> tuple[TrainConfig, ...]:
+    return tuple(
+        TrainConfig(**main_settings(loss, LIVE_SEED), name=f"{loss}-live", runs_dir=str(runs_dir))
+        for loss in losses
+    )
 
 
 def carry_out(plan: DemoPlan, tracker: Tracker, *, progress: bool, tell: Tell) -> list[runs.Run]:

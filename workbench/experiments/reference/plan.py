@@ -171,16 +171,26 @@ def planned_runs(
     return sorted(chosen, key=lambda one: one.seed)
 
 
+def main_settings(loss: str, seed: int) -> dict[str, Any]:
+    """Returns the settings of a main run, without its name and folder.
+
+    Args:
+        loss: One of `MAIN_LOSSES`.
+        seed: The seed.
+    """
+    return {**COMMON, **MAIN, "loss": loss, "seed": seed, **MAIN_LOSSES[loss]}
+
+
 def _main_runs() -> list[PlannedRun]:
     return [
         PlannedRun(
             name=loss,
             seed=seed,
             ships=seed == SEEDS[0],
-            settings={**COMMON, **MAIN, "loss": loss, "seed": seed, **settings},
+            settings=main_settings(loss, seed),
             benchmarks=SHIPPED_BENCHMARKS if seed == SEEDS[0] else BENCHMARKS,
         )
-        for loss, settings in MAIN_LOSSES.items()
+        for loss in MAIN_LOSSES
         for seed in SEEDS
     ]
 
