@@ -49,13 +49,18 @@ Values = dict[str, NDArray[np.float64]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command, prints a table, and returns the exit code."""
+    """Runs the command, prints a table, writes a file with --out, and returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.out is not None and not options.out.parent.is_dir():
+            raise WorkbenchError(
+                f"{options.out.parent}: no such folder; --out needs a file in an existing folder"
+            )
         if options.measure:
             store(options.measure, options.stored, options.images)
             return 0
         stored = load(options.stored)
+        figures: dict[str, Any] = {}
         for name in options.real or list(stored):
             if name not in stored:
                 raise WorkbenchError(
@@ -66,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
                 for spec in options.data
             }
             print("\n".join(table(name, rows)))
+            figures[name] = rows
+        if options.out is not None:
+            runs.write_json(options.out, figures)
     except (WorkbenchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -100,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help="align the photos of these data sets, e.g. utkface:FILE.zip orl, and write --stored",
     )
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     return parser
 
 

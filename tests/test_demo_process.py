@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -59,9 +58,7 @@ def test_the_demo_starts_although_the_reference_runs_cannot_be_copied(
     def fail(folder: Path) -> None:
         raise WorkbenchError(f"{folder}: cannot be written")
 
-    monkeypatch.setitem(sys.modules, "workbench.reference", ModuleType("workbench.reference"))
-    sys.modules["workbench.reference"].runs = fail  # type: ignore[attr-defined]
-    monkeypatch.setattr(dashboard, "find_spec", lambda name: name)
+    monkeypatch.setattr("workbench.reference.runs", fail)
     dashboard._copy_reference_runs(tmp_path)
     assert f"{tmp_path}: cannot be written" in capsys.readouterr().err
 

@@ -16,6 +16,9 @@ from workbench import runs
 from workbench.evaluation import IdentificationResult, identification, load_result, open_set
 from workbench.evaluation.results import save_result
 
+PICKED = "Pick a pair from the benchmark"
+"""The choice of the page of two photos that shows the pairs of the benchmark."""
+
 Opened = Callable[..., AppTest]
 NAMES = ("tiny-arcface", "tiny-softmax")
 SEARCH = "search"
@@ -138,7 +141,7 @@ def test_the_leaderboard_of_pairs_beside_it_shows_no_empty_columns(
 def test_pages_of_pairs_point_to_the_page_of_identification(
     open_page: Opened, searched: Path, page: str, title: str
 ) -> None:
-    app = open_page(page, folder=searched, benchmark=SEARCH)
+    app = open_page(page, folder=searched, benchmark=SEARCH, photos=PICKED)
     assert "see the page Identification" in main_text(app, title)
     assert specs(app) == []
 

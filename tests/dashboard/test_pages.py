@@ -15,6 +15,9 @@ from streamlit.testing.v1 import AppTest
 from workbench import runs
 from workbench.evaluation import VerificationResult, clearly_best, load_result
 
+PICKED = "Pick a pair from the benchmark"
+"""The choice of the page of two photos that shows the pairs of the benchmark."""
+
 PAGES = {
     "": "Leaderboard",
     "roc": "ROC and DET",
@@ -66,7 +69,7 @@ def test_page_of_a_benchmark_of_pairs(open_page: Opened, page: str) -> None:
 
 @every_page
 def test_page_of_the_closed_set(open_page: Opened, page: str) -> None:
-    app = open_page(page, benchmark="train")
+    app = open_page(page, benchmark="train", photos=PICKED)
     assert titles(app) == [PAGES[page]]
     assert app.selectbox(key="benchmark").value == "train"
     assert len(specs(app)) == CHARTS[page][1]
@@ -289,6 +292,9 @@ def test_run_that_has_only_begun(open_page: Opened, some_runs: Path, page: str) 
     assert specs(app) == []
     if page == "training":
         assert "logged a step" in texts(app.info)
+    elif page == "photos":
+        assert "have no pairs to compare" in texts(app.info)
+        assert "workbench calibrate" in texts(app.code)
     else:
         assert "None of the selected runs has been evaluated yet" in texts(app.info)
         assert "workbench evaluate" in texts(app.code)

@@ -64,7 +64,7 @@ def test_render_says_where_and_renders_once(workbench: RunCommand) -> None:
         (("render", "synthfaces-poes"), "did you mean 'synthfaces-pose'"),
         (("render", "folder:x"), "unknown rendered set 'folder'"),
         (("render", "synthfaces:0x3"), "people must be"),
-        (("render", "synthfaces-pose:3x3"), "called just"),
+        (("render", "synthfaces-pose:3x3"), "only option"),
         (("render", "synthfaces", "--workers", "-1"), "--workers"),
         (("render",), "Missing argument"),
         (("show", "synthfaces", "--people", "0"), "--people"),

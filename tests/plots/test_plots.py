@@ -127,6 +127,10 @@ def _all() -> dict[str, go.Figure]:
         "snapshot_angles": plots.snapshot_angles({"arcface-a": {0: ANGLES, 4: ANGLES}}),
         "snapshot_curves": plots.snapshot_curves({"arcface-a": METRICS}),
         "snapshot_map": plots.snapshot_map({0: np.eye(3, 2), 1: np.eye(3, 2)}, np.arange(3)),
+        "seeds": plots.seeds(
+            pd.DataFrame({"row": "arcface", "column": "pose, %", "seed": [0, 1], "value": [92, 93]})
+        ),
+        "sphere": plots.sphere({"arcface-3d": (np.eye(3), np.eye(3))}, np.arange(3), list("abc")),
         "projection": plots.projection(np.eye(3)[:, :2], np.array([0, 0, 1]), ["ann", "bob"]),
         "plane": plots.plane(
             {"arcface-a": (np.eye(3)[:, :2], np.eye(2))}, np.array([0, 0, 1]), ["ann", "bob"]
@@ -160,7 +164,8 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
     drawn = _all()[name]
     assert isinstance(drawn, go.Figure)
     assert len(drawn.data) > 0
-    assert drawn.layout.xaxis.title.text
+    if name != "sphere":  # whose panels show directions in space, without axes
+        assert drawn.layout.xaxis.title.text
     if name not in (
         "accuracy",
         "alignment",
@@ -168,6 +173,8 @@ def test_every_figure_is_plotly_with_axis_titles_and_can_be_sent(name: str) -> N
         "centre_angles",
         "snapshot_angles",
         "augmentations",
+        "seeds",
+        "sphere",
         "sweep",
         "task_balance",
     ):  # there the rows or panels have names

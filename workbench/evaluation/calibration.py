@@ -368,8 +368,11 @@ def calibration_names(run: Run, preferred: str | None = None) -> list[str]:
     pictures: dict[str, str] = {}
     for name in run.calibrations():
         pictures[name] = str(_figures(run.calibration_figures, name).get("pictures"))
-    for name, figures in _of_pairs(run):
-        pictures.setdefault(name, pictures_of(str(figures.get("benchmark", name))))
+    for name in run.evaluations():
+        figures = _figures(run.figures, name)
+        # A damaged evaluation is named, too, so that `load_calibration` says what is wrong with it.
+        if not figures or figures.get("kind") == VerificationResult.kind:
+            pictures.setdefault(name, pictures_of(str(figures.get("benchmark", name))))
     stored = run.calibrations()
     return sorted(
         pictures,
