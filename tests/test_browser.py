@@ -183,7 +183,8 @@ def test_every_page_of_the_navigation(page: sync_api.Page, address: str) -> None
             sync_api.expect(drawn.first).to_be_visible(timeout=WAIT)
         assert page.locator('[data-testid="stException"]').count() == 0
         notes = 1 if title == "Live" else 0  # nothing is being trained
-        assert page.locator('[data-testid="stAlert"]').count() == notes
+        alerts = page.locator('[data-testid="stAlert"]')
+        sync_api.expect(alerts).to_have_count(notes, timeout=WAIT)
 
 
 def test_chosen_benchmark_is_in_the_address_and_comes_back(
