@@ -3,8 +3,9 @@
 This file is the one place where the settings, the seeds and the benchmarks of the reference runs
 are determined. `workbench reference train` trains what is written here.
 
-The settings were chosen on people whom no figure of the reference runs shows: main runs on the
-benchmarks `synthfaces-...:seed=7`, and flat runs on the training people `synthfaces:10x40,seed=7`.
+Settings are compared only on people whom no figure of the reference runs shows: those of main runs
+on the benchmarks `synthfaces-...:seed=7`, and those of flat runs on the training people
+`synthfaces:10x40,seed=7`. docs/guide/reference-runs.md says which settings were compared so far.
 """
 
 from __future__ import annotations
@@ -50,9 +51,8 @@ MAIN_LOSSES: dict[str, dict[str, Any]] = {
 }
 """Losses of the main runs, and what each is trained with besides `MAIN`.
 
-The papers chose their scales and margins for thousands of classes and long training; with 200
-people, half of these scales and somewhat smaller margins are better. A margin grows from 0 over the
-first part of the training. `center` is softmax with the centre loss.
+The papers chose their scales for thousands of classes and long training. With 200 people, these
+runs use half of the usual scale of 64. A margin grows from 0 over the first part of the training. `center` is softmax with the centre loss.
 """
 
 FLAT: dict[str, Any] = {
