@@ -52,7 +52,8 @@ MAIN_LOSSES: dict[str, dict[str, Any]] = {
 """Losses of the main runs, and what each is trained with besides `MAIN`.
 
 The papers chose their scales for thousands of classes and long training. With 200 people, these
-runs use half of the usual scale of 64. A margin grows from 0 over the first part of the training. `center` is softmax with the centre loss.
+runs use half of the usual scale of 64. A margin grows from 0 over the first part of the training.
+`center` is softmax with the centre loss.
 """
 
 FLAT: dict[str, Any] = {
