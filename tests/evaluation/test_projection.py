@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
@@ -101,3 +102,14 @@ def test_umap_is_reproducible_by_seed() -> None:
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_umap_leaves_the_number_of_threads_of_pytorch() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        project(_unit(projection.MIN_UMAP_POINTS, 6), np.zeros(projection.MIN_UMAP_POINTS, int))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

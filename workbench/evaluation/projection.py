@@ -105,9 +105,16 @@ def _umap(unit: Floats, seed: int) -> Floats | None:
     with warnings.catch_warnings():
         # UMAP warns of its dependencies, and that a fixed seed restricts it to one thread.
         warnings.simplefilter("ignore")
+        import torch
         from umap import UMAP
 
-        coordinates = UMAP(
-            n_neighbors=min(NEIGHBOURS, len(unit) - 1), metric="cosine", random_state=seed
-        ).fit_transform(unit)
+        threads = torch.get_num_threads()
+        try:
+            coordinates = UMAP(
+                n_neighbors=min(NEIGHBOURS, len(unit) - 1), metric="cosine", random_state=seed
+            ).fit_transform(unit)
+        finally:
+            # numba sets the number of OpenMP threads of the whole process to that of all cores.
+            # PyTorch would then ignore OMP_NUM_THREADS and torch.set_num_threads.
+            torch.set_num_threads(threads)
     return np.asarray(coordinates, dtype=np.float64)
