@@ -1,11 +1,9 @@
-"""Helpers of the benchmark scripts: describes the machine, and reads common options."""
+"""Describes the machine on which a benchmark script runs."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
-from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -27,16 +25,3 @@ def machine(*packages: str) -> dict[str, Any]:
         "workbench": __version__,
         "date": datetime.now().astimezone().isoformat(timespec="minutes"),
     }
-
-
-def between(low: int, high: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number within these bounds."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {low} to {high:,}, got {text[:20]!r}"
-            )
-        return int(text)
-
-    return number

@@ -10,18 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from torch import Tensor
 
-from workbench import augmentation, backbones, losses, runs
+from workbench import augmentation, backbones, losses
 from workbench.data.batches import to_network
 from workbench.devices import resolve_device
-from workbench.errors import WorkbenchError
 
 PARTS = {
     "presets": "milliseconds of each preset for a batch, and their ratio to a training step",
@@ -45,31 +44,19 @@ Run = Callable[[], object]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table, and writes JSON if asked to. Returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        device = resolve_device(options.device)
-        if options.out is not None and not options.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{options.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        if options.threads:
-            torch.set_num_threads(options.threads)
-        figures = measure(options, device)
-        print("\n".join(table(figures)))
-        if options.out is not None:
-            runs.write_json(options.out, figures)
-    except (WorkbenchError, OSError, RuntimeError) as error:  # RuntimeError: out of memory
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    # A RuntimeError is raised if the memory of the device is used up.
+    return run_script(
+        _parser(),
+        lambda options: report(options, measure, table),
+        arguments,
+        errors=(RuntimeError,),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.epilog = "\n".join(["parts:", *(f"  {name:10}{what}" for name, what in PARTS.items())])
+    epilog = "\n".join(["parts:", *(f"  {name:10}{what}" for name, what in PARTS.items())])
+    parser = new_parser(__doc__, epilog)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--backbone", default="smallresnet", help="default: smallresnet")
     parser.add_argument(
@@ -88,12 +75,15 @@ def _parser() -> argparse.ArgumentParser:
         default=7,
         help="times that everything is measured, in turn; the medians count (default: 7)",
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     return parser
 
 
-def measure(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Returns all figures of the parts that were asked for, in milliseconds."""
+    device = resolve_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch, options.size, options.size, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)

@@ -24,14 +24,15 @@ from unittest.mock import patch
 import numpy as np
 import simplejpeg
 import torch
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
-from workbench import data, images, runs
+from workbench import data, images
 from workbench.data.batches import batches
 from workbench.data.dataset import Dataset, encoded_image
 from workbench.data.io import indexes
@@ -63,38 +64,30 @@ BATCH = 128
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        if given.opened:
-            print(json.dumps(opening(*given.opened)))
-            return 0
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        found = measure(given)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (WorkbenchError, OSError, subprocess.CalledProcessError) as error:
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    return run_script(
+        _parser(), _measure_or_open, arguments, errors=(subprocess.CalledProcessError,)
+    )
+
+
+def _measure_or_open(options: argparse.Namespace) -> None:
+    """Measures, or opens a data set in one of the processes that are started for that."""
+    if options.opened:
+        print(json.dumps(opening(*options.opened)))
+    else:
+        report(options, measure, table)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     listed = [f"  {name:10}{what}" for name, what in (PARTS | NAMES | KINDS).items()]
     titles = ["parts:", "speed:", "open:"]
     ends = [len(PARTS), len(PARTS) + len(NAMES), len(listed)]
-    parser.epilog = "\n".join(
+    epilog = "\n".join(
         line
         for title, a, b in zip(titles, [0, *ends], ends, strict=False)
         for line in (title, *listed[a:b], "")
     )
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--source",
         help="measure on the JPEGs of this training set, KIND:PATH (default: made-up pictures)",
@@ -127,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         default=list(PARTS),
         help="what to measure (default: all)",
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     parser.add_argument(
         "--opened", nargs=2, help=argparse.SUPPRESS
     )  # the processes that it starts itself

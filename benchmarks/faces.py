@@ -16,13 +16,13 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
-from workbench import faces, images, runs, synthfaces
-from workbench.errors import WorkbenchError
+from workbench import faces, images, synthfaces
 
 Picture = NDArray[np.uint8]
 SIZES = {"250x250": (250, 250), "640x480": (480, 640), "4000x3000": (3000, 4000)}
@@ -30,27 +30,17 @@ NETWORK, DETECT, ALIGN = "network alone", "detect", "align"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        found = measure(given)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (WorkbenchError, OSError, BadZipFile) as error:
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    return run_script(
+        _parser(),
+        lambda options: report(options, measure, table),
+        arguments,
+        errors=(BadZipFile,),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--sizes",
         nargs="+",
@@ -75,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a zip of photos with a face each: counts misses and pictures of several faces",
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     return parser
 
 

@@ -18,11 +18,12 @@ from statistics import median
 from typing import Any
 
 import torch
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from workbench import losses, runs
+from workbench import losses
 from workbench.devices import resolve_device
 from workbench.errors import WorkbenchError
 
@@ -46,43 +47,34 @@ Run = Callable[[], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        device = resolve_device(given.device)
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        torch.set_float32_matmul_precision(given.products)
-        if given.threads:
-            torch.set_num_threads(given.threads)
-        if given.memory_of:
-            print(json.dumps(memory_of(given.memory_of, given, device)))
-            return 0
-        found = measure(given, device)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (
-        WorkbenchError,
-        OSError,
-        RuntimeError,
-        subprocess.CalledProcessError,
-    ) as error:  # RuntimeError: out of memory
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    # A RuntimeError is raised if the memory of the device is used up.
+    return run_script(
+        _parser(),
+        _measure_all_or_memory_of_one,
+        arguments,
+        errors=(RuntimeError, subprocess.CalledProcessError),
+    )
+
+
+def _measure_all_or_memory_of_one(options: argparse.Namespace) -> None:
+    """Measures, or measures one memory in one of the processes that are started for that."""
+    device = resolve_device(options.device)
+    torch.set_float32_matmul_precision(options.products)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(json.dumps(memory_of(options.memory_of, options, device)))
+    else:
+        report(options, lambda options: measure(options, device), table)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     listed = [f"  {name:26}{what}" for name, what in (PARTS | NAMES).items()]
-    parser.epilog = "\n".join(
+    epilog = "\n".join(
         ["parts:", *listed[: len(PARTS)], "", "what is measured (--only):", *listed[len(PARTS) :]]
     )
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--batch",
         type=between(1, 100_000),
@@ -131,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)"
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     parser.add_argument(
         "--memory-of", choices=[*NAMES, "step"], help=argparse.SUPPRESS
     )  # the processes that it starts itself

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from scipy.special import ndtr, ndtri
 from tqdm.auto import tqdm
 
-from workbench import runs
 from workbench.arrays import Bools, Floats, Integers
 from workbench.errors import WorkbenchError
 from workbench.evaluation import (
@@ -78,46 +78,18 @@ class Pairs(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Simulate, print, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        found: dict[str, Any] = {
-            "machine": machine("numpy", "scipy"),
-            "datasets": given.datasets,
-            "resamples": given.resamples,
-        }
-        if "intervals" in given.parts:
-            settings = ["real"] if given.embeddings is not None else given.settings
-            found["intervals"] = {
-                name: coverage(_setting(name, given.embeddings), given, name) for name in settings
-            }
-        if "paired" in given.parts:
-            found["paired"] = paired(given)
-        if "many" in given.parts:
-            found["many"] = many(given)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (WorkbenchError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Simulates, prints a table, writes a JSON file with --out, and returns the exit code."""
+    return run_script(_parser(), lambda options: report(options, simulate, table), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     lists = (("parts", PARTS), ("settings", SETTINGS), ("methods", METHODS))
-    parser.epilog = "\n".join(
+    epilog = "\n".join(
         line
         for title, what in lists
         for line in (f"{title}:", *(f"  {k:17}{v}" for k, v in what.items()))
     )
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
     )
@@ -145,8 +117,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=between(0, 10**5), default=0, help="of the simulation (default: 0)"
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     return parser
+
+
+def simulate(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the figures of the parts that were asked for."""
+    figures: dict[str, Any] = {
+        "machine": machine("numpy", "scipy"),
+        "datasets": options.datasets,
+        "resamples": options.resamples,
+    }
+    if "intervals" in options.parts:
+        settings = ["real"] if options.embeddings is not None else options.settings
+        figures["intervals"] = {
+            name: coverage(_setting(name, options.embeddings), options, name) for name in settings
+        }
+    if "paired" in options.parts:
+        figures["paired"] = paired(options)
+    if "many" in options.parts:
+        figures["many"] = many(options)
+    return figures
 
 
 # Benchmarks whose truth is known

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import between
+from _command import add_out, between, check_folder, new_parser, report, run_script
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -46,44 +46,25 @@ GREY_DIFFERENCE = 1.0
 
 Crops = NDArray[np.uint8]
 Values = dict[str, NDArray[np.float64]]
+Rows = dict[str, dict[str, tuple[float, float, float]]]
+"""The gaps of data sets to one real set, by the spec of the data set and the statistic."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command, prints a table, writes a file with --out, and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.out is not None and not options.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{options.out.parent}: no such folder; --out needs a file in an existing folder"
-            )
-        if options.measure:
-            store(options.measure, options.stored, options.images)
-            return 0
-        stored = load(options.stored)
-        figures: dict[str, Any] = {}
-        for name in options.real or list(stored):
-            if name not in stored:
-                raise WorkbenchError(
-                    f"{options.stored} has no statistics of {name!r}; it has {', '.join(stored)}"
-                )
-            rows = {
-                spec: gaps(statistics(crops(spec, options.images)), stored[name])
-                for spec in options.data
-            }
-            print("\n".join(table(name, rows)))
-            figures[name] = rows
-        if options.out is not None:
-            runs.write_json(options.out, figures)
-    except (WorkbenchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Compares, prints a table, writes a JSON file with --out, and returns the exit code."""
+    return run_script(_parser(), _store_or_compare, arguments)
+
+
+def _store_or_compare(options: argparse.Namespace) -> None:
+    if options.measure:
+        check_folder(options.stored, "--stored")
+        store(options.measure, options.stored, options.images)
+    else:
+        report(options, compare, tables)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--data",
         nargs="+",
@@ -108,8 +89,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help="align the photos of these data sets, e.g. utkface:FILE.zip orl, and write --stored",
     )
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    add_out(parser)
     return parser
+
+
+def compare(options: argparse.Namespace) -> dict[str, Rows]:
+    """Returns the gaps of each data set to each real set: by real set and data set."""
+    stored = load(options.stored)
+    names = options.real or list(stored)
+    for name in names:
+        if name not in stored:
+            raise WorkbenchError(
+                f"{options.stored} has no statistics of {name!r}; it has {', '.join(stored)}"
+            )
+    values = {spec: statistics(crops(spec, options.images)) for spec in options.data}
+    return {name: {spec: gaps(values[spec], stored[name]) for spec in values} for name in names}
 
 
 def crops(spec: str, limit: int) -> Crops:
@@ -376,7 +370,12 @@ def gaps(rendered: Values, real: dict[str, list[float]]) -> dict[str, tuple[floa
     return result
 
 
-def table(name: str, rows: dict[str, dict[str, tuple[float, float, float]]]) -> list[str]:
+def tables(figures: dict[str, Rows]) -> list[str]:
+    """Formats the gaps to all real sets as lines, with a table for each."""
+    return [line for name, rows in figures.items() for line in table(name, rows)]
+
+
+def table(name: str, rows: Rows) -> list[str]:
     """Formats gaps of several data sets to one real set as lines, the largest gap first."""
     specs = list(rows)
     lines = ["", f"real set: {name}"]

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _machine import between, machine
+from _command import between, check_folder, new_parser, run_script
+from _machine import machine
 from _sim_to_real_rows import ROWS, Row, estimate, row_named
 
 from workbench import data, evaluation, runs
@@ -57,28 +58,26 @@ BEGIN, END = "<!-- sim_to_real.py: begin -->", "<!-- sim_to_real.py: end -->"
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains and evaluates rows, and writes what is known about all. Returns the exit code."""
-    options = _parser().parse_args(arguments)
     try:
-        rows = selected(options.rows, options.runs_dir)
-        if options.list:
-            print(listing(ROWS, options.runs_dir))
-            return 0
-        if options.dry_run:
-            print(listing(rows, options.runs_dir))
-            return 0
-        return _study(rows, options)
+        # A RuntimeError is raised if the memory of the device is used up.
+        return run_script(_parser(), _list_or_study, arguments, errors=(RuntimeError,))
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
-    except (WorkbenchError, OSError, RuntimeError) as error:  # RuntimeError: out of memory
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
+
+
+def _list_or_study(options: argparse.Namespace) -> None:
+    rows = selected(options.rows, options.runs_dir)
+    if options.list:
+        print(listing(ROWS, options.runs_dir))
+    elif options.dry_run:
+        print(listing(rows, options.runs_dir))
+    else:
+        _study(rows, options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     names = [*dict.fromkeys([row.group for row in ROWS]), *(row.name for row in ROWS)]
     parser.add_argument(
         "--rows",
@@ -174,10 +173,9 @@ def listing(rows: Iterable[Row], runs_dir: Path) -> str:
 # Training and evaluating
 
 
-def _study(rows: list[Row], options: argparse.Namespace) -> int:
-    for path in (options.out, options.page):
-        if path is not None and not path.parent.is_dir():
-            raise WorkbenchError(f"{path.parent}: no such folder; give a file in one that exists")
+def _study(rows: list[Row], options: argparse.Namespace) -> None:
+    check_folder(options.out, "--out")
+    check_folder(options.page, "--page")
     results = read(options.out)
     text = None if options.page is None else page_around(options.page)
     if options.threads:
@@ -206,7 +204,6 @@ def _study(rows: list[Row], options: argparse.Namespace) -> int:
     else:
         before, after = text
         runs.write_text(options.page, f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
-    return 0
 
 
 class Watch(Callback):

@@ -22,11 +22,11 @@ from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from workbench import runs
 from workbench.data.jobs import processes
 from workbench.data.rendered import rendering
 from workbench.data.rendered.store import RenderSettings
@@ -64,28 +64,17 @@ one. The rest is the time outside all of these functions."""
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    settings = RenderSettings(options.people, options.images, size=options.size)
-    try:
-        if options.out is not None and not options.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{options.out.parent}: no such folder; --out needs a file in an existing folder"
-            )
-        figures = measure(settings, options.workers or processes.cores(), options.parts)
-        print("\n".join(table(figures)))
-        if options.out is not None:
-            runs.write_json(options.out, figures)
-    except (WorkbenchError, OSError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_script(
+        _parser(),
+        lambda options: report(options, measure, table),
+        arguments,
+        errors=(subprocess.CalledProcessError,),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.epilog = "parts:\n" + "\n".join(f"  {name:8}{what}" for name, what in PARTS.items())
+    epilog = "parts:\n" + "\n".join(f"  {name:8}{what}" for name, what in PARTS.items())
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--people", type=between(1, 10_000), default=24, help="people to render (default: 24)"
     )
@@ -110,21 +99,18 @@ def _parser() -> argparse.ArgumentParser:
         default=list(PARTS),
         help="what to measure (default: all)",
     )
-    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    add_out(parser)
     return parser
 
 
-def measure(settings: RenderSettings, workers: int, parts: list[str]) -> dict[str, Any]:
-    """Measures parts in a temporary cache.
-
-    Args:
-        settings: people, images and size to render.
-        workers: number of worker processes, which is compared with 1.
-        parts: keys of `PARTS`.
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures the parts that were asked for, in a temporary cache.
 
     Returns:
         The figures by part, with the machine and the settings.
     """
+    settings = RenderSettings(options.people, options.images, size=options.size)
+    workers, parts = options.workers or processes.cores(), options.parts
     figures: dict[str, Any] = {
         "machine": machine("numpy", "numba", "pillow"),
         "settings": settings.about,

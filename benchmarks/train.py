@@ -13,22 +13,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from workbench import augmentation, backbones, data, losses, runs
+from workbench import augmentation, backbones, data, losses
 from workbench.backbones.cost import cost
 from workbench.data import batches as data_batches
 from workbench.devices import resolve_device
-from workbench.errors import WorkbenchError, unknown_name
+from workbench.errors import unknown_name
 from workbench.training import Callback, TrainConfig, Training, loop, train
 from workbench.training.clipping import Clipper
 
@@ -59,39 +59,22 @@ Seconds = defaultdict[str, float]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        device = resolve_device(given.device)
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        for name in given.backbones or []:
-            if name not in backbones.names():
-                raise unknown_name("backbone", name, backbones.names())
-        for spec in given.augment:
-            augmentation.create(spec)
-        if given.threads:
-            torch.set_num_threads(given.threads)
-        found = measure(given, device)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (WorkbenchError, OSError, RuntimeError) as error:  # RuntimeError: out of memory
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    # A RuntimeError is raised if the memory of the device is used up.
+    return run_script(
+        _parser(),
+        lambda options: report(options, measure, table),
+        arguments,
+        errors=(RuntimeError,),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     listed = [f"  {name:12}{what}" for name, what in (PARTS | STEP_PARTS).items()]
-    parser.epilog = "\n".join(
+    epilog = "\n".join(
         ["parts:", *listed[: len(PARTS)], "", "parts of a step:", *listed[len(PARTS) :]]
     )
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--backbones",
         nargs="+",
@@ -139,12 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=between(1, 1024), help="threads on a CPU (default: PyTorch's choice)"
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     return parser
 
 
-def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The figures of the parts asked for."""
+    device = resolve_device(given.device)
+    _check_names(given)
+    if given.threads:
+        torch.set_num_threads(given.threads)
     where = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -167,6 +154,15 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         if "step" in given.parts:
             found["step_ms"] = step(given, device, folder)
     return found
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Raises an error if a backbone or a preset of augmentation is unknown."""
+    for name in options.backbones or []:
+        if name not in backbones.names():
+            raise unknown_name("backbone", name, backbones.names())
+    for spec in options.augment:
+        augmentation.create(spec)
 
 
 def cpu_sized() -> list[str]:

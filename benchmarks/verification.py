@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import between, machine
+from _command import add_out, between, new_parser, report, run_script
+from _machine import machine
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import normalize
 from tqdm.auto import tqdm
 
-from workbench import runs
 from workbench.arrays import Bools, Floats
 from workbench.errors import WorkbenchError
 from workbench.evaluation import arcface_torch, stream_roc, verification
@@ -36,42 +36,13 @@ CHUNK = 1_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, and write JSON where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        if given.out is not None and not given.out.parent.is_dir():
-            raise WorkbenchError(
-                f"{given.out.parent}: no such folder, give --out a file in one that exists"
-            )
-        sizes = {
-            "pairs": given.pairs,
-            "dim": given.dim,
-            "scores": given.scores,
-            "genuine": given.genuine,
-        }
-        found: dict[str, Any] = {"machine": machine("numpy", "scipy"), "sizes": sizes}
-        if "arcface_torch" in given.parts:
-            found["arcface_torch"] = against_arcface_torch(
-                *some_embeddings(given.pairs, given.dim), given.rounds
-            )
-        if "intervals" in given.parts:
-            found["intervals"] = with_intervals(*some_embeddings(given.pairs, given.dim))
-        if "stream" in given.parts:
-            found["stream"] = streamed(given.genuine, given.scores)
-        print("\n".join(table(found)))
-        if given.out is not None:
-            runs.write_json(given.out, found)
-    except (WorkbenchError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-        return 2
-    return 0
+    """Measures, prints a table, writes a JSON file with --out, and returns the exit code."""
+    return run_script(_parser(), lambda options: report(options, measure, table), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.epilog = "\n".join(["parts:", *(f"  {name:16}{what}" for name, what in PARTS.items())])
+    epilog = "\n".join(["parts:", *(f"  {name:16}{what}" for name, what in PARTS.items())])
+    parser = new_parser(__doc__, epilog)
     parser.add_argument(
         "--pairs",
         type=between(20, 10**7),
@@ -102,8 +73,28 @@ def _parser() -> argparse.ArgumentParser:
         default=5,
         help="times the workbench's is measured; the best counts",
     )
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    add_out(parser)
     return parser
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the figures of the parts that were asked for."""
+    sizes = {
+        "pairs": options.pairs,
+        "dim": options.dim,
+        "scores": options.scores,
+        "genuine": options.genuine,
+    }
+    figures: dict[str, Any] = {"machine": machine("numpy", "scipy"), "sizes": sizes}
+    if "arcface_torch" in options.parts:
+        figures["arcface_torch"] = against_arcface_torch(
+            *some_embeddings(options.pairs, options.dim), options.rounds
+        )
+    if "intervals" in options.parts:
+        figures["intervals"] = with_intervals(*some_embeddings(options.pairs, options.dim))
+    if "stream" in options.parts:
+        figures["stream"] = streamed(options.genuine, options.scores)
+    return figures
 
 
 def some_embeddings(pairs: int, dim: int, seed: int = 0) -> tuple[Floats, Bools]:

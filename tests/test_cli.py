@@ -403,6 +403,31 @@ def test_demo_without_the_dashboard_ends_with_a_table(
     lines = [line.split() for line in result.out.splitlines()]
     assert ["benchmark", "id", "pose"] in lines
     assert lines[-2:] == [["softmax-live", "0.3", "0.800"], ["arcface-live", "NaN", "0.845"]]
+    assert "training set" not in result.out
+
+
+def test_the_table_of_the_demo_has_the_training_set_apart(
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("arcface-live", "synthfaces-pose", 0.84512), ("arcface-live", "train", 0.99)]
+    table = pd.DataFrame(rows, columns=["run", "benchmark", "accuracy"])
+    trained = [SimpleNamespace(name="arcface-live")]
+    monkeypatch.setattr("workbench.cli.live_process.train", lambda *args, **options: trained)
+    monkeypatch.setattr("workbench.evaluation.leaderboard", lambda *args: table)
+    result = workbench("demo --no-app --full")
+    assert result.code == 0
+    benchmarks, training_set = result.out.split("accuracy on the training set")
+    assert benchmarks.split()[-3:] == ["run", "arcface-live", "0.845"]
+    assert "train" not in benchmarks.replace("training", "")
+    assert training_set.split()[-2:] == ["arcface-live", "0.99"]
+
+
+def test_the_demo_prints_no_table_without_results(
+    workbench: RunCommand, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.cli.live_process.train", lambda *args, **options: [])
+    result = workbench("demo --no-app")
+    assert (result.code, result.out) == (0, "")
 
 
 def test_app_starts_streamlit_for_this_machine_alone(

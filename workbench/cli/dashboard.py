@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workbench.cli import live_process
 from workbench.cli.options import RunsDirOption, examples
 from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STREAMLIT_OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -103,13 +106,24 @@ def _train_and_print(runs_dir: Path, full: bool) -> None:
     """Trains the runs of the demo in this process, and prints their accuracies."""
     finished = live_process.train(runs_dir, full, progress=True)
     from workbench.evaluation import leaderboard
+    from workbench.evaluation.sources import TRAIN
 
     table = leaderboard(finished)
-    if len(table):
-        table["benchmark"] = table["benchmark"].str.removeprefix("synthfaces-")
-        accuracies = table.pivot(index="run", columns="benchmark", values="accuracy").round(3)
-        accuracies = accuracies.reindex([run.name for run in finished])
-        typer.echo(f"\naccuracy on synthfaces-... (id: rank-1)\n{accuracies.to_string()}")
+    of_training_set = table["benchmark"] == TRAIN
+    names = [run.name for run in finished]
+    _print_accuracies("accuracy on synthfaces-... (id: rank-1)", table[~of_training_set], names)
+    _print_accuracies("accuracy on the training set", table[of_training_set], names)
+
+
+def _print_accuracies(title: str, table: DataFrame, names: list[str]) -> None:
+    """Prints a row of accuracies for each run, or nothing if there are none."""
+    if table.empty:
+        return
+    benchmarks = table["benchmark"].str.removeprefix("synthfaces-")
+    accuracies = table.assign(benchmark=benchmarks).pivot(
+        index="run", columns="benchmark", values="accuracy"
+    )
+    typer.echo(f"\n{title}\n{accuracies.round(3).reindex(names).to_string()}")
 
 
 def _copy_reference_runs(runs_dir: Path) -> None:

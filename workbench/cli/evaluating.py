@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,8 @@ from workbench.errors import WorkbenchError, unknown_name
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from workbench.evaluation import Calibration
+    from workbench.evaluation.kinds import Result
     from workbench.runs import Run
 
 
@@ -150,14 +153,7 @@ def evaluate(
     Every run is evaluated on every benchmark. The results are stored in the run
     directory, where `workbench compare` and the dashboard find them.
     """
-    from workbench import runs
-
-    folders = [Path(name) for name in names if (Path(name) / runs.CONFIG).is_file()]
-    if not folders:
-        folders = [runs.open(names[0]).path]  # raises the error that explains what is wrong
-    benchmarks = [name for name in names if Path(name) not in folders]
-    if not benchmarks:
-        raise WorkbenchError("no benchmark is given, e.g. workbench evaluate RUN bin:lfw.bin")
+    folders, benchmarks = _runs_and_benchmarks(names)
     if data is not None and "train" not in benchmarks:
         raise WorkbenchError(
             f"--data {data}: gives the place of the training set, "
@@ -170,26 +166,43 @@ def evaluate(
     choices = {"flip": flip, "mean": mean, "distance": distance, "threshold": threshold}
     changes = {option: choice.value for option, choice in choices.items() if choice is not None}
     resolved_protocol = resolve(protocol, **changes)
-    for folder in folders:
-        for benchmark in benchmarks:
-            result = evaluate_run(
-                folder,
-                benchmark,
-                protocol=resolved_protocol,
-                weights=weights.value,
-                device=device,
-                batch_size=batch_size,
-                bootstrap=bootstrap,
-                with_projection=projection,
-                broken=None if broken is None else broken.value,
-                training_data=data,
-            )
-            typer.echo(f"{folder.name} on {result.name}: {result.summary()}")
-            if "left out" in result.protocol:
-                typer.echo(
-                    f"left out: {result.protocol['left out']}; "
-                    f"evaluation/{result.name}.json lists every image"
-                )
+    for folder, benchmark in product(folders, benchmarks):
+        result = evaluate_run(
+            folder,
+            benchmark,
+            protocol=resolved_protocol,
+            weights=weights.value,
+            device=device,
+            batch_size=batch_size,
+            bootstrap=bootstrap,
+            with_projection=projection,
+            broken=None if broken is None else broken.value,
+            training_data=data,
+        )
+        _print_result(folder.name, result)
+
+
+def _runs_and_benchmarks(names: list[str]) -> tuple[list[Path], list[str]]:
+    """Divides the arguments of `workbench evaluate` into run directories and benchmarks."""
+    from workbench import runs
+
+    folders = [Path(name) for name in names if (Path(name) / runs.CONFIG).is_file()]
+    if not folders:
+        folders = [runs.open(names[0]).path]  # raises the error that explains what is wrong
+    benchmarks = [name for name in names if Path(name) not in folders]
+    if not benchmarks:
+        raise WorkbenchError("no benchmark is given, e.g. workbench evaluate RUN bin:lfw.bin")
+    return folders, benchmarks
+
+
+def _print_result(run_name: str, result: Result) -> None:
+    """Prints the figures of a result, and what was left out."""
+    typer.echo(f"{run_name} on {result.name}: {result.summary()}")
+    if "left out" in result.protocol:
+        typer.echo(
+            f"left out: {result.protocol['left out']}; "
+            f"evaluation/{result.name}.json lists every image"
+        )
 
 
 @evaluation_commands.command(
@@ -334,14 +347,19 @@ def calibrate(
         batch_size=batch_size,
         broken=broken.value,
     )
+    _print_calibration(run, calibration)
+
+
+def _print_calibration(run: Path, calibration: Calibration) -> None:
+    """Prints where a calibration is stored, its thresholds and its note."""
     typer.echo(
         f"{run}/calibration/{calibration.name}.json: {calibration.description()}; "
         f"{calibration.result.summary()}"
     )
     for far in calibration.fars:
-        verdict_at = calibration.threshold(far)
-        _, tar = calibration.result.rates_at(verdict_at)
-        typer.echo(f"threshold {verdict_at:.3f}: FAR {far:g}, TAR {tar:.1%}")
+        threshold = calibration.threshold(far)
+        _, tar = calibration.result.rates_at(threshold)
+        typer.echo(f"threshold {threshold:.3f}: FAR {far:g}, TAR {tar:.1%}")
     if not calibration.fars:
         typer.echo("no threshold is given: even a FAR of 0.1 needs 100 impostor pairs")
     if calibration.result.note:

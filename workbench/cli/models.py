@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workbench.cli.options import RunArgument, RunsDirOption, examples, sides
-from workbench.scaling import formula, per_channel, read_per_channel
+from workbench.scaling import PerChannel, formula, per_channel, read_per_channel
+
+if TYPE_CHECKING:
+    from workbench.runs import Run
 
 model_commands = typer.Typer()
 
@@ -92,11 +95,7 @@ def import_(
     """
     from workbench.exchange import import_model
 
-    mean = std = None
-    if pixel_mean is not None:
-        mean = read_per_channel(pixel_mean, "--pixel-mean")
-    if pixel_std is not None:
-        std = read_per_channel(pixel_std, "--pixel-std", positive=True)
+    mean, std = _mean_and_std(pixel_mean, pixel_std)
     run = import_model(
         checkpoint,
         name=name,
@@ -108,6 +107,23 @@ def import_(
         channels=None if channels is None else channels.value,
         output=output,
     )
+    _print_imported(run)
+
+
+def _mean_and_std(
+    pixel_mean: str | None, pixel_std: str | None
+) -> tuple[PerChannel | None, PerChannel | None]:
+    """Reads the options --pixel-mean and --pixel-std."""
+    mean = std = None
+    if pixel_mean is not None:
+        mean = read_per_channel(pixel_mean, "--pixel-mean")
+    if pixel_std is not None:
+        std = read_per_channel(pixel_std, "--pixel-std", positive=True)
+    return mean, std
+
+
+def _print_imported(run: Run) -> None:
+    """Prints how the imported file was interpreted, and what was assumed."""
     config = run.config
     size = config["image_size"]
     height, width = size if isinstance(size, list) else (size, size)

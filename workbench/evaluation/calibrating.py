@@ -23,11 +23,11 @@ from workbench.evaluation.calibration import (
 )
 from workbench.evaluation.evaluators import EvaluationContext, Target, evaluator_of
 from workbench.evaluation.model import Model, load_model
+from workbench.evaluation.preparing import prepared_context
 from workbench.evaluation.protocol import Protocol
 from workbench.evaluation.results import safe_name, short_digest
 from workbench.evaluation.sources import Sources
 from workbench.evaluation.verification import VerificationResult
-from workbench.files import check_writable
 
 
 def calibrate(
@@ -70,48 +70,55 @@ def calibrate(
             if the run directory cannot be written to.
     """
     opened = runs.open(run)
+    _check_name(name)
+    spec = benchmark if isinstance(benchmark, str) else benchmark.name
+    kind = pictures_of(spec) if pictures is None else check_pictures(pictures)
+    target, fingerprint, left_out = _open(opened, benchmark, broken, progress)
+    context = prepared_context(
+        Sources(opened),
+        target,
+        left_out,
+        protocol=Protocol(),
+        folder=runs.CALIBRATION,
+        device=device,
+        batch_size=batch_size,
+        bootstrap=1000,
+        progress=progress,
+    )
+    result = _scored(target, context)
+    calibration = Calibration(
+        result=replace(result, name=name or _free_name(opened, target.name, spec)),
+        benchmark=spec,
+        pictures=kind,
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        step=context.model.step,
+        fingerprint=fingerprint,
+    )
+    opened.save_calibration(calibration.name, calibration.figures(), calibration.result.arrays())
+    return calibration
+
+
+def _check_name(name: str | None) -> None:
+    """Refuses names of calibrations that cannot be names of files."""
     if name is not None and name != safe_name(name):
         raise WorkbenchError(
             f"name of a calibration {name!r}: use letters, digits, '.', '_' and '-', such as "
             f"{safe_name(name)}"
         )
-    spec = benchmark if isinstance(benchmark, str) else benchmark.name
-    kind = pictures_of(spec) if pictures is None else check_pictures(pictures)
-    target, fingerprint, left_out = _open(opened, benchmark, broken, progress)
-    evaluator = evaluator_of(target)
-    evaluator.check(target, Protocol())
-    model = load_model(opened, device)
-    check_writable(opened.path / runs.CALIBRATION, evaluator.stored_bytes(target, model))
-    context = EvaluationContext(
-        run=opened,
-        model=model,
-        protocol=Protocol(),
-        training_set=Sources(opened).training_set,
-        left_out=left_out,
-        batch_size=batch_size,
-        bootstrap=1000,
-        title=f"{opened.name} on {target.name}" if progress else "",
-    )
-    result = evaluator.evaluate(target, context).result
+
+
+def _scored(target: data.Benchmark, context: EvaluationContext) -> VerificationResult:
+    """Scores the pairs. The texts of the result can be printed."""
+    result = evaluator_of(target).evaluate(target, context).result
     assert isinstance(result, VerificationResult)  # the evaluator of pairs returns no other
-    protocol = {**result.protocol, "image scaling": model.scaling}
-    if left_out.images:
-        protocol["left out"] = str(left_out)
-    calibration = Calibration(
-        result=replace(
-            result,
-            name=name or _free_name(opened, target.name, spec),
-            note=printable(result.note),
-            protocol={key: printable(str(value)) for key, value in protocol.items()},
-        ),
-        benchmark=spec,
-        pictures=kind,
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
-        step=model.step,
-        fingerprint=fingerprint,
+    protocol = {**result.protocol, "image scaling": context.model.scaling}
+    if context.left_out.images:
+        protocol["left out"] = str(context.left_out)
+    return replace(
+        result,
+        note=printable(result.note),
+        protocol={key: printable(str(value)) for key, value in protocol.items()},
     )
-    opened.save_calibration(calibration.name, calibration.figures(), calibration.result.arrays())
-    return calibration
 
 
 def _open(

@@ -8,7 +8,7 @@ from typing import get_args
 
 from tqdm.auto import tqdm
 
-from workbench import data, runs
+from workbench import runs
 from workbench.data.dataset import Broken
 from workbench.errors import unknown_name
 from workbench.evaluation.evaluators import (
@@ -18,12 +18,12 @@ from workbench.evaluation.evaluators import (
     evaluator_of,
 )
 from workbench.evaluation.kinds import Result
-from workbench.evaluation.model import Model, Weights, load_model
+from workbench.evaluation.model import Weights
+from workbench.evaluation.preparing import prepared_context
 from workbench.evaluation.projection import Projection, project
 from workbench.evaluation.protocol import DEFAULT, Flip, Protocol, resolve
 from workbench.evaluation.results import safe_name, save_result, short_digest, stored_figures
 from workbench.evaluation.sources import TRAIN, Sources
-from workbench.files import check_writable
 
 
 def evaluate(
@@ -91,45 +91,56 @@ def evaluate(
     spec = benchmark if isinstance(benchmark, str) else benchmark.name
     sources = Sources(opened, broken, training_data, progress)
     target, fingerprint, left_out = sources.open(benchmark)
-    evaluator = evaluator_of(target)
-    evaluator.check(target, chosen)
-    model = load_model(opened, device, weights)
-    check_writable(opened.path / runs.EVALUATION, evaluator.stored_bytes(target, model))
-    title = f"{opened.name} on {target.name}" if progress else ""
-    has_average = (opened.path / runs.AVERAGED_MODEL).is_file()
-    suffix = chosen.suffix + ("+last" if has_average and not model.averaged else "")
-    name = _file_name(opened, spec, target.name, suffix)
-    context = EvaluationContext(
-        run=opened,
-        model=model,
+    context = prepared_context(
+        sources,
+        target,
+        left_out,
         protocol=chosen,
-        training_set=sources.training_set,
-        left_out=left_out,
+        folder=runs.EVALUATION,
+        weights=weights,
+        device=device,
         batch_size=batch_size,
         bootstrap=bootstrap,
-        title=title,
+        progress=progress,
     )
-    measured = evaluator.evaluate(target, context)
-    result = _annotated(measured.result, name, left_out, model)
-    save_result(
-        opened,
-        name,
-        spec,
-        result,
-        measured.angles,
-        _projection(measured, context) if with_projection else None,
-        measured.identity_names,
-        step=model.step,
-        fingerprint=fingerprint,
-        gaps=measured.gaps,
-        left_out=left_out,
-        training_data=training_data if spec == TRAIN else None,
-    )
+    name = _file_name(opened, spec, target.name, _suffix(context))
+    measured = evaluator_of(target).evaluate(target, context)
+    result = _annotated(measured.result, name, context)
+    projection = _projection(measured, context) if with_projection else None
+    moved_to = training_data if spec == TRAIN else None
+    _save(context, measured, result, projection, spec, fingerprint, moved_to)
     return result
 
 
-def _annotated(result: Result, name: str, left_out: data.LeftOut, model: Model) -> Result:
+def _save(
+    context: EvaluationContext,
+    measured: Measurement,
+    result: Result,
+    projection: Projection | None,
+    spec: str,
+    fingerprint: str,
+    training_data: str | None,
+) -> None:
+    """Store the result and what was measured with it in the run directory."""
+    save_result(
+        context.run,
+        result.name,
+        spec,
+        result,
+        measured.angles,
+        projection,
+        measured.identity_names,
+        step=context.model.step,
+        fingerprint=fingerprint,
+        gaps=measured.gaps,
+        left_out=context.left_out,
+        training_data=training_data,
+    )
+
+
+def _annotated(result: Result, name: str, context: EvaluationContext) -> Result:
     """Return the result with its name and with a note of everything that a reader must know."""
+    left_out, model = context.left_out, context.model
     protocol, notes = dict(result.protocol), [result.note]
     if left_out.images:
         protocol["left out"] = str(left_out)
@@ -154,6 +165,12 @@ def _projection(measured: Measurement, context: EvaluationContext) -> Projection
         projection = project(measured.embeddings, measured.labels)
         bar.update()
     return replace(projection, points=measured.numbers[projection.points])
+
+
+def _suffix(context: EvaluationContext) -> str:
+    """Return the end of the name of a result, for another protocol or other weights than usual."""
+    has_average = (context.run.path / runs.AVERAGED_MODEL).is_file()
+    return context.protocol.suffix + ("+last" if has_average and not context.model.averaged else "")
 
 
 def _file_name(run: runs.Run, spec: str, name: str, suffix: str) -> str:

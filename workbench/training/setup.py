@@ -132,32 +132,77 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
     precision = resolve_precision(config.precision, device)
     dataset = _open_data(config, None if new_data else run)
     _check_options(config)
-    backbone_options = config.backbone_options
-    if run is not None:  # its weights come from the checkpoint, so none are downloaded
-        backbone_options = backbones.without_fetching(backbone_options)
-    net = backbones.create(
-        config.backbone,
-        embedding_dim=config.embedding_dim,
-        image_size=config.image_size,
-        **backbone_options,
-    )
-    net = net.to(device).to(memory_format=torch.channels_last)  # faster for convolutions
-    loss = losses.create(
-        config.loss,
-        embedding_dim=config.embedding_dim,
-        num_classes=dataset.num_identities,
-        **config.loss_options,
-    ).to(device)
+    net = _create_network(config, device, run)
+    loss = _create_loss(config, dataset.num_identities, device)
     initialised = None
     if config.init is not None and run is None:
         initialised = initialise(config, net, loss, dataset)
-    if config.label_smoothing:
-        loss.label_smoothing = config.label_smoothing
     augment = augmentation.create(config.augment)
     _check_mixing(config, augment, loss)
     mixture, steps_per_epoch, images_per_identity = _batches(config, loss, dataset, run)
     objective = objective_of(config, mixture, loss, device)
-    total = config.epochs * steps_per_epoch
+    optimizer = _create_optimizer(config, net, loss, objective, device)
+    return Setup(
+        data=dataset,
+        mixture=mixture,
+        net=net,
+        loss=loss,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=_create_schedule(config, steps_per_epoch),
+        clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss, objective.heads),
+        average=None if config.ema is None else Average(net, config.ema),
+        freezer=_create_freezer(config, net, objective, optimizer, steps_per_epoch),
+        initialised=initialised,
+        augment=augment,
+        device=device,
+        precision=precision,
+        batch_size=mixture.batch_size,
+        steps_per_epoch=steps_per_epoch,
+        total=config.epochs * steps_per_epoch,
+        images_per_identity=images_per_identity,
+        single_image_identities=_single_image_identities(config, loss, dataset),
+        snapshot_sets=open_sets(config.snapshots, dataset, run),
+    )
+
+
+def _create_network(
+    config: TrainConfig, device: torch.device, run: runs.Run | None
+) -> backbones.Backbone:
+    """Creates the backbone on the device."""
+    options = config.backbone_options
+    if run is not None:  # its weights come from the checkpoint, so none are downloaded
+        options = backbones.without_fetching(options)
+    net = backbones.create(
+        config.backbone,
+        embedding_dim=config.embedding_dim,
+        image_size=config.image_size,
+        **options,
+    )
+    return net.to(device).to(memory_format=torch.channels_last)  # faster for convolutions
+
+
+def _create_loss(config: TrainConfig, num_classes: int, device: torch.device) -> losses.Loss:
+    """Creates the loss on the device."""
+    loss = losses.create(
+        config.loss,
+        embedding_dim=config.embedding_dim,
+        num_classes=num_classes,
+        **config.loss_options,
+    ).to(device)
+    if config.label_smoothing:
+        loss.label_smoothing = config.label_smoothing
+    return loss
+
+
+def _create_optimizer(
+    config: TrainConfig,
+    net: backbones.Backbone,
+    loss: losses.Loss,
+    objective: Objective,
+    device: torch.device,
+) -> torch.optim.Optimizer:
+    """Creates the optimiser of the weights of the backbone, the loss and the heads of tasks."""
     groups = parameter_groups(
         net,
         loss,
@@ -167,44 +212,38 @@ def prepare(config: TrainConfig, run: runs.Run | None = None, new_data: bool = F
         layer_decay=config.layer_decay,
         extra=objective.heads,
     )
-    optimizer = create_optimizer(
+    return create_optimizer(
         config.optimizer, groups, config.lr, config.momentum, config.optimizer_options, device
     )
-    return Setup(
-        data=dataset,
-        mixture=mixture,
-        net=net,
-        loss=loss,
-        objective=objective,
-        optimizer=optimizer,
-        schedule=create_schedule(
-            config.schedule,
-            config.schedule_options,
-            total=total,
-            warmup=round(config.warmup_epochs * steps_per_epoch),
-            steps_per_epoch=steps_per_epoch,
-            peak_lr=config.lr,
-        ),
-        clipper=Clipper(net, loss, config.clip_norm, config.clip_norm_loss, objective.heads),
-        average=None if config.ema is None else Average(net, config.ema),
-        freezer=Freezer(
-            net,
-            optimizer,
-            steps=round(config.freeze_epochs * steps_per_epoch),
-            stages=config.freeze_stages,
-            batch_norm=config.batch_norm == "frozen",
-            whole=objective.trunk_is_frozen,
-        ),
-        initialised=initialised,
-        augment=augment,
-        device=device,
-        precision=precision,
-        batch_size=mixture.batch_size,
+
+
+def _create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule:
+    """Creates the schedule of the learning rate."""
+    return create_schedule(
+        config.schedule,
+        config.schedule_options,
+        total=config.epochs * steps_per_epoch,
+        warmup=round(config.warmup_epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
-        total=total,
-        images_per_identity=images_per_identity,
-        single_image_identities=_single_image_identities(config, loss, dataset),
-        snapshot_sets=open_sets(config.snapshots, dataset, run),
+        peak_lr=config.lr,
+    )
+
+
+def _create_freezer(
+    config: TrainConfig,
+    net: backbones.Backbone,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    steps_per_epoch: int,
+) -> Freezer:
+    """Creates the object that sets what is trained in a step."""
+    return Freezer(
+        net,
+        optimizer,
+        steps=round(config.freeze_epochs * steps_per_epoch),
+        stages=config.freeze_stages,
+        batch_norm=config.batch_norm == "frozen",
+        whole=objective.trunk_is_frozen,
     )
 
 
