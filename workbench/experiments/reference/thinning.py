@@ -37,7 +37,7 @@ STEPS = {
 """{array of an evaluation: step}. Other arrays are kept as they are."""
 DIGITS = 5
 """Significant digits of the values in metrics.jsonl."""
-MOST_ROWS = 200
+MOST_ROWS = 100
 """Largest number of lines of metrics.jsonl."""
 SNAPSHOT_IMAGES = 3
 """Images of each identity in a snapshot of long embeddings."""
@@ -83,8 +83,28 @@ def thin(run: runs.Run, target: Path, name: str, command: str) -> None:
     for evaluation in run.evaluations():
         _thin_evaluation(run, copy, evaluation)
     (target / f".{runs.EVALUATION}.lock").unlink(missing_ok=True)
-    for snapshot in run.snapshots():
-        _thin_snapshot(snapshot, target / runs.SNAPSHOTS / snapshot.name)
+    kept = kept_epochs(len(run.snapshots()) - 1)
+    for epoch, snapshot in enumerate(run.snapshots()):
+        if epoch in kept:
+            _thin_snapshot(snapshot, target / runs.SNAPSHOTS / snapshot.name)
+
+
+def kept_epochs(last: int) -> set[int]:
+    """Returns the epochs whose snapshots ship: most of them early, where most happens.
+
+    Args:
+        last: The last epoch of the training.
+
+    Returns:
+        0, the powers of two, three times the powers of two, and the last epoch.
+
+    Example:
+        >>> sorted(kept_epochs(16))
+        [0, 1, 2, 3, 4, 6, 8, 12, 16]
+    """
+    powers = [2**power for power in range(max(last, 1).bit_length())]
+    epochs = {0, last, *powers, *(3 * power for power in powers)}
+    return {epoch for epoch in epochs if epoch <= last}
 
 
 def _environment(run: runs.Run, command: str) -> dict[str, Any]:
