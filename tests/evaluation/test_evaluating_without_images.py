@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from workbench.evaluation import (
     load_angles,
     load_projection,
     load_result,
+    preparing,
 )
 from workbench.evaluation.model import Model
 
@@ -69,7 +69,7 @@ def broken(faces: Path, tmp_path: Path) -> Path:
 def run(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     """A run with a given network, so that none has to be trained; its loss has no class centres."""
     made = Model(Net(), None, None, 127.5, 128.0, torch.device("cpu"), 70)  # type: ignore[arg-type]
-    for module in (sys.modules[evaluate.__module__], embedding):
+    for module in (preparing, embedding):
         monkeypatch.setattr(module, "load_model", lambda opened, device, weights: made)
     run = runs.create(tmp_path / "runs", "a", {"loss": "triplet", "data": f"folder:{faces}"})
     fingerprint = data.open(f"folder:{faces}").fingerprint()

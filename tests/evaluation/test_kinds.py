@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from workbench.evaluation import (
     load_projection,
     load_result,
     open_set,
+    preparing,
     register_result,
     verification,
 )
@@ -125,8 +125,7 @@ class Brightness(nn.Module):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     model = Model(Brightness(), None, None, 0.0, 1.0, torch.device("cpu"), 5)  # type: ignore[arg-type]
-    module = sys.modules[evaluate.__module__]
-    monkeypatch.setattr(module, "load_model", lambda opened, device, weights: model)
+    monkeypatch.setattr(preparing, "load_model", lambda opened, device, weights: model)
     return runs.create(tmp_path / "runs", "a", {"loss": "toy", "backbone": "toy", "data": "x"})
 
 
