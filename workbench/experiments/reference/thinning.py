@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from workbench import runs
 from workbench.files import writing
 
-SCORES, ANGLES, GAPS, SHARES, PCA, UMAP = 2.0**-16, 2.0**-6, 2.0**-2, 2.0**-8, 2.0**-10, 2.0**-6
+SCORES, ANGLES, GAPS, SHARES, PCA, UMAP = 2.0**-20, 2.0**-6, 2.0**-2, 2.0**-8, 2.0**-10, 2.0**-6
 """Steps to which values are rounded: scores; angles in degrees; gaps in degrees or years; shares;
 and the two projections."""
 STEPS = {
@@ -45,7 +45,8 @@ SNAPSHOT_BITS = 6
 """Significant binary digits of the embeddings in a snapshot of long embeddings, so that an angle
 changes by about half a degree at most."""
 SHORT_EMBEDDING = 3
-"""Snapshots of embeddings up to this length keep all images and digits."""
+"""Snapshots of embeddings up to this length keep all images and digits, and their evaluations all
+digits of the scores."""
 GAP_OF = {
     "synthfaces-frontal": (),
     "synthfaces-pose": ("gap_yaw",),
@@ -134,12 +135,15 @@ def _short(value: Any) -> Any:
 
 def _thin_evaluation(run: runs.Run, copy: runs.Run, name: str) -> None:
     figures, arrays = run.evaluation(name)
+    # Many scores of short embeddings are so close to 1 that rounding would make them equal.
+    is_short = run.config.get("embedding_dim", 0) <= SHORT_EMBEDDING
+    steps = {key: step for key, step in STEPS.items() if not (is_short and key == "scores")}
     kept_gaps = GAP_OF.get(str(figures.get("benchmark")))
     copy.save_evaluation(
         name,
         figures,
         {
-            key: rounded(values, STEPS[key]) if key in STEPS else values
+            key: rounded(values, steps[key]) if key in steps else values
             for key, values in arrays.items()
             if kept_gaps is None or not key.startswith("gap_") or key in kept_gaps
         },
