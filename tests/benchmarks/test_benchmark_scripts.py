@@ -21,6 +21,7 @@ from workbench import augmentation
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("[!_]*.py"))
 RunHere = Callable[..., CommandResult]
+ImportScript = Callable[[str], Any]
 
 
 def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -29,13 +30,13 @@ def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunHere:
+def run_here(import_script: ImportScript, capfd: pytest.CaptureFixture[str]) -> RunHere:
     """`run_here("heads.py", "--classes", 1)` runs a script in this process, which is much
     faster.
     """
 
     def run(script: str, *arguments: object) -> CommandResult:
-        module = _imported(script, monkeypatch)
+        module = import_script(script)
         capfd.readouterr()
         try:
             code = module.main([*map(str, arguments)])
@@ -44,17 +45,6 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
         return CommandResult(code, *capfd.readouterr())
 
     return run
-
-
-def _imported(script: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(FOLDER)
-    name = f"benchmark_{Path(script).stem}"
-    spec = importlib.util.spec_from_file_location(name, FOLDER / script)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _assert_refused(done: CommandResult, text: str) -> None:
@@ -66,10 +56,10 @@ def _assert_refused(done: CommandResult, text: str) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_is_described_and_does_nothing_when_it_is_imported(
-    script: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    script: Path, import_script: ImportScript, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert f"`{script.name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
-    module = _imported(script.name, monkeypatch)
+    module = import_script(script.name)
     assert capfd.readouterr() == ("", "")
     assert f"python benchmarks/{script.name}" in module.__doc__
 
@@ -317,8 +307,8 @@ def test_training_is_measured_beside_a_plain_loop_and_the_parts_of_a_step_add_up
     assert "backward" in done.out
 
 
-def test_every_backbone_that_a_cpu_can_train_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = _imported("train.py", monkeypatch)
+def test_every_backbone_that_a_cpu_can_train_is_measured(import_script: ImportScript) -> None:
+    module = import_script("train.py")
     names = module.cpu_sized()
     assert names[0] == "smallresnet"
     assert {"mobilefacenet", "iresnet18", "seresnet18", "vit_tiny"} <= set(names)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "dlib_crop.py"
+
+@pytest.fixture
+def script(import_script: Callable[[str], Any]) -> Any:
+    return import_script("dlib_crop.py")
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPT.parent))
-        spec = importlib.util.spec_from_file_location("dlib_crop", SCRIPT)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["dlib_crop"] = module
-        spec.loader.exec_module(module)
-    return module
-
-
-def test_a_square_is_mapped_with_its_corners(script: ModuleType) -> None:
+def test_a_square_is_mapped_with_its_corners(script: Any) -> None:
     angle, scale = np.radians(20), 0.4
     rotation = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
     matrix = np.column_stack([rotation, (10.0, -3.0)])
@@ -37,7 +25,7 @@ def test_a_square_is_mapped_with_its_corners(script: ModuleType) -> None:
     assert chip.side == pytest.approx(np.linalg.norm(corners[1] - corners[0]))
 
 
-def test_the_table_has_the_measured_place_beside_the_constants(script: ModuleType) -> None:
+def test_the_table_has_the_measured_place_beside_the_constants(script: Any) -> None:
     figures = {
         "machine": {"cpu": "some"},
         "data": "orl",

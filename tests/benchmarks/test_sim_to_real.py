@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
@@ -17,22 +16,13 @@ from helpers import CommandResult, paint_people
 import workbench as wb
 from workbench.backbones import create
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 TOGETHER = {"epochs": "margin_ramp_epochs", "loss": "loss_options"}
 """Settings that are one thing, although they are two names."""
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(FOLDER)
-    name = "benchmark_sim_to_real"
-    spec = importlib.util.spec_from_file_location(name, FOLDER / "sim_to_real.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+def script(import_script: Callable[[str], Any]) -> Any:
+    return import_script("sim_to_real.py")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Loads the model for an evaluation, after everything that can be checked before it."""
+"""Checks whether an evaluation is possible, and loads what it needs."""
 
 from __future__ import annotations
 

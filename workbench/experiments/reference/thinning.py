@@ -1,7 +1,8 @@
 """Makes a small run directory of a finished run, with all that evaluation and the pages read.
 
 Numbers are rounded to multiples of a power of two: such numbers have few digits in binary, so that
-compressed files of them are a third as large, while their type stays as it is.
+compressed files of them are smaller, while their type stays as it is. A run becomes less than half
+as large.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ def thin(run: runs.Run, target: Path, name: str, command: str) -> None:
     for evaluation in run.evaluations():
         _thin_evaluation(run, copy, evaluation)
     (target / f".{runs.EVALUATION}.lock").unlink(missing_ok=True)
-    kept = kept_epochs(len(run.snapshots()) - 1)
-    for epoch, snapshot in enumerate(run.snapshots()):
+    snapshots = run.snapshots()
+    kept = kept_epochs(len(snapshots) - 1)
+    for epoch, snapshot in enumerate(snapshots):
         if epoch in kept:
             _thin_snapshot(snapshot, target / runs.SNAPSHOTS / snapshot.name)
 
